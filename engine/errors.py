@@ -1,0 +1,40 @@
+"""The errors that a person may meet: each message says what failed, on what, and what to do next."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class EngineError(Exception):
+    """Something expected went wrong; the message is one line that can be shown to a person as it is."""
+
+
+class SourceError(EngineError):
+    """A video, photo, folder, camera or stream cannot be opened or read."""
+
+
+class ModelError(EngineError):
+    """A model name, weights file, ONNX file or compiled file cannot be used."""
+
+
+class BackendError(EngineError):
+    """A runtime is missing, cannot run here, or failed while it ran."""
+
+
+class OutputError(EngineError):
+    """A result cannot be written."""
+
+
+class OptionError(EngineError):
+    """A value that a person gave is not valid."""
+
+
+def nearest_hint(wrong: str, valid: Iterable[str]) -> str:
+    """A sentence that names the nearest valid value, and all of them when they are few; begins with a space."""
+    names = sorted(valid)
+    close = difflib.get_close_matches(wrong, names, n=1, cutoff=0.5)
+    hint = f" Did you mean '{close[0]}'?" if close else ""
+    if len(names) <= 24:
+        hint += f" Known: {', '.join(names)}."
+    return hint

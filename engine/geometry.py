@@ -1,0 +1,98 @@
+"""From boxes to crops and back. Training and inference share this file, so that a network sees what it learnt on.
+
+Convention of the official SimpleBaseline and HRNet code: a box is widened to the aspect ratio of the input and
+padded by 1.25; the centre of the box goes to (W / 2, H / 2) of the crop; one heatmap px is W / w crop px.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from engine.types import Float32Array, UInt8Array
+
+BOX_PADDING = 1.25
+
+
+def box_centers_sizes(
+    boxes_xyxy: Float32Array, input_size_wh: tuple[int, int], padding: float = BOX_PADDING
+) -> tuple[Float32Array, Float32Array]:
+    """Centres (N, 2) and padded sizes (N, 2) of boxes at the aspect ratio of the input, in frame px, float32.
+
+    Args:
+        boxes_xyxy: (N, 4) float32, frame px. A box without area is taken as one px wide or high.
+        input_size_wh: width and height of the crop in px.
+        padding: factor on the box size.
+    """
+    boxes = np.asarray(boxes_xyxy, np.float32).reshape(-1, 4)
+    centers = (boxes[:, :2] + boxes[:, 2:]) / 2
+    width, height = np.maximum(boxes[:, 2:] - boxes[:, :2], 1.0).T
+    aspect = input_size_wh[0] / input_size_wh[1]
+    sizes = np.stack([np.maximum(width, height * aspect), np.maximum(height, width / aspect)], axis=1)
+    return centers, (sizes * padding).astype(np.float32)
+
+
+def crop_affines(
+    centers: Float32Array,
+    sizes: Float32Array,
+    input_size_wh: tuple[int, int],
+    rotations_deg: Float32Array | None = None,
+) -> Float32Array:
+    """Affines (N, 2, 3) float32 from frame px to crop px.
+
+    Args:
+        centers: (N, 2) float32, frame px.
+        sizes: (N, 2) float32, frame px, at the aspect ratio of the input.
+        input_size_wh: width and height of the crop in px.
+        rotations_deg: (N,) float32, the content turns counter-clockwise as seen in the crop; None for upright.
+    """
+    centers = np.asarray(centers, np.float64)
+    factor = input_size_wh[0] / np.asarray(sizes, np.float64)[:, 0]
+    angle = np.zeros(len(centers)) if rotations_deg is None else np.deg2rad(np.asarray(rotations_deg, np.float64))
+    cos, sin = np.cos(angle) * factor, np.sin(angle) * factor
+    # With y pointing down, a counter-clockwise turn of the content is [[cos, sin], [-sin, cos]].
+    linear = np.stack([np.stack([cos, sin], -1), np.stack([-sin, cos], -1)], -2)  # (N, 2, 2)
+    middle = np.array(input_size_wh, np.float64) / 2
+    shift = middle - np.einsum("nij,nj->ni", linear, centers)
+    return np.concatenate([linear, shift[..., None]], axis=-1).astype(np.float32)
+
+
+def boxes_to_affines(
+    boxes_xyxy: Float32Array, input_size_wh: tuple[int, int], padding: float = BOX_PADDING
+) -> Float32Array:
+    """Affines (N, 2, 3) float32 from frame px to crop px for upright crops of boxes (N, 4), frame px."""
+    centers, sizes = box_centers_sizes(boxes_xyxy, input_size_wh, padding)
+    return crop_affines(centers, sizes, input_size_wh)
+
+
+def invert_affines(affines: Float32Array) -> Float32Array:
+    """(N, 2, 3) float32 inverses of affines (N, 2, 3)."""
+    affines = np.asarray(affines, np.float64)
+    linear = np.linalg.inv(affines[:, :, :2])
+    shift = -np.einsum("nij,nj->ni", linear, affines[:, :, 2])
+    return np.concatenate([linear, shift[..., None]], axis=-1).astype(np.float32)
+
+
+def apply_affines(affines: Float32Array, points_xy: Float32Array) -> Float32Array:
+    """Map points (N, K, 2) through affines (N, 2, 3), one affine a person; float32."""
+    mapped = np.einsum("nij,nkj->nki", affines[:, :, :2], points_xy) + affines[:, None, :, 2]
+    return mapped.astype(np.float32)
+
+
+def warp_crops(
+    image_bgr: UInt8Array, affines: Float32Array, input_size_wh: tuple[int, int], out: UInt8Array | None = None
+) -> UInt8Array:
+    """Cut people out of a frame: (N, H, W, 3) uint8 BGR, one warp a person straight into the batch.
+
+    Args:
+        image_bgr: (frame height, frame width, 3) uint8.
+        affines: (N, 2, 3) float32, frame px to crop px.
+        input_size_wh: width and height of the crop in px.
+        out: array of at least N crops to write into, so that a stream allocates nothing; its first N are returned.
+    """
+    width, height = input_size_wh
+    if out is None:
+        out = np.empty((len(affines), height, width, 3), np.uint8)
+    for affine, crop in zip(affines, out, strict=False):
+        cv2.warpAffine(image_bgr, affine, input_size_wh, dst=crop, flags=cv2.INTER_LINEAR)
+    return out[: len(affines)]

@@ -1,0 +1,132 @@
+"""What a set of keypoints is: names, edges to draw, left-right pairs, OKS sigmas and colours."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from engine.errors import ModelError, OptionError, nearest_hint
+
+# Colour-blind safe (Okabe and Ito): the person's left, right and middle.
+_LEFT_BGR, _RIGHT_BGR, _MIDDLE_BGR = (233, 180, 86), (0, 159, 230), (115, 158, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Skeleton:
+    """Keypoints and how they hang together; travels with weights and specs, so that K is never fixed in code.
+
+    Attributes:
+        keypoint_names: K names.
+        edges: pairs of keypoint indices to join by a line.
+        flip_pairs: pairs of keypoint indices that trade places in a mirrored picture.
+        oks_sigmas: K values, the per-keypoint constants of object keypoint similarity.
+        upper_body: keypoint indices of the upper half, for half-body augmentation; may be empty.
+    """
+
+    keypoint_names: tuple[str, ...]
+    edges: tuple[tuple[int, int], ...]
+    flip_pairs: tuple[tuple[int, int], ...]
+    oks_sigmas: tuple[float, ...]
+    upper_body: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        count = len(self.keypoint_names)
+        if count == 0 or len(set(self.keypoint_names)) != count:
+            raise ModelError("a skeleton needs keypoint names, each different from the others")
+        if len(self.oks_sigmas) != count or not all(sigma > 0 for sigma in self.oks_sigmas):
+            raise ModelError(f"a skeleton of {count} keypoints needs {count} positive OKS sigmas")
+        for index in [i for pair in (*self.edges, *self.flip_pairs) for i in pair] + list(self.upper_body):
+            if not 0 <= index < count:
+                raise ModelError(f"the skeleton names keypoint {index}, but there are {count} (from 0)")
+
+    @property
+    def num_keypoints(self) -> int:
+        """K."""
+        return len(self.keypoint_names)
+
+    @property
+    def flip_order(self) -> tuple[int, ...]:
+        """(K,) permutation that puts the keypoints of a mirrored picture back under their own names."""
+        order = list(range(self.num_keypoints))
+        for a, b in self.flip_pairs:
+            order[a], order[b] = b, a
+        return tuple(order)
+
+    def keypoint_index(self, name: str) -> int:
+        """Index of a keypoint by name; spaces and dashes count as underscores.
+
+        Raises:
+            OptionError: no keypoint has that name; the message names the nearest.
+        """
+        wanted = name.strip().lower().replace(" ", "_").replace("-", "_")
+        for index, known in enumerate(self.keypoint_names):
+            if known.lower() == wanted:
+                return index
+        raise OptionError(f"unknown keypoint '{name}'.{nearest_hint(wanted, self.keypoint_names)}")
+
+    def color_bgr(self, keypoint: int) -> tuple[int, int, int]:
+        """Colour of a keypoint: by side of the body where the names say it, else spread around the hue circle."""
+        name = self.keypoint_names[keypoint]
+        if not self.flip_pairs:
+            red, green, blue = colorsys.hsv_to_rgb(keypoint / self.num_keypoints, 0.75, 0.95)
+            return round(blue * 255), round(green * 255), round(red * 255)
+        if name.startswith("left"):
+            return _LEFT_BGR
+        if name.startswith("right"):
+            return _RIGHT_BGR
+        return _MIDDLE_BGR
+
+    def edge_color_bgr(self, edge: tuple[int, int]) -> tuple[int, int, int]:
+        """Colour of a line: that of its keypoints where they agree, else the middle's."""
+        first, second = (self.color_bgr(keypoint) for keypoint in edge)
+        return first if first == second else _MIDDLE_BGR
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists, for JSON."""
+        return {
+            "keypoint_names": list(self.keypoint_names),
+            "edges": [list(edge) for edge in self.edges],
+            "flip_pairs": [list(pair) for pair in self.flip_pairs],
+            "oks_sigmas": list(self.oks_sigmas),
+            "upper_body": list(self.upper_body),
+        }
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any]) -> Skeleton:
+        """The inverse of `to_dict`.
+
+        Raises:
+            ModelError: a field is missing, of the wrong kind or out of range.
+        """
+        try:
+            return Skeleton(
+                keypoint_names=tuple(str(name) for name in values["keypoint_names"]),
+                edges=tuple((int(a), int(b)) for a, b in values["edges"]),
+                flip_pairs=tuple((int(a), int(b)) for a, b in values["flip_pairs"]),
+                oks_sigmas=tuple(float(sigma) for sigma in values["oks_sigmas"]),
+                upper_body=tuple(int(index) for index in values.get("upper_body", ())),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelError(f"the skeleton in the file cannot be read: {error!r}") from error
+
+
+COCO17 = Skeleton(
+    keypoint_names=(
+        "nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder", "left_elbow",
+        "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle",
+        "right_ankle",
+    ),
+    edges=(
+        (15, 13), (13, 11), (16, 14), (14, 12), (11, 12), (5, 11), (6, 12), (5, 6), (5, 7), (6, 8), (7, 9), (8, 10),
+        (1, 2), (0, 1), (0, 2), (1, 3), (2, 4), (3, 5), (4, 6),
+    ),
+    flip_pairs=((1, 2), (3, 4), (5, 6), (7, 8), (9, 10), (11, 12), (13, 14), (15, 16)),
+    oks_sigmas=(
+        0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107, 0.087, 0.087,
+        0.089, 0.089,
+    ),
+    upper_body=(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10),
+)  # fmt: skip
+"""COCO's 17 person keypoints, 0-based."""

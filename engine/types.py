@@ -1,0 +1,177 @@
+"""What travels along the way of a frame: frozen dataclasses that check their arrays when they are made.
+
+Letters: N persons, K keypoints, H W frame or crop, h w heatmap. "Frame px" are pixels of the whole frame with the
+centre of the top left pixel at (0, 0).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Float32Array = npt.NDArray[np.float32]
+UInt8Array = npt.NDArray[np.uint8]
+Int64Array = npt.NDArray[np.int64]
+
+
+def _check(name: str, array: Any, shape: tuple[int | None, ...], dtype: type) -> None:
+    """Raise ValueError unless `array` has the dtype and the shape (None stands for any length)."""
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"{name} must be a numpy array, not {type(array).__name__}")
+    fits = array.ndim == len(shape) and all(
+        want is None or have == want for have, want in zip(array.shape, shape, strict=True)
+    )
+    if not fits:
+        wanted = "(" + ", ".join("any" if n is None else str(n) for n in shape) + ")"
+        raise ValueError(f"{name} has shape {array.shape}, expected {wanted}")
+    if array.dtype != dtype:
+        raise ValueError(f"{name} has dtype {array.dtype}, expected {np.dtype(dtype)}")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Frame:
+    """One picture of a source.
+
+    Attributes:
+        image_bgr: (H, W, 3) uint8.
+        index: number of the frame in its source, from 0.
+        timestamp_s: capture time for live sources, presentation time for files, in seconds.
+    """
+
+    image_bgr: UInt8Array
+    index: int
+    timestamp_s: float
+
+    def __post_init__(self) -> None:
+        _check("image_bgr", self.image_bgr, (None, None, 3), np.uint8)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Detections:
+    """Boxes of the people of one frame; N = 0 is normal.
+
+    Attributes:
+        boxes_xyxy: (N, 4) float32, frame px.
+        scores: (N,) float32, 0 to 1.
+        class_ids: (N,) int64, index into the detector's class names.
+    """
+
+    boxes_xyxy: Float32Array
+    scores: Float32Array
+    class_ids: Int64Array
+
+    def __post_init__(self) -> None:
+        _check("boxes_xyxy", self.boxes_xyxy, (None, 4), np.float32)
+        _check("scores", self.scores, (len(self.boxes_xyxy),), np.float32)
+        _check("class_ids", self.class_ids, (len(self.boxes_xyxy),), np.int64)
+
+    def __len__(self) -> int:
+        return len(self.boxes_xyxy)
+
+    @staticmethod
+    def empty() -> Detections:
+        """No one in the frame."""
+        return Detections(
+            boxes_xyxy=np.zeros((0, 4), np.float32), scores=np.zeros(0, np.float32), class_ids=np.zeros(0, np.int64)
+        )
+
+    def take(self, index: Any) -> Detections:
+        """The detections chosen by an integer or boolean index array."""
+        return Detections(
+            boxes_xyxy=self.boxes_xyxy[index], scores=self.scores[index], class_ids=self.class_ids[index]
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Poses:
+    """Keypoints of the people of one frame.
+
+    Attributes:
+        keypoints_xy: (N, K, 2) float32, frame px.
+        scores: (N, K) float32, height of the heatmap's peak.
+        boxes_xyxy: (N, 4) float32, frame px.
+        person_scores: (N,) float32, box score x mean of the keypoint scores above 0.2.
+        track_ids: (N,) int64, or None where nobody tracks.
+    """
+
+    keypoints_xy: Float32Array
+    scores: Float32Array
+    boxes_xyxy: Float32Array
+    person_scores: Float32Array
+    track_ids: Int64Array | None = None
+
+    def __post_init__(self) -> None:
+        _check("keypoints_xy", self.keypoints_xy, (None, None, 2), np.float32)
+        people, keypoints = self.keypoints_xy.shape[:2]
+        _check("scores", self.scores, (people, keypoints), np.float32)
+        _check("boxes_xyxy", self.boxes_xyxy, (people, 4), np.float32)
+        _check("person_scores", self.person_scores, (people,), np.float32)
+        if self.track_ids is not None:
+            _check("track_ids", self.track_ids, (people,), np.int64)
+
+    def __len__(self) -> int:
+        return len(self.keypoints_xy)
+
+    @staticmethod
+    def empty(num_keypoints: int) -> Poses:
+        """No one in the frame."""
+        return Poses(
+            keypoints_xy=np.zeros((0, num_keypoints, 2), np.float32),
+            scores=np.zeros((0, num_keypoints), np.float32),
+            boxes_xyxy=np.zeros((0, 4), np.float32),
+            person_scores=np.zeros(0, np.float32),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AttentionMaps:
+    """What a KCAM network attends to, per person and keypoint, on the grid of its heatmaps.
+
+    Attributes:
+        areas: (N, K, h, w) float32, the soft keypoint areas G (each map sums to 1 over its pixels), or None.
+        attention: (N, K, h, w) float32, the pixel-keypoint attention S (sums to 1 over K at each pixel), or None.
+        crop_to_frame: (N, 2, 3) float32, affine from crop px to frame px.
+        input_size_wh: width and height of the crop in px; the maps span it evenly.
+    """
+
+    areas: Float32Array | None
+    attention: Float32Array | None
+    crop_to_frame: Float32Array
+    input_size_wh: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        _check("crop_to_frame", self.crop_to_frame, (None, 2, 3), np.float32)
+        for name in ("areas", "attention"):
+            maps = getattr(self, name)
+            if maps is not None:
+                _check(name, maps, (len(self.crop_to_frame), None, None, None), np.float32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageTimings:
+    """Milliseconds that each stage of one frame took; 0 for a stage that did not run."""
+
+    decode_ms: float = 0.0
+    detect_ms: float = 0.0
+    crop_ms: float = 0.0
+    pose_ms: float = 0.0
+    track_ms: float = 0.0
+
+    @property
+    def total_ms(self) -> float:
+        """Sum of the stages."""
+        return self.decode_ms + self.detect_ms + self.crop_ms + self.pose_ms + self.track_ms
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FrameResult:
+    """Everything known about one frame when it has gone through the pipeline."""
+
+    frame: Frame
+    detections: Detections
+    poses: Poses
+    attention: AttentionMaps | None = None
+    timings: StageTimings = field(default_factory=StageTimings)
