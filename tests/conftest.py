@@ -1,0 +1,38 @@
+"""Fixtures that several tests share."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def photo_paths() -> list[Path]:
+    """The two photos of people that the ultralytics package ships (bus.jpg: 4 people, zidane.jpg: 2)."""
+    spec = importlib.util.find_spec("ultralytics")
+    if spec is None or not spec.submodule_search_locations:
+        pytest.skip("the ultralytics package, which ships the photos, is not installed")
+    assets = Path(spec.submodule_search_locations[0]) / "assets"
+    return [assets / "bus.jpg", assets / "zidane.jpg"]
+
+
+@pytest.fixture(scope="session")
+def videos_dir() -> Path:
+    """Development clips that stand beside the checkout on some machines."""
+    folder = ROOT.parent / "shared" / "videos"
+    if not folder.is_dir():
+        pytest.skip("the development clips (../shared/videos) are not on this machine")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def people_data_dir() -> Path:
+    """The small data set, unpacked into data/people17 as CONTRIBUTING.md says."""
+    folder = ROOT / "data" / "people17"
+    if not (folder / "val.json").is_file():
+        pytest.skip("data/people17 is not unpacked on this machine")
+    return folder
