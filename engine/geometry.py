@@ -25,7 +25,7 @@ def box_centers_sizes(
         padding: factor on the box size.
     """
     boxes = np.asarray(boxes_xyxy, np.float32).reshape(-1, 4)
-    centers = (boxes[:, :2] + boxes[:, 2:]) / 2
+    centers = ((boxes[:, :2] + boxes[:, 2:]) / 2).astype(np.float32)
     width, height = np.maximum(boxes[:, 2:] - boxes[:, :2], 1.0).T
     aspect = input_size_wh[0] / input_size_wh[1]
     sizes = np.stack([np.maximum(width, height * aspect), np.maximum(height, width / aspect)], axis=1)
@@ -95,4 +95,5 @@ def warp_crops(
         out = np.empty((len(affines), height, width, 3), np.uint8)
     for affine, crop in zip(affines, out, strict=False):
         cv2.warpAffine(image_bgr, affine, input_size_wh, dst=crop, flags=cv2.INTER_LINEAR)
-    return out[: len(affines)]
+    crops: UInt8Array = out[: len(affines)]
+    return crops

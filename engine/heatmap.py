@@ -68,6 +68,6 @@ def decode_heatmaps(heatmaps: Float32Array, input_size_wh: tuple[int, int]) -> F
     shift_y = np.sign(at(y + 1, x) - at(y - 1, x)) * 0.25 * free
     stride_x, stride_y = input_size_wh[0] / width, input_size_wh[1] / height
     positive = peak > 0
-    return np.stack(
-        [(x + shift_x) * stride_x * positive, (y + shift_y) * stride_y * positive, peak], axis=-1
-    ).astype(np.float32)
+    return np.stack([(x + shift_x) * stride_x * positive, (y + shift_y) * stride_y * positive, peak], axis=-1).astype(
+        np.float32
+    )

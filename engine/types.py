@@ -82,9 +82,7 @@ class Detections:
 
     def take(self, index: Any) -> Detections:
         """The detections chosen by an integer or boolean index array."""
-        return Detections(
-            boxes_xyxy=self.boxes_xyxy[index], scores=self.scores[index], class_ids=self.class_ids[index]
-        )
+        return Detections(boxes_xyxy=self.boxes_xyxy[index], scores=self.scores[index], class_ids=self.class_ids[index])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -49,9 +49,7 @@ def write_yolo_dataset(data: Path, output: Path) -> Path:
             rows = [_yolo_row(box, image["width"], image["height"]) for box in boxes.get(image["id"], [])]
             (labels / image["file_name"]).with_suffix(".txt").write_text("\n".join(rows))
     yaml = output / "data.yaml"
-    yaml.write_text(
-        f"path: {output.resolve().as_posix()}\ntrain: images/train\nval: images/val\nnames:\n  0: person\n"
-    )
+    yaml.write_text(f"path: {output.resolve().as_posix()}\ntrain: images/train\nval: images/val\nnames:\n  0: person\n")
     return yaml
 
 
