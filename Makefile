@@ -1,0 +1,49 @@
+# Each target sets itself up: the environment is made once, and again only when its requirements change.
+# No make on this machine (Windows)? README.md has the same commands written out.
+
+VENV := .venv
+
+# Any Python from 3.11 serves; 3.11 and 3.12 are what the tests run on, so they are looked for first. A candidate must
+# run, not just be there: version managers leave names that only print an error.
+PYTHON ?= $(shell for candidate in python3.11 python3.12 python3 python; do \
+	if $$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; \
+	then echo $$candidate; break; fi; done)
+
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
+
+.PHONY: demo app test clean help
+
+help:
+	@echo "make demo   a pose video of the built-in clip, outputs/demo_pose.mp4 (no window, no GPU, no camera needed)"
+	@echo "make app    the window"
+	@echo "make test   style, types and tests"
+	@echo "make clean  remove the environment and what demo wrote"
+
+demo: $(VENV)/.installed
+	$(VENV)/bin/python main.py --video demo --output outputs/demo_pose.mp4 --poses outputs/demo_pose.jsonl --overwrite
+
+app: $(VENV)/.installed
+	$(VENV)/bin/python main.py
+
+test: $(VENV)/.installed-dev
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy main.py models engine train app tests
+	$(VENV)/bin/python -m pytest
+
+clean:
+	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -f outputs/demo_pose.mp4 outputs/demo_pose.part.mp4 outputs/demo_pose.jsonl
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 is needed; found neither. Install one, or: make PYTHON=/path/to/python"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# The stamps are written last, so that an interrupted installation is taken up again.
+$(VENV)/.installed: requirements.txt | $(VENV)/bin/python
+	$(PIP) install -r requirements.txt
+	touch $@
+
+$(VENV)/.installed-dev: requirements.txt requirements-dev.txt | $(VENV)/bin/python
+	$(PIP) install -r requirements-dev.txt
+	touch $(VENV)/.installed $@
