@@ -1,0 +1,269 @@
+"""Video files (and whole videos behind a URL) through PyAV: upright frames with exact time stamps, none dropped."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+from av.sidedata.sidedata import Type as SideDataType
+
+from engine.errors import SourceError
+from engine.frame_source import BT601, BT709, PictureTags, SourceBase, SourceInfo
+from engine.types import Frame, UInt8Array
+
+# FFmpeg writes to stderr on its own unless told not to; what matters is raised as an exception.
+av.logging.set_level(None)
+
+_UNSPECIFIED = 2
+_HD_HEIGHT = 720
+# libavformat's AVFMT_TS_DISCONT: formats made for broadcast, whose clock starts anywhere.
+_CLOCK_STARTS_ANYWHERE = 0x0200
+
+
+def reason(error: BaseException) -> str:
+    """Why PyAV failed, without the file name or URL (which may hold a password) that its messages repeat."""
+    text = getattr(error, "strerror", None)
+    return str(text) if text else type(error).__name__
+
+
+def upright(image: UInt8Array, display_matrix: bytes | None) -> UInt8Array:
+    """Turn (and mirror) an image as its 3x3 display matrix says, to the nearest quarter turn.
+
+    Args:
+        image: (H, W, 3) uint8 as decoded.
+        display_matrix: nine native int32, row by row: x' = a x + c y, y' = b x + d y for rows (a, b, .), (c, d, .).
+    """
+    if display_matrix is None or len(display_matrix) < 36:
+        return image
+    (a, b, _), (c, d, _) = np.frombuffer(display_matrix[:36], np.int32).reshape(3, 3)[:2].tolist()
+    if abs(a) + abs(d) < abs(b) + abs(c):  # the axes trade places
+        image, a, d = np.asarray(cv2.transpose(image), np.uint8), c, b
+    if a < 0 or d < 0:
+        image = np.asarray(cv2.flip(image, -1 if a < 0 and d < 0 else (1 if a < 0 else 0)), np.uint8)
+    return image
+
+
+def _display_matrix(frame: Any) -> bytes | None:
+    data = frame.side_data.get(SideDataType.DISPLAYMATRIX)
+    return None if data is None else bytes(data)
+
+
+def _matrix_of(frame: Any) -> int:
+    """BT709 or BT601: what the frame says, else what players assume by its height."""
+    if int(frame.colorspace) == _UNSPECIFIED:
+        return BT709 if frame.height >= _HD_HEIGHT else BT601
+    return BT709 if int(frame.colorspace) == BT709 else BT601
+
+
+def frame_to_bgr(frame: Any) -> UInt8Array:
+    """An upright (H, W, 3) uint8 BGR image of a decoded PyAV frame; the caller owns it."""
+    options: dict[str, Any] = {}
+    if int(frame.colorspace) == _UNSPECIFIED:
+        options["src_colorspace"] = "ITU709" if _matrix_of(frame) == BT709 else "ITU601"
+    image = upright(frame.to_ndarray(format="bgr24", **options), _display_matrix(frame))
+    return np.ascontiguousarray(image)
+
+
+def picture_tags(frame: Any, sample_aspect: Fraction | None) -> PictureTags:
+    """The tags that an output needs to look like this frame."""
+    matrix = _matrix_of(frame)
+    primaries, transfer = int(frame.color_primaries), int(frame.color_trc)
+    aspect = sample_aspect if sample_aspect and sample_aspect > 0 else Fraction(1)
+    matrix_bytes = _display_matrix(frame)
+    if matrix_bytes is not None:
+        (a, b, _) = np.frombuffer(matrix_bytes[:12], np.int32).tolist()
+        aspect = 1 / aspect if abs(b) > abs(a) else aspect
+    return PictureTags(
+        matrix=matrix,
+        primaries=matrix if primaries in (0, _UNSPECIFIED) else primaries,
+        transfer=matrix if transfer in (0, _UNSPECIFIED) else transfer,
+        sample_aspect=aspect,
+    )
+
+
+def open_container(media: str, shown: str, *, options: dict[str, str] | None = None, timeout_s: Any = None) -> Any:
+    """Open a file or URL with PyAV for reading.
+
+    Raises:
+        SourceError: it cannot be opened or holds nothing that FFmpeg knows.
+    """
+    try:
+        return av.open(media, "r", options=options or {}, timeout=timeout_s, metadata_errors="replace")
+    except av.error.InvalidDataError:
+        raise SourceError(
+            f"{shown} cannot be read as a video: expected MP4, MKV, AVI or the like, found other data"
+            " (or a video so cut off that its index is missing)"
+        ) from None
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        # "from None", because the error's own text repeats the URL with its password.
+        raise SourceError(f"cannot open {shown}: {reason(error)}") from None
+
+
+def first_video_stream(container: Any, shown: str) -> Any:
+    """The first stream of moving pictures (the cover picture of a song is none).
+
+    Raises:
+        SourceError: there is none, or no decoder for it.
+    """
+    cover = av.stream.Disposition.attached_pic
+    for stream in container.streams.video:
+        if not stream.disposition & cover:
+            if stream.codec_context is None:
+                raise SourceError(f"no decoder for the video stream of {shown}")
+            return stream
+    kinds = sorted({str(stream.type) for stream in container.streams if stream.type != "video"})
+    found = f"found {' and '.join(kinds)} only" if kinds else "found no stream"
+    raise SourceError(f"{shown} holds no video: expected a video stream, {found}")
+
+
+def stream_rate(stream: Any) -> Fraction | None:
+    """Frames per second of a stream, exact; None where unknown or nonsense."""
+    for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate):
+        if rate and 0 < rate <= 1000:
+            return Fraction(rate)
+    return None
+
+
+class VideoSource(SourceBase):
+    """A video with an end: every frame that can be decoded, in order."""
+
+    def __init__(
+        self, media: str, *, name: str, path: Path | None = None, shown: str | None = None, container: Any = None
+    ) -> None:
+        """Open the video and decode its first frame.
+
+        Args:
+            media: file or URL for PyAV.
+            name: short name to show.
+            path: the file, where there is one.
+            shown: how messages name it.
+            container: an already opened PyAV container of `media`; closed with the source.
+
+        Raises:
+            SourceError: not a video, or no frame of it can be read.
+        """
+        self._shown = shown or name
+        self._container = open_container(media, self._shown) if container is None else container
+        self._closed = False
+        self._lock = threading.Lock()  # FFmpeg must not decode while another thread closes the container
+        try:
+            self._stream = first_video_stream(self._container, self._shown)
+            self._stream.thread_type = "AUTO"
+            rate = stream_rate(self._stream)
+            self._time_base = Fraction(self._stream.time_base or 1 / (rate or Fraction(25)))
+            self._step = max(1, round(1 / ((rate or Fraction(25)) * self._time_base)))
+            self._expected = self._count_expected(rate)
+            super().__init__(
+                SourceInfo(
+                    name=name,
+                    kind="stream" if path is None else "video",
+                    path=path,
+                    frame_rate=rate,
+                    time_base=self._time_base,
+                    frame_count=self._expected[0],
+                    media=media if self._container.streams.audio else None,
+                )
+            )
+            self._pictures = self._decode()
+            self._first = next(self._pictures, None)
+            if self._first is None:
+                raise SourceError(f"no frame of {self._shown} can be decoded: the file is damaged or cut off")
+        except BaseException:
+            self._container.close()
+            raise
+        self._shift = self._start_shift(self._first)
+        image = upright(np.empty((self._first.height, self._first.width, 3), np.uint8), _display_matrix(self._first))
+        self._info = replace(
+            self._info,
+            size_wh=(image.shape[1], image.shape[0]),
+            media_start_s=self._shift * self._time_base,
+            tags=picture_tags(self._first, self._stream.sample_aspect_ratio),
+        )
+
+    def _count_expected(self, rate: Fraction | None) -> tuple[int | None, bool]:
+        """How many frames the container promises, and whether that is a count rather than a guess by duration."""
+        if self._stream.frames > 0:
+            # MP4 and MOV list each sample; an edit list may rightly hide some, which their index no longer holds.
+            listed = len(self._stream.index_entries) if "mp4" in self._container.format.name else 0
+            return (min(listed, self._stream.frames) if listed else self._stream.frames), True
+        duration_s = self._stream.duration * self._stream.time_base if self._stream.duration else None
+        if duration_s is None and self._container.duration:
+            duration_s = Fraction(self._container.duration, 1_000_000)
+        return (round(duration_s * rate) if duration_s and rate else None), False
+
+    def _start_shift(self, first: Any) -> int:
+        """What to take off each time stamp, in units of the time base, so that time 0 is the start of the video."""
+        if not self._container.format.flags & _CLOCK_STARTS_ANYWHERE:
+            return 0  # MP4, MKV and others count from the start already, also where sound starts first
+        starts = [Fraction(s.start_time) * s.time_base for s in self._container.streams.audio if s.start_time]
+        start = first.pts if first.pts is not None else (first.dts or 0)
+        return min([start, *(int(sound / self._time_base) for sound in starts)])
+
+    def _decode(self) -> Iterator[Any]:
+        """PyAV frames; what cannot be decoded is counted and passed over."""
+        packets = self._container.demux(self._stream)
+        while not self._closed:
+            try:
+                packet = next(packets, None)
+            except av.error.FFmpegError as error:
+                self._notes.append(f"{self._shown}: reading ended early ({reason(error)})")
+                packet = None
+            try:
+                if packet is None:
+                    yield from self._stream.decode(None)
+                    return
+                yield from packet.decode()
+            except av.error.EOFError:
+                return
+            except av.error.FFmpegError:
+                self._unreadable += 1
+
+    def __iter__(self) -> Iterator[Frame]:
+        first, self._first = self._first, None
+        index, last_pts = 0, None
+        while not self._closed:
+            with self._lock:
+                decoded, first = (first if first is not None else next(self._pictures, None)), None
+            if decoded is None:
+                break
+            pts = last_pts = self._pts(decoded, last_pts)
+            image = frame_to_bgr(decoded)
+            yield Frame(image_bgr=image, index=index, timestamp_s=float(pts * self._time_base), pts=pts)
+            index += 1
+        if not self._closed:
+            self._account(index, last_pts)
+
+    def _pts(self, decoded: Any, last_pts: int | None) -> int:
+        """Time stamp of a frame: its own; where it has none, one step on; never behind the one before."""
+        own = decoded.pts if decoded.pts is not None else decoded.dts
+        if own is None:
+            return 0 if last_pts is None else last_pts + self._step
+        pts = int(own) - self._shift
+        return pts if last_pts is None or pts > last_pts else last_pts + 1
+
+    def _account(self, read: int, last_pts: int | None) -> None:
+        """At the end: how many frames the container promised and did not give."""
+        promised, is_count = self._expected
+        missing = 0 if promised is None else promised - read
+        if not is_count and promised is not None and last_pts is not None:
+            # A guess by duration only counts where more than a second is missing at the end: sound may last longer.
+            end_s = float((last_pts + self._shift + self._step) * self._time_base)
+            rate = self._info.frame_rate or Fraction(25)
+            missing = missing if promised / float(rate) - end_s > 1 and not self._container.streams.audio else 0
+        self._unreadable = max(self._unreadable, missing, 0)
+        if self._unreadable:
+            about = "" if is_count else "about "
+            self._notes.append(f"{self._shown}: {about}{self._unreadable} frame(s) could not be read, {read} were")
+
+    def close(self) -> None:
+        """Close the container."""
+        self._closed = True
+        with self._lock:
+            self._container.close()
