@@ -76,7 +76,7 @@ def invert_affines(affines: Float32Array) -> Float32Array:
 def apply_affines(affines: Float32Array, points_xy: Float32Array) -> Float32Array:
     """Map points (N, K, 2) through affines (N, 2, 3), one affine a person; float32."""
     mapped = np.einsum("nij,nkj->nki", affines[:, :, :2], points_xy) + affines[:, None, :, 2]
-    return mapped.astype(np.float32)
+    return np.asarray(mapped, np.float32)
 
 
 def warp_crops(

@@ -5,6 +5,9 @@ Layer names are those of the official code (`pose_hrnet.py`), so its checkpoints
 
 from __future__ import annotations
 
+from functools import reduce
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -39,11 +42,8 @@ class HighResolutionModule(nn.Module):
         branches = [branch(x) for branch, x in zip(self.branches, inputs, strict=True)]
         outputs = []
         for layers in self.fuse_layers:
-            total = torch.zeros(())
-            for index, layer in enumerate(layers):  # type: ignore[arg-type]
-                term = layer(branches[index])
-                total = term if index == 0 else total + term
-            outputs.append(self.relu(total))
+            terms = [layer(branch) for layer, branch in zip(cast(nn.ModuleList, layers), branches, strict=True)]
+            outputs.append(self.relu(reduce(torch.add, terms)))
         return outputs
 
 
@@ -117,5 +117,6 @@ class PoseHRNet(PoseModel):
         ):
             # A new branch grows from the coarsest one there is.
             inputs = [layer(branches[min(i, len(branches) - 1)]) for i, layer in enumerate(transition)]
-            branches = stage(inputs)
-        return branches[0]
+            branches = list(stage(inputs))
+        finest: Tensor = branches[0]
+        return finest

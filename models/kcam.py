@@ -84,7 +84,7 @@ class KCAM(nn.Module):
             features: (B, C, h, w), F.
             coarse_heatmaps: (B, K, h, w).
         """
-        height, width = features.shape[-2:]
+        grid = coarse_heatmaps.shape  # (B, K, h, w)
         areas = self.keypoint_areas(coarse_heatmaps)  # (B, K, P)
         pixels = features.flatten(2)  # (B, C, P)
         # Equation 1: R_k = sum_i g_ik f_i.
@@ -101,11 +101,11 @@ class KCAM(nn.Module):
         # Equation 3: E_i = sum_j S_ij R''_j.
         value = self.value(by_channel)  # (B, C, K)
         aggregated = torch.matmul(value, attention.to(value.dtype))  # (B, C, P)
-        aggregated = aggregated.unflatten(2, (height, width))  # (B, C, h, w)
+        aggregated = aggregated.reshape(features.shape)  # (B, C, h, w)
         return KCAMOutput(
             augmented=self.fuse(self._join(features, aggregated)),
-            areas=areas.unflatten(2, (height, width)),
-            attention=attention.unflatten(2, (height, width)),
+            areas=areas.reshape(grid),
+            attention=attention.reshape(grid),
             representations=representations,
         )
 

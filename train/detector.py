@@ -112,10 +112,10 @@ def _to_float32(value: Any) -> Any:
 def train(arguments: argparse.Namespace) -> Path:
     """Train by ultralytics and return the path of its `last.pt` (the averaged weights of the last epoch)."""
     prepare_ultralytics(verbose=True)
-    from ultralytics import YOLO
+    from ultralytics import YOLO  # type: ignore[attr-defined]
 
     disable_telemetry()
-    output = arguments.output
+    output: Path = arguments.output
     output.mkdir(parents=True, exist_ok=True)
     last = output / "run" / "weights" / "last.pt"
     if arguments.resume and last.is_file():

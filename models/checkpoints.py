@@ -1,0 +1,282 @@
+"""Weights in and out: our own safetensors files, official `.pth` checkpoints, ImageNet backbones.
+
+Our files carry, as JSON in their header, everything needed to run them: the model's configuration, the skeleton, the
+classes it poses and the normalisation. Foreign `.pth` files are read with `weights_only=True`, so that no code in
+them can run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from models.pose_model import PoseModel, PoseModelConfig, build_from_config
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+_METADATA_KEY = "kcam"
+_MAX_HEADER_BYTES = 16 * 1024 * 1024
+
+
+class CheckpointError(ValueError):
+    """A weights file cannot be used; the message names the file and says why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoseCheckpoint:
+    """A pose network and what it needs to be run.
+
+    Attributes:
+        model: in evaluation mode, float32.
+        skeleton: plain dict, as `engine.skeleton.Skeleton.to_dict` gives it.
+        class_names: the classes whose boxes the network was trained on.
+        mean, std: RGB on the scale 0 to 1.
+        notes: free text values such as the training command and the measured AP.
+    """
+
+    model: PoseModel
+    skeleton: dict[str, Any]
+    class_names: tuple[str, ...]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    notes: dict[str, str]
+
+    @property
+    def config(self) -> PoseModelConfig:
+        """The model's configuration."""
+        return self.model.config
+
+
+def save_pose_model(
+    path: Path,
+    model: PoseModel,
+    *,
+    skeleton: Mapping[str, Any],
+    class_names: tuple[str, ...] = ("person",),
+    mean: tuple[float, ...] = IMAGENET_MEAN,
+    std: tuple[float, ...] = IMAGENET_STD,
+    notes: Mapping[str, str] | None = None,
+    half: bool = True,
+) -> None:
+    """Write a network as one safetensors file that says everything about itself; atomic.
+
+    Args:
+        path: final name, ending in .safetensors.
+        half: store floating values in float16; they are computed with in float32 after loading.
+    """
+    from safetensors.torch import save
+
+    tensors = {
+        name: value.detach()
+        .to("cpu", torch.float16 if half and value.is_floating_point() else value.dtype)
+        .contiguous()
+        for name, value in model.state_dict().items()
+        if not name.endswith("num_batches_tracked")  # counts training steps; nothing that runs needs it
+    }
+    metadata = {
+        "config": model.config.to_dict(),
+        "skeleton": dict(skeleton),
+        "class_names": list(class_names),
+        "mean": list(mean),
+        "std": list(std),
+        "notes": dict(notes or {}),
+    }
+    write_atomically(path, save(tensors, {_METADATA_KEY: json.dumps(metadata)}))
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that at any moment either the old or the new one stands under its name, whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(temporary).chmod(0o644)
+        os.replace(temporary, path)  # noqa: PTH105 - Path.replace is the same call
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """What one of our weights files says of itself, from its header alone.
+
+    Raises:
+        CheckpointError: not a safetensors file, or not one of ours.
+    """
+    try:
+        with path.open("rb") as stream:
+            prefix = stream.read(8)
+            size = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0
+            if not 0 < size <= min(_MAX_HEADER_BYTES, path.stat().st_size):
+                raise CheckpointError(f"{path} is not a safetensors file, or it is cut short")
+            header = json.loads(stream.read(size))
+        metadata = json.loads(header["__metadata__"][_METADATA_KEY])
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} is a safetensors file, but not a pose model of this program") from error
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} is not a safetensors file, or it is damaged") from error
+    missing = {"config", "skeleton", "class_names", "mean", "std"} - set(metadata)
+    if missing:
+        raise CheckpointError(f"{path} lacks {', '.join(sorted(missing))} in its header")
+    return dict(metadata)
+
+
+def load_pose_model(path: Path) -> PoseCheckpoint:
+    """Build the network that a weights file describes and load it, float32, evaluation mode.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or its tensors are not those of the network it names.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    metadata = read_metadata(path)
+    try:
+        config = PoseModelConfig.from_dict(metadata["config"])
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    try:
+        tensors = load_file(path)
+    except SafetensorError as error:
+        raise CheckpointError(f"{path} is damaged: {error}") from error
+    model = build_from_config(config)
+    load_tensors(model, tensors, path)
+    return PoseCheckpoint(
+        model=model.eval(),
+        skeleton=dict(metadata["skeleton"]),
+        class_names=tuple(str(name) for name in metadata["class_names"]),
+        mean=_three(metadata["mean"], path),
+        std=_three(metadata["std"], path),
+        notes={str(key): str(value) for key, value in metadata.get("notes", {}).items()},
+    )
+
+
+def _three(values: Any, path: Path) -> tuple[float, float, float]:
+    if not isinstance(values, list) or len(values) != 3:
+        raise CheckpointError(f"{path}: mean and std are three numbers each, found {values!r}")
+    return float(values[0]), float(values[1]), float(values[2])
+
+
+def load_tensors(model: PoseModel, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Load every tensor of a network; the names and shapes must be exactly its own.
+
+    Raises:
+        CheckpointError: names or shapes differ; the message names the first that does.
+    """
+    wanted = {k: v for k, v in model.state_dict().items() if not k.endswith("num_batches_tracked")}
+    given = {k: v for k, v in tensors.items() if not k.endswith("num_batches_tracked")}
+    for name, value in wanted.items():
+        if name not in given:
+            raise CheckpointError(f"{path} is not a {model.config.name}: '{name}' is missing")
+        if given[name].shape != value.shape:
+            raise CheckpointError(
+                f"{path}: '{name}' has shape {tuple(given[name].shape)}, "
+                f"a {model.config.name} as configured wants {tuple(value.shape)}"
+            )
+    extra = sorted(set(given) - set(wanted))
+    if extra:
+        raise CheckpointError(f"{path} is not a {model.config.name}: it also holds '{extra[0]}'")
+    model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in given.items()}, strict=False)
+
+
+def read_foreign_tensors(path: Path) -> dict[str, Tensor]:
+    """Tensors by name from a safetensors file or a foreign `.pth`, without wrappers such as `state_dict` or `module.`.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or holds anything but tensors and plain values.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path} does not exist")
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return dict(load_file(path))
+        except SafetensorError as error:
+            raise CheckpointError(f"{path} is damaged: {error}") from error
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds here, pickle errors among them
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(f"{path} is not read, because it is not a file of plain tensors: {reason}") from error
+    for wrapper in ("state_dict", "model"):
+        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
+            content = content[wrapper]
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} holds {type(content).__name__}, not tensors by name")
+    tensors = {str(name).removeprefix("module."): value for name, value in content.items() if torch.is_tensor(value)}
+    if not tensors:
+        raise CheckpointError(f"{path} holds no tensors")
+    return tensors
+
+
+def initialize_from(model: PoseModel, path: Path) -> list[str]:
+    """Start a network from any weights that fit it: our own, an official pose checkpoint, an ImageNet backbone.
+
+    A tensor whose name and shape agree is taken; the rest keeps its random start.
+
+    Returns:
+        The names that kept their random start, without batch counters.
+
+    Raises:
+        CheckpointError: the file cannot be read, or not even half of the backbone's tensors fit.
+    """
+    tensors = read_foreign_tensors(path)
+    own = model.state_dict()
+    fitting = {k: v.float() for k, v in tensors.items() if k in own and own[k].shape == v.shape}
+    backbone = [k for k in own if not k.startswith(("final_layer", "kcam", "deconv_layers"))]
+    if 2 * sum(k in fitting for k in backbone) < len(backbone):
+        raise CheckpointError(
+            f"{path} does not fit {model.config.name}: {len(fitting)} of {len(own)} tensors agree in name and shape"
+        )
+    model.load_state_dict(fitting, strict=False)
+    return [k for k in own if k not in fitting and not k.endswith("num_batches_tracked")]
+
+
+def imagenet_file(backbone_name: str) -> Path:
+    """The file that holds the ImageNet weights of a backbone, fetched by torchvision or timm if it is not there yet.
+
+    Raises:
+        CheckpointError: it is not on this machine and cannot be fetched; the message names the file it wants.
+    """
+    if backbone_name.startswith("resnet"):
+        from torchvision.models import get_model_weights
+
+        url = str(get_model_weights(backbone_name)["IMAGENET1K_V1"].url)
+        file = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
+        if not file.is_file():
+            try:
+                file.parent.mkdir(parents=True, exist_ok=True)
+                torch.hub.download_url_to_file(url, str(file), hash_prefix=file.stem.rpartition("-")[2])
+            except OSError as error:
+                raise CheckpointError(
+                    f"ImageNet weights of {backbone_name} are not on this machine and cannot be fetched: "
+                    f"put {url} at {file}"
+                ) from error
+        return file
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    repository = f"timm/{backbone_name}.ms_in1k" if backbone_name != "hrnet_w18" else "timm/hrnet_w18.ms_aug_in1k"
+    try:
+        return Path(hf_hub_download(repository, "model.safetensors"))
+    except (OSError, HfHubHTTPError, LocalEntryNotFoundError) as error:
+        raise CheckpointError(
+            f"ImageNet weights of {backbone_name} are not on this machine and cannot be fetched: get model.safetensors "
+            f"of {repository} from Hugging Face and give its path to --init"
+        ) from error

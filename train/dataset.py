@@ -1,0 +1,169 @@
+"""Crops and target heatmaps for training and evaluation.
+
+What a sample looks like depends on the seed and its key alone, so a run can be repeated and resumed exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TypedDict
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from engine.errors import SourceError
+from engine.geometry import apply_affines, box_centers_sizes, crop_affines, warp_crops
+from engine.heatmap import encode_heatmaps
+from engine.types import Float32Array, UInt8Array
+from train.config import TrainConfig, target_sigma
+from train.people import PeopleSet, Person
+
+SampleKey = tuple[int, int, int]  # epoch, index, how often the person came before in this epoch
+
+
+class Sample(TypedDict):
+    """One person: crop (H, W, 3) uint8 BGR, targets (K, h, w) float32, weights (K,) float32."""
+
+    crop: Tensor
+    targets: Tensor
+    weights: Tensor
+
+
+class ImageStore:
+    """Decoded pictures by index, kept in memory when asked."""
+
+    def __init__(self, people: PeopleSet, keep: bool) -> None:
+        self._files = people.image_files
+        self._kept: dict[int, UInt8Array] = {}
+        self._keep = keep
+
+    def __getitem__(self, index: int) -> UInt8Array:
+        """(H, W, 3) uint8 BGR.
+
+        Raises:
+            SourceError: the picture is missing or cannot be decoded.
+        """
+        if index in self._kept:
+            return self._kept[index]
+        file = self._files[index]
+        try:
+            image = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_COLOR)
+        except (OSError, cv2.error) as error:
+            raise SourceError(f"{file} cannot be read: {error}") from error
+        if image is None:
+            raise SourceError(f"{file} is not a picture that can be decoded")
+        decoded: UInt8Array = np.asarray(image, np.uint8)
+        if self._keep:
+            self._kept[index] = decoded
+        return decoded
+
+    def load_all(self) -> None:
+        """Decode everything now, so that forked loader processes share it."""
+        if self._keep:
+            for index in range(len(self._files)):
+                self[index]
+
+
+class TrainDataset(Dataset[Sample]):
+    """Augmented crops with their targets at one input size."""
+
+    def __init__(
+        self, people: PeopleSet, images: ImageStore, config: TrainConfig, input_size_wh: tuple[int, int]
+    ) -> None:
+        self._people = people
+        self._images = images
+        self._config = config
+        self._input_size_wh = input_size_wh
+        self._heatmap_size_wh = (input_size_wh[0] // 4, input_size_wh[1] // 4)
+
+    def __len__(self) -> int:
+        return len(self._people.people)
+
+    def __getitem__(self, key: SampleKey) -> Sample:
+        rng = np.random.default_rng((self._config.seed, *key))
+        person = self._people.people[key[1]]
+        affine, flipped = self._random_affine(person, rng)
+        crop = warp_crops(self._images[person.image], affine[None], self._input_size_wh)[0]
+        keypoints = apply_affines(affine[None], person.keypoints[None, :, :2])[0]
+        visible = person.keypoints[:, 2]
+        if flipped:
+            order = list(self._people.skeleton.flip_order)
+            keypoints, visible = keypoints[order], visible[order]
+        if self._config.color_jitter > 0:
+            crop = jitter_color(crop, self._config.color_jitter, rng)
+        targets, weights = encode_heatmaps(
+            keypoints, visible, self._input_size_wh, self._heatmap_size_wh, target_sigma(self._heatmap_size_wh)
+        )
+        return {
+            "crop": torch.from_numpy(crop),
+            "targets": torch.from_numpy(targets),
+            "weights": torch.from_numpy(weights),
+        }
+
+    def _random_affine(self, person: Person, rng: np.random.Generator) -> tuple[Float32Array, bool]:
+        """(2, 3) affine from picture px to crop px, and whether it mirrors."""
+        config = self._config
+        box = person.box_xyxy
+        if rng.random() < config.half_body_probability:
+            box = self._half_body_box(person, rng)
+        centers, sizes = box_centers_sizes(box[None], self._input_size_wh)
+        sizes = sizes * np.float32(rng.uniform(*config.scale_range))
+        rotation = np.float32(rng.uniform(-config.rotation_deg, config.rotation_deg))
+        affine = crop_affines(centers, sizes, self._input_size_wh, np.array([rotation]))[0]
+        flipped = bool(rng.random() < config.flip_probability)
+        if flipped:
+            affine[0] = -affine[0]
+            affine[0, 2] += self._input_size_wh[0] - 1
+        return affine, flipped
+
+    def _half_body_box(self, person: Person, rng: np.random.Generator) -> Float32Array:
+        """A box around the labelled keypoints of one half of the body; the person's own where too few are labelled."""
+        upper = np.zeros(self._people.skeleton.num_keypoints, bool)
+        upper[list(self._people.skeleton.upper_body)] = True
+        visible = person.keypoints[:, 2] > 0
+        half = visible & (upper if rng.random() < 0.5 else ~upper)
+        if visible.sum() < 8 or half.sum() < 3:
+            return person.box_xyxy
+        points = person.keypoints[half, :2]
+        low, high = points.min(axis=0), points.max(axis=0)
+        # Keypoints lie inside the limbs, so the box around them is widened, as in the official code.
+        margin = (high - low) * 0.25
+        return np.concatenate([low - margin, high + margin]).astype(np.float32)
+
+
+def jitter_color(crop: UInt8Array, strength: float, rng: np.random.Generator) -> UInt8Array:
+    """Random brightness, contrast, gamma and colour cast through one table of 256 values a channel."""
+    ramp = np.linspace(0, 1, 256, dtype=np.float32)[:, None]
+    gamma = np.exp(rng.uniform(-strength, strength))
+    gain = np.exp(rng.uniform(-strength, strength)) * np.exp(rng.uniform(-strength / 2, strength / 2, 3))
+    offset = rng.uniform(-strength, strength) / 3
+    table = np.clip((ramp**gamma * gain + offset) * 255, 0, 255).astype(np.uint8)
+    return np.asarray(cv2.LUT(crop, table[None]), np.uint8)
+
+
+class EpochSampler(Sampler[SampleKey]):
+    """Keys of one epoch, in an order that depends on (seed, epoch) alone.
+
+    Args:
+        shares: (N,) float64, how often each person comes on average; the part behind the point is drawn by chance.
+        seed: of the run.
+        epoch: from 0.
+    """
+
+    def __init__(self, shares: npt.NDArray[np.float64], seed: int, epoch: int) -> None:
+        rng = np.random.default_rng((seed, epoch))
+        counts = np.floor(shares + rng.random(len(shares))).astype(int)
+        indices = np.repeat(np.arange(len(shares)), counts)
+        repeats = np.concatenate([np.arange(count) for count in counts])
+        order = rng.permutation(len(indices))
+        self._keys: list[SampleKey] = [(epoch, int(indices[i]), int(repeats[i])) for i in order]
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __iter__(self) -> Iterator[SampleKey]:
+        return iter(self._keys)

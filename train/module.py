@@ -1,0 +1,173 @@
+"""The training run in Lightning's terms."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from engine.types import Float32Array, UInt8Array
+from models.checkpoints import IMAGENET_MEAN, IMAGENET_STD, save_pose_model
+from models.pose_model import PoseModel, PoseOutput
+from train.coco_eval import coco_results, keypoint_ap
+from train.config import TrainConfig
+from train.dataset import EpochSampler, ImageStore, Sample, TrainDataset
+from train.loss import context_statistics, total_loss
+from train.people import PeopleSet
+from train.prediction import padded_areas, predict_people
+
+
+class PoseTraining(L.LightningModule):
+    """Steps, schedules and validation of one pose network."""
+
+    def __init__(self, config: TrainConfig, model: PoseModel, people: PeopleSet, validation: PeopleSet) -> None:
+        super().__init__()
+        self.config = config
+        self.model = model
+        self.people = people
+        self.validation = validation
+        self.images = ImageStore(people, config.cache_images)
+        self.validation_images = ImageStore(validation, config.cache_images)
+        by_source = dict(config.source_shares)
+        self.shares = np.array([by_source.get(person.source, 1.0) for person in people.people])
+        self.best_ap = -1.0
+        self.elapsed_s = 0.0
+        self._last_tick: float | None = None
+        self.mean: Tensor
+        self.std: Tensor
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1) * 255, persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1) * 255, persistent=False)
+
+    @property
+    def progress(self) -> float:
+        """Share of the run that is done, 0 to 1: by the clock where hours are given, else by epochs."""
+        if self.config.hours is not None:
+            return min(1.0, self.elapsed_s / (self.config.hours * 3600))
+        steps = max(1, round(self.config.epochs * self.shares.sum() / self.config.batch_size))
+        return min(1.0, self.global_step / steps)
+
+    def normalize(self, crops: Tensor) -> Tensor:
+        """(B, H, W, 3) uint8 BGR to (B, 3, H, W) float32 normalised RGB, channels last."""
+        images = crops.permute(0, 3, 1, 2).flip(1).float()
+        return ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+
+    def forward(self, crops: Tensor) -> PoseOutput:
+        """Heatmaps of uint8 crops (B, H, W, 3) BGR."""
+        return self.model(self.normalize(crops))  # type: ignore[no-any-return]
+
+    def train_dataloader(self) -> DataLoader[Sample]:
+        """One epoch at the input size that the run has grown to."""
+        size = self.config.input_size_at(self.progress)
+        self.images.load_all()
+        return DataLoader(
+            TrainDataset(self.people, self.images, self.config, size),
+            batch_size=self.config.batch_size,
+            sampler=EpochSampler(self.shares, self.config.seed, self.current_epoch),
+            num_workers=self.config.workers,
+            drop_last=self.shares.sum() > 2 * self.config.batch_size,
+        )
+
+    def val_dataloader(self) -> DataLoader[Tensor]:
+        """One empty batch: validation runs as a whole in `validation_step`, over people and not over batches."""
+        return DataLoader(torch.zeros(1))  # type: ignore[arg-type]
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Adam without weight decay, which the paper's numbers need."""
+        return torch.optim.Adam(self.model.parameters(), lr=self.config.learning_rate)
+
+    def on_train_batch_start(self, batch: Sample, batch_idx: int) -> None:
+        """Set the learning rate for the share of the run that is done."""
+        now = time.monotonic()
+        if self._last_tick is not None:
+            self.elapsed_s += now - self._last_tick
+        self._last_tick = now
+        factor = self.config.learning_rate_factor(self.progress, self.global_step)
+        for group in self.trainer.optimizers[0].param_groups:
+            group["lr"] = self.config.learning_rate * factor
+
+    def training_step(self, batch: Sample, batch_idx: int) -> Tensor:
+        """Loss of equation 4 on one batch."""
+        alpha = self.config.alpha if self.config.pose_model.coarse_supervision else 0.0
+        losses = total_loss(self(batch["crop"]), batch["targets"], batch["weights"], alpha)
+        self.log_dict({f"train/{name}": value.detach() for name, value in losses.items()}, prog_bar=False)
+        self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"], prog_bar=False)
+        self.log("loss_e3", losses["loss"].detach() * 1e3, prog_bar=True, logger=False)
+        return losses["loss"]
+
+    def on_train_batch_end(self, outputs: Any, batch: Sample, batch_idx: int) -> None:
+        """Stop by the clock."""
+        if self.config.hours is not None and self.progress >= 1.0:
+            self.trainer.should_stop = True
+
+    def on_validation_epoch_start(self) -> None:
+        """Time spent on validation is not training time."""
+        self._last_tick = None
+
+    def validation_step(self, batch: Tensor, batch_idx: int) -> None:
+        """AP on val with ground-truth boxes, without flip test, and what KCAM does there."""
+        size = self.config.input_size_at(self.progress)
+        statistics: dict[str, list[Tensor]] = {}
+
+        def predict(crops: UInt8Array) -> Float32Array:
+            output = self(torch.from_numpy(crops).to(self.device))
+            for name, value in context_statistics(output).items():
+                statistics.setdefault(name, []).append(value.cpu())
+            heatmaps: Float32Array = output.heatmaps.float().cpu().numpy()
+            return heatmaps
+
+        keypoints = predict_people(predict, self.validation, self.validation_images, size)
+        metrics = score_people(self.validation, keypoints)
+        self.log_dict({f"val/{name}": value for name, value in metrics.items()})
+        for name, values in statistics.items():
+            self.log(f"val/{name}", torch.cat(values).median())
+        self.print(
+            f"epoch {self.current_epoch} step {self.global_step} input {size[1]}x{size[0]} "
+            f"progress {self.progress:.3f} AP {metrics['AP']:.2f} AP50 {metrics['AP50']:.2f} "
+            + " ".join(f"{name} {torch.cat(values).median():.3f}" for name, values in statistics.items())
+        )
+        if not self.trainer.sanity_checking:
+            self._save_weights(metrics, size)
+
+    def _save_weights(self, metrics: dict[str, float], size: tuple[int, int]) -> None:
+        """Weights that can be used at once: the newest, and the best at the full input size."""
+        notes = {"AP": f"{metrics['AP']:.2f}", "step": str(self.global_step), "seed": str(self.config.seed)}
+        names = ["last"]
+        if size == self.config.pose_model.input_size_wh and metrics["AP"] > self.best_ap:
+            self.best_ap = metrics["AP"]
+            names.append("best")
+        for name in names:
+            self.write_weights(self.config.output / f"{name}.safetensors", notes)
+
+    def write_weights(self, path: Path, notes: dict[str, str]) -> None:
+        """Write the network as it is now."""
+        skeleton = self.people.skeleton.to_dict()
+        save_pose_model(path, self.model, skeleton=skeleton, class_names=self.people.class_names, notes=notes)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """What the clock and the choice of the best weights need to go on."""
+        checkpoint["elapsed_s"] = self.elapsed_s
+        checkpoint["best_ap"] = self.best_ap
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """The inverse of `on_save_checkpoint`."""
+        self.elapsed_s = float(checkpoint["elapsed_s"])
+        self.best_ap = float(checkpoint["best_ap"])
+
+
+def score_people(people: PeopleSet, keypoints: Float32Array) -> dict[str, float]:
+    """AP and its kin, in percent, for keypoints (N, K, 3) predicted in ground-truth boxes."""
+    sigmas = people.skeleton.oks_sigmas
+    results = coco_results(
+        [person.image_id for person in people.people],
+        keypoints,
+        np.ones(len(keypoints), np.float32),
+        padded_areas(people),
+        sigmas,
+    )
+    return keypoint_ap(people.annotation_file, results, sigmas)
