@@ -1,0 +1,158 @@
+"""The sound of a source, carried over into the video that is written: copied where MP4 can hold it, else made AAC."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any
+
+import av
+
+from engine.errors import SourceError
+from engine.video_source import open_container, reason
+
+_COPIED = {"aac": "aac", "mp3": "mp3", "mp3float": "mp3", "opus": "opus", "libopus": "opus"}
+_AAC_RATES = (96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000)
+_AAC_LAYOUTS = ("mono", "stereo", "2.1", "3.0", "quad", "4.0", "5.0", "5.0(side)", "5.1", "5.1(side)")
+_AAC_BITS_PER_CHANNEL = 96_000
+_AAC_FRAME = 1024
+
+
+class AudioTrack:
+    """The first audio stream of a source, read from a container of its own and written in time with the video.
+
+    Attributes:
+        note: one line for a person about what became of the sound.
+    """
+
+    def __init__(self, media: str, start_s: Fraction, output: Any) -> None:
+        """Open the sound and add its stream to the output; to be done before the first packet is written.
+
+        Args:
+            media: what PyAV opens.
+            start_s: time of `media` that is time 0 of the output, in seconds.
+            output: PyAV output container.
+
+        Raises:
+            SourceError: the source cannot be opened again, or its sound cannot be decoded.
+        """
+        self._input = open_container(media, "the sound of the source")
+        try:
+            tracks = self._input.streams.audio
+            if not tracks or tracks[0].codec_context is None:
+                raise SourceError("the sound of the source cannot be decoded and is left out")
+            self._stream = tracks[0]
+            for stream in self._input.streams:
+                if stream.index != self._stream.index:
+                    stream.discard = av.stream.Discard.all
+            self._start_s = start_s
+            name = str(self._stream.codec_context.name)
+            self._copy = name in _COPIED
+            if self._copy:
+                self._target = output.add_stream_from_template(self._stream)
+                self.note = f"audio: {_COPIED[name]} copied"
+            else:
+                self._target = self._add_aac(output)
+                self.note = f"audio: {name} made AAC"
+        except BaseException:
+            self._input.close()
+            raise
+        if len(tracks) > 1:
+            self.note += f" (the first of {len(tracks)} tracks)"
+        self._output = output
+        self._packets = self._copied() if self._copy else self._encoded()
+        self._next: Any = None
+        self._done = False
+        self._end_s: Fraction | None = None
+
+    def _add_aac(self, output: Any) -> Any:
+        context = self._stream.codec_context
+        rate = int(context.sample_rate)
+        layout = str(context.layout.name)
+        if rate not in _AAC_RATES:
+            rate = next((known for known in reversed(_AAC_RATES) if known >= rate), _AAC_RATES[0])
+        if layout not in _AAC_LAYOUTS:
+            layout = "mono" if context.channels == 1 else "stereo"
+        target = output.add_stream("aac", rate=rate)
+        target.codec_context.layout = layout
+        target.codec_context.bit_rate = _AAC_BITS_PER_CHANNEL * target.codec_context.channels
+        target.codec_context.time_base = Fraction(1, rate)
+        return target
+
+    def _demux(self) -> Iterator[Any]:
+        """Packets of the sound; a source that breaks off ends it, and the note says so."""
+        packets = self._input.demux(self._stream)
+        while True:
+            try:
+                packet = next(packets, None)
+            except av.error.FFmpegError as error:
+                self.note += f", ends early ({reason(error)})"
+                return
+            if packet is None or packet.size == 0:
+                return
+            yield packet
+
+    def _copied(self) -> Iterator[Any]:
+        shift = round(self._start_s / self._stream.time_base)
+        for packet in self._demux():
+            if packet.dts is None or packet.pts is None:
+                continue  # what has no place in time cannot be put beside the picture
+            packet.pts -= shift
+            packet.dts -= shift
+            packet.stream = self._target
+            yield packet
+
+    def _encoded(self) -> Iterator[Any]:
+        context = self._target.codec_context
+        resampler = av.AudioResampler(
+            format=context.format, layout=context.layout, rate=context.sample_rate, frame_size=_AAC_FRAME
+        )
+        shift = round(self._start_s * context.sample_rate)
+        for frame in self._resampled(resampler):
+            if self._end_s is not None and Fraction(frame.pts - shift, context.sample_rate) >= self._end_s:
+                break
+            yield from self._shifted(self._target.encode(frame), shift)
+        yield from self._shifted(self._target.encode(None), shift)
+
+    def _resampled(self, resampler: Any) -> Iterator[Any]:
+        damaged = 0
+        for packet in self._demux():
+            try:
+                frames = packet.decode()
+            except av.error.InvalidDataError:
+                damaged += 1
+                continue
+            for frame in frames:
+                yield from resampler.resample(frame)
+        if damaged:
+            self.note += f", {damaged} damaged packet(s) left out"
+        yield from resampler.resample(None)
+
+    @staticmethod
+    def _shifted(packets: list[Any], shift: int) -> Iterator[Any]:
+        for packet in packets:
+            packet.pts -= shift
+            packet.dts -= shift
+            yield packet
+
+    def write_until(self, time_s: Fraction) -> None:
+        """Write the sound that starts before a time of the output, in seconds."""
+        while not self._done:
+            if self._next is None:
+                self._next = next(self._packets, None)
+            if self._next is None:
+                self._done = True
+                return
+            if self._next.pts * Fraction(self._next.time_base) >= time_s:
+                return
+            packet, self._next = self._next, None
+            self._output.mux(packet)
+
+    def finish(self, end_s: Fraction) -> None:
+        """Write what is left of the sound up to the end of the picture, in seconds; what lasts longer is cut."""
+        self._end_s = end_s
+        self.write_until(end_s)
+
+    def close(self) -> None:
+        """Close the source of the sound."""
+        self._input.close()

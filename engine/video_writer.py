@@ -1,0 +1,185 @@
+"""Writes BGR frames as H.264 in MP4, with the exact time stamps of the source and its sound."""
+
+from __future__ import annotations
+
+import contextlib
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+from av.video.frame import PictureType
+
+from engine.audio_track import AudioTrack
+from engine.errors import OutputError, SourceError
+from engine.frame_source import BT709, SourceInfo
+from engine.part_file import PartFile
+from engine.types import UInt8Array
+from engine.video_source import reason
+
+_FALLBACK_RATE = Fraction(25)
+# While it grows the file is fragmented, so that a killed run leaves a video that plays; when it is closed FFmpeg
+# (7.1 and newer) turns it into an ordinary MP4, with an index of all frames. The header waits for the first fragment
+# (delay_moov), because only then are the delays known that an exact time 0 needs.
+_MUXER_OPTIONS = {
+    "movflags": "hybrid_fragmented+frag_keyframe+delay_moov+default_base_moof",
+    "flush_packets": "1",
+    "max_interleave_delta": "500000",  # microseconds to wait for a stream that has ended; the default is 10 s
+}
+_MPEG_RANGE = 1
+
+
+class VideoWriter:
+    """One video in the making. Everything it writes stands under the part file's name until `commit`."""
+
+    def __init__(
+        self, part: PartFile, info: SourceInfo, *, crf: int = 20, preset: str = "veryfast", keep_audio: bool = True
+    ) -> None:
+        """Prepare; the file itself is begun with the first frame, whose size it takes.
+
+        Args:
+            part: where to write.
+            info: the source: rate, time base, tags and sound.
+            crf: constant rate factor of x264, 0 (lossless) to 51; lower is better.
+            preset: x264's trade of speed against size.
+            keep_audio: whether the source's sound is carried over.
+        """
+        self._part = part
+        self._info = info
+        self._rate = info.frame_rate or _FALLBACK_RATE
+        self._time_base = info.time_base or 1 / self._rate
+        self._step = max(1, round(1 / (self._rate * self._time_base)))
+        self._x264 = {"crf": str(crf), "preset": preset, "forced-idr": "1"}
+        self._keep_audio = keep_audio
+        self._output: Any = None
+        self._stream: Any = None
+        self._audio: AudioTrack | None = None
+        self._audio_note: str | None = None
+        self._size_wh = (0, 0)
+        self._last_pts: int | None = None
+        self._key_pts: int | None = None
+        self.frames = 0
+
+    @property
+    def path(self) -> Path:
+        """Where the video stands now."""
+        return self._part.path
+
+    @property
+    def audio_note(self) -> str | None:
+        """What became of the sound; None where the source has none."""
+        return self._audio.note if self._audio is not None else self._audio_note
+
+    def write(self, image_bgr: UInt8Array, pts: int) -> None:
+        """Add a frame.
+
+        Args:
+            image_bgr: (H, W, 3) uint8; a size other than the first frame's is scaled to it.
+            pts: time stamp in the time base of the source, higher than the one before.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        try:
+            if self._output is None:
+                self._begin(image_bgr)
+            frame = self._to_yuv(image_bgr)
+            frame.pts, frame.time_base = pts, self._time_base
+            # A fragment ends before a key frame: one every second, counted by time and not by frames.
+            if self._key_pts is None or (pts + self._step - self._key_pts) * self._time_base > 1:
+                frame.pict_type, self._key_pts = PictureType.I, pts
+            self._mux(self._stream.encode(frame))
+        except (av.error.FFmpegError, OSError) as error:
+            raise OutputError(f"cannot write {self._part.path}: {reason(error)}") from error
+        self._last_pts = pts
+        self.frames += 1
+
+    def _begin(self, image_bgr: UInt8Array) -> None:
+        height, width = image_bgr.shape[:2]
+        self._size_wh = (width, height)
+        # The track counts in units of the time base; the movie's own clock must not be coarser than that.
+        options = {**_MUXER_OPTIONS, "movie_timescale": str(max(1000, self._time_base.denominator))}
+        self._output = av.open(f"file:{self._part.path}", "w", format="mp4", options=options)
+        tags = self._info.tags
+        self._stream = self._output.add_stream(
+            "libx264", rate=self._rate, time_base=self._time_base, options=self._x264
+        )
+        context = self._stream.codec_context
+        context.width, context.height = width + width % 2, height + height % 2
+        context.pix_fmt = "yuv420p"
+        context.time_base = self._time_base
+        context.color_range = _MPEG_RANGE
+        context.colorspace, context.color_primaries, context.color_trc = tags.matrix, tags.primaries, tags.transfer
+        if tags.sample_aspect != 1:
+            context.sample_aspect_ratio = tags.sample_aspect
+        if self._keep_audio and self._info.media is not None:
+            try:
+                self._audio = AudioTrack(self._info.media, self._info.media_start_s, self._output)
+            except SourceError as error:
+                self._audio_note = f"audio: {error}"
+
+    def _to_yuv(self, image_bgr: UInt8Array) -> Any:
+        """The frame that the encoder takes: yuv420p, sides made even by repeating the last row and column."""
+        width, height = self._size_wh
+        image: Any = image_bgr
+        if image.shape[:2] != (height, width):
+            image = cv2.resize(image, self._size_wh, interpolation=cv2.INTER_AREA)
+        if width % 2 or height % 2:
+            image = cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="bgr24")
+        matrix = "ITU709" if self._info.tags.matrix == BT709 else "ITU601"
+        return frame.reformat(format="yuv420p", dst_colorspace=matrix, dst_color_range="MPEG")
+
+    def _mux(self, packets: list[Any]) -> None:
+        for packet in packets:
+            if not packet.duration:
+                packet.duration = self._step
+            if self._audio is not None:
+                self._audio.write_until(packet.dts * Fraction(packet.time_base))
+            self._output.mux(packet)
+
+    def finish(self) -> None:
+        """Write what is still held back and close the file, which keeps its part name until `commit`.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        if self._output is None or self._last_pts is None:
+            return
+        try:
+            self._mux(self._stream.encode(None))
+            if self._audio is not None:
+                self._audio.finish((self._last_pts + self._step) * self._time_base)
+            self._output.close()
+        except (av.error.FFmpegError, OSError) as error:
+            raise OutputError(f"cannot write {self._part.path}: {reason(error)}") from error
+        finally:
+            self._release()
+
+    def commit(self) -> Path:
+        """Give the finished video its name.
+
+        Raises:
+            OutputError: it cannot be renamed; it is kept under its part name.
+        """
+        return self._part.commit()
+
+    def abort(self) -> Path | None:
+        """End after an error: what was written is closed and kept under its part name, which is given back.
+
+        None where nothing worth keeping was written; then the part file is removed.
+        """
+        # A disk that is full or gone takes no more: the fragments on it already are all that can be had.
+        with contextlib.suppress(OutputError):
+            self.finish()
+        if self.frames == 0 or self._part.path.stat().st_size == 0:
+            self._part.discard()
+            return None
+        return self._part.path
+
+    def _release(self) -> None:
+        self._output = self._stream = None
+        if self._audio is not None:
+            self._audio.close()
