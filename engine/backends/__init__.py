@@ -1,0 +1,166 @@
+"""The runtimes behind one contract, and the choice among them.
+
+A backend that a person names and that cannot run is an error. `auto` takes the first that can, in the order of
+AUTO_ORDER, and keeps the reason why each before it was passed over.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from engine.backends.contract import PRECISIONS, Array, Backend, OpenOptions, Probe, RuntimeModule
+from engine.errors import BackendError, OptionError, nearest_hint
+from engine.model_files import resolve_pose_model
+
+__all__ = [
+    "AUTO_ORDER", "BACKENDS", "PRECISIONS", "Array", "Backend", "OpenOptions", "OpenedBackend", "Probe",
+    "open_detector_backend", "open_pose_backend", "probe_backends",
+]  # fmt: skip
+
+BACKENDS: dict[str, tuple[str, ...]] = {
+    "tensorrt": ("cuda",),
+    "tensorrt_rtx": ("cuda",),
+    "torch": ("cuda", "cpu"),
+    "openvino": ("cpu",),
+    "onnxruntime": ("cpu", "cuda"),
+}
+"""Runtimes by name, each a file of this folder, and the devices it runs on, the usual one first."""
+
+AUTO_ORDER: tuple[tuple[str, str], ...] = (
+    ("tensorrt", "cuda"),
+    ("tensorrt_rtx", "cuda"),
+    ("torch", "cuda"),
+    ("openvino", "cpu"),
+    ("onnxruntime", "cpu"),
+    ("torch", "cpu"),
+)
+"""What `auto` tries, in order: runtime and device."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenedBackend:
+    """A backend that is ready, and which were passed over for it and why."""
+
+    backend: Backend
+    passed_over: tuple[tuple[str, str], ...]
+
+
+def open_pose_backend(
+    model: str | Path | None = None,
+    *,
+    backend: str = "auto",
+    precision: str = "auto",
+    device: str = "auto",
+    threads: int | None = None,
+    say: Callable[[str], None] = lambda _line: None,
+) -> OpenedBackend:
+    """Open a pose model on a runtime and run it once, so that the first frame is not the slow one.
+
+    Args:
+        model: a shipped name, a `.safetensors` file, an `.onnx` file with its spec, or None for the default.
+        backend: one of BACKENDS, or auto.
+        precision: auto, fp32, fp16, bf16 or int8.
+        device: auto, cpu, cuda or cuda:N.
+        threads: processor threads of one inference; None leaves it to the runtime.
+        say: told in one line of anything that takes long.
+
+    Raises:
+        OptionError: a value is not valid.
+        ModelError: the model cannot be used.
+        BackendError: the runtime, or with auto none of them, can run it as asked.
+    """
+    options = OpenOptions(precision=precision, device=device, threads=threads, say=say)
+    path = resolve_pose_model(model)
+
+    def open_one(module: RuntimeModule, options: OpenOptions) -> Backend:
+        return _warmed(module.open_pose(path, options), "crops", ("keypoints",))
+
+    return _open(backend, options, open_one)
+
+
+def open_detector_backend(onnx_file: Path, *, backend: str, options: OpenOptions) -> OpenedBackend:
+    """Open a detector's ONNX file (see compiler.ensure_detector) on a runtime; raises as `open_pose_backend`."""
+
+    def open_one(module: RuntimeModule, options: OpenOptions) -> Backend:
+        return module.open_detector(onnx_file, options)
+
+    return _open(backend, options, open_one)
+
+
+def probe_backends() -> list[tuple[str, bool, str]]:
+    """For each runtime and device: name, whether it can run here, and its version or the reason; imports none."""
+    found = []
+    for name, devices in BACKENDS.items():
+        for device in devices:
+            probe = _module(name).probe(device)
+            label = name if len(devices) == 1 else f"{name} ({device})"
+            found.append((label, probe.usable, probe.detail))
+    return found
+
+
+def _open(name: str, options: OpenOptions, open_one: Callable[[RuntimeModule, OpenOptions], Backend]) -> OpenedBackend:
+    if name != "auto":
+        if name not in BACKENDS:
+            raise OptionError(f"unknown backend '{name}'.{nearest_hint(name, ('auto', *BACKENDS))}")
+        return OpenedBackend(backend=_open_named(name, options, open_one), passed_over=())
+    wanted_kind = options.device.partition(":")[0]
+    passed_over: list[tuple[str, str]] = []
+    for candidate, kind in AUTO_ORDER:
+        label = f"{candidate} ({kind})" if candidate == "torch" else candidate
+        if wanted_kind not in ("auto", kind):
+            passed_over.append((label, f"it was not asked to run on {kind}"))
+            continue
+        probe = _module(candidate).probe(kind)
+        if not probe.usable:
+            passed_over.append((label, probe.detail))
+            continue
+        try:
+            backend = open_one(_module(candidate), _on_device(options, kind))
+        except BackendError as error:
+            passed_over.append((label, str(error)))
+            continue
+        return OpenedBackend(backend=backend, passed_over=tuple(passed_over))
+    reasons = "; ".join(f"{label}: {reason}" for label, reason in passed_over)
+    raise BackendError(f"no backend can run this with precision {options.precision} on {options.device}: {reasons}")
+
+
+def _open_named(name: str, options: OpenOptions, open_one: Callable[[RuntimeModule, OpenOptions], Backend]) -> Backend:
+    """The runtime that a person named, on the device they named or else the first of its own that is here."""
+    kind = options.device.partition(":")[0]
+    module = _module(name)
+    if kind == "auto":
+        probes = {device: module.probe(device) for device in BACKENDS[name]}
+        usable = [device for device, probe in probes.items() if probe.usable]
+        # onnxruntime uses CUDA only when asked: its CUDA package often lacks the libraries that go with it.
+        kind = (usable or list(probes))[0]
+    probe = module.probe(kind)
+    if not probe.usable:
+        raise BackendError(f"{name} cannot run here: {probe.detail}")
+    return open_one(module, _on_device(options, kind))
+
+
+def _on_device(options: OpenOptions, kind: str) -> OpenOptions:
+    if options.device != "auto":
+        return options
+    return OpenOptions(precision=options.precision, device=kind, threads=options.threads, say=options.say)
+
+
+def _module(name: str) -> RuntimeModule:
+    return cast(RuntimeModule, importlib.import_module(f"engine.backends.{name}"))
+
+
+def _warmed(backend: Backend, input_name: str, want: tuple[str, ...]) -> Backend:
+    """Run once on an empty picture: what cannot run fails now, while another can still be chosen."""
+    shape = [length if isinstance(length, int) else 1 for length in backend.spec.inputs[0].shape]
+    try:
+        backend.infer({input_name: np.zeros(shape, np.uint8)}, want)
+    except BaseException:
+        backend.close()
+        raise
+    return backend

@@ -1,0 +1,167 @@
+"""What every backend promises, and the checks that all of them share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.errors import BackendError, OptionError, nearest_hint
+from engine.model_spec import ModelSpec
+
+Array = npt.NDArray[Any]
+
+PRECISIONS = ("auto", "fp32", "fp16", "bf16", "int8")
+
+
+class Backend(Protocol):
+    """A network that is ready to run. Opened, used and closed in one thread.
+
+    Attributes:
+        name: of the runtime.
+        spec: what goes in and comes out.
+        device: where it runs, e.g. "cpu" or "cuda:0".
+        precision: what it computes in.
+    """
+
+    name: str
+    spec: ModelSpec
+    device: str
+    precision: str
+
+    def infer(self, inputs: Mapping[str, Array], want: Sequence[str]) -> dict[str, Array]:
+        """Run the network.
+
+        Args:
+            inputs: arrays by name, with the shapes and dtypes of the spec. A batch of none is allowed.
+            want: names of the outputs to compute and copy; others are left out.
+
+        Returns:
+            Arrays by name, float32; the caller owns them.
+
+        Raises:
+            BackendError: an input does not fit the spec, or the runtime failed.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free what the runtime holds; more than once does no harm."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class Closing:
+    """The context manager part of a backend."""
+
+    def close(self) -> None:
+        """Free what the runtime holds; more than once does no harm."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenOptions:
+    """How a backend is to be opened.
+
+    Attributes:
+        precision: one of PRECISIONS; auto is the fastest that the processor computes natively within the tolerance.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        threads: processor threads of one inference; None leaves it to the runtime (one a physical core).
+        say: told in one line of anything that takes long.
+    """
+
+    precision: str = "auto"
+    device: str = "auto"
+    threads: int | None = None
+    say: Callable[[str], None] = lambda _line: None
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise OptionError(f"unknown precision '{self.precision}'.{nearest_hint(self.precision, PRECISIONS)}")
+        kind, _, number = self.device.partition(":")
+        if kind not in ("auto", "cpu", "cuda") or (":" in self.device and not (kind == "cuda" and number.isdigit())):
+            raise OptionError(f"unknown device '{self.device}'; auto, cpu, cuda or cuda:0 was expected")
+        if self.threads is not None and not 1 <= self.threads <= 1024:
+            raise OptionError(f"the number of threads is {self.threads}; 1 to 1024 fits")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """Whether a runtime can run here; `detail` is its version, or the reason and what to do about it."""
+
+    usable: bool
+    detail: str
+
+
+class RuntimeModule(Protocol):
+    """What each file of this folder that stands for a runtime offers."""
+
+    def probe(self, device: str) -> Probe:
+        """Whether the runtime can run on "cpu" or "cuda" here; quick, without importing the runtime."""
+        ...
+
+    def open_pose(self, model: Path, options: OpenOptions) -> Backend:
+        """Open a pose model: a `.safetensors` file, or an `.onnx` file with its spec."""
+        ...
+
+    def open_detector(self, onnx_file: Path, options: OpenOptions) -> Backend:
+        """Open a detector: an `.onnx` file with its spec."""
+        ...
+
+
+def refuse_precision(name: str, asked: str, able: Sequence[str], elsewhere: str) -> BackendError:
+    """The error for a precision that a runtime does not compute in."""
+    return BackendError(f"{name} computes in {' and '.join(able)} here, not in {asked}; {elsewhere}")
+
+
+def check_call(spec: ModelSpec, inputs: Mapping[str, Array], want: Sequence[str]) -> dict[str, int]:
+    """Compare a call with the spec; returns the lengths of the open dimensions by name.
+
+    Raises:
+        BackendError: an input is missing, unknown or does not fit, or a wanted output does not exist.
+    """
+    names = {tensor.name for tensor in spec.inputs}
+    if set(inputs) != names:
+        raise BackendError(f"{spec.name} takes the inputs {sorted(names)}, {sorted(inputs)} were given")
+    for name in want:
+        if name not in spec.output_names:
+            raise BackendError(f"{spec.name} has no output '{name}'.{nearest_hint(name, spec.output_names)}")
+    lengths: dict[str, int] = {}
+    for tensor in spec.inputs:
+        array = inputs[tensor.name]
+        fits = array.ndim == len(tensor.shape) and all(
+            have == (expected if isinstance(expected, int) else lengths.setdefault(expected, have))
+            for have, expected in zip(array.shape, tensor.shape, strict=True)
+        )
+        if not fits or array.dtype != np.dtype(tensor.dtype):
+            shape = ", ".join(str(length) for length in tensor.shape)
+            raise BackendError(
+                f"{spec.name}: input '{tensor.name}' is {array.dtype} {array.shape}, expected {tensor.dtype} ({shape})"
+            )
+    return lengths
+
+
+def empty_outputs(spec: ModelSpec, lengths: Mapping[str, int], want: Sequence[str]) -> dict[str, Array]:
+    """The outputs of a batch of none; a dimension that only a run would tell is 0."""
+    shapes = {tensor.name: (tensor.shape, tensor.dtype) for tensor in spec.outputs}
+    return {
+        name: np.zeros([n if isinstance(n, int) else lengths.get(n, 0) for n in shapes[name][0]], shapes[name][1])
+        for name in want
+    }

@@ -1,0 +1,117 @@
+"""ONNX Runtime: the processor everywhere, CUDA where the onnxruntime-gpu package is installed and asked for."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.backends.contract import Array, Closing, OpenOptions, Probe, check_call, empty_outputs, refuse_precision
+from engine.backends.cuda_driver import why_no_cuda
+from engine.compiler import ensure_onnx
+from engine.errors import BackendError
+from engine.model_spec import read_spec
+
+_PACKAGES = ("onnxruntime", "onnxruntime-gpu")
+
+
+def probe(device: str) -> Probe:
+    """Whether ONNX Runtime can run on "cpu" or "cuda" here."""
+    if importlib.util.find_spec("onnxruntime") is None:
+        return Probe(usable=False, detail="the onnxruntime package is not installed; pip install onnxruntime")
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    if device == "cuda":
+        if "onnxruntime-gpu" not in versions:
+            return Probe(usable=False, detail="it runs on CUDA with another package; pip install onnxruntime-gpu")
+        reason = why_no_cuda()
+        if reason is not None:
+            return Probe(usable=False, detail=reason)
+    return Probe(usable=True, detail=next(iter(versions.values()), "unknown version"))
+
+
+def open_pose(model: Path, options: OpenOptions) -> OnnxRuntimeBackend:
+    """Open a pose model."""
+    return OnnxRuntimeBackend(ensure_onnx(model, say=options.say), options)
+
+
+def open_detector(onnx_file: Path, options: OpenOptions) -> OnnxRuntimeBackend:
+    """Open a detector."""
+    return OnnxRuntimeBackend(onnx_file, options)
+
+
+class OnnxRuntimeBackend(Closing):
+    """A graph under ONNX Runtime, see `Backend`.
+
+    Raises:
+        ModelError: the file is not the one its spec describes.
+        BackendError: the runtime cannot run it as asked.
+    """
+
+    name = "onnxruntime"
+
+    def __init__(self, onnx_file: Path, options: OpenOptions) -> None:
+        if options.precision not in ("auto", "fp32"):
+            raise refuse_precision(self.name, options.precision, ["fp32"], "bf16 runs on openvino and torch")
+        self.spec = read_spec(onnx_file)
+        self.precision = self.spec.precision
+        self.device = "cpu" if options.device == "auto" else options.device
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise BackendError(f"the onnxruntime package cannot be loaded: {error}") from error
+        settings = onnxruntime.SessionOptions()
+        settings.log_severity_level = 3  # errors; its warnings are about things a person can do nothing about
+        if options.threads is not None:
+            settings.intra_op_num_threads = options.threads
+        try:
+            self._session: Any = onnxruntime.InferenceSession(
+                str(onnx_file), settings, providers=self._providers(onnxruntime)
+            )
+        except BackendError:
+            raise
+        except Exception as error:  # its errors have no base class of their own
+            raise BackendError(f"onnxruntime cannot run {onnx_file.name}: {_first_line(error)}") from error
+        if self.device != "cpu" and self._session.get_providers()[0] != "CUDAExecutionProvider":
+            # It falls back to the processor with a line in its log only.
+            raise BackendError("onnxruntime could not start on CUDA; its CUDA libraries are missing or do not fit")
+        self._run_options = onnxruntime.RunOptions()
+        self._run_options.only_execute_path_to_fetches = True
+
+    def _providers(self, onnxruntime: Any) -> list[Any]:
+        if self.device == "cpu":
+            return ["CPUExecutionProvider"]
+        if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+            raise BackendError("onnxruntime is installed without CUDA; pip install onnxruntime-gpu")
+        number = int(self.device.partition(":")[2] or 0)
+        return [("CUDAExecutionProvider", {"device_id": number}), "CPUExecutionProvider"]
+
+    def infer(self, inputs: Mapping[str, Array], want: Sequence[str]) -> dict[str, Array]:
+        """See `Backend.infer`."""
+        if self._session is None:
+            raise BackendError("onnxruntime: the backend is closed")
+        lengths = check_call(self.spec, inputs, want)
+        if 0 in lengths.values() or not want:
+            return empty_outputs(self.spec, lengths, want)
+        arrays = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
+        try:
+            outputs = self._session.run(list(want), arrays, self._run_options)
+        except Exception as error:  # its errors have no base class of their own
+            raise BackendError(f"onnxruntime failed on {self.spec.name}: {_first_line(error)}") from error
+        return dict(zip(want, outputs, strict=True))
+
+    def close(self) -> None:
+        """Free the session."""
+        self._session = None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,25 @@
+"""TensorRT-RTX, see tensorrt.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from engine.backends import tensorrt
+from engine.backends.contract import Backend, OpenOptions, Probe
+
+_PACKAGE = "tensorrt_rtx"
+
+
+def probe(device: str) -> Probe:
+    """Whether the package could run here."""
+    return tensorrt.probe(device, _PACKAGE)
+
+
+def open_pose(model: Path, options: OpenOptions) -> Backend:
+    """Open a pose model's engine."""
+    return tensorrt.open_pose(model, options, _PACKAGE)
+
+
+def open_detector(onnx_file: Path, options: OpenOptions) -> Backend:
+    """Open a detector's engine."""
+    return tensorrt.open_detector(onnx_file, options, _PACKAGE)

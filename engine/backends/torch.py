@@ -1,0 +1,143 @@
+"""PyTorch, straight from the weights: fp16 on CUDA, and the measure of truth (fp32 on the processor) for all others."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.backends.contract import Array, Closing, OpenOptions, Probe, check_call, empty_outputs, refuse_precision
+from engine.backends.cuda_driver import why_no_cuda
+from engine.errors import BackendError, ModelError
+from engine.model_spec import ModelSpec, sha256_of
+from engine.skeleton import Skeleton
+
+
+def probe(device: str) -> Probe:
+    """Whether PyTorch can run on "cpu" or "cuda" here."""
+    if importlib.util.find_spec("torch") is None:
+        return Probe(usable=False, detail="the torch package is not installed; pip install torch")
+    version = importlib.metadata.version("torch")
+    if device == "cuda":
+        reason = why_no_cuda()
+        if reason is not None:
+            return Probe(usable=False, detail=reason)
+        if "+cpu" in version:
+            return Probe(usable=False, detail=f"torch {version} is a build without CUDA")
+    return Probe(usable=True, detail=version)
+
+
+def open_pose(model: Path, options: OpenOptions) -> TorchBackend:
+    """Open a pose model."""
+    return TorchBackend(model, options)
+
+
+def open_detector(onnx_file: Path, options: OpenOptions) -> TorchBackend:
+    """Detectors are ONNX files, which PyTorch does not run."""
+    raise BackendError(f"torch does not run the detector {onnx_file.name}; openvino and onnxruntime do")
+
+
+class TorchBackend(Closing):
+    """A pose model in PyTorch, see `Backend`.
+
+    Raises:
+        ModelError: the weights cannot be used.
+        BackendError: it cannot run as asked.
+    """
+
+    name = "torch"
+
+    def __init__(self, weights: Path, options: OpenOptions) -> None:
+        if weights.suffix.lower() != ".safetensors":
+            raise BackendError(f"torch runs .safetensors weights, not {weights.name}")
+        try:
+            import torch
+
+            from engine.pose_graph import PoseGraph
+            from models.checkpoints import CheckpointError, load_pose_model
+        except (ImportError, OSError) as error:
+            raise BackendError(f"the torch package cannot be loaded: {error}") from error
+        self.device = "cpu" if options.device == "auto" else options.device
+        on_cuda = self.device != "cpu"
+        if on_cuda and not torch.cuda.is_available():
+            raise BackendError(f"torch {torch.__version__} finds no CUDA device; --device cpu runs on the processor")
+        self.precision = _precision(options.precision, on_cuda)
+        try:
+            checkpoint = load_pose_model(weights)
+        except CheckpointError as error:
+            raise ModelError(str(error)) from error
+        if options.threads is not None:
+            torch.set_num_threads(options.threads)
+        graph = PoseGraph(checkpoint.model, checkpoint.mean, checkpoint.std).eval()
+        self.spec = _spec(weights, graph, Skeleton.from_dict(checkpoint.skeleton), checkpoint.class_names)
+        if self.precision != "fp32":
+            graph.lower_precision({"bf16": torch.bfloat16, "fp16": torch.float16}[self.precision])
+        self._torch = torch
+        try:
+            self._graph: Any = graph.to(self.device).to(memory_format=torch.channels_last)
+        except RuntimeError as error:
+            raise BackendError(f"torch cannot use {self.device}: {_first_line(error)}") from error
+
+    def infer(self, inputs: Mapping[str, Array], want: Sequence[str]) -> dict[str, Array]:
+        """See `Backend.infer`."""
+        if self._graph is None:
+            raise BackendError("torch: the backend is closed")
+        lengths = check_call(self.spec, inputs, want)
+        if 0 in lengths.values() or not want:
+            return empty_outputs(self.spec, lengths, want)
+        try:
+            with self._torch.inference_mode():
+                crops = self._torch.from_numpy(np.ascontiguousarray(inputs["crops"])).to(self.device)
+                outputs = dict(zip(self._graph.output_names, self._graph(crops), strict=True))
+                return {name: _owned(outputs[name]) for name in want}
+        except RuntimeError as error:
+            raise BackendError(f"torch failed on {self.spec.name}: {_first_line(error)}") from error
+
+    def close(self) -> None:
+        """Free the network."""
+        self._graph = None
+
+
+def _owned(tensor: Any) -> Array:
+    """A plain array, rows in order, that shares memory with nothing."""
+    array: Array = tensor.cpu().contiguous().numpy()
+    return array if array.flags.owndata else array.copy()
+
+
+def _precision(asked: str, on_cuda: bool) -> str:
+    if asked == "auto":
+        return "fp16" if on_cuda else "fp32"
+    able = ["fp32", "bf16", "fp16"] if on_cuda else ["fp32", "bf16"]
+    if asked not in able:
+        elsewhere = "fp16 needs a CUDA device" if asked == "fp16" else "use --precision auto"
+        raise refuse_precision("torch", asked, able, elsewhere)
+    return asked
+
+
+def _spec(weights: Path, graph: Any, skeleton: Skeleton, class_names: tuple[str, ...]) -> ModelSpec:
+    from engine.onnx_export import GRAPH_VERSION, pose_tensors
+
+    digest = sha256_of(weights)
+    inputs, outputs = pose_tensors(graph)
+    return ModelSpec(
+        kind="pose",
+        name=graph.model.config.name,
+        precision="fp32",
+        input_size_wh=graph.input_size_wh,
+        inputs=inputs,
+        outputs=outputs,
+        skeleton=skeleton,
+        class_names=class_names,
+        file_sha256=digest,
+        weights_sha256=digest,
+        graph_version=GRAPH_VERSION,
+        made_with={"torch": importlib.metadata.version("torch")},
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,236 @@
+"""Compiled files: made once in a child process, kept in a cache, never taken when half-written or stale.
+
+An entry of the cache is a folder. It is filled under a temporary name and renamed when whole, so that two processes
+that build the same entry do not collide: the first one's is kept and the second takes it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from engine import errors
+from engine.errors import BackendError, EngineError, ModelError, OutputError
+from engine.model_files import cache_dir, find_detector, official_detector_file
+from engine.model_spec import ModelSpec, read_spec, sha256_of, spec_path
+from engine.onnx_export import GRAPH_VERSION
+
+Say = Callable[[str], None]
+"""Takes one line for the person who waits."""
+
+_ROOT = Path(__file__).resolve().parent.parent
+
+
+def say_nothing(_line: str) -> None:
+    """For callers to whom nobody listens."""
+
+
+def ensure_onnx(weights: Path, *, say: Say = say_nothing) -> Path:
+    """The ONNX form of a pose model, exported into the cache at first use.
+
+    Args:
+        weights: a `.safetensors` file; an `.onnx` file with its spec is checked and returned as it is.
+        say: told in one line when something has to be built.
+
+    Raises:
+        ModelError: the weights cannot be used.
+        BackendError: the export failed.
+        OutputError: the cache cannot be written.
+    """
+    if weights.suffix.lower() == ".onnx":
+        if read_spec(weights).kind != "pose":
+            raise ModelError(f"{weights} is a detector; a pose model was expected")
+        return weights
+    digest = _digest(weights)
+    # The input size is part of the weights' header, and so of the hash.
+    entry = cache_dir() / "onnx" / f"{weights.stem}-{digest[:32]}-g{GRAPH_VERSION}"
+    arguments = ["--pose-model", str(weights.resolve())]
+    return _ensure(entry / f"{weights.stem}.onnx", digest, arguments, say)
+
+
+def ensure_detector(
+    name_or_path: str | Path | None = None,
+    *,
+    input_size: int | None = None,
+    download: bool = False,
+    say: Say = say_nothing,
+) -> Path:
+    """The ONNX form of a detector: a shipped one as it is, others converted into the cache at first use.
+
+    Args:
+        name_or_path: a shipped name, `FILE.onnx`, `FILE.pt`, the official name of a detector, or None for the default.
+        input_size: long side of the letterboxed frame in px, where the file leaves it open; None takes its own.
+        download: fetch an official detector that is not here.
+        say: told in one line when something has to be fetched or built.
+
+    Raises:
+        ModelError: there is no such detector, or it cannot be used.
+        BackendError: the conversion failed.
+        OutputError: the cache cannot be written.
+    """
+    official = official_detector_file(str(name_or_path)) if name_or_path is not None else None
+    try:
+        source = find_detector(name_or_path)
+    except ModelError:
+        if official is None or not download:
+            raise
+        say(f"fetching {official} from the ultralytics project, once")
+        source = run_build(["--fetch-detector", official], say)
+    if source.suffix.lower() == ".onnx" and spec_path(source).is_file():
+        if read_spec(source).kind != "detector":
+            raise ModelError(f"{source} is a pose model; a detector was expected")
+        return source
+    digest = _digest(source)
+    size = "" if input_size is None else f"-{input_size}"
+    entry = cache_dir() / "onnx" / f"{source.stem}-{digest[:32]}-g{GRAPH_VERSION}{size}"
+    arguments = ["--detector", str(source)]
+    if input_size is not None:
+        arguments += ["--input-size", str(input_size)]
+    return _ensure(entry / f"{source.stem}.onnx", digest, arguments, say)
+
+
+def _digest(file: Path) -> str:
+    try:
+        return sha256_of(file)
+    except OSError as error:
+        raise ModelError(f"{file} cannot be read ({error.strerror})") from error
+
+
+def _ensure(file: Path, digest: str, arguments: Sequence[str], say: Say) -> Path:
+    """The file of a cache entry; built by the child process where the entry is missing or not what it should be."""
+    entry, file_name = file.parent, file.name
+    found = _usable(file, digest)
+    if found is None:
+        return file
+    say(f"preparing {file.stem} for this machine, once: {found}")
+    try:
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        filling = Path(tempfile.mkdtemp(prefix=f"{entry.name}-", suffix=".part", dir=entry.parent))
+    except OSError as error:
+        raise OutputError(f"the cache folder {entry.parent} cannot be written ({error.strerror})") from error
+    try:
+        run_build([*arguments, "--runtime", "onnx", "--output", str(filling / file_name)], say)
+        return _put(filling, entry, file_name, digest)
+    finally:
+        shutil.rmtree(filling, ignore_errors=True)
+
+
+def _usable(file: Path, digest: str) -> str | None:
+    """Why a cached file cannot be used, in a few words for a person; None when it can."""
+    if not file.parent.is_dir():
+        return "exporting it to ONNX"
+    try:
+        spec = read_spec(file)
+    except ModelError:
+        return "its file in the cache is damaged, exporting it anew"
+    if not _is_for(spec, digest):
+        return "its file in the cache is out of date, exporting it anew"
+    return None
+
+
+def _is_for(spec: ModelSpec, digest: str) -> bool:
+    return spec.weights_sha256 == digest and spec.graph_version == GRAPH_VERSION
+
+
+def _put(filling: Path, entry: Path, file_name: str, digest: str) -> Path:
+    """Rename a filled folder to its final name; another process's entry is kept when it is whole."""
+    if not _is_for(read_spec(filling / file_name), digest):
+        raise BackendError(f"the weights changed while {file_name} was made of them; try again")
+    for _ in range(2):
+        try:
+            filling.rename(entry)
+        except OSError as error:
+            if entry.is_dir():
+                if _usable(entry / file_name, digest) is None:
+                    break
+                # Renamed before it is deleted, so that nobody meets a half-deleted entry under the final name.
+                stale = Path(tempfile.mkdtemp(suffix=".stale", dir=entry.parent)) / "entry"
+                try:
+                    entry.rename(stale)
+                finally:
+                    shutil.rmtree(stale.parent, ignore_errors=True)
+                continue
+            raise OutputError(f"the cache folder {entry.parent} cannot be written ({error.strerror})") from error
+        break
+    return entry / file_name
+
+
+def run_build(arguments: Sequence[str], say: Say = say_nothing) -> Path:
+    """Run `python -m engine build` as a child process and return the file it wrote.
+
+    The child ends with the caller: an exception here, Ctrl-C among them, terminates it.
+
+    Raises:
+        EngineError: of the kind that the child met.
+        BackendError: the child ended without saying why.
+    """
+    command = [sys.executable, "-m", "engine", "build", *arguments]
+    flags = getattr(subprocess, "CREATE_NO_WINDOW", 0)
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as complaints:
+        # The checkout as working folder lets the child find `engine` and `models` from wherever a person started us.
+        child = subprocess.Popen(
+            command,
+            cwd=_ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=complaints,
+            encoding="utf-8",
+            errors="replace",
+            creationflags=flags,
+            env={**os.environ, "PYTHONUTF8": "1"},
+        )
+        last: dict[str, str] = {}
+        try:
+            assert child.stdout is not None  # noqa: S101 - asked for above
+            for line in child.stdout:
+                event = _event(line)
+                if event.get("event") == "progress":
+                    say(event.get("message", ""))
+                elif event:
+                    last = event
+            code = child.wait()
+        finally:
+            _end(child)
+        if code == 0 and last.get("event") == "done":
+            return Path(last["output"])
+        if last.get("event") == "error":
+            raise _error_of(last)
+        complaints.seek(0)
+        lines = [line.strip() for line in complaints.read().splitlines() if line.strip()]
+        reason = lines[-1] if lines else "no message"
+        raise BackendError(f"building with {' '.join(arguments)} ended with code {code}: {reason}")
+
+
+def _event(line: str) -> dict[str, str]:
+    """One JSON line of the child as text values; empty for a line that is something else."""
+    try:
+        values = json.loads(line)
+    except ValueError:
+        return {}
+    return {str(key): str(value) for key, value in values.items()} if isinstance(values, dict) else {}
+
+
+def _error_of(event: dict[str, str]) -> EngineError:
+    kind = getattr(errors, event.get("kind", ""), BackendError)
+    is_ours = isinstance(kind, type) and issubclass(kind, EngineError)
+    error: EngineError = (kind if is_ours else BackendError)(event.get("message", "the build failed"))
+    return error
+
+
+def _end(child: subprocess.Popen[str]) -> None:
+    if child.stdout is not None:
+        child.stdout.close()
+    if child.poll() is not None:
+        return
+    child.terminate()
+    try:
+        child.wait(timeout=5)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()

@@ -1,0 +1,125 @@
+"""Where models stand: the shipped weights, the cache, and what a name or a path that a person gives means."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.errors import ModelError, nearest_hint
+
+WEIGHTS_DIR = Path(__file__).resolve().parent.parent / "models" / "weights"
+CACHE_VARIABLE = "KCAM_CACHE_DIR"
+
+# The detectors that the ultralytics project publishes under these names.
+_OFFICIAL_DETECTOR = re.compile(r"(yolo26[nsmlx]|yolo12[nsmlx]|yolo11[nsmlx]|yolov10[nsmblx]|yolov8[nsmlx])(\.pt)?")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DefaultModels:
+    """What is used unless a person says otherwise: names of the pose model and detector, and the precision."""
+
+    pose_model: str
+    detector: str
+    precision: str = "auto"
+
+
+def default_models() -> DefaultModels:
+    """The choice written in `models/weights/default.json`.
+
+    Raises:
+        ModelError: the file is missing or not of the expected form.
+    """
+    file = WEIGHTS_DIR / "default.json"
+    try:
+        return DefaultModels(**json.loads(file.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise ModelError(f"{file} cannot be read ({error.strerror}); name a model with --pose-model") from error
+    except (ValueError, TypeError) as error:
+        raise ModelError(f"{file} is not of the expected form: {error}") from error
+
+
+def cache_dir() -> Path:
+    """The folder for compiled files: $KCAM_CACHE_DIR, else the user's cache folder. It may not exist yet."""
+    chosen = os.environ.get(CACHE_VARIABLE)
+    if chosen:
+        return Path(chosen).expanduser().resolve()
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("kcam-pose", appauthor=False))
+
+
+def bundled_pose_models() -> tuple[str, ...]:
+    """Names of the pose models that ship with the program."""
+    return tuple(sorted(file.stem for file in WEIGHTS_DIR.glob("*.safetensors")))
+
+
+def bundled_detectors() -> tuple[str, ...]:
+    """Names of the detectors that ship with the program."""
+    return tuple(sorted(file.stem for file in WEIGHTS_DIR.glob("*.onnx")))
+
+
+def resolve_pose_model(name_or_path: str | Path | None = None) -> Path:
+    """The file of a pose model: a shipped name, a `.safetensors` file, or an `.onnx` file that has its spec beside it.
+
+    Raises:
+        ModelError: no such name or file; the message names the nearest.
+    """
+    text = str(name_or_path) if name_or_path is not None else default_models().pose_model
+    shipped = WEIGHTS_DIR / f"{text}.safetensors"
+    if text in bundled_pose_models():
+        return shipped
+    path = Path(text).expanduser()
+    if path.suffix.lower() in (".safetensors", ".onnx"):
+        return _existing_file(path)
+    if path.suffix.lower() in (".pth", ".pt"):
+        raise ModelError(f"{path} is a pickled file; convert it to safetensors first (README, section Weights)")
+    if path.exists():
+        raise ModelError(f"{path} is not a pose model; a .safetensors file was expected")
+    raise ModelError(f"unknown pose model '{text}'.{nearest_hint(text, bundled_pose_models())}")
+
+
+def find_detector(name_or_path: str | Path | None = None) -> Path:
+    """The file of a detector: a shipped name, or an existing `.onnx` or `.pt` file.
+
+    Raises:
+        ModelError: no such name or file, or an official name whose file is not here.
+    """
+    text = str(name_or_path) if name_or_path is not None else default_models().detector
+    if text in bundled_detectors():
+        return WEIGHTS_DIR / f"{text}.onnx"
+    path = Path(text).expanduser()
+    official = official_detector_file(text)
+    if official is not None:
+        for candidate in (Path(official), downloads_dir() / official):
+            if candidate.is_file():
+                return candidate.resolve()
+        raise ModelError(
+            f"{official} is not here; --download fetches it, or put the file in the current folder and name it"
+        )
+    if path.suffix.lower() in (".onnx", ".pt"):
+        return _existing_file(path)
+    if path.exists():
+        raise ModelError(f"{path} is not a detector; an .onnx or .pt file was expected")
+    raise ModelError(f"unknown detector '{text}'.{nearest_hint(text, (*bundled_detectors(), 'yolo26n'))}")
+
+
+def official_detector_file(text: str) -> str | None:
+    """`yolo26n.pt` for "yolo26n" or "yolo26n.pt"; None for anything that is not the bare name of such a detector."""
+    match = _OFFICIAL_DETECTOR.fullmatch(text.lower())
+    return f"{match[1]}.pt" if match else None
+
+
+def downloads_dir() -> Path:
+    """Where fetched detector files are kept."""
+    return cache_dir() / "downloads"
+
+
+def _existing_file(path: Path) -> Path:
+    if not path.is_file():
+        raise ModelError(f"{path} {'is a folder, not a file' if path.is_dir() else 'does not exist'}")
+    if path.stat().st_size == 0:
+        raise ModelError(f"{path} is empty")
+    return path.resolve()

@@ -1,0 +1,161 @@
+"""PyTorch to ONNX: the work itself. Runs in the child process of `python -m engine build`; see compiler.py."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import tempfile
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engine.errors import ModelError
+from engine.model_spec import ModelSpec, TensorSpec, sha256_of, spec_path, write_spec
+from engine.skeleton import Skeleton
+
+if TYPE_CHECKING:
+    import torch
+
+    from engine.pose_graph import PoseGraph
+
+GRAPH_VERSION = 1
+"""Raised with every change of what the exported graphs compute; older files in the cache are then made anew."""
+
+OPSET = 18
+
+
+def export_pose(weights: Path, output: Path) -> ModelSpec:
+    """Write a pose model's graph (see pose_graph.py) and its spec.
+
+    Args:
+        weights: a `.safetensors` file of this program.
+        output: the ONNX file to write; its spec stands beside it.
+
+    Raises:
+        ModelError: the weights cannot be used.
+    """
+    import torch
+
+    from engine.pose_graph import PoseGraph
+    from models.checkpoints import CheckpointError, load_pose_model
+
+    try:
+        checkpoint = load_pose_model(weights)
+    except CheckpointError as error:
+        raise ModelError(str(error)) from error
+    config = checkpoint.config
+    graph = PoseGraph(checkpoint.model, checkpoint.mean, checkpoint.std).eval()
+    width, height = config.input_size_wh
+    # Two crops, because a batch of one is what an exporter is most likely to take for a constant.
+    example = torch.zeros((2, height, width, 3), dtype=torch.uint8)
+    names = graph.output_names
+    proto = trace_to_onnx(graph, example, "crops", names, {name: {0: "N"} for name in ("crops", *names)})
+    inputs, outputs = pose_tensors(graph)
+    return save_with_spec(
+        proto,
+        output,
+        kind="pose",
+        name=config.name,
+        input_size_wh=config.input_size_wh,
+        inputs=inputs,
+        outputs=outputs,
+        skeleton=Skeleton.from_dict(checkpoint.skeleton),
+        class_names=checkpoint.class_names,
+        weights=weights,
+    )
+
+
+def pose_tensors(graph: PoseGraph) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """Inputs and outputs of a pose graph, for its spec."""
+    config = graph.model.config
+    width, height = config.input_size_wh
+    map_width, map_height = config.heatmap_size_wh
+    maps = ("N", config.num_keypoints, map_height, map_width)
+    outputs = [TensorSpec(name="keypoints", shape=("N", config.num_keypoints, 3), dtype="float32")]
+    outputs += [TensorSpec(name=name, shape=maps, dtype="float32") for name in graph.output_names[1:]]
+    return (TensorSpec(name="crops", shape=("N", height, width, 3), dtype="uint8"),), tuple(outputs)
+
+
+def trace_to_onnx(
+    module: torch.nn.Module,
+    example: torch.Tensor,
+    input_name: str,
+    output_names: Sequence[str],
+    dynamic_axes: Mapping[str, Mapping[int, str]],
+) -> Any:
+    """The simplified ONNX form of a module, as an `onnx.ModelProto`.
+
+    The tracing exporter is used, because the newer one needs one package more (onnxscript) and the ultralytics
+    package, whose detectors go the same way, relies on this one too.
+    """
+    import onnx
+    import onnxslim
+    import torch
+
+    with tempfile.TemporaryDirectory(prefix="kcam-export-") as folder, warnings.catch_warnings():
+        # Deprecation notes of the exporter concern us, not the person who waits for it.
+        warnings.simplefilter("ignore")
+        file = Path(folder) / "graph.onnx"
+        with torch.no_grad():
+            torch.onnx.export(
+                module,
+                (example,),
+                str(file),
+                opset_version=OPSET,
+                input_names=[input_name],
+                output_names=list(output_names),
+                dynamic_axes={name: dict(axes) for name, axes in dynamic_axes.items()},
+                dynamo=False,
+            )
+        return onnxslim.slim(onnx.load(str(file)))
+
+
+def save_with_spec(
+    proto: Any,
+    output: Path,
+    *,
+    kind: str,
+    name: str,
+    input_size_wh: tuple[int, int],
+    inputs: tuple[TensorSpec, ...],
+    outputs: tuple[TensorSpec, ...],
+    skeleton: Skeleton | None,
+    class_names: tuple[str, ...],
+    weights: Path,
+) -> ModelSpec:
+    """Check a graph, write it whole under its final name, then its spec, and return the spec.
+
+    The spec comes last and holds the file's SHA-256, so that a half-written pair is never taken for a whole one.
+    """
+    import onnx
+
+    onnx.checker.check_model(proto)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    spec_path(output).unlink(missing_ok=True)
+    temporary = output.with_name(f"{output.name}.{os.getpid()}.part")
+    try:
+        onnx.save(proto, str(temporary))
+        temporary.replace(output)
+    finally:
+        temporary.unlink(missing_ok=True)
+    spec = ModelSpec(
+        kind=kind,
+        name=name,
+        precision="fp32",
+        input_size_wh=input_size_wh,
+        inputs=inputs,
+        outputs=outputs,
+        skeleton=skeleton,
+        class_names=class_names,
+        file_sha256=sha256_of(output),
+        weights_sha256=sha256_of(weights),
+        graph_version=GRAPH_VERSION,
+        made_with=_versions(("torch", "onnx", "onnxslim", *(("ultralytics",) if kind == "detector" else ()))),
+    )
+    write_spec(output, spec)
+    return spec
+
+
+def _versions(packages: Sequence[str]) -> dict[str, str]:
+    return {package: importlib.metadata.version(package) for package in packages}

@@ -1,0 +1,98 @@
+"""The pose network as it is compiled: uint8 crops in, keypoints out. Loaded only by those who need torch.
+
+Everything that stands between a crop and a keypoint is inside, so that every backend gives the same numbers and no
+heatmap leaves a device unasked.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from models.pose_model import PoseModel
+
+
+class PoseGraph(nn.Module):
+    """A pose model with normalisation in front and decoding behind.
+
+    Args:
+        model: in eval mode.
+        mean, std: RGB, on the 0..1 scale.
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, model: PoseModel, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        self.model = model
+        self.input_size_wh = model.config.input_size_wh
+        self.has_kcam = model.config.has_kcam
+        deviation = torch.tensor(std, dtype=torch.float64)
+        scale = 1 / (255 * deviation)
+        shift = -torch.tensor(mean, dtype=torch.float64) / deviation
+        self.register_buffer("scale", scale.float().view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("shift", shift.float().view(1, 3, 1, 1), persistent=False)
+        self.compute_dtype = torch.float32
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of what `forward` gives, in order."""
+        return ("keypoints", "heatmaps", "areas", "attention") if self.has_kcam else ("keypoints", "heatmaps")
+
+    def forward(self, crops: Tensor) -> tuple[Tensor, ...]:
+        """Keypoints (N, K, 3) in crop px with scores, heatmaps, and for KCAM areas and attention (N, K, h, w); float32.
+
+        Args:
+            crops: (N, H, W, 3) uint8, BGR.
+        """
+        # The cast comes first: TensorRT takes a uint8 input only into a cast.
+        images = crops.float().permute(0, 3, 1, 2).flip(1)  # (N, 3, H, W), RGB
+        images = images * self.scale + self.shift
+        output = self.model(images.to(self.compute_dtype, memory_format=torch.channels_last))
+        heatmaps = output.heatmaps.float()
+        keypoints = self.decode(heatmaps)
+        if not self.has_kcam:
+            return keypoints, heatmaps
+        return keypoints, heatmaps, output.areas.float(), output.attention.float()
+
+    def decode(self, heatmaps: Tensor) -> Tensor:
+        """`engine.heatmap.decode_heatmaps` in torch: the same rules, number for number. (N, K, h, w) to (N, K, 3)."""
+        width, height = self.model.config.heatmap_size_wh
+        flat = heatmaps.flatten(2)  # (N, K, P)
+        index = flat.argmax(dim=2, keepdim=True)  # (N, K, 1)
+        x = index % width
+        y = torch.div(index, width, rounding_mode="floor")
+        right, left = (x + 1).clamp(max=width - 1), (x - 1).clamp(min=0)
+        below, above = (y + 1).clamp(max=height - 1), (y - 1).clamp(min=0)
+        # One gather for the peak and its four neighbours.
+        places = torch.cat(
+            [index, y * width + right, y * width + left, below * width + x, above * width + x], dim=2
+        )  # (N, K, 5)
+        peak, at_right, at_left, at_below, at_above = torch.split(flat.gather(2, places), 1, dim=2)  # each (N, K, 1)
+        free = ((x > 1) & (x < width - 1) & (y > 1) & (y < height - 1)).float() * 0.25
+        positive = (peak > 0).float()
+        stride_x, stride_y = self.input_size_wh[0] / width, self.input_size_wh[1] / height
+        keypoint_x = (x.float() + torch.sign(at_right - at_left) * free) * stride_x * positive
+        keypoint_y = (y.float() + torch.sign(at_below - at_above) * free) * stride_y * positive
+        return torch.cat([keypoint_x, keypoint_y, peak], dim=2)
+
+    def lower_precision(self, dtype: torch.dtype) -> None:
+        """Compute in 16 bits from here on, except where that would move keypoints.
+
+        Batch norms keep float32 statistics, and the heatmap layers give float32: eight bits of mantissa make equal
+        neighbours out of a peak and its surroundings, and the keypoint then lands on the wrong one.
+        """
+        self.compute_dtype = dtype
+        self.model.to(dtype)
+        for module in self.model.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.float()
+        for name in ("final_layer", "kcam_final_layer"):
+            layer = getattr(self.model, name, None)
+            if layer is not None:
+                layer.float().register_forward_pre_hook(_to_float32)
+
+
+def _to_float32(_module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(value.float() for value in inputs)
