@@ -1,0 +1,280 @@
+"""`--doctor`: what runs on this machine, and one line of advice for each thing that is missing.
+
+Written for machines on which nearly everything is missing: every look is taken by itself, and whatever a look needs is
+imported inside it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from engine.missing import explain_import_error
+from engine.model_files import CACHE_VARIABLE, WEIGHTS_DIR, cache_dir
+
+ROOT = Path(__file__).resolve().parent.parent
+INSTALL = "python -m pip install -r requirements.txt"
+
+# Features that decide which low precision is quick; Linux names.
+CPU_FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimd", "bf16")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One line of the report, and what to do about it where something is missing."""
+
+    section: str
+    name: str
+    text: str
+    advice: str | None = None
+
+
+def run_doctor() -> int:
+    """Print the report; exit code 0, for a report on a bare machine is a success, too."""
+    print(format_findings(examine()))
+    return 0
+
+
+def examine() -> list[Finding]:
+    """Everything that is looked at. A look that fails is a finding itself, and the others go on."""
+    looks: tuple[tuple[str, Callable[[], Iterable[Finding]]], ...] = (
+        ("System", system),
+        ("Packages", packages),
+        ("NVIDIA GPU", gpus),
+        ("Backends", backends),
+        ("Weights", weights),
+        ("Cameras", cameras),
+        ("Video", encoders),
+        ("Cache", cache),
+    )
+    found: list[Finding] = []
+    for section, look in looks:
+        try:
+            found += look()
+        except ImportError as error:
+            advice = explain_import_error(error)
+            found.append(Finding(section=section, name="unknown", text=f"not examined: {error}", advice=advice))
+        except Exception as error:
+            # A report with a hole in it still helps; the hole is shown.
+            found.append(
+                Finding(section=section, name="unknown", text=f"not examined: {type(error).__name__}: {error}")
+            )
+    return found
+
+
+def format_findings(findings: Iterable[Finding]) -> str:
+    """The report as text: sections, two columns, advice under the line it belongs to."""
+    rows = list(findings)
+    width = max((len(row.name) for row in rows), default=0)
+    columns = max(60, shutil.get_terminal_size((100, 24)).columns)
+    lines: list[str] = []
+    section = None
+    for row in rows:
+        if row.section != section:
+            section = row.section
+            lines += ["", section]
+        indent = " " * (width + 4)
+        text = " ".join(row.text.split())
+        lines += textwrap.wrap(
+            text, columns, initial_indent=f"  {row.name:<{width}}  ", subsequent_indent=indent, break_on_hyphens=False
+        ) or [f"  {row.name}"]
+        if row.advice:
+            # Not wrapped: a command in it can be copied as it is.
+            lines.append(f"{indent}-> {' '.join(row.advice.split())}")
+    advised = sum(row.advice is not None for row in rows)
+    lines += ["", f"{advised} of {len(rows)} lines come with advice (->)." if advised else "Nothing is missing."]
+    return "\n".join(lines).lstrip("\n")
+
+
+def system() -> Iterator[Finding]:
+    """Operating system, Python and processor."""
+    yield Finding(section="System", name="system", text=f"{platform.platform()} ({platform.machine()})")
+    version = platform.python_version()
+    advice = None if sys.version_info >= (3, 11) else "install Python 3.11 or 3.12 and make the environment with it"
+    yield Finding(section="System", name="python", text=f"{version}, {sys.executable}", advice=advice)
+    name, features = processor()
+    told = f", {' '.join(features)}" if features else ""
+    yield Finding(section="System", name="processor", text=f"{name}, {os.cpu_count()} logical cores{told}")
+
+
+def processor() -> tuple[str, tuple[str, ...]]:
+    """Name of the processor, and those of its features that matter here, where the system tells."""
+    listing = Path("/proc/cpuinfo")
+    if listing.is_file():
+        text = listing.read_text(encoding="utf-8", errors="replace")
+        name = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+        flags = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", text, re.MULTILINE)
+        known = set(flags.group(1).split()) if flags else set()
+        return (
+            name.group(1).strip() if name else platform.machine(),
+            tuple(feature for feature in CPU_FEATURES if feature in known),
+        )
+    if sys.platform == "darwin":
+        brand = _output_of(["sysctl", "-n", "machdep.cpu.brand_string"])
+        return brand or platform.processor(), ()
+    return os.environ.get("PROCESSOR_IDENTIFIER") or platform.processor() or platform.machine(), ()
+
+
+def packages() -> Iterator[Finding]:
+    """Every package of requirements.txt: its version, or that it is missing or too old."""
+    for name, lowest in required_packages(ROOT / "requirements.txt"):
+        try:
+            version = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            yield Finding(section="Packages", name=name, text="not installed", advice=INSTALL)
+            continue
+        old = version_key(version) < version_key(lowest)
+        text = f"{version}, older than {lowest}" if old else version
+        advice = f"{INSTALL} --upgrade" if old else None
+        if name == "opencv-python":
+            text, advice = _with_import_trouble("cv2", text, advice)
+        yield Finding(section="Packages", name=name, text=text, advice=advice)
+
+
+def required_packages(requirements: Path) -> list[tuple[str, str]]:
+    """Names and lower bounds of a requirements file."""
+    lines = requirements.read_text(encoding="utf-8").splitlines()
+    found = (re.match(r"\s*([A-Za-z0-9][\w.-]*)\s*(?:>=\s*([\w.]+))?", line) for line in lines)
+    return [(match.group(1), match.group(2) or "0") for match in found if match]
+
+
+def version_key(version: str) -> tuple[int, ...]:
+    """The leading numbers of a version, for comparing."""
+    return tuple(int(part) for part in re.match(r"[\d.]*", version)[0].split(".") if part)  # type: ignore[index]
+
+
+def _with_import_trouble(module: str, text: str, advice: str | None) -> tuple[str, str | None]:
+    """Text and advice for a package that is there, unless it cannot be loaded."""
+    try:
+        importlib.import_module(module)
+    except ImportError as error:
+        return f"{text}, but it does not load: {error}", explain_import_error(error) or f"{INSTALL} --force-reinstall"
+    return text, advice
+
+
+def gpus() -> Iterator[Finding]:
+    """What NVIDIA's driver tells."""
+    if shutil.which("nvidia-smi") is None:
+        yield Finding(
+            section="NVIDIA GPU", name="none", text="no driver (nvidia-smi is not there); the processor is used"
+        )
+        return
+    fields = "index,name,driver_version,memory.total,compute_cap"
+    listing = _output_of(["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader"])
+    for line in listing.splitlines():
+        index, _, rest = line.partition(",")
+        yield Finding(section="NVIDIA GPU", name=index.strip(), text=rest.strip())
+    if not listing.strip():
+        yield Finding(
+            section="NVIDIA GPU",
+            name="none",
+            text="nvidia-smi is there, but lists no GPU",
+            advice="run nvidia-smi and see what it says; a driver update often needs a restart of the machine",
+        )
+
+
+def _output_of(command: list[str]) -> str:
+    """What a short command prints; nothing where it fails or hangs."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def backends() -> Iterator[Finding]:
+    """Every runtime on every device it knows: its version, or why it cannot run here."""
+    from engine.backends import BACKENDS, probe_backends
+    from engine.backends.cuda_driver import why_no_cuda
+
+    no_cuda = why_no_cuda()
+    for label, usable, detail in probe_backends():
+        reason, _, command = detail.partition("; pip install ")
+        for_cuda = "(cuda)" in label or BACKENDS.get(label) == ("cuda",)
+        # What only a GPU could use is no advice for a machine without one.
+        advice = f"python -m pip install {command}" if command and not (for_cuda and no_cuda) else None
+        if for_cuda and no_cuda and no_cuda not in reason:
+            reason += f", and {no_cuda}"
+        yield Finding(
+            section="Backends", name=label, text=f"{'ready' if usable else 'cannot run'}: {reason}", advice=advice
+        )
+
+
+def weights() -> Iterator[Finding]:
+    """The pose networks and detectors that ship, which are the default, and the AP that their model cards state."""
+    choice = WEIGHTS_DIR / "default.json"
+    default: dict[str, str] = json.loads(choice.read_text(encoding="utf-8")) if choice.is_file() else {}
+    for kind, key, pattern in (("pose model", "pose_model", "*.safetensors"), ("detector", "detector", "*.onnx")):
+        files = sorted(WEIGHTS_DIR.glob(pattern))
+        for file in files:
+            marks = [kind, f"{file.stat().st_size / 2**20:.1f} MiB"]
+            marks += ["the default"] if file.stem == default.get(key) else []
+            marks.append(stated_ap(file.with_suffix(".md")) or "no AP stated")
+            yield Finding(section="Weights", name=file.stem, text=", ".join(marks))
+        if default.get(key) not in [file.stem for file in files]:
+            yield Finding(
+                section="Weights",
+                name=default.get(key, kind),
+                text=f"the default {kind} is not in {WEIGHTS_DIR}",
+                advice="fetch the whole repository again; its weights are part of it",
+            )
+
+
+def stated_ap(card: Path) -> str | None:
+    """The first line of a model card that states an average precision or a recall, without its markup."""
+    if not card.is_file():
+        return None
+    for line in card.read_text(encoding="utf-8").splitlines():
+        plain = " ".join(re.sub(r"[|*`#]", " ", line).split())
+        if re.search(r"\b(AP|mAP|recall)\b\D*\d", plain):
+            return plain
+    return None
+
+
+def cameras() -> Iterator[Finding]:
+    """Cameras, by the number to give to --video."""
+    from engine.sources import list_cameras
+
+    found = list_cameras()
+    for camera in found:
+        yield Finding(section="Cameras", name=str(camera.index), text=camera.name)
+    if not found:
+        advice = "plug one in"
+        if sys.platform.startswith("linux"):
+            advice += "; if it is plugged in, ls /dev/video* must list it and your user must be in the group 'video'"
+        yield Finding(section="Cameras", name="none", text="no camera found", advice=advice)
+
+
+def encoders() -> Iterator[Finding]:
+    """Whether H.264 can be written."""
+    import av
+
+    has_x264 = "libx264" in av.codecs_available
+    yield Finding(
+        section="Video",
+        name="H.264",
+        text=f"libx264, by av {av.__version__}" if has_x264 else "no libx264 encoder, so no video can be written",
+        advice=None if has_x264 else "python -m pip install --force-reinstall av (its wheels carry libx264)",
+    )
+
+
+def cache() -> Iterator[Finding]:
+    """Where compiled networks are kept, and how much that is."""
+    folder = cache_dir()
+    if not folder.is_dir():
+        yield Finding(section="Cache", name="folder", text=f"{folder} (made at first use; {CACHE_VARIABLE} moves it)")
+        return
+    sizes = [file.stat().st_size for file in folder.rglob("*") if file.is_file()]
+    text = f"{folder}, {len(sizes)} files, {sum(sizes) / 2**20:.1f} MiB (may be deleted; {CACHE_VARIABLE} moves it)"
+    yield Finding(section="Cache", name="folder", text=text)
