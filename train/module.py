@@ -49,7 +49,7 @@ class PoseTraining(L.LightningModule):
         """Share of the run that is done, 0 to 1: by the clock where hours are given, else by epochs."""
         if self.config.hours is not None:
             return min(1.0, self.elapsed_s / (self.config.hours * 3600))
-        steps = max(1, round(self.config.epochs * self.shares.sum() / self.config.batch_size))
+        steps = max(1, round(self.config.epochs * float(self.shares.sum()) / self.config.batch_size))
         return min(1.0, self.global_step / steps)
 
     def normalize(self, crops: Tensor) -> Tensor:
@@ -70,7 +70,7 @@ class PoseTraining(L.LightningModule):
             batch_size=self.config.batch_size,
             sampler=EpochSampler(self.shares, self.config.seed, self.current_epoch),
             num_workers=self.config.workers,
-            drop_last=self.shares.sum() > 2 * self.config.batch_size,
+            drop_last=bool(self.shares.sum() > 2 * self.config.batch_size),
         )
 
     def val_dataloader(self) -> DataLoader[Tensor]:

@@ -1,0 +1,128 @@
+"""Networks as a whole: shapes, gradients, sizes, official names."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from models.pose_model import MODEL_NAMES, PoseModelConfig, build_model, count_parameters, parse_size
+
+
+@pytest.mark.parametrize(
+    ("name", "millions"),
+    [("resnet50", 34.0), ("resnet101", 53.0), ("resnet152", 68.6), ("hrnet_w32", 28.5), ("hrnet_w48", 63.6)],
+)
+def test_parameter_counts_are_the_published_ones(name: str, millions: float) -> None:
+    with torch.device("meta"):
+        model = build_model(name)
+    assert round(count_parameters(model) / 1e6, 1) == millions
+
+
+@pytest.mark.parametrize("name", ["kcam_resnet18", "resnet34", "kcam_hrnet_w18", "hrnet_w18", "kcam_resnet50"])
+@pytest.mark.parametrize(("size", "keypoints"), [((64, 96), 17), ((96, 64), 5)])
+def test_shapes(name: str, size: tuple[int, int], keypoints: int) -> None:
+    model = build_model(name, num_keypoints=keypoints, input_size_wh=size, deconv_channels=32).eval()
+    output = model(torch.randn(2, 3, size[1], size[0]))
+    shape = (2, keypoints, size[1] // 4, size[0] // 4)
+    assert output.heatmaps.shape == shape
+    if name.startswith("kcam_"):
+        assert output.coarse_heatmaps.shape == output.areas.shape == output.attention.shape == shape
+    else:
+        assert output.coarse_heatmaps is None and output.areas is None and output.attention is None
+
+
+@pytest.mark.parametrize("name", ["kcam_resnet18", "kcam_hrnet_w18", "resnet50"])
+@pytest.mark.parametrize("normalization", ["sum", "softmax"])
+def test_every_parameter_learns(name: str, normalization: str) -> None:
+    torch.manual_seed(0)
+    model = build_model(name, area_normalization=normalization, deconv_channels=32)
+    output = model(torch.randn(2, 3, 64, 64))
+    (output.heatmaps - 1).square().mean().backward()
+    still = [
+        key for key, value in model.named_parameters() if value.grad is None or not value.grad.abs().sum().isfinite()
+    ]
+    assert still == []
+    # The key's bias is common to all keypoints, so equation 2 does not see it; everything else must move.
+    unmoved = [key for key, value in model.named_parameters() if value.grad is not None and not value.grad.any()]
+    assert [key for key in unmoved if key != "kcam.key.bias"] == []
+
+
+@pytest.mark.parametrize("name", ["kcam_resnet18", "kcam_hrnet_w18"])
+def test_no_nan_in_bfloat16(name: str) -> None:
+    torch.manual_seed(0)
+    model = build_model(name, deconv_channels=64).eval()
+    images = torch.randn(2, 3, 96, 64) * 3
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = model(images)
+    pure = model.bfloat16()(images.bfloat16())
+    for output in (mixed, pure):
+        for value in output:
+            assert value is None or torch.isfinite(value).all()
+
+
+# A few names out of each part of the official files, written down from them, with the shapes they have there.
+OFFICIAL = {
+    "resnet50": {
+        "conv1.weight": (64, 3, 7, 7),
+        "layer1.0.downsample.0.weight": (256, 64, 1, 1),
+        "layer3.5.bn3.running_var": (1024,),
+        "deconv_layers.0.weight": (2048, 256, 4, 4),
+        "deconv_layers.7.running_mean": (256,),
+        "final_layer.bias": (17,),
+    },
+    "hrnet_w32": {
+        "conv2.weight": (64, 64, 3, 3),
+        "layer1.3.conv3.weight": (256, 64, 1, 1),
+        "transition1.0.0.weight": (32, 256, 3, 3),
+        "transition1.1.0.0.weight": (64, 256, 3, 3),
+        "transition3.3.0.1.running_mean": (256,),
+        "stage2.0.branches.1.3.conv2.weight": (64, 64, 3, 3),
+        "stage3.3.fuse_layers.2.0.0.0.weight": (32, 32, 3, 3),
+        "stage3.3.fuse_layers.2.0.1.0.weight": (128, 32, 3, 3),
+        "stage4.2.fuse_layers.0.3.0.weight": (32, 256, 1, 1),
+        "final_layer.weight": (17, 32, 1, 1),
+    },
+}
+OFFICIAL_LENGTHS = {"resnet50": 338, "hrnet_w32": 1754}
+
+
+@pytest.mark.parametrize("name", list(OFFICIAL))
+def test_names_are_the_official_ones(name: str) -> None:
+    with torch.device("meta"):
+        state = build_model(name).state_dict()
+        with_head = build_model(f"kcam_{name}").state_dict()
+    assert {key: tuple(state[key].shape) for key in OFFICIAL[name]} == OFFICIAL[name]
+    assert len(state) == OFFICIAL_LENGTHS[name]
+    assert set(state) <= set(with_head)
+    assert all(key.startswith("kcam") for key in set(with_head) - set(state))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"name": "kcam_resnet51"}, "kcam_resnet50"),
+        ({"name": "resnet50", "input_size_wh": (190, 256)}, "multiples of 32"),
+        ({"name": "resnet50", "num_keypoints": 0}, "num_keypoints"),
+        ({"name": "resnet50", "fusion": "sum"}, "concat, add or none"),
+    ],
+)
+def test_a_wrong_configuration_says_what_fits(fields: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        PoseModelConfig(**fields)  # type: ignore[arg-type]
+
+
+def test_an_unknown_field_names_the_nearest() -> None:
+    with pytest.raises(ValueError, match="did you mean 'fusion'"):
+        PoseModelConfig.from_dict({"name": "resnet50", "fussion": "add"})
+
+
+def test_sizes_are_written_height_first() -> None:
+    assert parse_size("256x192") == (192, 256)
+    with pytest.raises(ValueError, match="256x192"):
+        parse_size("256")
+
+
+def test_every_name_builds() -> None:
+    with torch.device("meta"):
+        for name in MODEL_NAMES:
+            assert build_model(name).config.name == name
