@@ -190,11 +190,13 @@ class PosesWriter:
     def abort(self) -> Path | None:
         """End after an error: what was written is kept under its part name, which is given back.
 
-        None where no frame was written; then the part file is removed.
+        None where no frame was written (the part file is then removed) or the file has its name already.
         """
         # A disk that is full or gone takes no more: what is on it already is all that can be had.
         with contextlib.suppress(OSError, OutputError):
             self.finish()
+        if not self._part.path.exists():
+            return None
         if self.frames == 0:
             self._part.discard()
             return None

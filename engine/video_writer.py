@@ -169,11 +169,13 @@ class VideoWriter:
     def abort(self) -> Path | None:
         """End after an error: what was written is closed and kept under its part name, which is given back.
 
-        None where nothing worth keeping was written; then the part file is removed.
+        None where nothing worth keeping was written (the part file is then removed) or the file has its name already.
         """
         # A disk that is full or gone takes no more: the fragments on it already are all that can be had.
         with contextlib.suppress(OutputError):
             self.finish()
+        if not self._part.path.exists():
+            return None
         if self.frames == 0 or self._part.path.stat().st_size == 0:
             self._part.discard()
             return None

@@ -1,0 +1,220 @@
+"""From a source to files: every frame through the pipeline, drawn, written."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn, Protocol
+
+from engine.errors import EngineError, OptionError, SourceError
+from engine.frame_source import FrameSource
+from engine.interrupts import InterruptGuard
+from engine.outputs import Outputs, expected_frames
+from engine.overlay import OverlayOptions, draw
+from engine.progress import Progress, default_progress
+from engine.skeleton import Skeleton
+from engine.types import Frame, FrameResult
+
+X264_PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
+
+
+class FramePipeline(Protocol):
+    """What the export needs of a pipeline."""
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """Keypoints of the poses."""
+
+    def process(self, frame: Frame) -> FrameResult:
+        """Find the people of a frame and their keypoints."""
+
+    def describe(self) -> dict[str, Any]:
+        """What really runs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions:
+    """What to write, and how much.
+
+    Attributes:
+        output: video, photo or folder to write; None for `outputs/<name>_pose.mp4` and the like.
+        poses: `.jsonl`, `.csv` or `.json` file; None for no poses file.
+        overwrite: existing files may be replaced.
+        max_frames: stop after as many frames.
+        duration_s: stop after as many seconds of the source.
+        overlay: how frames are drawn.
+        quiet: no progress.
+        crf: quality of the video, 0 (lossless) to 51.
+        preset: x264's trade of speed against size.
+    """
+
+    output: Path | None = None
+    poses: Path | None = None
+    overwrite: bool = False
+    max_frames: int | None = None
+    duration_s: float | None = None
+    overlay: OverlayOptions = field(default_factory=OverlayOptions)
+    quiet: bool = False
+    crf: int = 20
+    preset: str = "veryfast"
+
+    def __post_init__(self) -> None:
+        if self.max_frames is not None and self.max_frames < 1:
+            raise OptionError(f"the number of frames must be 1 or more, not {self.max_frames}")
+        if self.duration_s is not None and not 0 < self.duration_s < float("inf"):
+            raise OptionError(f"the duration must be above 0 seconds, not {self.duration_s}")
+        if not 0 <= self.crf <= 51:
+            raise OptionError(f"the video quality (crf) must lie between 0 and 51, not {self.crf}")
+        if self.preset not in X264_PRESETS:
+            raise OptionError(f"unknown x264 preset '{self.preset}'. Known: {', '.join(X264_PRESETS)}.")
+        if self.output is not None and self.poses is not None and self.output.resolve() == self.poses.resolve():
+            raise OptionError(f"video and poses cannot both be written to {self.output}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportSummary:
+    """What a run did.
+
+    Attributes:
+        frames: frames written.
+        frames_with_people: those of them in which someone was found.
+        seconds: time the run took.
+        outputs: the files written, under their final names.
+        unreadable_frames: frames or photos of the source that could not be read.
+        dropped_frames: frames of a live source that came faster than they were worked on.
+        audio_note: what became of the sound; None where there was none.
+        notes: further lines for the person.
+        interrupted: ended by Ctrl-C; what was done until then is whole.
+    """
+
+    frames: int
+    frames_with_people: int
+    seconds: float
+    outputs: tuple[Path, ...]
+    unreadable_frames: int = 0
+    dropped_frames: int = 0
+    audio_note: str | None = None
+    notes: tuple[str, ...] = ()
+    interrupted: bool = False
+
+    @property
+    def fps(self) -> float:
+        """Frames per second of the whole run."""
+        return self.frames / self.seconds if self.seconds > 0 else 0.0
+
+
+def export(
+    source: FrameSource, pipeline: FramePipeline, options: ExportOptions, progress: Progress | None = None
+) -> ExportSummary:
+    """Write the video (or photos) and the poses of a source.
+
+    Ctrl-C ends the run as the end of the source does: the files are whole up to there.
+
+    Raises:
+        OptionError: an output's name does not fit what is written.
+        OutputError: an output exists, is the input, or cannot be written.
+        SourceError: reading failed, or no frame came.
+        EngineError: whatever else failed; when frames were written before, the message names the kept part files.
+    """
+    outputs = Outputs(
+        source,
+        pipeline.skeleton,
+        output=options.output,
+        poses=options.poses,
+        overwrite=options.overwrite,
+        crf=options.crf,
+        preset=options.preset,
+    )
+    progress = progress or default_progress(quiet=options.quiet)
+    run = _Run(source, pipeline, options, outputs, progress)
+    started_s = time.monotonic()
+    try:
+        with InterruptGuard() as guard:
+            try:
+                run.all_frames(guard)
+            except KeyboardInterrupt:
+                run.interrupted = True
+            with guard.held(last=True):
+                written = run.finish()
+    except BaseException as error:
+        _fail(error, outputs, run.frames)
+    finally:
+        progress.close()
+    return ExportSummary(
+        frames=run.frames,
+        frames_with_people=run.frames_with_people,
+        seconds=time.monotonic() - started_s,
+        outputs=written,
+        unreadable_frames=source.unreadable_frames,
+        dropped_frames=source.dropped_frames,
+        audio_note=outputs.audio_note,
+        notes=(*source.notes, *outputs.notes),
+        interrupted=run.interrupted,
+    )
+
+
+class _Run:
+    """The frames of one export."""
+
+    def __init__(
+        self,
+        source: FrameSource,
+        pipeline: FramePipeline,
+        options: ExportOptions,
+        outputs: Outputs,
+        progress: Progress,
+    ) -> None:
+        self._source, self._pipeline, self._options = source, pipeline, options
+        self._outputs, self._progress = outputs, progress
+        self.frames = self.frames_with_people = 0
+        self.interrupted = False
+
+    def all_frames(self, guard: InterruptGuard) -> None:
+        """The way of a frame: source, pipeline, drawing, files."""
+        options = self._options
+        total = expected_frames(self._source.info, options.max_frames, options.duration_s)
+        self._progress.start(self._source.info.name, total)
+        for frame in self._wanted():
+            result = self._pipeline.process(frame)
+            # The frame is ours and nobody needs it bare any more: draw straight into it.
+            image = draw(result, self._pipeline.skeleton, options.overlay, out=frame.image_bgr)
+            with guard.held():
+                self._outputs.write(result, image)
+                self.frames += 1
+                self.frames_with_people += len(result.poses) > 0
+                self._progress.advance()
+
+    def _wanted(self) -> Iterator[Frame]:
+        """Frames up to the limits; none beyond them is waited for."""
+        first_s: float | None = None
+        for frame in self._source:
+            first_s = frame.timestamp_s if first_s is None else first_s
+            if self._options.duration_s is not None and frame.timestamp_s - first_s >= self._options.duration_s:
+                return
+            yield frame
+            if self._options.max_frames is not None and self.frames >= self._options.max_frames:
+                return
+
+    def finish(self) -> tuple[Path, ...]:
+        """The files under their names; none where Ctrl-C came before the first frame."""
+        if self.frames == 0:
+            self._outputs.abort()
+            if not self.interrupted:
+                raise SourceError(f"{self._source.info.name} gave no frame")
+            return ()
+        return self._outputs.finish()
+
+
+def _fail(error: BaseException, outputs: Outputs, frames: int) -> NoReturn:
+    """Leave nothing under a final name, and say where the frames so far are kept."""
+    kept = outputs.abort()
+    if not kept:
+        raise error
+    where = " and ".join(str(path) for path in kept)
+    text = f"the {frames} frame(s) written so far are kept in {where}"
+    if isinstance(error, EngineError) and all(str(path) not in str(error) for path in kept):
+        raise type(error)(f"{error} ({text})") from error
+    error.add_note(text)
+    raise error
