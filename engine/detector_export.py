@@ -24,7 +24,9 @@ from engine.onnx_export import save_with_spec, trace_to_onnx
 from engine.ultralytics_env import disable_telemetry, prepare_ultralytics
 
 DEFAULT_INPUT_SIZE = 640
-_MAX_BOXES = 300
+# The number is fixed in the graph, and a frame of 10:1 letterboxed to 320 px has 210 places for boxes.
+_MAX_BOXES = 100
+_SIZE_RANGE = (160, 4096)
 
 
 def fetch_official(file_name: str) -> Path:
@@ -77,8 +79,8 @@ def export_detector(
     Raises:
         ModelError: the file cannot be used.
     """
-    if input_size is not None and (input_size % 32 or not 32 <= input_size <= 4096):
-        raise ModelError(f"the detector's input size is {input_size}; a multiple of 32 up to 4096 fits")
+    if input_size is not None and (input_size % 32 or not _SIZE_RANGE[0] <= input_size <= _SIZE_RANGE[1]):
+        raise ModelError(f"the detector's input size is {input_size}; a multiple of 32 from 160 to 4096 fits")
     if source.suffix.lower() == ".pt":
         proto, names, side, output_name = _graph_of_pt(source, input_size, one_to_one)
         size_wh = (side, side)
@@ -97,7 +99,7 @@ def export_detector(
         proto,
         output,
         kind="detector",
-        name=source.stem,
+        name=output.stem,
         input_size_wh=size_wh,
         inputs=(TensorSpec(name="images", shape=_input_shape(proto), dtype="uint8"),),
         outputs=(TensorSpec(name=output_name, shape=boxes, dtype="float32"),),
@@ -155,7 +157,7 @@ def _load_pt(source: Path) -> tuple[Any, int]:
         raise ModelError(f"{source} is made for the task '{getattr(model, 'task', '?')}'; a detector was expected")
     size = (checkpoint.get("train_args") or {}).get("imgsz", DEFAULT_INPUT_SIZE)
     side = max(size) if isinstance(size, (list, tuple)) else int(size)
-    return model, max(32, round(side / 32) * 32)
+    return model, min(max(_SIZE_RANGE[0], round(side / 32) * 32), _SIZE_RANGE[1])
 
 
 def names_in_order(names: Any, source: Path) -> tuple[str, ...]:
