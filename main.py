@@ -72,14 +72,6 @@ def seconds(text: str) -> float:
     return number
 
 
-def names(text: str) -> tuple[str, ...]:
-    """Names with commas between them."""
-    found = tuple(name.strip() for name in text.split(",") if name.strip())
-    if not found:
-        raise argparse.ArgumentTypeError("at least one name is needed")
-    return found
-
-
 def build_parser() -> argparse.ArgumentParser:
     """Every option of the program."""
     parser = OneLineParser(
@@ -129,7 +121,7 @@ def _add_output_options(group: argparse._ArgumentGroup) -> None:
 def _add_network_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--pose-model", metavar="NAME|FILE", help="pose network (the shipped one)")
     group.add_argument("--detector", metavar="NAME|FILE", help="person detector: name, .onnx or .pt (the shipped one)")
-    group.add_argument("--classes", type=names, metavar="NAMES", help="what to detect, with commas between (person)")
+    group.add_argument("--classes", metavar="NAMES", help="what to detect, with commas between (person)")
     group.add_argument("--backend", default="auto", metavar="NAME", help="auto, openvino, onnxruntime, torch, ...")
     group.add_argument("--precision", default="auto", metavar="NAME", help="auto, fp32, fp16, bf16 or int8")
     group.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:1, ...")

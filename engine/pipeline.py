@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Protocol, Self
 
 import numpy as np
 
-from engine.errors import BackendError, ModelError, OptionError
+from engine.backends import BACKENDS, Backend, OpenedBackend, OpenOptions, open_pose_backend
+from engine.detector import DEFAULT_SCORE_THRESHOLD, PersonDetector, open_detector
+from engine.errors import BackendError, ModelError, OptionError, nearest_hint
 from engine.geometry import apply_affines, boxes_to_affines, invert_affines, warp_crops
-from engine.model_spec import ModelSpec
+from engine.model_files import default_models
 from engine.skeleton import Skeleton
-from engine.types import (
-    AttentionMaps,
-    Detections,
-    Float32Array,
-    Frame,
-    FrameResult,
-    Poses,
-    StageTimings,
-    UInt8Array,
-)
+from engine.types import AttentionMaps, Detections, Float32Array, Frame, FrameResult, Poses, StageTimings, UInt8Array
 
 SEEN_SCORE = 0.2
 """Keypoints with a score above this count as seen, when a person is scored (as in COCO evaluation of the paper)."""
+
+ONNX_BACKENDS = ("openvino", "onnxruntime")  # those that run detectors
 
 
 class Detector(Protocol):
@@ -41,30 +36,13 @@ class Detector(Protocol):
         ...
 
 
-class PoseBackend(Protocol):
-    """What the pipeline needs of a pose network; every `engine.backends.Backend` is one."""
-
-    @property
-    def spec(self) -> ModelSpec:
-        """Inputs, outputs and skeleton."""
-        ...
-
-    def infer(self, inputs: Mapping[str, np.ndarray], want: Sequence[str]) -> dict[str, np.ndarray]:
-        """Run the network once; only the outputs in `want` are computed and copied."""
-        ...
-
-    def close(self) -> None:
-        """Give back what it holds."""
-        ...
-
-
 class PosePipeline:
     """Finds the people of a frame and their keypoints. Made, used and closed in one thread."""
 
     def __init__(
         self,
         detector: Detector,
-        pose_backend: PoseBackend,
+        pose_backend: Backend,
         *,
         max_people: int = 16,
         want_areas: bool = False,
@@ -129,13 +107,12 @@ class PosePipeline:
         cropped = time.perf_counter()
         outputs = self._backend.infer({"crops": crops}, self._want)
         poses = self._poses(outputs["keypoints"], detections, crop_to_frame)
-        attention = self._maps(outputs, crop_to_frame)
         posed = time.perf_counter()
         return FrameResult(
             frame=frame,
             detections=detections,
             poses=poses,
-            attention=attention,
+            attention=self._maps(outputs, crop_to_frame),
             timings=StageTimings(
                 detect_ms=(detected - started) * 1000,
                 crop_ms=(cropped - detected) * 1000,
@@ -157,9 +134,7 @@ class PosePipeline:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()
 
     def _strongest(self, detections: Detections) -> Detections:
@@ -216,15 +191,16 @@ def person_scores(box_scores: Float32Array, keypoint_scores: Float32Array) -> Fl
 
 @dataclass(frozen=True, kw_only=True)
 class PipelineOptions:
-    """What to run and where; the values are checked here, the names where they are looked up.
+    """What to run and where; names of models and classes are looked up when the pipeline is opened.
 
     Attributes:
         pose_model: name or file of the pose network; None for the one in `models/weights/default.json`.
         detector: name or file of the detector; None for the default one.
-        backend, precision, device: as on the command line; "auto" chooses.
+        backend, precision, device: for the pose network, see `open_pose_backend`; the detector follows where it can.
         score_threshold: boxes with a lower score are left out.
         max_people: most people that are posed in a frame.
-        classes: names of the classes to detect; empty for those that the pose network poses.
+        classes: names or numbers of the classes to detect, with commas between them; None for those that the pose
+            network poses.
         want_areas, want_attention: whether results carry these maps.
         download: whether a missing detector may be fetched.
     """
@@ -234,15 +210,90 @@ class PipelineOptions:
     backend: str = "auto"
     precision: str = "auto"
     device: str = "auto"
-    score_threshold: float = 0.3
+    score_threshold: float = DEFAULT_SCORE_THRESHOLD
     max_people: int = 16
-    classes: tuple[str, ...] = ()
+    classes: str | None = None
     want_areas: bool = False
     want_attention: bool = False
     download: bool = False
 
     def __post_init__(self) -> None:
+        if self.backend not in ("auto", *BACKENDS):
+            raise OptionError(f"unknown backend '{self.backend}'.{nearest_hint(self.backend, ('auto', *BACKENDS))}")
+        OpenOptions(precision=self.precision, device=self.device)  # checks both
         if not 0 <= self.score_threshold <= 1:
             raise OptionError(f"the score threshold {self.score_threshold} is not between 0 and 1")
         if self.max_people < 1:
             raise OptionError(f"at most {self.max_people} people in a frame makes no sense; 1 or more fits")
+
+
+def open_pipeline(options: PipelineOptions, *, say: Callable[[str], None] = lambda _line: None) -> PosePipeline:
+    """Open the pose network and the detector that the options name.
+
+    Args:
+        options: what to run and where.
+        say: told in one line of anything that takes long.
+
+    Raises:
+        OptionError: a class is not known.
+        ModelError: a model does not exist or cannot be used, or does not give the maps that are wanted.
+        BackendError: no runtime can run it as asked.
+    """
+    precision = options.precision
+    if options.pose_model is None and precision == "auto":
+        precision = default_models().precision
+    # What was opened is closed again if what comes after it fails.
+    with contextlib.ExitStack() as undo:
+        pose = open_pose_backend(
+            options.pose_model, backend=options.backend, precision=precision, device=options.device, say=say
+        )
+        undo.enter_context(pose.backend)
+        detector, opened = _open_detector(options, pose.backend.spec.class_names, say)
+        undo.enter_context(detector)
+        pipeline = PosePipeline(
+            detector,
+            pose.backend,
+            max_people=options.max_people,
+            want_areas=options.want_areas,
+            want_attention=options.want_attention,
+            description={**_told(pose, "pose_model", ""), **_told(opened, "detector", "detector_")},
+        )
+        undo.pop_all()
+    return pipeline
+
+
+def _open_detector(
+    options: PipelineOptions, posed_classes: tuple[str, ...], say: Callable[[str], None]
+) -> tuple[PersonDetector, OpenedBackend]:
+    """The detector on the backend of the pose network where that runs detectors, else on the best that does.
+
+    Detectors are ONNX files: the pose network may run in PyTorch on a GPU, and the detector beside it under OpenVINO.
+    Low precision is a promise about the pose network; float32 is one about all numbers, so the detector keeps it, too.
+    """
+    follows = options.backend in ONNX_BACKENDS
+    classes = options.classes
+    if classes is None and "person" not in posed_classes:
+        classes = ",".join(posed_classes)
+    return open_detector(
+        options.detector,
+        backend=options.backend if follows else "auto",
+        precision="fp32" if options.precision == "fp32" else "auto",
+        device=options.device if follows or options.device == "cpu" else "auto",
+        download=options.download,
+        classes=classes,
+        score_threshold=options.score_threshold,
+        max_people=options.max_people,
+        say=say,
+    )
+
+
+def _told(opened: OpenedBackend, what: str, prefix: str) -> dict[str, str]:
+    """Name, backend, device, precision and what was passed over, for `PosePipeline.describe`."""
+    backend = opened.backend
+    return {
+        what: backend.spec.name,
+        f"{prefix}backend": backend.name,
+        f"{prefix}device": backend.device,
+        f"{prefix}precision": backend.precision,
+        f"{prefix}passed_over": "; ".join(f"{name}: {reason}" for name, reason in opened.passed_over),
+    }

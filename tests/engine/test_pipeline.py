@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import FrozenInstanceError, dataclass, field
+from typing import Any
 
 import cv2
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.backends.contract import Closing
 from engine.errors import BackendError, ModelError, OptionError
 from engine.model_spec import ModelSpec, TensorSpec
 from engine.pipeline import PipelineOptions, PosePipeline, person_scores
@@ -66,7 +68,7 @@ class FixedDetector:
 
 
 @dataclass
-class BrightestPixel:
+class BrightestPixel(Closing):
     """A pose network of sorts: keypoint k lies where colour channel k of the crop is brightest."""
 
     spec: ModelSpec = field(default_factory=pose_spec)
@@ -74,6 +76,9 @@ class BrightestPixel:
     buffers: list[int] = field(default_factory=list)
     closed: bool = False
     fail_on_close: bool = False
+    name: str = "brightest"
+    device: str = "cpu"
+    precision: str = "fp32"
 
     def infer(self, inputs: Mapping[str, np.ndarray], want: Sequence[str]) -> dict[str, np.ndarray]:
         crops = inputs["crops"]
@@ -244,10 +249,20 @@ def test_person_scores_against_a_plain_loop(box_scores: list[float], keypoint_sc
     assert np.allclose(got, [box * mean for box in box_scores], atol=1e-5)
 
 
-@pytest.mark.parametrize("wrong", [{"score_threshold": -0.1}, {"score_threshold": 1.5}, {"max_people": 0}])
-def test_options_out_of_range_are_refused(wrong: dict[str, float]) -> None:
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"score_threshold": -0.1},
+        {"score_threshold": 1.5},
+        {"max_people": 0},
+        {"backend": "openvimo"},
+        {"precision": "fp8"},
+        {"device": "tpu"},
+    ],
+)
+def test_options_that_do_not_fit_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(OptionError):
-        PipelineOptions(**wrong)  # type: ignore[arg-type]
+        PipelineOptions(**wrong)
 
 
 def test_options_do_not_change() -> None:

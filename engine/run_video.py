@@ -1,0 +1,157 @@
+"""`python main.py --video ...`: from the options to the files, told in a few lines."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from engine.errors import ModelError
+from engine.export import ExportOptions, ExportSummary, export
+from engine.frame_source import SourceInfo
+from engine.model_files import find_detector, resolve_pose_model
+from engine.outputs import photo_targets, resolve_output
+from engine.overlay import AttentionView, OverlayOptions, parse_view
+from engine.part_file import PartFile, check_target
+from engine.pipeline import PipelineOptions, PosePipeline, open_pipeline
+from engine.poses_writer import check_poses_path
+from engine.sources import open_source
+from engine.weights_info import read_weights_info
+
+EXIT_INTERRUPTED = 130
+
+
+def run_video(arguments: argparse.Namespace) -> int:
+    """Write the pose video (and poses) that the command line asks for.
+
+    What can be told without a network is told before one is loaded, the quickest first.
+
+    Returns:
+        0, or 130 where Ctrl-C ended a file early; a live source has no other end, so there it is 0.
+
+    Raises:
+        EngineError: it cannot be done; the message says why.
+    """
+    # Values first: they are checked when the options are made.
+    export_options(arguments, attention=None)
+    pipeline_options(arguments, attention=None)
+    with open_source(arguments.video) as source:
+        attention = attention_view(arguments.attention, arguments.pose_model)
+        options = pipeline_options(arguments, attention)
+        if not options.download:
+            find_detector(options.detector)
+        check_outputs(source.info, arguments.output, arguments.poses, overwrite=arguments.overwrite)
+        with open_pipeline(options, say=_silence if arguments.quiet else _say) as pipeline:
+            if not arguments.quiet:
+                print(what_runs(pipeline), flush=True)
+            summary = export(source, pipeline, export_options(arguments, attention))
+        if not arguments.quiet:
+            print(told(summary))
+        return EXIT_INTERRUPTED if summary.interrupted and not source.info.is_live else 0
+
+
+def pipeline_options(arguments: argparse.Namespace, attention: AttentionView | None) -> PipelineOptions:
+    """The part of the command line that says what runs."""
+    given = {} if arguments.score_threshold is None else {"score_threshold": arguments.score_threshold}
+    return PipelineOptions(
+        pose_model=arguments.pose_model,
+        detector=arguments.detector,
+        backend=arguments.backend,
+        precision=arguments.precision,
+        device=arguments.device,
+        max_people=arguments.max_people,
+        classes=arguments.classes,
+        want_areas=attention is not None and attention.kind == "areas",
+        want_attention=attention is not None and attention.kind == "attention",
+        download=arguments.download,
+        **given,
+    )
+
+
+def export_options(arguments: argparse.Namespace, attention: AttentionView | None) -> ExportOptions:
+    """The part of the command line that says what is written."""
+    return ExportOptions(
+        output=arguments.output,
+        poses=arguments.poses,
+        overwrite=arguments.overwrite,
+        max_frames=arguments.max_frames,
+        duration_s=arguments.duration,
+        overlay=OverlayOptions(attention=attention, scale=arguments.attention_scale),
+        quiet=arguments.quiet,
+    )
+
+
+def attention_view(text: str | None, pose_model: str | None) -> AttentionView | None:
+    """The view that `--attention` names, looked up in the header of the weights; the model itself is checked as well.
+
+    Raises:
+        ModelError: there is no such model, or it has no such maps.
+        OptionError: no keypoint of its has that name.
+    """
+    info = read_weights_info(resolve_pose_model(pose_model))
+    if text is None:
+        return None
+    view = parse_view(text, info.skeleton)
+    if not info.has_attention:
+        raise ModelError(f"pose model '{info.name}' has no attention maps; --attention needs a kcam_ model")
+    return view
+
+
+def check_outputs(info: SourceInfo, output: Path | None, poses: Path | None, *, overwrite: bool) -> None:
+    """Refuse outputs now that the export would refuse after the networks were loaded.
+
+    Raises:
+        OptionError: a name does not fit what is written.
+        OutputError: a file exists, is the input, or cannot be written.
+    """
+    inputs = () if info.path is None else (info.path,)
+    target = resolve_output(info, output)
+    targets = list(photo_targets(info, target).values()) if info.kind == "photos" else [target]
+    if poses is not None:
+        check_poses_path(poses)
+        targets.append(poses)
+    for file in targets:
+        check_target(file, overwrite=overwrite, inputs=inputs)
+    # The first of each folder is begun and taken back: whether a folder can be written is not to be had otherwise.
+    for file in {file.parent: file for file in targets}.values():
+        PartFile(file, overwrite=overwrite, inputs=inputs).discard()
+
+
+def what_runs(pipeline: PosePipeline) -> str:
+    """The networks and where they run, and what was passed over for them."""
+    found = pipeline.describe()
+    lines = [
+        f"poses:  {found['pose_model']} on {found['backend']} ({found['device']}, {found['precision']})",
+        f"people: {found['detector']} on {found['detector_backend']} "
+        f"({found['detector_device']}, {found['detector_precision']})",
+    ]
+    if found["passed_over"]:
+        lines.append(f"passed over: {found['passed_over']}")
+    return "\n".join(lines)
+
+
+def told(summary: ExportSummary) -> str:
+    """What a run did, for people."""
+    lines = [str(path) for path in summary.outputs[:3]]
+    if len(summary.outputs) > 3:
+        lines.append(f"and {len(summary.outputs) - 3} more in {summary.outputs[-1].parent}")
+    start = "stopped after " if summary.interrupted else ""
+    lines.append(
+        f"{start}{summary.frames} frames, {summary.frames_with_people} with people, "
+        f"{summary.seconds:.1f} s, {summary.fps:.1f} frames/s"
+    )
+    if summary.unreadable_frames:
+        lines.append(f"{summary.unreadable_frames} could not be read")
+    if summary.dropped_frames:
+        lines.append(f"{summary.dropped_frames} came faster than they could be worked on and were dropped")
+    if summary.audio_note is not None:
+        lines.append(f"sound: {summary.audio_note}")
+    return "\n".join([*lines, *summary.notes])
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _silence(_line: str) -> None:
+    """Nobody listens."""

@@ -1,0 +1,257 @@
+"""The command line as a person meets it, in a process of its own: exit codes, one line on stderr, nothing left over."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import main
+from engine.errors import OptionError
+from engine.skeleton import COCO17
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def run(
+    *arguments: str | Path, python: tuple[str, ...] = (), timeout_s: float = 120
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *python, str(ROOT / "main.py"), *map(str, arguments)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
+
+
+def refused(*arguments: str | Path, python: tuple[str, ...] = ()) -> str:
+    """The one line on stderr of a run that ends with exit code 2."""
+    done = run(*arguments, python=python)
+    assert done.returncode == 2, done.stderr
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("error: ")
+    assert "Traceback" not in done.stdout
+    return lines[0]
+
+
+def test_help_needs_the_standard_library_only_and_is_quick() -> None:
+    started = time.monotonic()
+    done = run("--help", python=("-S", "-E"))
+    assert done.returncode == 0, done.stderr
+    for option in ("--video", "--attention", "--backend", "--doctor", "--poses", "--download"):
+        assert option in done.stdout
+    assert time.monotonic() - started < 5  # a twentieth of this on an idle machine; the rest is room for a busy one
+
+
+def test_the_version_is_the_project_s(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main.main(["--version"])
+    assert ended.value.code == 0
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert capsys.readouterr().out.strip() == f"kcam-pose {project['version']}"
+
+
+def test_without_packages_one_line_says_what_to_install() -> None:
+    line = refused("--video", "demo", python=("-S", "-E"))
+    assert "is not installed" in line
+    assert "pip install -r requirements.txt" in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--max-people", "0"], "'0' is not a whole number of at least 1"),
+        (["--max-frames", "-3"], "'-3' is not a whole number"),
+        (["--max-frames", "ten"], "'ten' is not a whole number"),
+        (["--duration", "nan"], "'nan' is not a number of seconds above 0"),
+        (["--score-threshold", "1.5"], "'1.5' is not a number from 0 to 1"),
+        (["--attention-scale", "log"], "invalid choice: 'log'"),
+        (["--vide", "x.mp4"], "unrecognized arguments: --vide"),
+        (["--video", "a.mp4", "--doctor"], "not allowed with"),
+    ],
+)
+def test_options_that_do_not_parse(arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main.main(arguments if "--video" in arguments else ["--video", "demo", *arguments])
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert expected in error
+    assert len(error.strip().splitlines()) == 1
+
+
+def test_outputs_need_a_video(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main.main(["--poses", "a.jsonl"])
+    assert ended.value.code == 2
+    assert "--poses needs --video" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [[], ["--source", "0"], ["--benchmark"]])
+def test_what_is_not_built_yet_says_so(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert "--video demo" in error
+    assert len(error.strip().splitlines()) == 1
+
+
+def test_faults_of_the_program_are_told_apart(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail_with(error: BaseException) -> None:
+        def fail(_arguments: object) -> int:
+            raise error
+
+        monkeypatch.setattr(main, "_run", fail)
+
+    fail_with(OptionError("a line\nin two parts"))
+    assert main.main([]) == 2
+    assert capsys.readouterr().err == "error: a line in two parts\n"
+    fail_with(ZeroDivisionError("division by zero"))
+    assert main.main([]) == 1
+    error = capsys.readouterr().err
+    assert "ZeroDivisionError" in error
+    assert "--verbose" in error
+    assert main.main(["--verbose"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+    fail_with(ImportError("libGL.so.1: cannot open shared object file: No such file or directory", name="cv2"))
+    assert main.main([]) == 2
+    assert "apt-get install libgl1" in capsys.readouterr().err
+    fail_with(KeyboardInterrupt())
+    assert main.main([]) == 130
+
+
+Capture = pytest.CaptureFixture[str]
+
+
+class TestBadInput:
+    """Each of these ends before any network is loaded."""
+
+    @staticmethod
+    def refused_here(capsys: Capture, *arguments: str | Path) -> str:
+        """As `refused`, in this process: quicker, but what C libraries print is not seen."""
+        assert main.main([str(argument) for argument in arguments]) == 2
+        lines = capsys.readouterr().err.strip().splitlines()
+        assert len(lines) == 1
+        return lines[0]
+
+    def test_a_text_file_named_mp4(self, tmp_path: Path) -> None:
+        text = tmp_path / "notes.mp4"
+        text.write_text("this is not a video, whatever its name says\n" * 20)
+        line = refused("--video", text, "--output", tmp_path / "out.mp4", "--poses", tmp_path / "out.jsonl")
+        assert "notes.mp4" in line
+        assert [path.name for path in tmp_path.iterdir()] == ["notes.mp4"]
+
+    def test_an_unknown_keypoint(self, random_weights: Path, tmp_path: Path) -> None:
+        line = refused(
+            "--video", "demo", "--output", tmp_path / "out.mp4", "--pose-model", random_weights,
+            "--attention", "areas:left_wirst",
+        )  # fmt: skip
+        assert "unknown keypoint 'left_wirst'" in line
+        assert "Did you mean 'left_wrist'?" in line
+        assert [path.name for path in tmp_path.iterdir()] == [random_weights.name]
+
+    def test_a_file_that_is_not_there(self, tmp_path: Path, capsys: Capture) -> None:
+        line = self.refused_here(capsys, "--video", tmp_path / "gone.mp4", "--output", tmp_path / "out.mp4")
+        assert "gone.mp4 does not exist" in line
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_file_of_zero_bytes(self, tmp_path: Path, capsys: Capture) -> None:
+        (tmp_path / "nothing.mp4").touch()
+        line = self.refused_here(capsys, "--video", tmp_path / "nothing.mp4", "--output", tmp_path / "out.mp4")
+        assert "empty" in line
+        assert [path.name for path in tmp_path.iterdir()] == ["nothing.mp4"]
+
+    def test_a_folder_without_photos(self, tmp_path: Path, capsys: Capture) -> None:
+        (tmp_path / "photos").mkdir()
+        line = self.refused_here(capsys, "--video", tmp_path / "photos", "--output", tmp_path / "out")
+        assert "photos" in line
+        assert [path.name for path in tmp_path.iterdir()] == ["photos"]
+
+    def test_an_output_that_exists_is_left_alone(self, random_weights: Path, tmp_path: Path, capsys: Capture) -> None:
+        out = tmp_path / "out.mp4"
+        out.write_text("precious")
+        detector = tmp_path / "any.onnx"
+        detector.write_bytes(b"never read")
+        line = self.refused_here(
+            capsys, "--video", "demo", "--output", out, "--pose-model", random_weights, "--detector", detector
+        )
+        assert "--overwrite" in line
+        assert out.read_text() == "precious"
+
+    def test_an_output_that_cannot_be_written(self, random_weights: Path, tmp_path: Path, capsys: Capture) -> None:
+        blocked = tmp_path / "any.onnx"  # a file where a folder would have to be
+        blocked.write_bytes(b"never read")
+        line = self.refused_here(
+            capsys, "--video", "demo", "--output", blocked / "out.mp4", "--pose-model", random_weights,
+            "--detector", blocked,
+        )  # fmt: skip
+        assert str(blocked) in line
+        assert {path.name for path in tmp_path.iterdir()} == {"any.onnx", random_weights.name}
+
+    def test_a_poses_file_of_no_known_form(self, random_weights: Path, tmp_path: Path, capsys: Capture) -> None:
+        detector = tmp_path / "any.onnx"
+        detector.write_bytes(b"never read")
+        line = self.refused_here(
+            capsys, "--video", "demo", "--output", tmp_path / "out.mp4", "--poses", tmp_path / "out.xml",
+            "--pose-model", random_weights, "--detector", detector,
+        )  # fmt: skip
+        assert ".jsonl" in line
+        assert {path.name for path in tmp_path.iterdir()} == {"any.onnx", random_weights.name}
+
+    def test_attention_of_a_network_without_it(self, tmp_path: Path, capsys: Capture) -> None:
+        weights = save_random(tmp_path / "bare.safetensors", "resnet18")
+        line = self.refused_here(
+            capsys, "--video", "demo", "--output", tmp_path / "out.mp4", "--pose-model", weights,
+            "--attention", "left_wrist",
+        )  # fmt: skip
+        assert "'resnet18' has no attention maps" in line
+
+    @pytest.mark.parametrize(
+        ("option", "value", "expected"),
+        [
+            ("--pose-model", "kcam_resnet81", "unknown pose model 'kcam_resnet81'"),
+            ("--pose-model", "gone.safetensors", "gone.safetensors does not exist"),
+            ("--backend", "openvimo", "Did you mean 'openvino'?"),
+            ("--precision", "fp61", "Did you mean 'fp16'?"),
+            ("--device", "gpu", "auto, cpu, cuda or cuda:0"),
+        ],
+    )
+    def test_names_that_are_not_known(
+        self, option: str, value: str, expected: str, tmp_path: Path, capsys: Capture
+    ) -> None:
+        line = self.refused_here(capsys, "--video", "demo", "--output", tmp_path / "out.mp4", option, value)
+        assert expected in line
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_detector_that_is_not_known(self, random_weights: Path, tmp_path: Path, capsys: Capture) -> None:
+        line = self.refused_here(
+            capsys, "--video", "demo", "--output", tmp_path / "out.mp4", "--pose-model", random_weights,
+            "--detector", "yolo26m_persons",
+        )  # fmt: skip
+        assert "unknown detector 'yolo26m_persons'" in line
+        assert [path.name for path in tmp_path.iterdir()] == [random_weights.name]
+
+
+def save_random(path: Path, name: str) -> Path:
+    """A small network that has learnt nothing."""
+    from models.checkpoints import save_pose_model
+    from models.pose_model import build_model
+
+    model = build_model(name, input_size_wh=(96, 128), deconv_channels=16)
+    save_pose_model(path, model, skeleton=COCO17.to_dict())
+    return path
+
+
+@pytest.fixture
+def random_weights(tmp_path: Path) -> Path:
+    """A small KCAM network that has learnt nothing."""
+    return save_random(tmp_path / "random.safetensors", "kcam_resnet18")
