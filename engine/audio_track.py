@@ -7,6 +7,7 @@ from fractions import Fraction
 from typing import Any
 
 import av
+from av.bitstream import BitStreamFilterContext
 
 from engine.errors import SourceError
 from engine.video_source import open_container, reason
@@ -94,13 +95,22 @@ class AudioTrack:
 
     def _copied(self) -> Iterator[Any]:
         shift = round(self._start_s / self._stream.time_base)
-        for packet in self._demux():
+        for packet in self._unwrapped():
             if packet.dts is None or packet.pts is None:
                 continue  # what has no place in time cannot be put beside the picture
             packet.pts -= shift
             packet.dts -= shift
             packet.stream = self._target
             yield packet
+
+    def _unwrapped(self) -> Iterator[Any]:
+        """Packets as MP4 wants them: AAC from MPEG-TS carries a header in each packet instead of one for the stream."""
+        if str(self._stream.codec_context.name) != "aac" or self._stream.codec_context.extradata:
+            yield from self._demux()
+            return
+        unwrap = BitStreamFilterContext("aac_adtstoasc", self._stream)
+        for packet in self._demux():
+            yield from unwrap.filter(packet)
 
     def _encoded(self) -> Iterator[Any]:
         context = self._target.codec_context

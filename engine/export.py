@@ -214,7 +214,7 @@ def _fail(error: BaseException, outputs: Outputs, frames: int) -> NoReturn:
         raise error
     where = " and ".join(str(path) for path in kept)
     text = f"the {frames} frame(s) written so far are kept in {where}"
-    if isinstance(error, EngineError) and all(str(path) not in str(error) for path in kept):
+    if isinstance(error, EngineError):
         raise type(error)(f"{error} ({text})") from error
     error.add_note(text)
     raise error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -131,6 +132,12 @@ def stream_rate(stream: Any) -> Fraction | None:
     return None
 
 
+def _tagged_duration_s(stream: Any) -> Fraction | None:
+    """The length that MKV writers put into a stream's tags as `00:00:03.040000000`, in seconds."""
+    found = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", str(stream.metadata.get("DURATION", "")).strip())
+    return None if found is None else int(found[1]) * 3600 + int(found[2]) * 60 + Fraction(found[3])
+
+
 class VideoSource(SourceBase):
     """A video with an end: every frame that can be decoded, in order."""
 
@@ -159,7 +166,8 @@ class VideoSource(SourceBase):
             rate = stream_rate(self._stream)
             self._time_base = Fraction(self._stream.time_base or 1 / (rate or Fraction(25)))
             self._step = max(1, round(1 / ((rate or Fraction(25)) * self._time_base)))
-            self._expected = self._count_expected(rate)
+            self._promise = self._promised(rate)
+            self._packets = 0
             super().__init__(
                 SourceInfo(
                     name=name,
@@ -167,7 +175,7 @@ class VideoSource(SourceBase):
                     path=path,
                     frame_rate=rate,
                     time_base=self._time_base,
-                    frame_count=self._expected[0],
+                    frame_count=self._estimate(rate),
                     media=media if self._container.streams.audio else None,
                 )
             )
@@ -187,16 +195,31 @@ class VideoSource(SourceBase):
             tags=picture_tags(self._first, self._stream.sample_aspect_ratio),
         )
 
-    def _count_expected(self, rate: Fraction | None) -> tuple[int | None, bool]:
-        """How many frames the container promises, and whether that is a count rather than a guess by duration."""
-        if self._stream.frames > 0:
-            # MP4 and MOV list each sample; an edit list may rightly hide some, which their index no longer holds.
-            listed = len(self._stream.index_entries) if "mp4" in self._container.format.name else 0
-            return (min(listed, self._stream.frames) if listed else self._stream.frames), True
-        duration_s = self._stream.duration * self._stream.time_base if self._stream.duration else None
-        if duration_s is None and self._container.duration:
-            duration_s = Fraction(self._container.duration, 1_000_000)
-        return (round(duration_s * rate) if duration_s and rate else None), False
+    def _promised(self, rate: Fraction | None) -> tuple[int | None, int | None]:
+        """What the container promises: the number of its frames, and the place on the clock of the last one's end.
+
+        The first is None where the container only tells a length: frames may then be few and far between.
+        """
+        stream, container = self._stream, self._container
+        listed = len(stream.index_entries) if "mp4" in container.format.name else 0
+        if listed and stream.frames:
+            # MP4 and MOV list every sample; an edit list may rightly hide some, which their index no longer holds.
+            return min(listed, stream.frames), None
+        if stream.frames:  # AVI counts places on its clock, some of which may rightly be empty
+            return None, stream.frames * self._step
+        length_s = stream.duration * self._time_base if stream.duration else _tagged_duration_s(stream)
+        if length_s is None and container.duration and not container.streams.audio:  # sound may well last longer
+            length_s = Fraction(container.duration, 1_000_000)
+        return None, None if length_s is None or rate is None else round(length_s / self._time_base)
+
+    def _estimate(self, rate: Fraction | None) -> int | None:
+        """About how many frames will come."""
+        frames, end = self._promise
+        if frames is not None:
+            return frames
+        if end is None and self._container.duration and rate is not None:
+            return round(Fraction(self._container.duration, 1_000_000) * rate)
+        return None if end is None else max(1, round(end / self._step))
 
     def _start_shift(self, first: Any) -> int:
         """What to take off each time stamp, in units of the time base, so that time 0 is the start of the video."""
@@ -219,6 +242,7 @@ class VideoSource(SourceBase):
                 if packet is None:
                     yield from self._stream.decode(None)
                     return
+                self._packets += packet.size > 0
                 yield from packet.decode()
             except av.error.EOFError:
                 return
@@ -250,16 +274,18 @@ class VideoSource(SourceBase):
 
     def _account(self, read: int, last_pts: int | None) -> None:
         """At the end: how many frames the container promised and did not give."""
-        promised, is_count = self._expected
-        missing = 0 if promised is None else promised - read
-        if not is_count and promised is not None and last_pts is not None:
-            # A guess by duration only counts where more than a second is missing at the end: sound may last longer.
-            end_s = float((last_pts + self._shift + self._step) * self._time_base)
-            rate = self._info.frame_rate or Fraction(25)
-            missing = missing if promised / float(rate) - end_s > 1 and not self._container.streams.audio else 0
-        self._unreadable = max(self._unreadable, missing, 0)
+        frames, end = self._promise
+        missing, about = 0, ""
+        if frames is not None:
+            # Packets and not frames: what an edit list hides is read all the same, and not shown.
+            missing = self._unreadable + max(0, frames - self._packets)
+        elif end is not None and last_pts is not None:
+            # Lengths are told loosely: less than half a second is no loss, unless the clock counts frames (AVI).
+            gap = end - (last_pts + self._step)
+            loose = 0 if self._stream.frames else Fraction(1, 2) / self._time_base
+            missing, about = (gap // self._step if gap > loose else 0), "about "
+        self._unreadable = max(self._unreadable, missing)
         if self._unreadable:
-            about = "" if is_count else "about "
             self._notes.append(f"{self._shown}: {about}{self._unreadable} frame(s) could not be read, {read} were")
 
     def close(self) -> None:
