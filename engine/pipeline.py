@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 
@@ -47,7 +47,7 @@ class PosePipeline:
         max_people: int = 16,
         want_areas: bool = False,
         want_attention: bool = False,
-        description: Mapping[str, str] | None = None,
+        description: Mapping[str, Any] | None = None,
     ) -> None:
         """Join a detector and a pose network; the pipeline closes both when it is closed.
 
@@ -120,8 +120,8 @@ class PosePipeline:
             ),
         )
 
-    def describe(self) -> dict[str, str]:
-        """What really runs, by name, for people and for reports."""
+    def describe(self) -> dict[str, Any]:
+        """What really runs, in plain values, for people and for reports."""
         return dict(self._description)
 
     def close(self) -> None:
@@ -287,13 +287,13 @@ def _open_detector(
     )
 
 
-def _told(opened: OpenedBackend, what: str, prefix: str) -> dict[str, str]:
-    """Name, backend, device, precision and what was passed over, for `PosePipeline.describe`."""
+def _told(opened: OpenedBackend, what: str, prefix: str) -> dict[str, Any]:
+    """Name, backend, device, precision, and the name and reason of each backend that was passed over."""
     backend = opened.backend
     return {
         what: backend.spec.name,
         f"{prefix}backend": backend.name,
         f"{prefix}device": backend.device,
         f"{prefix}precision": backend.precision,
-        f"{prefix}passed_over": "; ".join(f"{name}: {reason}" for name, reason in opened.passed_over),
+        f"{prefix}passed_over": [list(passed) for passed in opened.passed_over],
     }

@@ -125,8 +125,7 @@ def what_runs(pipeline: PosePipeline) -> str:
         f"people: {found['detector']} on {found['detector_backend']} "
         f"({found['detector_device']}, {found['detector_precision']})",
     ]
-    if found["passed_over"]:
-        lines.append(f"passed over: {found['passed_over']}")
+    lines += [f"passed over {name}: {reason}" for name, reason in found["passed_over"]]
     return "\n".join(lines)
 
 
