@@ -54,7 +54,13 @@ def build_parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--ema-decay", type=float, default=0.0, help="running average of the weights, such as 0.999")
     run.add_argument("--precision", default="fp32", help="fp32 or bf16 (mixed)")
-    run.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    run.add_argument(
+        "--threads",
+        type=int,
+        default=os.cpu_count() or 1,
+        help="of PyTorch on the CPU; one less than the cores when other work runs beside it, because the threads of a "
+        "convolution's backward pass spin while they wait for each other",
+    )
     run.add_argument("--seed", type=int, default=0)
     run.add_argument("--resume", action="store_true", help="go on from OUTPUT/checkpoints/last.ckpt")
     return parser
@@ -124,7 +130,7 @@ def initialize(model: PoseModel, init: str) -> None:
     print(f"started from {file}; {len(fresh)} tensors keep their random start")
 
 
-def train(config: TrainConfig, resume: bool) -> Path:
+def train(config: TrainConfig, resume: bool, threads: int) -> Path:
     """Run a training and return the path of the weights to use."""
     import dataclasses
 
@@ -135,6 +141,7 @@ def train(config: TrainConfig, resume: bool) -> Path:
 
     from train.module import PoseTraining
 
+    torch.set_num_threads(threads)
     L.seed_everything(config.seed)
     people = read_people(config.data, "train")
     pose_model = dataclasses.replace(config.pose_model, num_keypoints=people.skeleton.num_keypoints)
@@ -157,7 +164,10 @@ def train(config: TrainConfig, resume: bool) -> Path:
     trainer = L.Trainer(
         max_epochs=-1 if config.hours is not None else config.epochs,
         precision="bf16-mixed" if config.precision == "bf16" else "32-true",
-        logger=[CSVLogger(config.output, name="", version="log"), TensorBoardLogger(config.output, name="tensorboard")],
+        logger=[
+            CSVLogger(config.output, name="", version="log", flush_logs_every_n_steps=1),
+            TensorBoardLogger(config.output, name="tensorboard"),
+        ],
         callbacks=callbacks,
         reload_dataloaders_every_n_epochs=1,
         num_sanity_val_steps=0,
@@ -173,10 +183,8 @@ def train(config: TrainConfig, resume: bool) -> Path:
 def main(argv: list[str] | None = None) -> int:
     """Train; exit code 2 and one line where the input does not serve."""
     arguments = build_parser().parse_args(argv)
-    # Must stand before torch starts its thread pool.
-    os.environ.setdefault("OMP_NUM_THREADS", str(arguments.threads))
     try:
-        weights = train(config_from(arguments), arguments.resume)
+        weights = train(config_from(arguments), arguments.resume, arguments.threads)
     except (EngineError, CheckpointError) as error:
         print(f"train: {error}", file=sys.stderr)
         return 2

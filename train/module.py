@@ -20,7 +20,7 @@ from train.config import TrainConfig
 from train.dataset import EpochSampler, ImageStore, Sample, TrainDataset
 from train.loss import context_statistics, total_loss
 from train.people import PeopleSet
-from train.prediction import padded_areas, predict_people
+from train.prediction import normalize_crops, padded_areas, predict_people
 
 
 class PoseTraining(L.LightningModule):
@@ -41,8 +41,8 @@ class PoseTraining(L.LightningModule):
         self._last_tick: float | None = None
         self.mean: Tensor
         self.std: Tensor
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1) * 255, persistent=False)
-        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1) * 255, persistent=False)
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
 
     @property
     def progress(self) -> float:
@@ -52,14 +52,9 @@ class PoseTraining(L.LightningModule):
         steps = max(1, round(self.config.epochs * float(self.shares.sum()) / self.config.batch_size))
         return min(1.0, self.global_step / steps)
 
-    def normalize(self, crops: Tensor) -> Tensor:
-        """(B, H, W, 3) uint8 BGR to (B, 3, H, W) float32 normalised RGB, channels last."""
-        images = crops.permute(0, 3, 1, 2).flip(1).float()
-        return ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
-
     def forward(self, crops: Tensor) -> PoseOutput:
         """Heatmaps of uint8 crops (B, H, W, 3) BGR."""
-        return self.model(self.normalize(crops))  # type: ignore[no-any-return]
+        return self.model(normalize_crops(crops, self.mean, self.std))  # type: ignore[no-any-return]
 
     def train_dataloader(self) -> DataLoader[Sample]:
         """One epoch at the input size that the run has grown to."""

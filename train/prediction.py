@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from engine.geometry import BOX_PADDING, apply_affines, boxes_to_affines, invert_affines, warp_crops
 from engine.heatmap import decode_heatmaps
@@ -45,6 +47,16 @@ def iterate_crops(
         for row, index in enumerate(indices):
             warp_crops(images[people.people[index].image], affines[row : row + 1], input_size_wh, crops[row : row + 1])
         yield CropBatch(crops=crops, crop_to_image=invert_affines(affines), indices=indices)
+
+
+def normalize_crops(crops: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """(N, H, W, 3) uint8 BGR to (N, 3, H, W) float32 RGB, normalised, channels last.
+
+    Args:
+        mean, std: (3, 1, 1) float32 RGB, on the scale 0 to 1.
+    """
+    images = crops.permute(0, 3, 1, 2).flip(1).float()
+    return ((images - mean * 255) / (std * 255)).contiguous(memory_format=torch.channels_last)
 
 
 def flip_averaged(predict: PredictHeatmaps, flip_order: tuple[int, ...]) -> PredictHeatmaps:
