@@ -53,7 +53,7 @@ def decode_heatmaps(heatmaps: Float32Array, input_size_wh: tuple[int, int]) -> F
         (0, 0) and its (non-positive) height, as in the official code.
     """
     people, keypoints, height, width = heatmaps.shape
-    flat = heatmaps.reshape(people, keypoints, -1)
+    flat = heatmaps.reshape(people, keypoints, height * width)
     index = flat.argmax(axis=2)  # (N, K)
     peak = np.take_along_axis(flat, index[..., None], axis=2)[..., 0]
     x, y = index % width, index // width

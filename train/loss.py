@@ -11,7 +11,7 @@ from models.pose_model import PoseOutput
 def heatmap_loss(heatmaps: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
     """Equation 5 as the official HRNet code reads it: 0.5 x mean squared difference x visibility.
 
-    The mean runs over batch, keypoints and pixels; see docs/decisions/0003-loss.md.
+    The mean runs over batch, keypoints and pixels; see docs/decisions/0004-loss.md.
 
     Args:
         heatmaps, targets: (B, K, h, w).
