@@ -139,7 +139,7 @@ def train(arguments: argparse.Namespace) -> Path:
         workers=arguments.workers,
         cache="ram",
         patience=0,
-        pretrained=False,
+        pretrained=arguments.init is not None,  # False makes ultralytics throw the given weights away
         close_mosaic=arguments.close_mosaic,
         plots=False,
         project=str(output.resolve()),
