@@ -127,7 +127,7 @@ def read_back(path: Path) -> ReadBack:
             times=times,
             audio_codec=sounds[0].codec_context.codec.canonical_name if sounds else None,
             audio_packets=[bytes(packet) for packet in packets],
-            audio_end_s=max((float((p.pts + p.duration) * p.time_base) for p in packets), default=0.0),
+            audio_end_s=max((float(((p.pts or 0) + (p.duration or 0)) * p.time_base) for p in packets), default=0.0),
             audio_streams=len(sounds),
             **facts,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import http.server
+import itertools
 import shutil
 import subprocess
 import sys
@@ -125,7 +126,7 @@ def test_video_without_time_stamps_is_counted_by_its_rate(tmp_path: Path) -> Non
     frames = frames_of(open_source(str(clip)))
     assert len(frames) == 12
     stamps = [frame.pts for frame in frames]
-    steps = {b - a for a, b in zip(stamps, stamps[1:], strict=False) if a is not None and b is not None}
+    steps = {b - a for a, b in itertools.pairwise(stamps) if a is not None and b is not None}
     assert len(steps) == 1
     assert min(steps) > 0
 
@@ -275,7 +276,8 @@ def test_bad_photos_and_folders_are_refused(tmp_path: Path) -> None:
     assert "no photos" in refusal(tmp_path)
     (tmp_path / "a.jpg").write_text("text")
     assert "not a photo" in refusal(tmp_path / "a.jpg")
-    assert "none of the 1 photos" in refusal(tmp_path) or "not a photo" in refusal(tmp_path)
+    (tmp_path / "b.png").write_text("text")
+    assert "none of the 2 photos" in refusal(tmp_path)
 
 
 def test_non_ascii_paths_are_read(tmp_path: Path) -> None:
@@ -503,9 +505,7 @@ def test_video_behind_a_url_loses_no_frame(web_folder: tuple[Path, str]) -> None
 
 def test_endless_stream_is_live(web_folder: tuple[Path, str]) -> None:
     folder, address = web_folder
-    # A fragmented file without a length stands for a stream whose end nobody knows.
-    clip = make_clip(folder / "clip.h264", ClipSpec(frames=25))
-    assert clip.exists()
+    make_clip(folder / "clip.h264", ClipSpec(frames=25))  # bare H.264 tells no length, as a stream does not
     source = open_source(f"{address}/clip.h264")
     assert source.info.is_live
     frames = frames_of(source)
