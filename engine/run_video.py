@@ -134,9 +134,9 @@ def told(summary: ExportSummary) -> str:
     lines = [str(path) for path in summary.outputs[:3]]
     if len(summary.outputs) > 3:
         lines.append(f"and {len(summary.outputs) - 3} more in {summary.outputs[-1].parent}")
-    start = "stopped after " if summary.interrupted else ""
+    frames = f"{summary.frames} {'frame' if summary.frames == 1 else 'frames'}"
     lines.append(
-        f"{start}{summary.frames} frames, {summary.frames_with_people} with people, "
+        f"{'stopped after ' if summary.interrupted else ''}{frames}, {summary.frames_with_people} with people, "
         f"{summary.seconds:.1f} s, {summary.fps:.1f} frames/s"
     )
     if summary.unreadable_frames:

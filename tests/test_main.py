@@ -14,6 +14,7 @@ import pytest
 import main
 from engine.errors import OptionError
 from engine.skeleton import COCO17
+from tests.engine.clips import ClipSpec, make_clip
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -150,9 +151,9 @@ class TestBadInput:
         assert "notes.mp4" in line
         assert [path.name for path in tmp_path.iterdir()] == ["notes.mp4"]
 
-    def test_an_unknown_keypoint(self, random_weights: Path, tmp_path: Path) -> None:
+    def test_an_unknown_keypoint(self, random_weights: Path, tmp_path: Path, clip: Path) -> None:
         line = refused(
-            "--video", "demo", "--output", tmp_path / "out.mp4", "--pose-model", random_weights,
+            "--video", clip, "--output", tmp_path / "out.mp4", "--pose-model", random_weights,
             "--attention", "areas:left_wirst",
         )  # fmt: skip
         assert "unknown keypoint 'left_wirst'" in line
@@ -176,65 +177,73 @@ class TestBadInput:
         assert "photos" in line
         assert [path.name for path in tmp_path.iterdir()] == ["photos"]
 
-    def test_an_output_that_exists_is_left_alone(self, random_weights: Path, tmp_path: Path, capsys: Capture) -> None:
+    def test_an_output_that_exists_is_left_alone(
+        self, random_weights: Path, tmp_path: Path, clip: Path, capsys: Capture
+    ) -> None:
         out = tmp_path / "out.mp4"
         out.write_text("precious")
         detector = tmp_path / "any.onnx"
         detector.write_bytes(b"never read")
         line = self.refused_here(
-            capsys, "--video", "demo", "--output", out, "--pose-model", random_weights, "--detector", detector
+            capsys, "--video", clip, "--output", out, "--pose-model", random_weights, "--detector", detector
         )
         assert "--overwrite" in line
         assert out.read_text() == "precious"
 
-    def test_an_output_that_cannot_be_written(self, random_weights: Path, tmp_path: Path, capsys: Capture) -> None:
+    def test_an_output_that_cannot_be_written(
+        self, random_weights: Path, tmp_path: Path, clip: Path, capsys: Capture
+    ) -> None:
         blocked = tmp_path / "any.onnx"  # a file where a folder would have to be
         blocked.write_bytes(b"never read")
         line = self.refused_here(
-            capsys, "--video", "demo", "--output", blocked / "out.mp4", "--pose-model", random_weights,
+            capsys, "--video", clip, "--output", blocked / "out.mp4", "--pose-model", random_weights,
             "--detector", blocked,
         )  # fmt: skip
         assert str(blocked) in line
         assert {path.name for path in tmp_path.iterdir()} == {"any.onnx", random_weights.name}
 
-    def test_a_poses_file_of_no_known_form(self, random_weights: Path, tmp_path: Path, capsys: Capture) -> None:
+    def test_a_poses_file_of_no_known_form(
+        self, random_weights: Path, tmp_path: Path, clip: Path, capsys: Capture
+    ) -> None:
         detector = tmp_path / "any.onnx"
         detector.write_bytes(b"never read")
         line = self.refused_here(
-            capsys, "--video", "demo", "--output", tmp_path / "out.mp4", "--poses", tmp_path / "out.xml",
+            capsys, "--video", clip, "--output", tmp_path / "out.mp4", "--poses", tmp_path / "out.xml",
             "--pose-model", random_weights, "--detector", detector,
         )  # fmt: skip
         assert ".jsonl" in line
         assert {path.name for path in tmp_path.iterdir()} == {"any.onnx", random_weights.name}
 
-    def test_attention_of_a_network_without_it(self, tmp_path: Path, capsys: Capture) -> None:
+    def test_attention_of_a_network_without_it(self, tmp_path: Path, clip: Path, capsys: Capture) -> None:
         weights = save_random(tmp_path / "bare.safetensors", "resnet18")
         line = self.refused_here(
-            capsys, "--video", "demo", "--output", tmp_path / "out.mp4", "--pose-model", weights,
+            capsys, "--video", clip, "--output", tmp_path / "out.mp4", "--pose-model", weights,
             "--attention", "left_wrist",
         )  # fmt: skip
         assert "'resnet18' has no attention maps" in line
 
     @pytest.mark.parametrize(
-        ("option", "value", "expected"),
+        ("given", "expected"),
         [
-            ("--pose-model", "kcam_resnet81", "unknown pose model 'kcam_resnet81'"),
-            ("--pose-model", "gone.safetensors", "gone.safetensors does not exist"),
-            ("--backend", "openvimo", "Did you mean 'openvino'?"),
-            ("--precision", "fp61", "Did you mean 'fp16'?"),
-            ("--device", "gpu", "auto, cpu, cuda or cuda:0"),
+            (("--pose-model", "kcam_resnet81"), "unknown pose model 'kcam_resnet81'"),
+            (("--pose-model", "gone.safetensors"), "gone.safetensors does not exist"),
+            (("--backend", "openvimo"), "Did you mean 'openvino'?"),
+            (("--precision", "fp61"), "Did you mean 'fp16'?"),
+            (("--device", "gpu"), "auto, cpu, cuda or cuda:0"),
         ],
     )
     def test_names_that_are_not_known(
-        self, option: str, value: str, expected: str, tmp_path: Path, capsys: Capture
+        self, given: tuple[str, str], expected: str, tmp_path: Path, clip: Path, capsys: Capture
     ) -> None:
-        line = self.refused_here(capsys, "--video", "demo", "--output", tmp_path / "out.mp4", option, value)
+        line = self.refused_here(capsys, "--video", clip, "--output", tmp_path / "out.mp4", *given)
         assert expected in line
         assert list(tmp_path.iterdir()) == []
 
-    def test_a_detector_that_is_not_known(self, random_weights: Path, tmp_path: Path, capsys: Capture) -> None:
+    def test_a_detector_that_is_not_known(
+        self, random_weights: Path, tmp_path: Path, clip: Path, capsys: Capture
+    ) -> None:
         line = self.refused_here(
-            capsys, "--video", "demo", "--output", tmp_path / "out.mp4", "--pose-model", random_weights,
+            capsys, "--video", clip, "--output", tmp_path / "out.mp4", "--pose-model", random_weights,
             "--detector", "yolo26m_persons",
         )  # fmt: skip
         assert "unknown detector 'yolo26m_persons'" in line
@@ -255,3 +264,9 @@ def save_random(path: Path, name: str) -> Path:
 def random_weights(tmp_path: Path) -> Path:
     """A small KCAM network that has learnt nothing."""
     return save_random(tmp_path / "random.safetensors", "kcam_resnet18")
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short video; the demo would do as well, but takes longer to make."""
+    return make_clip(tmp_path_factory.mktemp("clip") / "clip.mp4", ClipSpec(frames=3))

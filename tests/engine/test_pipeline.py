@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import FrozenInstanceError, dataclass, field
+import dataclasses
+from dataclasses import FrozenInstanceError
 from typing import Any
 
 import cv2
@@ -12,96 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.backends.contract import Closing
+from engine import pipeline as pipeline_module
+from engine.backends import OpenedBackend
 from engine.errors import BackendError, ModelError, OptionError
-from engine.model_spec import ModelSpec, TensorSpec
-from engine.pipeline import PipelineOptions, PosePipeline, person_scores
-from engine.skeleton import COCO17, Skeleton
-from engine.types import Detections, Float32Array, Frame, UInt8Array
-
-THREE = Skeleton(
-    keypoint_names=("head", "left_hand", "right_hand"),
-    edges=((0, 1), (0, 2)),
-    flip_pairs=((1, 2),),
-    oks_sigmas=(0.05, 0.05, 0.05),
-)
-
-
-def pose_spec(
-    skeleton: Skeleton | None = THREE, maps: tuple[str, ...] = ("areas", "attention"), kind: str = "pose"
-) -> ModelSpec:
-    count = 1 if skeleton is None else skeleton.num_keypoints
-    return ModelSpec(
-        kind=kind,
-        name="some_model",
-        precision="fp32",
-        input_size_wh=(96, 128),
-        inputs=(TensorSpec(name="crops", shape=("n", 128, 96, 3), dtype="uint8"),),
-        outputs=(
-            TensorSpec(name="keypoints", shape=("n", count, 3), dtype="float32"),
-            *(TensorSpec(name=name, shape=("n", count, 32, 24), dtype="float32") for name in maps),
-        ),
-        skeleton=skeleton,
-        class_names=("person",),
-        file_sha256="0" * 64,
-        weights_sha256="0" * 64,
-        graph_version=1,
-        made_with={},
-    )
-
-
-@dataclass
-class FixedDetector:
-    """Gives the same boxes for every frame."""
-
-    boxes_xyxy: Float32Array
-    scores: Float32Array
-    closed: bool = False
-
-    def detect(self, image_bgr: UInt8Array) -> Detections:
-        return Detections(
-            boxes_xyxy=self.boxes_xyxy, scores=self.scores, class_ids=np.zeros(len(self.scores), np.int64)
-        )
-
-    def close(self) -> None:
-        self.closed = True
-
-
-@dataclass
-class BrightestPixel(Closing):
-    """A pose network of sorts: keypoint k lies where colour channel k of the crop is brightest."""
-
-    spec: ModelSpec = field(default_factory=pose_spec)
-    calls: list[tuple[str, ...]] = field(default_factory=list)
-    buffers: list[int] = field(default_factory=list)
-    closed: bool = False
-    fail_on_close: bool = False
-    name: str = "brightest"
-    device: str = "cpu"
-    precision: str = "fp32"
-
-    def infer(self, inputs: Mapping[str, np.ndarray], want: Sequence[str]) -> dict[str, np.ndarray]:
-        crops = inputs["crops"]
-        assert crops.dtype == np.uint8
-        assert crops.flags["C_CONTIGUOUS"]
-        self.calls.append(tuple(want))
-        self.buffers.append(crops.__array_interface__["data"][0])
-        people, height, width, channels = crops.shape
-        flat = crops.reshape(people, height * width, channels)
-        index = flat.argmax(axis=1)  # (N, K)
-        peak = flat.max(axis=1) / 255
-        keypoints = np.stack([index % width, index // width, peak], axis=-1).astype(np.float32)
-        maps = np.full((people, channels, height // 4, width // 4), 0.5, np.float32)
-        return {name: keypoints if name == "keypoints" else maps.copy() for name in want}
-
-    def close(self) -> None:
-        self.closed = True
-        if self.fail_on_close:
-            raise BackendError("cannot close")
-
-
-def boxes(*rows: tuple[float, float, float, float]) -> Float32Array:
-    return np.array(rows, np.float32).reshape(-1, 4)
+from engine.pipeline import PipelineOptions, PosePipeline, open_pipeline, person_scores
+from engine.skeleton import COCO17
+from engine.types import Frame, UInt8Array
+from tests.engine.fakes import BrightestPixel, FixedDetector, boxes, pose_spec
 
 
 def frame_of(image_bgr: UInt8Array) -> Frame:
@@ -268,3 +185,77 @@ def test_options_that_do_not_fit_are_refused(wrong: dict[str, Any]) -> None:
 def test_options_do_not_change() -> None:
     with pytest.raises(FrozenInstanceError):
         PipelineOptions().max_people = 3  # type: ignore[misc]
+
+
+class Opening:
+    """Stands in for the two functions that open networks, and keeps what they were asked for."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, classes: tuple[str, ...] = ("person",)) -> None:
+        self.pose = BrightestPixel(spec=dataclasses.replace(pose_spec(), class_names=classes))
+        self.detector_asked: dict[str, Any] = {}
+        self.pose_asked: dict[str, Any] = {}
+        self.fail: Exception | None = None
+        monkeypatch.setattr(pipeline_module, "open_pose_backend", self.open_pose)
+        monkeypatch.setattr(pipeline_module, "open_detector", self.open_detector)
+
+    def open_pose(self, model: str | None, **asked: Any) -> OpenedBackend:
+        self.pose_asked = asked
+        return OpenedBackend(backend=self.pose, passed_over=(("tensorrt", "no GPU"),))
+
+    def open_detector(self, detector: str | None, **asked: Any) -> tuple[FixedDetector, OpenedBackend]:
+        self.detector_asked = asked
+        if self.fail is not None:
+            raise self.fail
+        return FixedDetector(boxes(), np.zeros(0, np.float32)), OpenedBackend(backend=self.pose, passed_over=())
+
+
+@pytest.mark.parametrize(
+    ("asked", "backend", "precision", "device"),
+    [
+        ({}, "auto", "auto", "auto"),
+        ({"backend": "openvino", "precision": "bf16"}, "openvino", "auto", "auto"),
+        ({"backend": "onnxruntime", "device": "cuda:1"}, "onnxruntime", "auto", "cuda:1"),
+        ({"backend": "torch", "precision": "fp32"}, "auto", "fp32", "auto"),
+        ({"backend": "torch", "device": "cuda"}, "auto", "auto", "auto"),
+        ({"device": "cpu"}, "auto", "auto", "cpu"),
+    ],
+)
+def test_the_detector_follows_the_pose_network_where_it_can(
+    asked: dict[str, str], backend: str, precision: str, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opening = Opening(monkeypatch)
+    open_pipeline(PipelineOptions(pose_model="some", **asked)).close()  # type: ignore[arg-type]
+    assert {name: opening.pose_asked[name] for name in asked} == asked
+    got = opening.detector_asked
+    assert (got["backend"], got["precision"], got["device"]) == (backend, precision, device)
+
+
+@pytest.mark.parametrize(
+    ("posed", "asked", "expected"),
+    [(("person",), None, None), (("dog", "cat"), None, "dog,cat"), (("dog",), "wolf", "wolf")],
+)
+def test_the_classes_are_those_that_are_posed(
+    posed: tuple[str, ...], asked: str | None, expected: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opening = Opening(monkeypatch, posed)
+    open_pipeline(PipelineOptions(pose_model="some", classes=asked)).close()
+    assert opening.detector_asked["classes"] == expected
+
+
+def test_what_was_opened_is_closed_when_the_rest_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    opening = Opening(monkeypatch)
+    opening.fail = ModelError("no such detector")
+    with pytest.raises(ModelError, match="no such detector"):
+        open_pipeline(PipelineOptions(pose_model="some"))
+    assert opening.pose.closed
+
+
+def test_what_really_runs_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    Opening(monkeypatch)
+    with open_pipeline(PipelineOptions(pose_model="some")) as pipeline:
+        told = pipeline.describe()
+    assert (told["pose_model"], told["backend"], told["device"], told["precision"]) == (
+        "some_model", "brightest", "cpu", "fp32",
+    )  # fmt: skip
+    assert told["passed_over"] == [["tensorrt", "no GPU"]]
+    assert told["detector_backend"] == "brightest"
