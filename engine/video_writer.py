@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,19 @@ _MUXER_OPTIONS = {
     "max_interleave_delta": "500000",  # microseconds to wait for a stream that has ended; the default is 10 s
 }
 _MPEG_RANGE = 1
+_FINEST_CLOCK = 1_000_000
 # swscale's bilinear | accurate rounding | full chroma: without the last two everything comes out 1 to 2 levels darker.
 _EXACT_COLORS = 2 | 0x40000 | 0x2000
+
+
+def _common_base(base: Fraction, period: Fraction) -> Fraction:
+    """The longest time of which both a source's time base and the time between frames are whole multiples.
+
+    The source's own time base where that would be finer than a player's clock can count.
+    """
+    numerator = math.gcd(base.numerator * period.denominator, period.numerator * base.denominator)
+    common = Fraction(numerator, base.denominator * period.denominator)
+    return common if common.numerator == 1 and common.denominator <= _FINEST_CLOCK else base
 
 
 class VideoWriter:
@@ -51,7 +63,9 @@ class VideoWriter:
         self._part = part
         self._info = info
         self._rate = info.frame_rate or _FALLBACK_RATE
-        self._time_base = info.time_base or 1 / self._rate
+        self._source_base = info.time_base or 1 / self._rate
+        self._time_base = _common_base(self._source_base, 1 / self._rate)
+        self._ticks = int(self._source_base / self._time_base)
         self._step = max(1, round(1 / (self._rate * self._time_base)))
         self._x264 = {"crf": str(crf), "preset": preset, "forced-idr": "1"}
         self._keep_audio = keep_audio
@@ -60,8 +74,10 @@ class VideoWriter:
         self._audio: AudioTrack | None = None
         self._audio_note: str | None = None
         self._size_wh = (0, 0)
+        self._first_pts = self._first_dts = 0
         self._last_pts: int | None = None
         self._key_pts: int | None = None
+        self._packets = 0
         self.frames = 0
 
     @property
@@ -84,9 +100,11 @@ class VideoWriter:
         Raises:
             OutputError: the file cannot be written.
         """
+        pts *= self._ticks
         try:
             if self._output is None:
                 self._begin(image_bgr)
+                self._first_pts = pts
             frame = self._to_yuv(image_bgr)
             frame.pts, frame.time_base = pts, self._time_base
             # A fragment ends before a key frame: one every second, counted by time and not by frames.
@@ -136,9 +154,25 @@ class VideoWriter:
             format="yuv420p", dst_colorspace=matrix, dst_color_range="MPEG", interpolation=_EXACT_COLORS
         )
 
-    def _mux(self, packets: list[Any]) -> None:
+    def _last_duration(self, last_dts: int) -> int:
+        """How long the last frame lasts, in units of the time base.
+
+        Where the rate is even but the source counts in coarse units (MKV in milliseconds), this makes the length of
+        the whole the number of frames over the exact rate, so that a player reads that rate again.
+        """
+        unevenness = abs((self._last_pts or 0) - self._first_pts - (self.frames - 1) / (self._rate * self._time_base))
+        whole = self.frames / (self._rate * self._time_base)
+        rest = whole - (last_dts - self._first_dts)
+        return int(rest) if unevenness <= self._ticks and rest.denominator == 1 and rest >= 1 else self._step
+
+    def _mux(self, packets: list[Any], final_count: int | None = None) -> None:
         for packet in packets:
-            if not packet.duration:
+            if not self._packets:
+                self._first_dts = packet.dts
+            self._packets += 1
+            if self._packets == final_count:
+                packet.duration = self._last_duration(packet.dts)
+            elif not packet.duration:
                 packet.duration = self._step
             if self._audio is not None:
                 self._audio.write_until(packet.dts * Fraction(packet.time_base))
@@ -153,7 +187,7 @@ class VideoWriter:
         if self._output is None or self._last_pts is None:
             return
         try:
-            self._mux(self._stream.encode(None))
+            self._mux(self._stream.encode(None), final_count=self.frames)
             if self._audio is not None:
                 self._audio.finish((self._last_pts + self._step) * self._time_base)
             self._output.close()

@@ -137,6 +137,16 @@ def test_variable_frame_rate_comes_out_exact(tmp_path: Path, suffix: str) -> Non
     assert [line["time_s"] for line in lines] == [stamp / 1000 for stamp in stamps]
 
 
+@pytest.mark.parametrize("rate", [Fraction(30), NTSC, Fraction(24000, 1001), Fraction(60)])
+def test_coarse_time_stamps_keep_the_exact_rate(tmp_path: Path, rate: Fraction) -> None:
+    """MKV counts in milliseconds: each stamp comes out as it is, and so does the rate they were rounded from."""
+    clip = make_clip(tmp_path / "clip.mkv", ClipSpec(rate=rate, frames=47, time_base=1 / rate, audio="aac"))
+    run(clip, tmp_path / "out.mp4")
+    before, after = read_back(clip), read_back(tmp_path / "out.mp4")
+    assert after.times == before.times
+    assert after.rate == before.rate == rate
+
+
 def test_late_first_frame_stays_late(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "late.mkv", ClipSpec(time_base=Fraction(1, 1000), pts=[233, 267, 300]))
     run(clip, tmp_path / "out.mp4")
