@@ -111,7 +111,7 @@ def _add_output_options(group: argparse._ArgumentGroup) -> None:
         "--attention-scale",
         choices=("unit", "auto"),
         default="unit",
-        help="colours span 0 to 1 as in the paper (unit), or the range found in each map (auto)",
+        help="colours span 0 to 1 as in the paper (unit), or 0 to the highest value in the frame (auto)",
     )
     group.add_argument("--max-frames", type=whole_number, metavar="N", help="stop after N frames")
     group.add_argument("--duration", type=seconds, metavar="S", help="stop after S seconds of the source")
