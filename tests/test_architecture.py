@@ -69,7 +69,8 @@ RULES = (
     Rule(
         pattern="train/*",
         always=("train", "models", "torch", "lightning", "ultralytics", "pycocotools", "cv2", "numpy", "tensorboard",
-                "tqdm", *SHARED, "engine.backends", "engine.compiler", "engine.model_files"),
+                "tqdm", *SHARED, "engine.backends", "engine.compiler", "engine.model_files",
+                "engine.detector"),
     ),
     Rule(pattern="app/*", always=("app", "engine", "PyQt5", "pyqtgraph", "numpy", "cv2", "platformdirs")),
     Rule(pattern="main.py", lazily=("engine", "app")),
