@@ -29,7 +29,7 @@ def encode_heatmaps(
     """
     width, height = heatmap_size_wh
     stride = np.array([input_size_wh[0] / width, input_size_wh[1] / height], np.float32)
-    centers = np.floor(np.asarray(keypoints_xy, np.float32) / stride + 0.5)  # (K, 2)
+    centers = np.trunc(np.asarray(keypoints_xy, np.float32) / stride + 0.5)  # (K, 2); int() as in the official code
     radius = sigma * 3
     inside = np.all((centers + radius >= 0) & (centers - radius < [width, height]), axis=1)
     weights = ((np.asarray(visible) > 0) & inside).astype(np.float32)

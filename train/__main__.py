@@ -165,7 +165,8 @@ def train(config: TrainConfig, resume: bool, threads: int) -> Path:
         max_epochs=-1 if config.hours is not None else config.epochs,
         precision="bf16-mixed" if config.precision == "bf16" else "32-true",
         logger=[
-            CSVLogger(config.output, name="", version="log", flush_logs_every_n_steps=1),
+            # A resumed run writes version_1, ...: a fixed name would delete the curve so far.
+            CSVLogger(config.output, name="log", flush_logs_every_n_steps=20),
             TensorBoardLogger(config.output, name="tensorboard"),
         ],
         callbacks=callbacks,

@@ -1,0 +1,92 @@
+"""`python -m train` as a person runs it, on a made-up data set."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from engine.skeleton import Skeleton
+from models.checkpoints import load_pose_model
+from tests.train.people_folder import NAMES, write_people
+from train.__main__ import main
+from train.detector_recall import match
+from train.evaluate import main as evaluate
+
+TINY = ["--model", "kcam_resnet18", "--deconv-channels", "16", "--input-size", "64x64", "--batch-size", "3"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Data folder and output folder of a finished run of two epochs."""
+    folder = tmp_path_factory.mktemp("training")
+    data, output = write_people(folder / "people"), folder / "run"
+    options = ["--data", str(data), "--output", str(output), "--workers", "0", "--ema-decay", "0.5"]
+    assert main([*TINY, *options, "--epochs", "2", "--precision", "bf16"]) == 0
+    return data, output
+
+
+def test_a_run_leaves_weights_checkpoint_configuration_and_curves(run: tuple[Path, Path]) -> None:
+    _, output = run
+    checkpoint = load_pose_model(output / "best.safetensors")
+    assert Skeleton.from_dict(checkpoint.skeleton).keypoint_names == NAMES
+    assert checkpoint.class_names == ("stick",)
+    assert json.loads((output / "config.json").read_text())["pose_model"]["num_keypoints"] == 3
+    assert (output / "checkpoints" / "last.ckpt").is_file()
+    assert "val/AP" in (output / "log" / "version_0" / "metrics.csv").read_text()
+    assert list(output.glob("tensorboard/**/events*"))
+
+
+def test_resume_goes_on_where_the_run_stopped(run: tuple[Path, Path], capfd: pytest.CaptureFixture[str]) -> None:
+    data, output = run
+    options = ["--data", str(data), "--output", str(output), "--workers", "0", "--ema-decay", "0.5"]
+    assert main([*TINY, *options, "--epochs", "3", "--resume"]) == 0
+    printed = capfd.readouterr().out
+    assert "epoch 2 " in printed and "epoch 0 " not in printed
+    assert len(list(output.glob("log/*/metrics.csv"))) == 2  # the first curve is still there
+
+
+def test_evaluate_reports_which_boxes_and_flip_test(run: tuple[Path, Path], tmp_path: Path) -> None:
+    data, output = run
+    report = tmp_path / "report.json"
+    weights = str(output / "best.safetensors")
+    arguments = ["--weights", weights, "--data", str(data), "--flip-test", "--report", str(report)]
+    assert evaluate(arguments) == 0
+    written = json.loads(report.read_text())
+    assert written["boxes"] == "gt" and written["flip_test"] is True
+    assert set(written["metrics"]) == {"AP", "AP50", "AP75", "APM", "APL", "AR"}
+    assert 0 <= written["context"]["attention_entropy_mean"] <= 1.001
+    assert written["backend"] == "torch" and written["precision"] == "fp32"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--model", "kcam_resnet19"], "did you mean 'kcam_resnet18'"),
+        (["--model", "kcam_resnet18", "--input-size", "100"], "256x192"),
+        (["--model", "kcam_resnet18", "--init", "nothing.pth"], "nothing.pth does not exist"),
+        (["--model", "kcam_resnet18", "--resume"], "last.ckpt does not exist"),
+        (["--model", "kcam_resnet18", "--grow", "a:b"], "could not convert"),
+    ],
+)
+def test_bad_input_is_one_line(
+    run: tuple[Path, Path], tmp_path: Path, options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*options, "--data", str(run[0]), "--output", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert message.lower() in error.lower() and error.startswith("train: ")
+
+
+def test_data_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*TINY, "--data", str(tmp_path), "--output", str(tmp_path / "out")]) == 2
+    assert "train.json is missing" in capsys.readouterr().err
+
+
+def test_each_label_is_found_once() -> None:
+    import numpy as np
+
+    truth = np.array([[0, 0, 10, 10], [20, 0, 30, 10]], np.float32)
+    found = np.array([[1, 0, 11, 10], [0, 0, 10, 10], [100, 100, 110, 110]], np.float32)
+    assert match(truth, found).tolist() == [True, False]
+    assert match(truth, np.zeros((0, 4), np.float32)).tolist() == [False, False]
