@@ -186,13 +186,17 @@ class VideoSource(SourceBase):
         except BaseException:
             self._container.close()
             raise
-        self._shift = self._start_shift(self._first)
-        image = upright(np.empty((self._first.height, self._first.width, 3), np.uint8), _display_matrix(self._first))
+        self._learn_from(self._first)
+
+    def _learn_from(self, first: Any) -> None:
+        """Complete what is known with what only a decoded frame tells."""
+        self._shift = self._start_shift(first)
+        image = upright(np.empty((first.height, first.width, 3), np.uint8), _display_matrix(first))
         self._info = replace(
             self._info,
             size_wh=(image.shape[1], image.shape[0]),
             media_start_s=self._shift * self._time_base,
-            tags=picture_tags(self._first, self._stream.sample_aspect_ratio),
+            tags=picture_tags(first, self._stream.sample_aspect_ratio),
         )
 
     def _promised(self, rate: Fraction | None) -> tuple[int | None, int | None]:

@@ -11,8 +11,13 @@ from typing import Any
 import av
 import cv2
 import numpy as np
+import pytest
 
+from engine.errors import SourceError
+from engine.export import ExportOptions, ExportSummary, export
+from engine.frame_source import FrameSource
 from engine.skeleton import COCO17, Skeleton
+from engine.sources import open_source
 from engine.types import Detections, Frame, FrameResult, Poses, UInt8Array
 
 NTSC = Fraction(30000, 1001)
@@ -176,3 +181,28 @@ def save_photo(path: Path, image: Any, options: Sequence[int] = ()) -> Path:
     assert done
     path.write_bytes(data.tobytes())
     return path
+
+
+def frames_of(source: FrameSource) -> list[Frame]:
+    with source:
+        return list(source)
+
+
+def refusal(text: str | Path) -> str:
+    with pytest.raises(SourceError) as caught:
+        frames_of(open_source(str(text)))
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def run_export(
+    source: str | Path, output: Path, pipeline: ConstantPipeline | None = None, **options: Any
+) -> ExportSummary:
+    with open_source(str(source)) as opened:
+        chosen = ExportOptions(output=output, quiet=True, **options)
+        return export(opened, pipeline or ConstantPipeline(), chosen)
+
+
+def left_in(folder: Path, *known: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path not in known)

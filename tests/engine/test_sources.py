@@ -1,17 +1,12 @@
-"""Sources: what comes out of files, photos, live captures and bad input."""
+"""Sources: what comes out of videos, the demo and bad input."""
 
 from __future__ import annotations
 
-import functools
-import http.server
 import itertools
 import shutil
 import subprocess
 import sys
-import threading
-import time
 import warnings
-from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -21,28 +16,9 @@ import numpy as np
 import pytest
 
 from engine.demo_source import DemoSource
-from engine.errors import SourceError
-from engine.frame_source import PictureTags, SourceInfo
-from engine.live_source import LiveSource, NewestFrameSlot
-from engine.photo_source import decode_photo, natural_key
-from engine.sources import FrameSource, open_source
-from engine.stream_source import url_name
-from engine.types import Frame, UInt8Array
-from tests.engine.clips import NTSC, ClipSpec, make_clip, picture, save_photo
-
-
-def frames_of(source: FrameSource) -> list[Frame]:
-    with source:
-        return list(source)
-
-
-def refusal(text: str | Path) -> str:
-    with pytest.raises(SourceError) as caught:
-        frames_of(open_source(str(text)))
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
-
+from engine.sources import open_source
+from engine.types import UInt8Array
+from tests.engine.clips import NTSC, ClipSpec, frames_of, make_clip, picture, refusal
 
 # Video files
 
@@ -192,6 +168,17 @@ def test_colours_of_an_hd_clip_survive(tmp_path: Path) -> None:
     assert np.abs(pixel - (20, 20, 230)).max() <= 4
 
 
+def test_development_clips_are_read_whole(videos_dir: Path, tmp_path: Path) -> None:
+    expected = {"three_people_exercising.avi": 393, "signing_walk.mkv": 89, "treadmill_one_person.mp4": 100}
+    for name, count in expected.items():
+        copied = shutil.copy(videos_dir / name, tmp_path / name)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            source = open_source(str(copied))
+            assert len(frames_of(source)) == count, name
+        assert source.unreadable_frames == 0, name
+
+
 # Bad input
 
 
@@ -236,96 +223,6 @@ def test_ffmpeg_stays_silent(tmp_path: Path) -> None:
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run([sys.executable, "-c", code, str(text)], cwd=root, capture_output=True, text=True, check=True)
     assert done.stderr == ""
-
-
-# Photos
-
-
-def test_folder_comes_in_natural_order_without_what_is_no_photo(tmp_path: Path) -> None:
-    for name in ("p10.png", "p2.PNG", "p1.png", ".hidden.png"):
-        save_photo(tmp_path / name.replace("PNG", "png"), picture(20, 16))
-    (tmp_path / "p2.png").rename(tmp_path / "p2.PNG")
-    (tmp_path / "notes.txt").write_text("x")
-    (tmp_path / "sub").mkdir()
-    source = open_source(str(tmp_path))
-    frames = frames_of(source)
-    names = [path.name for path in (source.frame_path(f.index) for f in frames) if path is not None]
-    assert names == ["p1.png", "p2.PNG", "p10.png"]
-    assert source.info.kind == "photos"
-
-
-def test_natural_key_orders_numbers_by_value() -> None:
-    names = ["b1", "a10", "a9", "A1b", "a", "10", "9"]
-    ordered = sorted((Path(name) for name in names), key=natural_key)
-    assert [p.name for p in ordered] == ["9", "10", "a", "A1b", "a9", "a10", "b1"]
-
-
-def test_unreadable_photo_is_named_skipped_and_counted(tmp_path: Path) -> None:
-    save_photo(tmp_path / "1.jpg", picture(20, 16))
-    (tmp_path / "2.jpg").write_text("not a photo")
-    save_photo(tmp_path / "3.jpg", picture(20, 16))
-    source = open_source(str(tmp_path))
-    frames = frames_of(source)
-    assert [frame.index for frame in frames] == [0, 1]
-    assert source.frame_path(1) == tmp_path / "3.jpg"
-    assert source.unreadable_frames == 1
-    assert "2.jpg" in source.notes[0]
-
-
-def test_bad_photos_and_folders_are_refused(tmp_path: Path) -> None:
-    assert "no photos" in refusal(tmp_path)
-    (tmp_path / "a.jpg").write_text("text")
-    assert "not a photo" in refusal(tmp_path / "a.jpg")
-    (tmp_path / "b.png").write_text("text")
-    assert "none of the 2 photos" in refusal(tmp_path)
-
-
-def test_non_ascii_paths_are_read(tmp_path: Path) -> None:
-    folder = tmp_path / "Ünï 写真"
-    folder.mkdir()
-    save_photo(folder / "фото.jpg", picture(32, 24))
-    assert len(frames_of(open_source(str(folder / "фото.jpg")))) == 1
-    make_clip(folder / "vidéo: 1.mp4", ClipSpec(frames=3))
-    assert len(frames_of(open_source(str(folder / "vidéo: 1.mp4")))) == 3
-
-
-def test_grey_16_bit_and_alpha_photos_become_8_bit_colour() -> None:
-    grey = np.full((8, 10), 77, np.uint8)
-    deep = np.full((8, 10, 3), 77 * 256 + 12, np.uint16)
-    clear = np.zeros((8, 10, 4), np.uint8)
-    clear[:4] = (10, 20, 30, 255)
-    for image, top, bottom in (
-        (grey, (77, 77, 77), (77, 77, 77)),
-        (deep, (77, 77, 77), (77, 77, 77)),
-        (clear, (10, 20, 30), (255, 255, 255)),
-    ):
-        decoded = decode_photo(cv2.imencode(".png", image)[1])
-        assert decoded is not None
-        assert decoded.shape == (8, 10, 3)
-        assert decoded.dtype == np.uint8
-        assert np.abs(decoded[1, 1].astype(int) - top).max() <= 1
-        assert np.abs(decoded[6, 1].astype(int) - bottom).max() <= 1
-
-
-def with_exif_orientation(jpeg: bytes, orientation: int) -> bytes:
-    """Put an EXIF block with one entry, the orientation, behind the start mark of a JPEG."""
-    tiff = (
-        b"MM\x00\x2a\x00\x00\x00\x08\x00\x01\x01\x12\x00\x03\x00\x00\x00\x01"
-        + bytes([0, orientation, 0, 0])
-        + b"\0" * 4
-    )
-    block = b"Exif\0\0" + tiff
-    return jpeg[:2] + b"\xff\xe1" + (len(block) + 2).to_bytes(2, "big") + block + jpeg[2:]
-
-
-@pytest.mark.parametrize(("orientation", "corner"), [(1, (2, 2)), (3, (-3, -3)), (6, (2, -3)), (8, (-3, 2))])
-def test_exif_orientation_is_honoured(orientation: int, corner: tuple[int, int]) -> None:
-    jpeg = cv2.imencode(".jpg", picture(64, 32), [cv2.IMWRITE_JPEG_QUALITY, 98])[1].tobytes()
-    image = decode_photo(np.frombuffer(with_exif_orientation(jpeg, orientation), np.uint8))
-    assert image is not None
-    assert image.shape[:2] == ((64, 32) if orientation in (6, 8) else (32, 64))
-    pixel = image[corner].astype(int)
-    assert pixel[2] - pixel[0] > 100
 
 
 # The demo
@@ -378,161 +275,3 @@ def test_loop_goes_on_counting(tmp_path: Path) -> None:
     assert np.diff(times) == pytest.approx(np.full(12, 0.04))
     stamps = [frame.pts or 0 for frame in frames]
     assert len(set(np.diff(stamps))) == 1
-
-
-# Live
-
-
-class FakeCapture:
-    """Gives numbered pictures as fast as it is told to; fails or ends where it is told to."""
-
-    def __init__(self, *, pictures: int, pause_s: float = 0.0, error: Exception | None = None) -> None:
-        self.left, self.pause_s, self.error = pictures, pause_s, error
-        self.closed = threading.Event()
-        self.given = 0
-
-    def open(self) -> tuple[Fraction | None, PictureTags]:
-        return Fraction(30), PictureTags()
-
-    def read(self) -> UInt8Array | None:
-        if self.given == self.left:
-            if self.error is not None:
-                raise self.error
-            return None
-        self.given += 1
-        time.sleep(self.pause_s)
-        return np.full((8, 8, 3), self.given % 256, np.uint8)
-
-    def close(self) -> None:
-        self.closed.set()
-
-
-CAMERA = SourceInfo(name="camera 0", kind="camera")
-
-
-def test_slot_keeps_the_newest_and_counts_the_rest() -> None:
-    slot = NewestFrameSlot()
-    for number in range(5):
-        slot.put(np.full((2, 2, 3), number, np.uint8), float(number))
-    taken = slot.take(1)
-    assert taken is not None
-    assert taken[1] == 4.0
-    assert slot.dropped == 4
-    with pytest.raises(TimeoutError):
-        slot.take(0.01)
-    slot.end()
-    assert slot.take(1) is None
-
-
-def test_live_source_drops_for_a_slow_reader_and_ends() -> None:
-    capture = FakeCapture(pictures=30, pause_s=0.002)
-    source = LiveSource(capture, CAMERA)
-    seen, stamps = [], []
-    for frame in source:
-        seen.append(int(frame.image_bgr[0, 0, 0]))
-        stamps.append(frame.pts or 0)
-        time.sleep(0.02)
-    assert source.info.is_live
-    assert source.info.time_base is not None
-    assert seen == sorted(set(seen))
-    assert stamps == sorted(set(stamps))
-    assert len(seen) + source.dropped_frames == 30
-    assert seen[-1] == 30, "the last picture is delivered"
-    source.close()
-    assert capture.closed.is_set()
-
-
-def test_live_source_hands_its_error_to_the_reader() -> None:
-    with pytest.raises(SourceError, match="unplugged"):
-        list(LiveSource(FakeCapture(pictures=3, pause_s=0.01, error=SourceError("unplugged")), CAMERA))
-    with pytest.raises(SourceError, match="camera 0 failed: RuntimeError"):
-        list(LiveSource(FakeCapture(pictures=3, pause_s=0.01, error=RuntimeError("driver")), CAMERA))
-
-
-def test_silent_camera_is_given_up() -> None:
-    capture = FakeCapture(pictures=1, pause_s=1.0)
-    with pytest.raises(SourceError, match="gave no picture"):
-        LiveSource(capture, CAMERA, open_timeout_s=0.02, read_timeout_s=0.02)
-
-
-def test_close_wakes_a_waiting_reader() -> None:
-    source = LiveSource(FakeCapture(pictures=10_000, pause_s=0.01), CAMERA)
-    reader = threading.Thread(target=lambda: list(source))
-    reader.start()
-    source.close()
-    reader.join(5)
-    assert not reader.is_alive()
-
-
-def test_missing_camera_is_refused(capfd: pytest.CaptureFixture[str]) -> None:
-    assert "camera 97" in refusal("97")
-    assert capfd.readouterr().err == ""
-
-
-# URLs
-
-
-def test_url_name_hides_what_is_secret() -> None:
-    name = url_name("rtsp://admin:hunter2@cam.local:554/live/1?token=abc")
-    assert name == "rtsp://cam.local:554/live/1"
-
-
-@pytest.fixture
-def web_folder(tmp_path: Path) -> Iterator[tuple[Path, str]]:
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, format: str, *args: object) -> None:
-            """Say nothing."""
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(tmp_path)))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield tmp_path, f"http://user:hunter2@127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
-def test_video_behind_a_url_loses_no_frame(web_folder: tuple[Path, str]) -> None:
-    folder, address = web_folder
-    make_clip(folder / "clip.mp4", ClipSpec(frames=25))
-    source = open_source(f"{address}/clip.mp4?key=abc")
-    assert source.info.kind == "stream"
-    assert not source.info.is_live
-    assert "hunter2" not in repr(source.info)
-    assert "abc" not in source.info.name
-    assert len(frames_of(source)) == 25
-
-
-def test_endless_stream_is_live(web_folder: tuple[Path, str]) -> None:
-    folder, address = web_folder
-    make_clip(folder / "clip.h264", ClipSpec(frames=25))  # bare H.264 tells no length, as a stream does not
-    source = open_source(f"{address}/clip.h264")
-    assert source.info.is_live
-    frames = frames_of(source)
-    assert frames
-    assert len(frames) + source.dropped_frames == 25
-    assert "hunter2" not in source.info.name
-
-
-def test_messages_about_urls_hold_no_password(web_folder: tuple[Path, str]) -> None:
-    folder, address = web_folder
-    (folder / "text.mp4").write_text("no video" * 200)
-    for path in ("missing.mp4", "text.mp4"):
-        with pytest.raises(SourceError) as caught:
-            open_source(f"{address}/{path}")
-        assert "hunter2" not in str(caught.value)
-        assert caught.value.__suppress_context__, "the traceback would repeat the URL"
-    with pytest.raises(SourceError) as caught:
-        open_source("rtsp://user:hunter2@127.0.0.1:9/none")
-    assert "hunter2" not in str(caught.value)
-
-
-def test_development_clips_are_read_whole(videos_dir: Path, tmp_path: Path) -> None:
-    expected = {"three_people_exercising.avi": 393, "signing_walk.mkv": 89, "treadmill_one_person.mp4": 100}
-    for name, count in expected.items():
-        copied = shutil.copy(videos_dir / name, tmp_path / name)
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            source = open_source(str(copied))
-            assert len(frames_of(source)) == count, name
-        assert source.unreadable_frames == 0, name
