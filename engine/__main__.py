@@ -27,7 +27,9 @@ def build_parser() -> argparse.ArgumentParser:
     what.add_argument("--fetch-detector", metavar="NAME.pt", help="only fetch an official detector")
     build.add_argument("--runtime", default="onnx", help="what to build for (onnx)")
     build.add_argument("--output", type=Path, help="file to write (default: a file in the cache)")
-    build.add_argument("--input-size", type=int, help="detector: long side of the letterboxed frame in px")
+    build.add_argument(
+        "--input-size", type=int, help="detector: long side of the letterboxed frame in px, unless asked for another"
+    )
     build.add_argument("--class-names", help="detector: other names for its classes, separated by commas")
     build.add_argument("--one-to-many", action="store_true", help="detector: the branch whose boxes overlap")
     build.add_argument("--half-weights", action="store_true", help="detector: store weights in float16")
@@ -59,12 +61,10 @@ def build(arguments: argparse.Namespace, events: TextIO) -> Path:
         export_pose(weights, arguments.output)
         return Path(arguments.output)
     if arguments.output is None:
-        for option in ("class_names", "half_weights", "one_to_many"):
+        for option in ("class_names", "half_weights", "one_to_many", "input_size"):
             if getattr(arguments, option):
                 raise OptionError(f"--{option.replace('_', '-')} needs --output")
-        return compiler.ensure_detector(
-            arguments.detector, input_size=arguments.input_size, download=arguments.download, say=say
-        )
+        return compiler.ensure_detector(arguments.detector, download=arguments.download, say=say)
     detector_export.export_detector(
         find_detector(arguments.detector),
         arguments.output,

@@ -57,7 +57,6 @@ def ensure_onnx(weights: Path, *, say: Say = say_nothing) -> Path:
 def ensure_detector(
     name_or_path: str | Path | None = None,
     *,
-    input_size: int | None = None,
     download: bool = False,
     say: Say = say_nothing,
 ) -> Path:
@@ -65,7 +64,6 @@ def ensure_detector(
 
     Args:
         name_or_path: a shipped name, `FILE.onnx`, `FILE.pt`, the official name of a detector, or None for the default.
-        input_size: long side of the letterboxed frame in px, where the file leaves it open; None takes its own.
         download: fetch an official detector that is not here.
         say: told in one line when something has to be fetched or built.
 
@@ -87,12 +85,8 @@ def ensure_detector(
             raise ModelError(f"{source} is a pose model; a detector was expected")
         return source
     digest = _digest(source)
-    size = "" if input_size is None else f"-{input_size}"
-    entry = cache_dir() / "onnx" / f"{source.stem}-{digest[:32]}-g{GRAPH_VERSION}{size}"
-    arguments = ["--detector", str(source)]
-    if input_size is not None:
-        arguments += ["--input-size", str(input_size)]
-    return _ensure(entry / f"{source.stem}.onnx", digest, arguments, say)
+    entry = cache_dir() / "onnx" / f"{source.stem}-{digest[:32]}-g{GRAPH_VERSION}"
+    return _ensure(entry / f"{source.stem}.onnx", digest, ["--detector", str(source)], say)
 
 
 def _digest(file: Path) -> str:

@@ -12,6 +12,7 @@ from engine.backends import Backend, OpenedBackend, OpenOptions, open_detector_b
 from engine.compiler import ensure_detector
 from engine.errors import ModelError, OptionError, nearest_hint
 from engine.letterbox import Letterbox
+from engine.model_spec import ModelSpec
 from engine.types import Detections, Float32Array, UInt8Array
 
 DEFAULT_SCORE_THRESHOLD = 0.3
@@ -28,6 +29,7 @@ class PersonDetector:
         score_threshold: boxes below are dropped.
         class_ids: classes to keep; None keeps "person", or the only class there is.
         max_people: the best ones are kept.
+        input_size: long side of the letterboxed frame in px, where the network leaves it open; None takes its usual.
 
     Raises:
         ModelError: the backend does not run a detector.
@@ -40,6 +42,7 @@ class PersonDetector:
         score_threshold: float = DEFAULT_SCORE_THRESHOLD,
         class_ids: Sequence[int] | None = None,
         max_people: int = 16,
+        input_size: int | None = None,
     ) -> None:
         spec = backend.spec
         if spec.kind != "detector" or not {"boxes", "candidates"} & set(spec.output_names):
@@ -58,9 +61,7 @@ class PersonDetector:
                     f"class {class_id} does not exist; {spec.name} knows {len(spec.class_names)} (from 0)"
                 )
         self._output = "boxes" if "boxes" in spec.output_names else "candidates"
-        height, width = spec.inputs[0].shape[1:3]
-        fixed = isinstance(height, int) and isinstance(width, int)
-        self._letterbox = Letterbox(spec.input_size_wh, fixed=fixed)
+        self._letterbox = _letterbox(spec, input_size)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -125,6 +126,19 @@ class PersonDetector:
 
     def __exit__(self, *_error: object) -> None:
         self.close()
+
+
+def _letterbox(spec: ModelSpec, input_size: int | None) -> Letterbox:
+    height, width = spec.inputs[0].shape[1:3]
+    fixed = isinstance(height, int) and isinstance(width, int)
+    if input_size is None:
+        return Letterbox(spec.input_size_wh, fixed=fixed)
+    if fixed and input_size != max(spec.input_size_wh):
+        raise OptionError(f"{spec.name} is fixed at {width}x{height} px; it cannot be run at {input_size}")
+    # Below 160 px a flat frame has fewer places for boxes than the graph picks.
+    if input_size % 32 or not 160 <= input_size <= 4096:
+        raise OptionError(f"the detector's input size is {input_size}; a multiple of 32 from 160 to 4096 fits")
+    return Letterbox(spec.input_size_wh if fixed else (input_size, input_size), fixed=fixed)
 
 
 def drop_overlapping(boxes_xyxy: Float32Array, classes: np.ndarray, overlap: float) -> np.ndarray:
@@ -196,7 +210,7 @@ def open_detector(
     Args:
         detector: a shipped name, FILE.onnx, FILE.pt, the official name of an ultralytics detector, None: the default.
         backend, precision, device, threads, say: see `open_pose_backend`.
-        input_size: long side of the letterboxed frame in px, where the file leaves it open.
+        input_size: see `PersonDetector`.
         download: fetch an official detector that is not here.
         classes: see `resolve_classes`.
         score_threshold, max_people: see `PersonDetector`.
@@ -207,11 +221,11 @@ def open_detector(
         BackendError: no runtime can run it as asked.
     """
     options = OpenOptions(precision=precision, device=device, threads=threads, say=say)
-    file = ensure_detector(detector, input_size=input_size, download=download, say=say)
+    file = ensure_detector(detector, download=download, say=say)
     opened = open_detector_backend(file, backend=backend, options=options)
     try:
         class_ids = resolve_classes(classes, opened.backend.spec.class_names)
-        return PersonDetector(opened.backend, score_threshold, class_ids, max_people), opened
+        return PersonDetector(opened.backend, score_threshold, class_ids, max_people, input_size), opened
     except BaseException:
         opened.backend.close()
         raise

@@ -103,6 +103,8 @@ def _people_crops(photo_paths: list[Path], size_wh: tuple[int, int]) -> np.ndarr
     crops = []
     for path in photo_paths:
         image = cv2.imread(str(path))
+        assert image is not None
+        image = image.astype(np.uint8)
         centers, sizes = geometry.box_centers_sizes(np.array(boxes[path.name], np.float32), size_wh)
         for angle in (-30, -10, 0, 20):
             for factor in (0.8, 1, 1.3):

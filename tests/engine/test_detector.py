@@ -6,6 +6,7 @@ import pickle
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -100,6 +101,17 @@ def test_only_boxes_that_make_sense_are_kept_best_first() -> None:
     assert len(nobody.detect(np.zeros((160, 320, 3), np.uint8))) == 0
 
 
+def test_the_input_size_can_be_chosen_where_the_network_leaves_it_open() -> None:
+    backend = FixedAnswer([], _spec("boxes"))
+    PersonDetector(backend, input_size=640).detect(np.zeros((90, 160, 3), np.uint8))
+    assert backend.seen[0].shape == (1, 384, 640, 3)
+    for wrong in (100, 128, 8192):
+        with pytest.raises(OptionError, match="multiple of 32"):
+            PersonDetector(backend, input_size=wrong)
+    with pytest.raises(OptionError, match="fixed at 320x320"):
+        PersonDetector(FixedAnswer([], _spec("boxes", fixed=True)), input_size=640)
+
+
 def test_candidates_lose_those_that_overlap_within_a_class() -> None:
     columns = [
         [100, 60, 80, 100, 0.8, 0.1], [102, 61, 80, 100, 0.7, 0.1], [100, 60, 80, 100, 0.1, 0.6],
@@ -146,7 +158,7 @@ def test_classes_by_name_and_number() -> None:
         resolve_classes(None, ("cat", "dog"))
 
 
-def _plain_export(path: Path, answer: np.ndarray, *, half: bool = False, **metadata: str) -> Path:
+def _plain_export(path: Path, answer: np.ndarray, half: bool = False, **metadata: str) -> Path:
     """An ONNX file as ultralytics writes them; it gives `answer` plus the mean of the picture's red plane."""
     kind = TensorProto.FLOAT16 if half else TensorProto.FLOAT
     array = answer.astype(np.float16 if half else np.float32)
@@ -227,7 +239,7 @@ def test_a_plain_export_with_candidates_runs(tmp_path: Path) -> None:
     ],
 )
 def test_other_networks_are_refused_in_one_line(metadata: dict[str, str], message: str, tmp_path: Path) -> None:
-    file = _plain_export(tmp_path / "plain.onnx", np.zeros((1, 300, 6)), **metadata)
+    file = _plain_export(tmp_path / "plain.onnx", np.zeros((1, 300, 6)), False, **metadata)
     with pytest.raises(ModelError, match=message):
         export_detector(file, tmp_path / "out.onnx")
     assert not (tmp_path / "out.onnx").exists()
@@ -278,11 +290,11 @@ def test_a_pt_file_becomes_our_graph_and_gives_the_boxes_of_ultralytics(
     from engine.ultralytics_env import prepare_ultralytics
 
     prepare_ultralytics()
-    from ultralytics import YOLO
+    from ultralytics.models import YOLO
 
     file = tmp_path / "random.pt"
     torch.manual_seed(0)
-    network = YOLO("yolo26n.yaml", task="detect")
+    network: Any = YOLO("yolo26n.yaml", task="detect")
     for branch in network.model.model[-1].one2one_cv3:
         torch.nn.init.normal_(branch[-1].weight, std=0.5)  # scores that differ, so that there is an order
     with torch.no_grad():
@@ -297,9 +309,10 @@ def test_a_pt_file_becomes_our_graph_and_gives_the_boxes_of_ultralytics(
     spec = read_spec(whole)
     assert (spec.output_names, spec.input_size_wh, len(spec.class_names)) == (("boxes",), (320, 320), 80)
     image = cv2.imread(str(photo_paths[1]))
+    assert image is not None
+    image = image.astype(np.uint8)
     everything = ",".join(str(index) for index in range(80))
-    settings = {"classes": everything, "score_threshold": 0.0, "max_people": 100, "backend": "onnxruntime"}
-    detector, _ = open_detector(whole, **settings)
+    detector, _ = open_detector(whole, classes=everything, score_threshold=0.0, max_people=100, backend="onnxruntime")
     with detector:
         ours = detector.detect(image)
     expected = network.predict(image, imgsz=320, conf=0.0, max_det=100, nms=False, verbose=False)[0].boxes
