@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -105,6 +106,7 @@ def _ensure(file: Path, digest: str, arguments: Sequence[str], say: Say) -> Path
     say(f"preparing {file.stem} for this machine, once: {found}")
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(entry.parent)
         filling = Path(tempfile.mkdtemp(prefix=f"{entry.name}-", suffix=".part", dir=entry.parent))
     except OSError as error:
         raise OutputError(f"the cache folder {entry.parent} cannot be written ({error.strerror})") from error
@@ -113,6 +115,13 @@ def _ensure(file: Path, digest: str, arguments: Sequence[str], say: Say) -> Path
         return _put(filling, entry, file_name, digest)
     finally:
         shutil.rmtree(filling, ignore_errors=True)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Delete what killed builds left half-filled; a day is more than any build here takes."""
+    for left in [*folder.glob("*.part"), *folder.glob("*.stale")]:
+        if time.time() - left.stat().st_mtime > 86400:
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _usable(file: Path, digest: str) -> str | None:

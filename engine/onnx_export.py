@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import torch
 
     from engine.pose_graph import PoseGraph
+    from models.checkpoints import PoseCheckpoint
 
 GRAPH_VERSION = 1
 """Raised with every change of what the exported graphs compute; older files in the cache are then made anew."""
@@ -38,12 +39,8 @@ def export_pose(weights: Path, output: Path) -> ModelSpec:
     import torch
 
     from engine.pose_graph import PoseGraph
-    from models.checkpoints import CheckpointError, load_pose_model
 
-    try:
-        checkpoint = load_pose_model(weights)
-    except CheckpointError as error:
-        raise ModelError(str(error)) from error
+    checkpoint, skeleton = load_pose(weights)
     config = checkpoint.config
     graph = PoseGraph(checkpoint.model, checkpoint.mean, checkpoint.std).eval()
     width, height = config.input_size_wh
@@ -60,10 +57,31 @@ def export_pose(weights: Path, output: Path) -> ModelSpec:
         input_size_wh=config.input_size_wh,
         inputs=inputs,
         outputs=outputs,
-        skeleton=Skeleton.from_dict(checkpoint.skeleton),
+        skeleton=skeleton,
         class_names=checkpoint.class_names,
         weights=weights,
     )
+
+
+def load_pose(weights: Path) -> tuple[PoseCheckpoint, Skeleton]:
+    """A pose model's checkpoint and its skeleton.
+
+    Raises:
+        ModelError: the file cannot be used, or its parts do not belong together.
+    """
+    from models.checkpoints import CheckpointError, load_pose_model
+
+    try:
+        checkpoint = load_pose_model(weights)
+    except CheckpointError as error:
+        raise ModelError(str(error)) from error
+    skeleton = Skeleton.from_dict(checkpoint.skeleton)
+    if skeleton.num_keypoints != checkpoint.config.num_keypoints:
+        raise ModelError(
+            f"{weights}: its skeleton has {skeleton.num_keypoints} keypoints, "
+            f"its network {checkpoint.config.num_keypoints}"
+        )
+    return checkpoint, skeleton
 
 
 def pose_tensors(graph: PoseGraph) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:

@@ -12,8 +12,9 @@ import numpy as np
 
 from engine.backends.contract import Array, Closing, OpenOptions, Probe, check_call, empty_outputs, refuse_precision
 from engine.backends.cuda_driver import why_no_cuda
-from engine.errors import BackendError, ModelError
+from engine.errors import BackendError
 from engine.model_spec import ModelSpec, sha256_of
+from engine.onnx_export import GRAPH_VERSION, load_pose, pose_tensors
 from engine.skeleton import Skeleton
 
 
@@ -58,7 +59,6 @@ class TorchBackend(Closing):
             import torch
 
             from engine.pose_graph import PoseGraph
-            from models.checkpoints import CheckpointError, load_pose_model
         except (ImportError, OSError) as error:
             raise BackendError(f"the torch package cannot be loaded: {error}") from error
         self.device = "cpu" if options.device == "auto" else options.device
@@ -66,14 +66,11 @@ class TorchBackend(Closing):
         if on_cuda and not torch.cuda.is_available():
             raise BackendError(f"torch {torch.__version__} finds no CUDA device; --device cpu runs on the processor")
         self.precision = _precision(options.precision, on_cuda)
-        try:
-            checkpoint = load_pose_model(weights)
-        except CheckpointError as error:
-            raise ModelError(str(error)) from error
+        checkpoint, skeleton = load_pose(weights)
         if options.threads is not None:
             torch.set_num_threads(options.threads)
         graph = PoseGraph(checkpoint.model, checkpoint.mean, checkpoint.std).eval()
-        self.spec = _spec(weights, graph, Skeleton.from_dict(checkpoint.skeleton), checkpoint.class_names)
+        self.spec = _spec(weights, graph, skeleton, checkpoint.class_names)
         if self.precision != "fp32":
             graph.lower_precision({"bf16": torch.bfloat16, "fp16": torch.float16}[self.precision])
         self._torch = torch
@@ -119,8 +116,6 @@ def _precision(asked: str, on_cuda: bool) -> str:
 
 
 def _spec(weights: Path, graph: Any, skeleton: Skeleton, class_names: tuple[str, ...]) -> ModelSpec:
-    from engine.onnx_export import GRAPH_VERSION, pose_tensors
-
     digest = sha256_of(weights)
     inputs, outputs = pose_tensors(graph)
     return ModelSpec(

@@ -21,9 +21,10 @@ from engine.heatmap import decode_heatmaps
 from engine.onnx_export import export_pose, pose_tensors, save_with_spec, trace_to_onnx
 from engine.pose_graph import PoseGraph
 from engine.skeleton import Skeleton
-from models.checkpoints import load_pose_model
-from models.pose_model import PoseModel, PoseModelConfig, PoseOutput
-from tests.engine.small_pose_model import INPUT_SIZE_WH, random_crops, write_small_model
+from engine.types import UInt8Array
+from models.checkpoints import load_pose_model, save_pose_model
+from models.pose_model import PoseModel, PoseModelConfig, PoseOutput, build_model
+from tests.engine.small_pose_model import INPUT_SIZE_WH, SKELETON, random_crops, write_small_model
 
 MAPS = ("heatmaps", "areas", "attention")
 RUNTIMES = ("openvino", "onnxruntime", "torch")
@@ -102,9 +103,7 @@ def _people_crops(photo_paths: list[Path], size_wh: tuple[int, int]) -> np.ndarr
     }
     crops = []
     for path in photo_paths:
-        image = cv2.imread(str(path))
-        assert image is not None
-        image = image.astype(np.uint8)
+        image: UInt8Array = np.asarray(cv2.imread(str(path)), np.uint8)
         centers, sizes = geometry.box_centers_sizes(np.array(boxes[path.name], np.float32), size_wh)
         for angle in (-30, -10, 0, 20):
             for factor in (0.8, 1, 1.3):
@@ -316,6 +315,16 @@ def test_a_truncated_file_is_refused_before_the_runtime_sees_it(name: str, onnx_
     cut.with_name("cut.onnx.spec.json").write_bytes(onnx_file.with_name("small.onnx.spec.json").read_bytes())
     with pytest.raises(ModelError, match="SHA-256"):
         open_pose_backend(cut, backend=name)
+
+
+def test_a_skeleton_that_is_not_the_networks_is_refused(tmp_path: Path) -> None:
+    model = build_model("resnet18", num_keypoints=3, input_size_wh=INPUT_SIZE_WH, deconv_channels=8)
+    file = tmp_path / "three.safetensors"
+    save_pose_model(file, model, skeleton=SKELETON.to_dict())
+    with pytest.raises(ModelError, match="skeleton has 4 keypoints, its network 3"):
+        export_pose(file, tmp_path / "three.onnx")
+    with pytest.raises(ModelError, match="skeleton has 4 keypoints"):
+        open_pose_backend(file, backend="torch", device="cpu")
 
 
 def test_probing_imports_no_runtime() -> None:

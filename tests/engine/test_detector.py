@@ -24,6 +24,7 @@ from engine.detector_export import export_detector, store_weights_in_float16
 from engine.errors import ModelError, OptionError
 from engine.letterbox import Letterbox
 from engine.model_spec import ModelSpec, TensorSpec, read_spec
+from engine.types import UInt8Array
 
 
 def _spec(output: str, names: tuple[str, ...] = ("person", "dog"), *, fixed: bool = False) -> ModelSpec:
@@ -308,9 +309,7 @@ def test_a_pt_file_becomes_our_graph_and_gives_the_boxes_of_ultralytics(
     export_detector(file, whole, input_size=320, class_names=names)
     spec = read_spec(whole)
     assert (spec.output_names, spec.input_size_wh, len(spec.class_names)) == (("boxes",), (320, 320), 80)
-    image = cv2.imread(str(photo_paths[1]))
-    assert image is not None
-    image = image.astype(np.uint8)
+    image: UInt8Array = np.asarray(cv2.imread(str(photo_paths[1])), np.uint8)
     everything = ",".join(str(index) for index in range(80))
     detector, _ = open_detector(whole, classes=everything, score_threshold=0.0, max_people=100, backend="onnxruntime")
     with detector:
