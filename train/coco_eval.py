@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -85,11 +83,13 @@ def coco_results(
     return results
 
 
-def keypoint_ap(annotation_file: Path, results: list[dict[str, Any]], sigmas: Sequence[float]) -> dict[str, float]:
+def keypoint_ap(
+    ground_truth: dict[str, Any], results: list[dict[str, Any]], sigmas: Sequence[float]
+) -> dict[str, float]:
     """AP, AP50, AP75, APM, APL and AR, in percent.
 
     Args:
-        annotation_file: COCO keypoint annotations.
+        ground_truth: a COCO keypoint data set; only read.
         results: as `coco_results` gives them.
         sigmas: K OKS constants.
     """
@@ -100,8 +100,7 @@ def keypoint_ap(annotation_file: Path, results: list[dict[str, Any]], sigmas: Se
         return dict.fromkeys(METRIC_NAMES, 0.0)
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
         truth = COCO()
-        truth.dataset = json.loads(annotation_file.read_text(encoding="utf-8"))
-        truth.dataset.setdefault("info", {})
+        truth.dataset = ground_truth
         truth.createIndex()
         evaluation = COCOeval(truth, truth.loadRes(results), "keypoints")
         evaluation.params.kpt_oks_sigmas = np.asarray(sigmas, float)

@@ -8,8 +8,15 @@ import math
 from pathlib import Path
 from typing import Any
 
-from engine.errors import OptionError
+from engine.errors import OptionError, nearest_hint
 from models.pose_model import PoseModelConfig
+
+_CHOICES = {
+    "schedule": ("step", "cosine"),
+    "optimizer": ("adam", "adamw"),
+    "precision": ("fp32", "bf16", "fp16"),
+    "decode": ("quarter", "dark"),
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -18,26 +25,40 @@ class TrainConfig:
 
     Attributes:
         pose_model: the network.
-        data: folder with `train.json`, `val.json` and the pictures in `train/` and `val/`.
+        data: data set, see `train.people.read_people`.
         output: folder for checkpoints, weights and logs.
         init: "random", "imagenet", or a weights file.
         epochs: passes over the people.
         hours: stop by the clock; the schedules of learning rate and input size are then fitted to it, not to epochs.
-        batch_size: people a step.
-        learning_rate: of Adam, at its highest.
-        schedule: "step" (times 0.1 at epochs 170 and 200 of 210, scaled to `epochs`) or "cosine" to zero.
+        batch_size: people a step, over all devices together.
+        optimizer: "adam", or "adamw".
+        learning_rate: at its highest.
+        weight_decay: 0 reproduces the paper.
+        schedule: "step" (times 0.1 at each milestone) or "cosine" to zero.
+        milestones: shares of the run at which "step" steps; the paper's 170 and 200 of 210 epochs.
         warmup_steps: linear start.
         alpha: weight of the coarse loss in equation 4.
+        sigma: of the target Gaussians in heatmap px; 0 for 2 at 64x48, 3 at 96x72 and in proportion between.
         rotation_deg, scale_range: uniform ranges of the crop's turn and of its size as a factor of the padded box.
         flip_probability, half_body_probability: of mirroring; of cropping to the upper or lower body.
+        joint_weights: weights 1.2 and 1.5 for elbows and knees, wrists and ankles.
         source_shares: how often the people of a source come in an epoch, such as ("lsp", 0.5); others come once.
         color_jitter: strength of random brightness, contrast and colour; 0 for none.
         grow: stages (share of the run at which it ends, factor on the input size), so that most of a short run is
             spent on small and cheap pictures; empty for the full size throughout.
         ema_decay: of the running average of the weights that is evaluated and saved; 0 for none.
-        precision: "fp32" or "bf16" (mixed).
+        precision: "fp32", "bf16" or "fp16" (mixed).
+        compile: torch.compile the network.
+        freeze_batch_norm: keep the batch norms' statistics as they are.
+        decode: how val heatmaps become keypoints, "quarter" or "dark".
+        devices, nodes: of Lightning's trainer; batch_size is divided among them.
+        checkpoint_minutes: the most work that a stop can lose.
+        checkpoint_steps: also save every so many steps; 0 for by minutes and epochs alone.
+        validate_every: epochs between validations.
+        max_steps: stop after so many steps; -1 for no limit.
         cache_images: keep the decoded pictures in memory.
-        workers: loader processes.
+        workers: loader processes a device.
+        threads: of PyTorch on the CPU; 0 for all cores.
         seed: of everything random.
     """
 
@@ -48,36 +69,64 @@ class TrainConfig:
     epochs: int = 210
     hours: float | None = None
     batch_size: int = 128
+    optimizer: str = "adam"
     learning_rate: float = 5e-4
+    weight_decay: float = 0.0
     schedule: str = "step"
+    milestones: tuple[float, ...] = (170 / 210, 200 / 210)
     warmup_steps: int = 0
     alpha: float = 0.2
+    sigma: float = 0.0
     rotation_deg: float = 40.0
     scale_range: tuple[float, float] = (0.5, 1.5)
     flip_probability: float = 0.5
     half_body_probability: float = 0.3
+    joint_weights: bool = False
     source_shares: tuple[tuple[str, float], ...] = ()
     color_jitter: float = 0.0
     grow: tuple[tuple[float, float], ...] = ()
     ema_decay: float = 0.0
     precision: str = "fp32"
+    compile: bool = False
+    freeze_batch_norm: bool = False
+    decode: str = "quarter"
+    devices: int = 1
+    nodes: int = 1
+    checkpoint_minutes: float = 10.0
+    checkpoint_steps: int = 0
+    validate_every: int = 1
+    max_steps: int = -1
     cache_images: bool = True
     workers: int = 1
+    threads: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
+        for name, valid in _CHOICES.items():
+            value = getattr(self, name)
+            if value not in valid:
+                raise OptionError(f"--{name} is '{value}'.{nearest_hint(str(value), valid)}")
+        for name in ("epochs", "batch_size", "devices", "nodes", "validate_every"):
+            if getattr(self, name) < 1:
+                raise OptionError(f"--{name.replace('_', '-')} is {getattr(self, name)}; at least 1 fits")
+        for name in ("weight_decay", "warmup_steps", "alpha", "sigma", "color_jitter", "workers", "threads", "seed"):
+            if getattr(self, name) < 0:
+                raise OptionError(f"--{name.replace('_', '-')} is {getattr(self, name)}; 0 or more fits")
+        for name in ("flip_probability", "half_body_probability"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise OptionError(f"--{name.replace('_', '-')} is {getattr(self, name)}; 0 to 1 fits")
         checks: tuple[tuple[bool, str], ...] = (
-            (self.epochs >= 1, f"--epochs is {self.epochs}; at least 1 fits"),
-            (self.batch_size >= 1, f"--batch-size is {self.batch_size}; at least 1 fits"),
             (self.hours is None or self.hours > 0, f"--hours is {self.hours}; a positive number fits"),
             (self.learning_rate > 0, f"--learning-rate is {self.learning_rate}; a positive number fits"),
-            (self.schedule in ("step", "cosine"), f"--schedule is '{self.schedule}'; step or cosine fits"),
-            (self.precision in ("fp32", "bf16"), f"--precision is '{self.precision}'; fp32 or bf16 fits"),
-            (0 < self.scale_range[0] <= self.scale_range[1], f"scale_range is {self.scale_range}; low, high fits"),
+            (0 < self.scale_range[0] <= self.scale_range[1], f"--scale-range is {self.scale_range}; LOW,HIGH fits"),
             (0 <= self.ema_decay < 1, f"--ema-decay is {self.ema_decay}; 0 to below 1 fits"),
+            (self.checkpoint_minutes > 0, f"--checkpoint-minutes is {self.checkpoint_minutes}; above 0 fits"),
             (all(share >= 0 for _, share in self.source_shares), "--source-shares wants shares of 0 or more"),
-            (self.workers >= 0, f"--workers is {self.workers}; 0 or more fits"),
             (all(0 < end <= 1 and 0 < factor <= 1 for end, factor in self.grow), f"--grow is {self.grow}; see --help"),
+            (
+                self.batch_size % (self.devices * self.nodes) == 0,
+                f"--batch-size {self.batch_size} cannot be shared evenly by {self.devices * self.nodes} devices",
+            ),
         )
         for holds, message in checks:
             if not holds:
@@ -96,7 +145,12 @@ class TrainConfig:
         warmup = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
         if self.schedule == "cosine":
             return warmup * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
-        return warmup * (1.0 if progress < 170 / 210 else 0.1 if progress < 200 / 210 else 0.01)
+        # A hair of tolerance: progress is a quotient of steps, and must step with the epoch it stands for.
+        return warmup * float(0.1 ** sum(progress + 1e-9 >= milestone for milestone in self.milestones))
+
+    def target_sigma(self, heatmap_size_wh: tuple[int, int]) -> float:
+        """Standard deviation of the target Gaussians in heatmap px; never below 1.5, where a map would be mere dots."""
+        return self.sigma or max(1.5, 2.0 * heatmap_size_wh[1] / 64)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -108,8 +162,3 @@ class TrainConfig:
         self.output.mkdir(parents=True, exist_ok=True)
         text = json.dumps(self.to_dict(), indent=1) + "\n"
         (self.output / "config.json").write_text(text, encoding="utf-8")
-
-
-def target_sigma(heatmap_size_wh: tuple[int, int]) -> float:
-    """Standard deviation of the target Gaussians in heatmap px: 2 at 48x64, 3 at 72x96, at least 1.5."""
-    return max(1.5, 2.0 * heatmap_size_wh[1] / 64)

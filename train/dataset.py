@@ -5,6 +5,7 @@ What a sample looks like depends on the seed and its key alone, so a run can be 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from typing import TypedDict
 
@@ -19,7 +20,7 @@ from engine.errors import SourceError
 from engine.geometry import apply_affines, box_centers_sizes, crop_affines, warp_crops
 from engine.heatmap import encode_heatmaps
 from engine.types import Float32Array, UInt8Array
-from train.config import TrainConfig, target_sigma
+from train.config import TrainConfig
 from train.people import PeopleSet, Person
 
 SampleKey = tuple[int, int, int]  # epoch, index, how often the person came before in this epoch
@@ -61,11 +62,37 @@ class ImageStore:
             self._kept[index] = decoded
         return decoded
 
-    def load_all(self) -> None:
-        """Decode everything now, so that forked loader processes share it."""
-        if self._keep:
-            for index in range(len(self._files)):
-                self[index]
+
+def without_unreadable(people: PeopleSet, images: ImageStore) -> PeopleSet:
+    """The people whose pictures can be decoded; the others are named.
+
+    Decodes every picture, so that a store that keeps them is full afterwards and forked loader processes share it.
+
+    Raises:
+        SourceError: no picture can be decoded.
+    """
+    complaints: dict[int, str] = {}
+    for index in sorted({person.image for person in people.people}):
+        try:
+            images[index]
+        except SourceError as error:
+            complaints[index] = str(error)
+            print(f"skipped: {error}")
+    if not complaints:
+        return people
+    left = tuple(person for person in people.people if person.image not in complaints)
+    print(f"{people.origin}: {len(complaints)} pictures skipped, {len(people.people) - len(left)} people with them")
+    if not left:
+        raise SourceError(f"{people.origin}: none of its pictures can be decoded; the first: {complaints.popitem()[1]}")
+    lost = {person.image_id for person in people.people if person.image in complaints}
+    truth = people.ground_truth
+    kept_labels = [label for label in truth["annotations"] if label["image_id"] not in lost]
+    return dataclasses.replace(
+        people,
+        people=left,
+        ground_truth={**truth, "annotations": kept_labels},
+        complaints=(*people.complaints, *complaints.values()),
+    )
 
 
 class TrainDataset(Dataset[Sample]):
@@ -79,15 +106,17 @@ class TrainDataset(Dataset[Sample]):
         self._config = config
         self._input_size_wh = input_size_wh
         self._heatmap_size_wh = (input_size_wh[0] // 4, input_size_wh[1] // 4)
+        self._joint_weights = joint_weights(people.skeleton.keypoint_names)
+        self._named: set[int] = set()
 
     def __len__(self) -> int:
         return len(self._people.people)
 
     def __getitem__(self, key: SampleKey) -> Sample:
         rng = np.random.default_rng((self._config.seed, *key))
-        person = self._people.people[key[1]]
+        person, image = self._readable(key[1])
         affine, flipped = self._random_affine(person, rng)
-        crop = warp_crops(self._images[person.image], affine[None], self._input_size_wh)[0]
+        crop = warp_crops(image, affine[None], self._input_size_wh)[0]
         keypoints = apply_affines(affine[None], person.keypoints[None, :, :2])[0]
         visible = person.keypoints[:, 2]
         if flipped:
@@ -96,13 +125,31 @@ class TrainDataset(Dataset[Sample]):
         if self._config.color_jitter > 0:
             crop = jitter_color(crop, self._config.color_jitter, rng)
         targets, weights = encode_heatmaps(
-            keypoints, visible, self._input_size_wh, self._heatmap_size_wh, target_sigma(self._heatmap_size_wh)
+            keypoints,
+            visible,
+            self._input_size_wh,
+            self._heatmap_size_wh,
+            self._config.target_sigma(self._heatmap_size_wh),
         )
+        if self._config.joint_weights:
+            weights = weights * self._joint_weights
         return {
             "crop": torch.from_numpy(crop),
             "targets": torch.from_numpy(targets),
             "weights": torch.from_numpy(weights),
         }
+
+    def _readable(self, index: int) -> tuple[Person, UInt8Array]:
+        """A person and the picture; where it cannot be decoded, the next person whose picture can."""
+        for offset in range(len(self)):
+            person = self._people.people[(index + offset) % len(self)]
+            try:
+                return person, self._images[person.image]
+            except SourceError as error:
+                if person.image not in self._named:
+                    self._named.add(person.image)
+                    print(f"skipped: {error}")
+        raise SourceError(f"{self._people.origin}: none of its pictures can be decoded")
 
     def _random_affine(self, person: Person, rng: np.random.Generator) -> tuple[Float32Array, bool]:
         """(2, 3) affine from picture px to crop px, and whether it mirrors."""
@@ -145,25 +192,50 @@ def jitter_color(crop: UInt8Array, strength: float, rng: np.random.Generator) ->
     return np.asarray(cv2.LUT(crop, table[None]), np.uint8)
 
 
-class EpochSampler(Sampler[SampleKey]):
-    """Keys of one epoch, in an order that depends on (seed, epoch) alone.
+def joint_weights(names: tuple[str, ...]) -> Float32Array:
+    """(K,) float32: the official code's 1.2 for elbows and knees, 1.5 for wrists and ankles, 1 for the rest."""
+    by_joint = {"elbow": 1.2, "knee": 1.2, "wrist": 1.5, "ankle": 1.5}
+    return np.array([by_joint.get(name.rpartition("_")[2], 1.0) for name in names], np.float32)
+
+
+class EpochBatches(Sampler[list[SampleKey]]):
+    """Batches of keys of one epoch, in an order that depends on (seed, epoch) alone.
+
+    Several processes share each batch, so that together they see what one process would. A last batch that is not full
+    is left out, unless it is the only one.
 
     Args:
         shares: (N,) float64, how often each person comes on average; the part behind the point is drawn by chance.
-        seed: of the run.
+        config: seed and total batch size.
         epoch: from 0.
+        start: batches to leave out at the beginning, because they were seen before a stop.
+        rank, world: this process among all.
     """
 
-    def __init__(self, shares: npt.NDArray[np.float64], seed: int, epoch: int) -> None:
-        rng = np.random.default_rng((seed, epoch))
+    def __init__(
+        self,
+        shares: npt.NDArray[np.float64],
+        config: TrainConfig,
+        epoch: int,
+        *,
+        start: int = 0,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        rng = np.random.default_rng((config.seed, epoch))
         counts = np.floor(shares + rng.random(len(shares))).astype(int)
         indices = np.repeat(np.arange(len(shares)), counts)
         repeats = np.concatenate([np.arange(count) for count in counts])
         order = rng.permutation(len(indices))
-        self._keys: list[SampleKey] = [(epoch, int(indices[i]), int(repeats[i])) for i in order]
+        keys: list[SampleKey] = [(epoch, int(indices[i]), int(repeats[i])) for i in order]
+        size = config.batch_size
+        batches = [keys[i : i + size] for i in range(0, max(1, len(keys) - size + 1), size)]
+        part = size // world
+        self._batches = [batch[rank * part : (rank + 1) * part] if world > 1 else batch for batch in batches]
+        self._start = start
 
     def __len__(self) -> int:
-        return len(self._keys)
+        return len(self._batches)  # of the whole epoch: Lightning counts on from where it stopped
 
-    def __iter__(self) -> Iterator[SampleKey]:
-        return iter(self._keys)
+    def __iter__(self) -> Iterator[list[SampleKey]]:
+        return iter(self._batches[self._start :])

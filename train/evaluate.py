@@ -102,7 +102,7 @@ def evaluate(arguments: argparse.Namespace) -> dict[str, Any]:
     with opened.backend as backend:
         skeleton = backend.spec.skeleton
         if skeleton is None or skeleton.keypoint_names != people.skeleton.keypoint_names:
-            raise OptionError(f"{arguments.weights} and {people.annotation_file} name different keypoints")
+            raise OptionError(f"{arguments.weights} and {people.origin} name different keypoints")
         predict = heatmaps_of(backend)
         if arguments.flip_test:
             predict = flip_averaged(predict, skeleton.flip_order)

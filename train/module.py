@@ -9,7 +9,7 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from engine.types import Float32Array, UInt8Array
@@ -17,7 +17,7 @@ from models.checkpoints import IMAGENET_MEAN, IMAGENET_STD, save_pose_model
 from models.pose_model import PoseModel, PoseOutput
 from train.coco_eval import coco_results, keypoint_ap
 from train.config import TrainConfig
-from train.dataset import EpochSampler, ImageStore, Sample, TrainDataset
+from train.dataset import EpochBatches, ImageStore, Sample, TrainDataset, without_unreadable
 from train.loss import context_statistics, total_loss
 from train.people import PeopleSet
 from train.prediction import normalize_crops, padded_areas, predict_people
@@ -26,21 +26,23 @@ from train.prediction import normalize_crops, padded_areas, predict_people
 class PoseTraining(L.LightningModule):
     """Steps, schedules and validation of one pose network."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, config: TrainConfig, model: PoseModel, people: PeopleSet, validation: PeopleSet) -> None:
         super().__init__()
         self.config = config
         self.model = model
-        self.people = people
-        self.validation = validation
         self.images = ImageStore(people, config.cache_images)
+        self.people = without_unreadable(people, self.images) if config.cache_images else people
         self.validation_images = ImageStore(validation, config.cache_images)
+        self.validation = without_unreadable(validation, self.validation_images)
         by_source = dict(config.source_shares)
-        self.shares = np.array([by_source.get(person.source, 1.0) for person in people.people])
+        self.shares = np.array([by_source.get(person.source, 1.0) for person in self.people.people])
         self.best_ap = -1.0
         self.elapsed_s = 0.0
         self._last_tick: float | None = None
-        self.mean: Tensor
-        self.std: Tensor
+        self._batches_to_skip = 0
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
 
@@ -49,7 +51,7 @@ class PoseTraining(L.LightningModule):
         """Share of the run that is done, 0 to 1: by the clock where hours are given, else by epochs."""
         if self.config.hours is not None:
             return min(1.0, self.elapsed_s / (self.config.hours * 3600))
-        steps = max(1, round(self.config.epochs * float(self.shares.sum()) / self.config.batch_size))
+        steps = self.config.epochs * max(1, int(self.shares.sum()) // self.config.batch_size)
         return min(1.0, self.global_step / steps)
 
     def forward(self, crops: Tensor) -> PoseOutput:
@@ -57,15 +59,23 @@ class PoseTraining(L.LightningModule):
         return self.model(normalize_crops(crops, self.mean, self.std))  # type: ignore[no-any-return]
 
     def train_dataloader(self) -> DataLoader[Sample]:
-        """One epoch at the input size that the run has grown to."""
+        """What is left of the current epoch, at the input size that the run has grown to."""
         size = self.config.input_size_at(self.progress)
-        self.images.load_all()
+        skip, self._batches_to_skip = self._batches_to_skip, 0
+        workers = self.config.workers
         return DataLoader(
             TrainDataset(self.people, self.images, self.config, size),
-            batch_size=self.config.batch_size,
-            sampler=EpochSampler(self.shares, self.config.seed, self.current_epoch),
-            num_workers=self.config.workers,
-            drop_last=bool(self.shares.sum() > 2 * self.config.batch_size),
+            batch_sampler=EpochBatches(
+                self.shares,
+                self.config,
+                self.current_epoch,
+                start=skip,
+                rank=self.trainer.global_rank,
+                world=self.trainer.world_size,
+            ),
+            num_workers=workers,
+            pin_memory=self.device.type == "cuda",
+            prefetch_factor=4 if workers else None,
         )
 
     def val_dataloader(self) -> DataLoader[Tensor]:
@@ -73,8 +83,16 @@ class PoseTraining(L.LightningModule):
         return DataLoader(torch.zeros(1))  # type: ignore[arg-type]
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Adam without weight decay, which the paper's numbers need."""
-        return torch.optim.Adam(self.model.parameters(), lr=self.config.learning_rate)
+        """Adam, without weight decay unless asked: the paper's numbers need it so."""
+        kind = torch.optim.AdamW if self.config.optimizer == "adamw" else torch.optim.Adam
+        return kind(self.model.parameters(), lr=self.config.learning_rate, weight_decay=self.config.weight_decay)
+
+    def on_train_epoch_start(self) -> None:
+        """Freeze what is to be frozen; Lightning has just put everything into training mode."""
+        if self.config.freeze_batch_norm:
+            for module in self.model.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
 
     def on_train_batch_start(self, batch: Sample, batch_idx: int) -> None:
         """Set the learning rate for the share of the run that is done."""
@@ -118,15 +136,14 @@ class PoseTraining(L.LightningModule):
 
         keypoints = predict_people(predict, self.validation, self.validation_images, size)
         metrics = score_people(self.validation, keypoints)
-        self.log_dict({f"val/{name}": value for name, value in metrics.items()})
-        for name, values in statistics.items():
-            self.log(f"val/{name}", torch.cat(values).median())
+        medians = {name: float(torch.cat(values).median()) for name, values in statistics.items()}
+        self.log_dict({f"val/{name}": value for name, value in {**metrics, **medians}.items()})
+        context = " ".join(f"{name} {value:.3f}" for name, value in medians.items())
         self.print(
             f"epoch {self.current_epoch} step {self.global_step} input {size[1]}x{size[0]} "
-            f"progress {self.progress:.3f} AP {metrics['AP']:.2f} AP50 {metrics['AP50']:.2f} "
-            + " ".join(f"{name} {torch.cat(values).median():.3f}" for name, values in statistics.items())
+            f"progress {self.progress:.3f} AP {metrics['AP']:.2f} AP50 {metrics['AP50']:.2f} {context}".rstrip()
         )
-        if not self.trainer.sanity_checking:
+        if not self.trainer.sanity_checking and self.trainer.is_global_zero:
             self._save_weights(metrics, size)
 
     def _save_weights(self, metrics: dict[str, float], size: tuple[int, int]) -> None:
@@ -145,14 +162,24 @@ class PoseTraining(L.LightningModule):
         save_pose_model(path, self.model, skeleton=skeleton, class_names=self.people.class_names, notes=notes)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """What the clock and the choice of the best weights need to go on."""
+        """What the clock, the choice of the best weights and the loader need to go on."""
         checkpoint["elapsed_s"] = self.elapsed_s
         checkpoint["best_ap"] = self.best_ap
+        checkpoint["batches_done"] = self._batches_done()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """The inverse of `on_save_checkpoint`."""
         self.elapsed_s = float(checkpoint["elapsed_s"])
         self.best_ap = float(checkpoint["best_ap"])
+        self._batches_to_skip = int(checkpoint["batches_done"])
+
+    def _batches_done(self) -> int:
+        """Batches of the current epoch that have moved the weights; 0 when the epoch is over.
+
+        Lightning by itself would replay them after a resume, because its loaders start at the beginning.
+        """
+        progress = self.trainer.fit_loop.epoch_loop.batch_progress
+        return 0 if progress.is_last_batch else int(progress.current.processed)  # type: ignore[attr-defined]
 
 
 def score_people(people: PeopleSet, keypoints: Float32Array) -> dict[str, float]:
@@ -165,4 +192,4 @@ def score_people(people: PeopleSet, keypoints: Float32Array) -> dict[str, float]
         padded_areas(people),
         sigmas,
     )
-    return keypoint_ap(people.annotation_file, results, sigmas)
+    return keypoint_ap(people.ground_truth, results, sigmas)

@@ -1,26 +1,26 @@
-"""People with keypoints out of a COCO-style folder."""
+"""People with keypoints: the form that all data sets are read into."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from engine.errors import SourceError
-from engine.skeleton import COCO17, Skeleton
+from engine.skeleton import Skeleton
 from engine.types import Float32Array
+
+# More than this many single complaints help nobody; the total is always said.
+_COMPLAINTS_SHOWN = 10
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Person:
-    """One labelled person.
+    """One labelled person (or hand, animal, part: whatever the data set poses).
 
     Attributes:
         image: index into `PeopleSet.image_files`.
-        image_id, annotation_id: as in the annotation file.
+        image_id, annotation_id: as in the ground truth.
         box_xyxy: (4,) float32, clipped to the picture, px.
         keypoints: (K, 3) float32: x, y in px, and 0 for not labelled, 1 for hidden, 2 for visible.
         source: name of the data set the picture came from, "" where the file does not say.
@@ -36,82 +36,67 @@ class Person:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PeopleSet:
-    """The labelled people of one split."""
+    """The labelled people of one split.
 
-    annotation_file: Path
+    Attributes:
+        origin: the file or folder the labels came from.
+        image_files: pictures.
+        people: those with at least one labelled keypoint.
+        ground_truth: the labels as a COCO keypoint data set, for AP.
+        complaints: what was skipped and why, a line each.
+    """
+
+    origin: Path
     image_files: tuple[Path, ...]
     people: tuple[Person, ...]
     skeleton: Skeleton
     class_names: tuple[str, ...]
+    ground_truth: dict[str, Any]
+    complaints: tuple[str, ...] = ()
 
 
 def read_people(data: Path, split: str) -> PeopleSet:
-    """Read the people who have at least one labelled keypoint.
+    """Read a split of a data set in any of the layouts that are known.
 
     Args:
-        data: folder with `<split>.json` and the pictures in `<split>/`.
+        data: a folder with `<split>.json` and pictures in `<split>/`; COCO as downloaded (`annotations/` with
+            `person_keypoints_<split>2017.json`, pictures in `<split>2017/`); or the YAML of an ultralytics pose set.
         split: "train" or "val".
 
     Raises:
-        SourceError: the annotation file is missing or cannot be read, or holds no usable person.
+        SourceError: the labels are missing or cannot be read, or nothing in them is usable.
     """
-    file = data / f"{split}.json"
-    if not file.is_file():
-        raise SourceError(f"{file} is missing: --data wants a folder with {split}.json and pictures in {split}/")
-    try:
-        coco = json.loads(file.read_text(encoding="utf-8"))
-        category = coco["categories"][0]
-        names = tuple(str(name) for name in category["keypoints"])
-        images = {image["id"]: (index, image) for index, image in enumerate(coco["images"])}
-        people = [
-            _person(annotation, images, len(names))
-            for annotation in coco["annotations"]
-            if not annotation.get("iscrowd") and any(annotation["keypoints"][2::3])
-        ]
-        files = tuple(data / split / image["file_name"] for image in coco["images"])
-    except (ValueError, KeyError, TypeError, IndexError) as error:
-        raise SourceError(f"{file} is not a COCO keypoint file: {error!r}") from error
-    if not people:
-        raise SourceError(f"{file} lists no person with a labelled keypoint")
-    return PeopleSet(
-        annotation_file=file,
-        image_files=files,
-        people=tuple(people),
-        skeleton=_skeleton(category, names),
-        class_names=(str(category["name"]),),
-    )
+    from train.coco_data import read_coco
+    from train.yolo_pose_data import read_yolo_pose
+
+    if data.suffix.lower() in (".yaml", ".yml"):
+        people = read_yolo_pose(data, split)
+    else:
+        small, downloaded = data / f"{split}.json", data / "annotations" / f"person_keypoints_{split}2017.json"
+        if small.is_file():
+            people = read_coco(small, data / split)
+        elif downloaded.is_file():
+            people = read_coco(downloaded, data / f"{split}2017")
+        else:
+            raise SourceError(
+                f"{small} is missing, and so is {downloaded}: --data wants a folder with {split}.json and pictures in "
+                f"{split}/, COCO as downloaded, or the YAML of an ultralytics pose data set"
+            )
+    for line in people.complaints[:_COMPLAINTS_SHOWN]:
+        print(f"skipped: {line}")
+    if people.complaints:
+        print(f"{people.origin}: {len(people.complaints)} broken pictures or labels skipped")
+    if not people.people:
+        first = f"; the first: {people.complaints[0]}" if people.complaints else ""
+        raise SourceError(f"{people.origin} holds no usable person with a labelled keypoint{first}")
+    return people
 
 
-def _person(annotation: dict[str, Any], images: dict[int, tuple[int, dict[str, Any]]], keypoints: int) -> Person:
-    index, image = images[annotation["image_id"]]
-    values = np.array(annotation["keypoints"], np.float32)
-    if values.size != keypoints * 3:
-        raise ValueError(f"annotation {annotation['id']} has {values.size} numbers for {keypoints} keypoints")
-    x, y, width, height = annotation["bbox"]
-    box = [max(0.0, x), max(0.0, y), min(float(image["width"]), x + width), min(float(image["height"]), y + height)]
-    return Person(
-        image=index,
-        image_id=int(annotation["image_id"]),
-        annotation_id=int(annotation["id"]),
-        box_xyxy=np.array(box, np.float32),
-        keypoints=values.reshape(keypoints, 3),
-        source=str(image.get("source", "")),
-    )
-
-
-def _skeleton(category: dict[str, Any], names: tuple[str, ...]) -> Skeleton:
-    """COCO's own constants for COCO's keypoints; for others what the file says and a uniform OKS sigma."""
-    if names == COCO17.keypoint_names:
-        return COCO17
+def flip_pairs_by_name(names: tuple[str, ...]) -> tuple[tuple[int, int], ...]:
+    """Pairs of keypoints whose names differ in "left" and "right" only."""
     index = {name: i for i, name in enumerate(names)}
-    pairs = tuple(
+    return tuple(
         (i, index[name.replace("left", "right")])
         for i, name in enumerate(names)
         if "left" in name and name.replace("left", "right") in index
-    )
-    return Skeleton(
-        keypoint_names=names,
-        edges=tuple((int(a) - 1, int(b) - 1) for a, b in category.get("skeleton", [])),
-        flip_pairs=pairs,
-        oks_sigmas=(0.05,) * len(names),
     )

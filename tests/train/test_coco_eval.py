@@ -43,7 +43,7 @@ def test_perfect_keypoints_give_100_and_far_ones_nothing(tmp_path: Path, shift: 
         np.full(count, 2000, np.float32),
         people.skeleton.oks_sigmas,
     )
-    metrics = keypoint_ap(people.annotation_file, results, people.skeleton.oks_sigmas)
+    metrics = keypoint_ap(people.ground_truth, results, people.skeleton.oks_sigmas)
     assert low <= metrics["AP"] <= high
 
 

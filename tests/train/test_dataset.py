@@ -6,7 +6,6 @@ import dataclasses
 import json
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
@@ -15,7 +14,7 @@ from engine.heatmap import decode_heatmaps
 from models.pose_model import PoseModelConfig
 from tests.train.people_folder import NAMES, write_people
 from train.config import TrainConfig
-from train.dataset import EpochSampler, ImageStore, TrainDataset, jitter_color
+from train.dataset import EpochBatches, ImageStore, TrainDataset, jitter_color, without_unreadable
 from train.people import read_people
 
 SIZE = (96, 128)
@@ -72,16 +71,39 @@ def test_a_sample_depends_on_its_key_alone(folder: Path) -> None:
     assert (first[(3, 2, 0)]["crop"] != first[(3, 2, 1)]["crop"]).any()
 
 
-def test_an_epoch_holds_every_person_in_an_order_of_its_own() -> None:
-    first, again, next_epoch = (list(EpochSampler(np.ones(50), 1, epoch)) for epoch in (0, 0, 1))
-    assert first == again
-    assert sorted(index for _, index, _ in first) == list(range(50))
-    assert [index for _, index, _ in first] != [index for _, index, _ in next_epoch]
+def batches(
+    config: TrainConfig, shares: np.ndarray, epoch: int = 0, **options: int
+) -> list[list[tuple[int, int, int]]]:
+    return list(EpochBatches(shares, config, epoch, **options))
 
 
-def test_shares_are_kept_on_average_and_repeats_are_told_apart() -> None:
+def test_an_epoch_holds_every_person_in_an_order_of_its_own(folder: Path) -> None:
+    config = make_config(folder, batch_size=5)
+    first, again, next_epoch = (batches(config, np.ones(50), epoch) for epoch in (0, 0, 1))
+    assert first == again and [len(batch) for batch in first] == [5] * 10
+    assert sorted(index for batch in first for _, index, _ in batch) == list(range(50))
+    assert [index for _, index, _ in first[0]] != [index for _, index, _ in next_epoch[0]]
+
+
+def test_a_resumed_epoch_goes_on_behind_the_batches_that_are_done(folder: Path) -> None:
+    config = make_config(folder, batch_size=5)
+    assert batches(config, np.ones(50), start=3) == batches(config, np.ones(50))[3:]
+
+
+def test_processes_together_see_what_one_would(folder: Path) -> None:
+    config = make_config(folder, batch_size=6)
+    whole = batches(config, np.ones(50))
+    parts = [batches(config, np.ones(50), rank=rank, world=3) for rank in range(3)]
+    assert [sum(shared, []) for shared in zip(*parts, strict=True)] == whole  # noqa: RUF017
+
+
+def test_a_data_set_smaller_than_a_batch_is_one_batch(folder: Path) -> None:
+    assert [len(batch) for batch in batches(make_config(folder), np.ones(4))] == [4]
+
+
+def test_shares_are_kept_on_average_and_repeats_are_told_apart(folder: Path) -> None:
     shares = np.array([2.0] * 100 + [0.5] * 400 + [0.0] * 10)
-    keys = list(EpochSampler(shares, 0, 0))
+    keys = [key for batch in batches(make_config(folder, batch_size=1), shares) for key in batch]
     assert len(set(keys)) == len(keys)
     counts = np.bincount([index for _, index, _ in keys], minlength=510)
     assert (counts[:100] == 2).all() and not counts[500:].any()
@@ -106,40 +128,79 @@ def test_growing_sizes_are_multiples_of_32_and_end_full(folder: Path) -> None:
 def test_the_paper_steps_down_at_170_and_200_of_210(folder: Path) -> None:
     config = make_config(folder)
     factors = [config.learning_rate_factor(epoch / 210, 10**6) for epoch in (0, 169, 171, 199, 201)]
-    assert factors == [1, 1, 0.1, 0.1, 0.01]
+    np.testing.assert_allclose(factors, [1, 1, 0.1, 0.1, 0.01])
 
 
 @pytest.mark.parametrize(
     ("fields", "message"),
-    [({"epochs": 0}, "--epochs"), ({"schedule": "stairs"}, "--schedule"), ({"precision": "fp8"}, "--precision")],
+    [
+        ({"epochs": 0}, "--epochs"),
+        ({"schedule": "stairs"}, "--schedule"),
+        ({"precision": "fp8"}, "--precision"),
+        ({"batch_size": 5, "devices": 2}, "shared evenly"),
+    ],
 )
 def test_a_wrong_value_is_named(folder: Path, fields: dict[str, object], message: str) -> None:
     with pytest.raises(OptionError, match=message):
         make_config(folder, **fields)
 
 
-def test_broken_annotations_are_named(folder: Path, tmp_path: Path) -> None:
+def test_broken_annotations_are_skipped_and_named(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SourceError, match=r"train\.json is missing"):
         read_people(tmp_path, "train")
     content = json.loads((folder / "train.json").read_text())
     content["annotations"][0]["keypoints"].pop()
+    content["annotations"][1]["bbox"] = [500, 0, 10, 10]
     (tmp_path / "train.json").write_text(json.dumps(content))
-    with pytest.raises(SourceError, match="8 numbers for 3 keypoints"):
+    people = read_people(tmp_path, "train")
+    assert len(people.people) == len(people.ground_truth["annotations"]) == 4
+    printed = capsys.readouterr().out
+    assert "annotation 1 of train.json: 8 numbers for 3 keypoints, 9 were expected" in printed
+    assert "2 broken pictures or labels skipped" in printed
+    for annotation in content["annotations"]:
+        annotation["keypoints"] = [0] * 16
+    (tmp_path / "train.json").write_text(json.dumps(content))
+    with pytest.raises(SourceError, match=r"no usable person.*16 numbers"):
         read_people(tmp_path, "train")
     (tmp_path / "train.json").write_text("{")
     with pytest.raises(SourceError, match="not a COCO keypoint file"):
         read_people(tmp_path, "train")
 
 
-def test_a_picture_that_cannot_be_decoded_is_named(folder: Path) -> None:
-    people = read_people(folder, "val")
-    store = ImageStore(people, keep=False)
-    assert isinstance(store[0], np.ndarray) and store[0].shape == (120, 160, 3)
-    good = people.image_files[1].read_bytes()
-    people.image_files[1].write_bytes(b"no picture")
-    try:
-        with pytest.raises(SourceError, match=r"1\.png"):
-            store[1]
-    finally:
-        people.image_files[1].write_bytes(good)
-    assert cv2.imread(str(people.image_files[1])) is not None
+def test_coco_as_downloaded_is_found(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations" / "person_keypoints_val2017.json").write_bytes((folder / "val.json").read_bytes())
+    people = read_people(tmp_path, "val")
+    assert people.image_files[0] == tmp_path / "val2017" / "0.png" and len(people.people) == 6
+
+
+def test_pictures_that_cannot_be_decoded_are_left_out_and_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_people(tmp_path / "people")
+    (data / "train" / "1.png").write_bytes(b"no picture")
+    (data / "train" / "2.png").unlink()
+    people = read_people(data, "train")
+    readable = without_unreadable(people, ImageStore(people, keep=True))
+    assert len(readable.people) == 4 and len(readable.ground_truth["annotations"]) == 4
+    printed = capsys.readouterr().out
+    assert "1.png is not a picture" in printed and "2.png cannot be read" in printed and "2 pictures skipped" in printed
+    # Where pictures are not decoded in advance, the next readable person stands in.
+    lazy = TrainDataset(people, ImageStore(people, keep=False), make_config(data), SIZE)
+    assert lazy[(0, 1, 0)]["crop"].shape == (128, 96, 3)
+    for picture in (data / "train").iterdir():
+        picture.write_bytes(b"no picture")
+    with pytest.raises(SourceError, match="none of its pictures"):
+        without_unreadable(people, ImageStore(people, keep=True))
+
+
+def test_joint_weights_are_the_official_ones(folder: Path) -> None:
+    from engine.skeleton import COCO17
+    from train.dataset import joint_weights
+
+    by_name = dict(zip(COCO17.keypoint_names, joint_weights(COCO17.keypoint_names).tolist(), strict=True))
+    assert by_name["left_wrist"] == by_name["right_ankle"] == pytest.approx(1.5)
+    assert by_name["right_elbow"] == by_name["left_knee"] == pytest.approx(1.2)
+    assert by_name["nose"] == by_name["left_hip"] == 1

@@ -1,0 +1,130 @@
+"""One training run: data, network, Lightning's trainer."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import os
+import sys
+import warnings
+from pathlib import Path
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+
+from engine.errors import OptionError
+from models.checkpoints import imagenet_file, initialize_from
+from models.pose_model import PoseModel, build_from_config
+from train.config import TrainConfig
+from train.module import PoseTraining
+from train.people import read_people
+
+_PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+
+
+def build_training(config: TrainConfig, resume: bool = False) -> PoseTraining:
+    """Data and network of a run.
+
+    Raises:
+        SourceError: the data set does not serve.
+        CheckpointError: the starting weights do not serve.
+    """
+    people = read_people(config.data, "train")
+    pose_model = dataclasses.replace(config.pose_model, num_keypoints=people.skeleton.num_keypoints)
+    config = dataclasses.replace(config, pose_model=pose_model)
+    model = build_from_config(pose_model)
+    if not resume:
+        initialize(model, config.init)
+    model = model.to(memory_format=torch.channels_last)
+    training = PoseTraining(config, model, people, read_people(config.data, "val"))
+    if config.compile:
+        training.model.compile()
+    return training
+
+
+def initialize(model: PoseModel, init: str) -> None:
+    """Give a network its starting weights: "random" keeps what it has.
+
+    Raises:
+        CheckpointError: the weights cannot be had or do not fit.
+    """
+    if init == "random":
+        return
+    file = imagenet_file(model.config.backbone_name) if init == "imagenet" else Path(init)
+    fresh = initialize_from(model, file)
+    print(f"started from {file}; {len(fresh)} tensors keep their random start")
+
+
+def train(config: TrainConfig, resume: bool = False) -> Path:
+    """Run a training and return the path of the weights to use.
+
+    Raises:
+        OptionError: nothing to resume.
+        SourceError: the data set does not serve.
+        CheckpointError: the starting weights do not serve.
+    """
+    last = config.output / "checkpoints" / "last.ckpt"
+    if resume and not last.is_file():
+        raise OptionError(f"--resume: {last} does not exist")
+    if not resume and last.is_file():
+        raise OptionError(f"{config.output} holds a run already; go on with --resume, or name another --output")
+    torch.set_num_threads(config.threads or os.cpu_count() or 1)
+    L.seed_everything(config.seed, verbose=False)
+    _quiet_lightning()
+    training = build_training(config, resume)
+    training.config.save()
+    trainer = _trainer(training.config, last.parent)
+    trainer.fit(training, ckpt_path=last if resume else None, weights_only=True if resume else None)
+    skipped = len(training.people.complaints) + len(training.validation.complaints)
+    if skipped:
+        print(f"{skipped} broken pictures or labels were skipped")
+    best = config.output / "best.safetensors"
+    return best if best.is_file() else config.output / "last.safetensors"
+
+
+def _trainer(config: TrainConfig, checkpoints: Path) -> L.Trainer:
+    callbacks: list[Callback] = [
+        _checkpoint(checkpoints, every_n_epochs=1, save_on_exception=True),
+        _checkpoint(checkpoints, train_time_interval=datetime.timedelta(minutes=config.checkpoint_minutes)),
+    ]
+    if config.checkpoint_steps:
+        callbacks.append(_checkpoint(checkpoints, every_n_train_steps=config.checkpoint_steps))
+    if config.ema_decay:
+        callbacks.append(EMAWeightAveraging(decay=config.ema_decay))
+    return L.Trainer(
+        max_epochs=-1 if config.hours is not None else config.epochs,
+        max_steps=config.max_steps,
+        devices=config.devices,
+        num_nodes=config.nodes,
+        use_distributed_sampler=False,  # EpochBatches shares the batches out itself
+        precision=_PRECISIONS[config.precision],  # type: ignore[arg-type]
+        logger=[
+            # A resumed run writes version_1, ...: a fixed name would delete the curve so far.
+            CSVLogger(config.output, name="log", flush_logs_every_n_steps=20),
+            TensorBoardLogger(config.output, name="tensorboard"),
+        ],
+        callbacks=callbacks,
+        check_val_every_n_epoch=config.validate_every,
+        reload_dataloaders_every_n_epochs=1,
+        num_sanity_val_steps=0,
+        log_every_n_steps=20,
+        enable_model_summary=False,
+        enable_progress_bar=sys.stderr.isatty(),
+        default_root_dir=config.output,
+    )
+
+
+def _checkpoint(folder: Path, **when: object) -> ModelCheckpoint:
+    """All of them write the one `last.ckpt`; Lightning writes it beside and renames it."""
+    return ModelCheckpoint(
+        dirpath=folder, save_last=True, save_top_k=0, enable_version_counter=False, **when  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def _quiet_lightning() -> None:
+    """Hints that a person who trains here can do nothing about."""
+    for pattern in (r".*does not have many workers.*", r".*isinstance\(treespec, LeafSpec\).*", r".*litlogger.*",
+                    r".*The number of training batches.*", r".*Checkpoint directory .* exists.*"):  # fmt: skip
+        warnings.filterwarnings("ignore", message=pattern)
