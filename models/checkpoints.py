@@ -1,12 +1,12 @@
-"""Weights in and out: our own safetensors files, official `.pth` checkpoints, ImageNet backbones.
+"""Weights in and out: our own safetensors files, official checkpoints, ImageNet backbones.
 
 Our files carry, as JSON in their header, everything needed to run them: the model's configuration, the skeleton, the
-classes it poses and the normalisation. Foreign `.pth` files are read with `weights_only=True`, so that no code in
-them can run.
+classes it poses and the normalisation. How files of others are read stands in `foreign_weights.py`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import struct
@@ -19,16 +19,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from models.foreign_weights import CheckpointError, read_foreign_tensors, shape_fields
 from models.pose_model import PoseModel, PoseModelConfig, build_from_config
+
+__all__ = [
+    "IMAGENET_MEAN", "IMAGENET_STD", "CheckpointError", "PoseCheckpoint", "imagenet_file", "initialize_from",
+    "load_foreign_pose_model", "load_pose_model", "load_tensors", "read_foreign_tensors", "read_metadata",
+    "save_pose_model", "write_atomically",
+]  # fmt: skip
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 _METADATA_KEY = "kcam"
 _MAX_HEADER_BYTES = 16 * 1024 * 1024
-
-
-class CheckpointError(ValueError):
-    """A weights file cannot be used; the message names the file and says why."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,36 +196,24 @@ def load_tensors(model: PoseModel, tensors: Mapping[str, Tensor], path: Path) ->
     model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in given.items()}, strict=False)
 
 
-def read_foreign_tensors(path: Path) -> dict[str, Tensor]:
-    """Tensors by name from a safetensors file or a foreign `.pth`, without wrappers such as `state_dict` or `module.`.
+def load_foreign_pose_model(path: Path, config: PoseModelConfig) -> PoseModel:
+    """A network with the weights of an official, MMPose or Lightning checkpoint, float32, evaluation mode.
+
+    Args:
+        path: see `read_foreign_tensors`.
+        config: the network that the file is said to hold; the file does not say it itself. Keypoints and
+            deconvolution channels are as many as the file has, whatever the config says.
 
     Raises:
-        CheckpointError: the file is missing, damaged, or holds anything but tensors and plain values.
+        CheckpointError: the file cannot be read, or is of another network.
     """
-    if not path.is_file():
-        raise CheckpointError(f"{path} does not exist")
-    if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            return dict(load_file(path))
-        except SafetensorError as error:
-            raise CheckpointError(f"{path} is damaged: {error}") from error
+    tensors = read_foreign_tensors(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds here, pickle errors among them
-        reason = str(error).splitlines()[0]
-        raise CheckpointError(f"{path} is not read, because it is not a file of plain tensors: {reason}") from error
-    for wrapper in ("state_dict", "model"):
-        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
-            content = content[wrapper]
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path} holds {type(content).__name__}, not tensors by name")
-    tensors = {str(name).removeprefix("module."): value for name, value in content.items() if torch.is_tensor(value)}
-    if not tensors:
-        raise CheckpointError(f"{path} holds no tensors")
-    return tensors
+        model = build_from_config(dataclasses.replace(config, **shape_fields(tensors)))
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    load_tensors(model, tensors, path)
+    return model.eval()
 
 
 def initialize_from(model: PoseModel, path: Path) -> list[str]:

@@ -13,12 +13,13 @@ from safetensors.torch import save_file
 from models.checkpoints import (
     CheckpointError,
     initialize_from,
+    load_foreign_pose_model,
     load_pose_model,
     read_foreign_tensors,
     read_metadata,
     save_pose_model,
 )
-from models.pose_model import PoseModel, build_model
+from models.pose_model import PoseModel, PoseModelConfig, build_model
 
 SKELETON = {"keypoint_names": ["a", "b"], "edges": [[0, 1]], "flip_pairs": [], "oks_sigmas": [0.1, 0.1]}
 
@@ -96,9 +97,18 @@ def test_code_in_a_pickle_does_not_run(tmp_path: Path) -> None:
     for name, write in (("plain.pth", pickle.dump), ("torch.pth", torch.save)):
         with (tmp_path / name).open("wb") as stream:
             write({"state_dict": _Runs(marker)}, stream)  # type: ignore[operator]
-        with pytest.raises(CheckpointError, match="not a file of plain tensors"):
+        with pytest.raises(CheckpointError, match="not a file of plain tensors") as caught:
             read_foreign_tensors(tmp_path / name)
+        assert "\n" not in str(caught.value)
     assert not marker.exists()
+
+
+@pytest.mark.parametrize(("content", "message"), [(b"no weights", "no weights at all"), (b"", "damaged")])
+def test_a_file_that_is_no_checkpoint_is_one_line(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "x.pth").write_bytes(content)
+    with pytest.raises(CheckpointError, match=message) as caught:
+        read_foreign_tensors(tmp_path / "x.pth")
+    assert "\n" not in str(caught.value)
 
 
 def test_an_official_checkpoint_starts_a_kcam_model(tmp_path: Path) -> None:
@@ -115,3 +125,94 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     torch.save(build_model("hrnet_w18").state_dict(), tmp_path / "hrnet.pth")
     with pytest.raises(CheckpointError, match="does not fit kcam_resnet18"):
         initialize_from(build_model("kcam_resnet18"), tmp_path / "hrnet.pth")
+
+
+def mmpose_names(tensors: dict[str, torch.Tensor], head: str) -> dict[str, torch.Tensor]:
+    """As MMPose writes them: everything under "backbone." but deconvolutions and heatmap layer."""
+    return {
+        f"{head if name.startswith(('deconv_layers', 'final_layer')) else 'backbone.'}{name}": value
+        for name, value in tensors.items()
+    }
+
+
+def forms(tensors: dict[str, torch.Tensor]) -> dict[str, object]:
+    return {
+        "official": tensors,
+        "official, several cards": {f"module.{name}": value for name, value in tensors.items()},
+        "official, a run's checkpoint": {"epoch": 3, "state_dict": tensors, "perf": 0.7},
+        "MMPose 0.x": {"meta": {"seed": 1}, "state_dict": mmpose_names(tensors, "keypoint_head.")},
+        "MMPose 1.x": {"meta": {"seed": 1}, "state_dict": mmpose_names(tensors, "head.")},
+    }
+
+
+@pytest.mark.parametrize("name", ["resnet18", "hrnet_w18"])
+def test_foreign_pose_checkpoints_run_as_bare_models_and_start_kcam(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    theirs = build_model(name, num_keypoints=5, deconv_channels=16).eval()
+    tensors = theirs.state_dict()
+    file = tmp_path / "pose.pth.tar"
+    for content in forms(tensors).values():
+        torch.save(content, file)
+        read = read_foreign_tensors(file)
+        assert list(read) == list(tensors)
+        assert all(torch.equal(read[key], value) for key, value in tensors.items())
+    loaded = load_foreign_pose_model(file, PoseModelConfig(name=name, input_size_wh=(64, 64)))  # the last form
+    assert loaded.config.num_keypoints == 5 and not loaded.training
+    images = torch.randn(1, 3, 64, 64)
+    torch.testing.assert_close(loaded(images).heatmaps, theirs(images).heatmaps, rtol=0, atol=0)
+    kcam = build_model(f"kcam_{name}", num_keypoints=5, deconv_channels=16)
+    fresh = initialize_from(kcam, file)
+    assert fresh and all(key.startswith("kcam") for key in fresh)
+    torch.testing.assert_close(kcam.eval()(images).coarse_heatmaps, theirs(images).heatmaps, rtol=0, atol=0)
+
+
+def test_official_names_of_the_large_models() -> None:
+    """A few names and shapes out of the official files' layout, for the models whose checkpoints are published."""
+    with torch.device("meta"):
+        hrnet, simple = build_model("hrnet_w32").state_dict(), build_model("resnet50").state_dict()
+    for name, shape in (
+        ("conv2.weight", (64, 64, 3, 3)),
+        ("layer1.0.downsample.0.weight", (256, 64, 1, 1)),
+        ("transition1.1.0.0.weight", (64, 256, 3, 3)),
+        ("stage2.0.fuse_layers.0.1.0.weight", (32, 64, 1, 1)),
+        ("stage3.3.branches.2.3.conv2.weight", (128, 128, 3, 3)),
+        ("stage4.2.fuse_layers.0.3.1.running_var", (32,)),
+        ("final_layer.weight", (17, 32, 1, 1)),
+    ):
+        assert tuple(hrnet[name].shape) == shape, name
+    assert "stage4.2.fuse_layers.1.0.0.0.weight" not in hrnet  # the last module has one output
+    for name, shape in (
+        ("layer4.2.conv3.weight", (2048, 512, 1, 1)),
+        ("deconv_layers.0.weight", (2048, 256, 4, 4)),
+        ("deconv_layers.7.running_mean", (256,)),
+        ("final_layer.bias", (17,)),
+    ):
+        assert tuple(simple[name].shape) == shape, name
+
+
+def test_a_checkpoint_of_another_network_is_named(tmp_path: Path) -> None:
+    torch.save(build_model("resnet18", deconv_channels=16).state_dict(), tmp_path / "simple.pth")
+    with pytest.raises(CheckpointError, match=r"conv1.weight' has shape \(64, 3, 7, 7\)"):
+        load_foreign_pose_model(tmp_path / "simple.pth", PoseModelConfig(name="hrnet_w18"))
+    with pytest.raises(CheckpointError, match=r"is not a kcam_resnet18: 'kcam\.query\.weight' is missing"):
+        load_foreign_pose_model(tmp_path / "simple.pth", PoseModelConfig(name="kcam_resnet18"))
+    torch.save({"final_layer.weight": torch.zeros(0, 1, 1, 1)}, tmp_path / "none.pth")
+    with pytest.raises(CheckpointError, match="num_keypoints is 0"):
+        load_foreign_pose_model(tmp_path / "none.pth", PoseModelConfig(name="resnet18"))
+
+
+def test_a_lightning_checkpoint_gives_the_averaged_weights(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    averaged, current = (build_model("resnet18", deconv_channels=16, input_size_wh=(64, 64)) for _ in range(2))
+    checkpoint = {
+        "epoch": 2,
+        "state_dict": {f"model.{name}": value for name, value in averaged.state_dict().items()},
+        "current_model_state": {f"model.{name}": value for name, value in current.state_dict().items()},
+        "averaging_state": {"n_averaged": torch.tensor(3)},
+        "optimizer_states": [{"state": {}, "param_groups": [{"lr": 0.1}]}],
+    }
+    torch.save(checkpoint, tmp_path / "last.ckpt")
+    loaded = load_foreign_pose_model(tmp_path / "last.ckpt", PoseModelConfig(name="resnet18"))
+    assert loaded.config.deconv_channels == 16
+    assert all(torch.equal(loaded.state_dict()[name], value) for name, value in averaged.state_dict().items()
+               if not name.endswith("num_batches_tracked"))  # fmt: skip

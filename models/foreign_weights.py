@@ -1,0 +1,92 @@
+"""Reading weights that other programs wrote: official HRNet and SimpleBaseline files, MMPose's, Lightning's.
+
+`.pth`, `.pth.tar` and `.ckpt` files are pickles. They are read with `weights_only=True`, so that no code in them can
+run; a file that wants more than tensors and plain values is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+# Where checkpoints keep their tensors. Lightning's averaging of weights puts the average under "state_dict" and what
+# the optimiser works on under "current_model_state"; the average is what was validated, so it is what is read.
+_WRAPPERS = ("state_dict", "model")
+
+# Prefixes by the program that adds them, outermost first: DataParallel, our Lightning module, then MMPose 0.x and 1.x,
+# which keep the official names behind them.
+_PREFIXES = ("module.", "model.", "backbone.", "keypoint_head.", "head.")
+
+
+class CheckpointError(ValueError):
+    """A weights file cannot be used; the message names the file and says why."""
+
+
+def read_foreign_tensors(path: Path) -> dict[str, Tensor]:
+    """Tensors under official names, from a safetensors file or a foreign checkpoint.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or holds anything but tensors and plain values.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path} does not exist")
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return official_names(load_file(path))
+        except SafetensorError as error:
+            raise CheckpointError(f"{path} is damaged: {error}") from error
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds here, pickle errors among them
+        raise CheckpointError(
+            f"{path} is not read, because it is not a file of plain tensors: {_why_refused(error)}"
+        ) from error
+    for wrapper in _WRAPPERS:
+        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
+            content = content[wrapper]
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} holds {type(content).__name__}, not tensors by name")
+    tensors = {str(name): value for name, value in content.items() if torch.is_tensor(value)}
+    if not tensors:
+        raise CheckpointError(f"{path} holds no tensors")
+    return official_names(tensors)
+
+
+def _why_refused(error: Exception) -> str:
+    """One line for torch's many, which also say how to run what is in the file."""
+    refused = re.search(r"GLOBAL (\S+)", str(error))
+    if refused is not None:
+        return f"it wants to call {refused[1]}, and no code in a weights file is run"
+    if type(error).__name__ == "UnpicklingError":
+        return "it holds other objects, or no weights at all"
+    return "it is damaged or cut short"
+
+
+def official_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors under the names of the official HRNet and SimpleBaseline code, whoever wrote them."""
+    named: dict[str, Tensor] = {}
+    for name, value in tensors.items():
+        plain = name
+        for prefix in _PREFIXES:
+            plain = plain.removeprefix(prefix)
+        named.setdefault(plain, value)
+    return named
+
+
+def shape_fields(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Fields of PoseModelConfig that the shapes of a pose network's tensors give away; empty for other tensors."""
+    fields: dict[str, Any] = {}
+    final, deconvolution = tensors.get("final_layer.weight"), tensors.get("deconv_layers.0.weight")
+    if final is not None and final.ndim == 4:
+        fields["num_keypoints"] = int(final.shape[0])
+    if deconvolution is not None and deconvolution.ndim == 4:
+        fields["deconv_channels"] = int(deconvolution.shape[1])
+    return fields
