@@ -135,7 +135,7 @@ def _graph_of_pt(source: Path, input_size: int | None, one_to_one: bool) -> tupl
     example = torch.zeros((1, 192, 320, 3), dtype=torch.uint8)
     last = {0: "B", 1: "M"} if output_name == "boxes" else {0: "B", 2: "A"}
     axes = {"images": {0: "B", 1: "H", 2: "W"}, output_name: last}
-    proto = trace_to_onnx(Graph().eval(), example, "images", [output_name], axes)
+    proto = trace_to_onnx(Graph().eval(), (example,), ("images",), [output_name], axes)
     names = names_in_order(model.names, source)
     return proto, names, input_size or trained_size, output_name
 

@@ -57,6 +57,7 @@ class ModelSpec:
         weights_sha256: of the weights the file was made from.
         graph_version: version of the code that made the graph; another version means another graph.
         made_with: packages and versions, for people.
+        mean, std: of a pose network, RGB on the 0..1 scale, for people: the graph normalises by itself.
     """
 
     kind: str
@@ -71,6 +72,8 @@ class ModelSpec:
     weights_sha256: str
     graph_version: int
     made_with: Mapping[str, str]
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in ("pose", "detector"):
@@ -101,6 +104,8 @@ class ModelSpec:
             "weights_sha256": self.weights_sha256,
             "graph_version": self.graph_version,
             "made_with": dict(self.made_with),
+            "mean": None if self.mean is None else list(self.mean),
+            "std": None if self.std is None else list(self.std),
         }
 
     @staticmethod
@@ -128,9 +133,15 @@ class ModelSpec:
                 weights_sha256=str(values["weights_sha256"]),
                 graph_version=int(values["graph_version"]),
                 made_with={str(key): str(value) for key, value in dict(values["made_with"]).items()},
+                mean=_numbers(values.get("mean")),
+                std=_numbers(values.get("std")),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(f"the spec cannot be read: {error!r}") from error
+
+
+def _numbers(values: Any) -> tuple[float, ...] | None:
+    return None if values is None else tuple(float(value) for value in values)
 
 
 def _tensor_dict(tensor: TensorSpec) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from engine.errors import ModelError
 from engine.model_spec import ModelSpec, TensorSpec, sha256_of, spec_path, write_spec
 from engine.skeleton import Skeleton
+from engine.strong_typing import lower_graph
 
 if TYPE_CHECKING:
     import torch
@@ -26,29 +27,40 @@ GRAPH_VERSION = 1
 OPSET = 18
 
 
-def export_pose(weights: Path, output: Path) -> ModelSpec:
+def export_pose(weights: Path, output: Path, *, precision: str = "fp32", with_crop: bool = False) -> ModelSpec:
     """Write a pose model's graph (see pose_graph.py) and its spec.
 
     Args:
         weights: a `.safetensors` file of this program.
         output: the ONNX file to write; its spec stands beside it.
+        precision: "fp32", or "fp16" or "bf16" for a graph with that precision written into it (strong_typing.py).
+        with_crop: take the whole frame and the affines of its people instead of crops.
 
     Raises:
         ModelError: the weights cannot be used.
     """
     import torch
 
-    from engine.pose_graph import PoseGraph
+    from engine.pose_graph import CroppingPoseGraph, PoseGraph
 
     checkpoint, skeleton = load_pose(weights)
     config = checkpoint.config
     graph = PoseGraph(checkpoint.model, checkpoint.mean, checkpoint.std).eval()
     width, height = config.input_size_wh
     # Two crops, because a batch of one is what an exporter is most likely to take for a constant.
-    example = torch.zeros((2, height, width, 3), dtype=torch.uint8)
     names = graph.output_names
-    proto = trace_to_onnx(graph, example, "crops", names, {name: {0: "N"} for name in ("crops", *names)})
-    inputs, outputs = pose_tensors(graph)
+    axes = {name: {0: "N"} for name in names}
+    if with_crop:
+        frame = torch.zeros((height + 2, width + 5, 3), dtype=torch.uint8)
+        affines = torch.eye(2, 3).repeat(2, 1, 1)
+        axes |= {"frame": {0: "frame_height", 1: "frame_width"}, "crop_to_frame": {0: "N"}}
+        cropping = CroppingPoseGraph(graph).eval()
+        proto = trace_to_onnx(cropping, (frame, affines), ("frame", "crop_to_frame"), names, axes)
+    else:
+        example = torch.zeros((2, height, width, 3), dtype=torch.uint8)
+        proto = trace_to_onnx(graph, (example,), ("crops",), names, axes | {"crops": {0: "N"}})
+    lower_graph(proto, precision)
+    inputs, outputs = pose_tensors(graph, with_crop=with_crop)
     return save_with_spec(
         proto,
         output,
@@ -60,6 +72,9 @@ def export_pose(weights: Path, output: Path) -> ModelSpec:
         skeleton=skeleton,
         class_names=checkpoint.class_names,
         weights=weights,
+        precision=precision,
+        mean=checkpoint.mean,
+        std=checkpoint.std,
     )
 
 
@@ -84,7 +99,7 @@ def load_pose(weights: Path) -> tuple[PoseCheckpoint, Skeleton]:
     return checkpoint, skeleton
 
 
-def pose_tensors(graph: PoseGraph) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+def pose_tensors(graph: PoseGraph, *, with_crop: bool = False) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
     """Inputs and outputs of a pose graph, for its spec."""
     config = graph.model.config
     width, height = config.input_size_wh
@@ -92,13 +107,19 @@ def pose_tensors(graph: PoseGraph) -> tuple[tuple[TensorSpec, ...], tuple[Tensor
     maps = ("N", config.num_keypoints, map_height, map_width)
     outputs = [TensorSpec(name="keypoints", shape=("N", config.num_keypoints, 3), dtype="float32")]
     outputs += [TensorSpec(name=name, shape=maps, dtype="float32") for name in graph.output_names[1:]]
+    if with_crop:
+        inputs = (
+            TensorSpec(name="frame", shape=("frame_height", "frame_width", 3), dtype="uint8"),
+            TensorSpec(name="crop_to_frame", shape=("N", 2, 3), dtype="float32"),
+        )
+        return inputs, tuple(outputs)
     return (TensorSpec(name="crops", shape=("N", height, width, 3), dtype="uint8"),), tuple(outputs)
 
 
 def trace_to_onnx(
     module: torch.nn.Module,
-    example: torch.Tensor,
-    input_name: str,
+    examples: tuple[torch.Tensor, ...],
+    input_names: Sequence[str],
     output_names: Sequence[str],
     dynamic_axes: Mapping[str, Mapping[int, str]],
 ) -> Any:
@@ -118,10 +139,10 @@ def trace_to_onnx(
         with torch.no_grad():
             torch.onnx.export(
                 module,
-                (example,),
+                examples,
                 str(file),
                 opset_version=OPSET,
-                input_names=[input_name],
+                input_names=list(input_names),
                 output_names=list(output_names),
                 dynamic_axes={name: dict(axes) for name, axes in dynamic_axes.items()},
                 dynamo=False,
@@ -141,6 +162,9 @@ def save_with_spec(
     skeleton: Skeleton | None,
     class_names: tuple[str, ...],
     weights: Path,
+    precision: str = "fp32",
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
 ) -> ModelSpec:
     """Check a graph, write it whole under its final name, then its spec, and return the spec.
 
@@ -160,12 +184,14 @@ def save_with_spec(
     spec = ModelSpec(
         kind=kind,
         name=name,
-        precision="fp32",
+        precision=precision,
         input_size_wh=input_size_wh,
         inputs=inputs,
         outputs=outputs,
         skeleton=skeleton,
         class_names=class_names,
+        mean=mean,
+        std=std,
         file_sha256=sha256_of(output),
         weights_sha256=sha256_of(weights),
         graph_version=GRAPH_VERSION,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from models.pose_model import PoseModel
 
@@ -47,8 +48,11 @@ class PoseGraph(nn.Module):
             crops: (N, H, W, 3) uint8, BGR.
         """
         # The cast comes first: TensorRT takes a uint8 input only into a cast.
-        images = crops.float().permute(0, 3, 1, 2).flip(1)  # (N, 3, H, W), RGB
-        images = images * self.scale + self.shift
+        return self.from_pixels(crops.float().permute(0, 3, 1, 2))
+
+    def from_pixels(self, pixels_bgr: Tensor) -> tuple[Tensor, ...]:
+        """As `forward`, from crops (N, 3, H, W) float32, BGR, 0 to 255."""
+        images = pixels_bgr.flip(1) * self.scale + self.shift  # (N, 3, H, W), RGB
         output = self.model(images.to(self.compute_dtype, memory_format=torch.channels_last))
         heatmaps = output.heatmaps.float()
         keypoints = self.decode(heatmaps)
@@ -92,6 +96,53 @@ class PoseGraph(nn.Module):
             layer = getattr(self.model, name, None)
             if layer is not None:
                 layer.float().register_forward_pre_hook(_to_float32)
+
+
+class CroppingPoseGraph(nn.Module):
+    """A pose graph that cuts the people out of the frame itself, so that a frame crosses to the device once.
+
+    Args:
+        graph: what comes behind the crops.
+    """
+
+    columns: Tensor
+    rows: Tensor
+
+    def __init__(self, graph: PoseGraph) -> None:
+        super().__init__()
+        self.graph = graph
+        width, height = graph.input_size_wh
+        self.register_buffer("columns", torch.arange(width, dtype=torch.float32).view(1, 1, width), persistent=False)
+        self.register_buffer("rows", torch.arange(height, dtype=torch.float32).view(1, height, 1), persistent=False)
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """As those of the graph behind."""
+        return self.graph.output_names
+
+    def forward(self, frame: Tensor, crop_to_frame: Tensor) -> tuple[Tensor, ...]:
+        """As `PoseGraph.forward`, with keypoints in crop px.
+
+        Args:
+            frame: (frame height, frame width, 3) uint8, BGR.
+            crop_to_frame: (N, 2, 3) float32, affines from crop px to frame px.
+        """
+        width, height = self.graph.input_size_wh
+        pixels = frame.float()
+        frame_height, frame_width = pixels.shape[0], pixels.shape[1]
+        a, b, c = torch.split(crop_to_frame, 1, dim=2)  # each (N, 2, 1)
+        # Products and sums instead of a matrix product: TensorRT-RTX refuses float32 ones on compute capability 7.5,
+        # and 16 bits cannot count the pixels of a frame.
+        x = a[:, :1] * self.columns + b[:, :1] * self.rows + c[:, :1]  # (N, H, W), frame px
+        y = a[:, 1:] * self.columns + b[:, 1:] * self.rows + c[:, 1:]  # (N, H, W), frame px
+        grid = torch.stack([x * (2 / (frame_width - 1)) - 1, y * (2 / (frame_height - 1)) - 1], dim=3)  # (N, H, W, 2)
+        # The people one below the other in a batch of one: with a batch of N the frame would be copied N times.
+        grid = grid.reshape(1, -1, width, 2)  # (1, N H, W, 2)
+        crops = functional.grid_sample(
+            pixels.permute(2, 0, 1)[None], grid, mode="bilinear", padding_mode="zeros", align_corners=True
+        )  # (1, 3, N H, W)
+        crops = crops.reshape(3, -1, height, width).permute(1, 0, 2, 3)  # (N, 3, H, W)
+        return self.graph.from_pixels(crops)
 
 
 def _to_float32(_module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

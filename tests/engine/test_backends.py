@@ -181,7 +181,7 @@ def test_decoding_of_ties_and_borders_is_the_same_in_every_runtime(tmp_path: Pat
     axes = {name: {0: "N"} for name in ("crops", *names)}
     skeleton = Skeleton(keypoint_names=("a", "b", "c"), edges=(), flip_pairs=(), oks_sigmas=(0.1, 0.1, 0.1))
     save_with_spec(
-        trace_to_onnx(graph, example, "crops", names, axes), file, kind="pose", name="ties",
+        trace_to_onnx(graph, (example,), ("crops",), names, axes), file, kind="pose", name="ties",
         input_size_wh=INPUT_SIZE_WH, inputs=inputs, outputs=outputs, skeleton=skeleton, class_names=("person",),
         weights=Path(__file__),
     )  # fmt: skip
