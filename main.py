@@ -50,6 +50,16 @@ def whole_number(text: str) -> int:
     return number
 
 
+def frames_or_auto(text: str) -> int | str:
+    """A whole number of at least 1, or "auto"."""
+    if text == "auto":
+        return text
+    try:
+        return whole_number(text)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"'{text}' is neither a whole number of at least 1 nor auto") from None
+
+
 def fraction(text: str) -> float:
     """A number from 0 to 1."""
     try:
@@ -91,6 +101,7 @@ def build_parser() -> argparse.ArgumentParser:
     what.add_argument("--version", action="version", version=f"kcam-pose {VERSION}")
     _add_output_options(parser.add_argument_group("output"))
     _add_network_options(parser.add_argument_group("networks and where they run"))
+    _add_time_options(parser.add_argument_group("from frame to frame"))
     talk = parser.add_argument_group("messages")
     talk.add_argument("--quiet", action="store_true", help="no progress bar and no summary")
     talk.add_argument("--verbose", action="store_true", help="show the traceback of an error")
@@ -130,6 +141,20 @@ def _add_network_options(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument("--max-people", type=whole_number, default=16, metavar="N", help="most people in a frame (16)")
     group.add_argument("--download", action="store_true", help="let a missing detector be fetched from its publisher")
+
+
+def _add_time_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--detect-every",
+        type=frames_or_auto,
+        metavar="N|auto",
+        help="look for people on every Nth frame, or as seldom as the scene allows (files: 1, cameras: auto)",
+    )
+    group.add_argument("--no-tracking", action="store_true", help="no ids for people, and so no smoothing either")
+    group.add_argument("--no-smoothing", action="store_true", help="keypoints as the network gives them")
+    group.add_argument(
+        "--threads", type=whole_number, metavar="N", help="processor threads; 1 also takes one step at a time (all)"
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

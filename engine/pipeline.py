@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
 import numpy as np
 
-from engine.backends import BACKENDS, Backend, OpenedBackend, OpenOptions, open_pose_backend
-from engine.detector import DEFAULT_SCORE_THRESHOLD, PersonDetector, open_detector
-from engine.errors import BackendError, ModelError, OptionError, nearest_hint
-from engine.geometry import apply_affines, boxes_to_affines, invert_affines, warp_crops
+from engine.backends import Backend, OpenedBackend, open_pose_backend
+from engine.detect_schedule import DetectSchedule
+from engine.detector import PersonDetector, open_detector
+from engine.errors import OptionError
+from engine.following import PeopleFollower
 from engine.model_files import default_models
+from engine.pipeline_options import DetectEvery, PipelineOptions, check_detect_every
+from engine.pose_stage import PosedFrame, PoseStage, person_scores
 from engine.skeleton import Skeleton
-from engine.types import AttentionMaps, Detections, Float32Array, Frame, FrameResult, Poses, StageTimings, UInt8Array
+from engine.smoothing import PoseSmoother
+from engine.tracking import PersonTracker
+from engine.types import Detections, Frame, FrameResult, Poses, StageTimings, UInt8Array
 
-SEEN_SCORE = 0.2
-"""Keypoints with a score above this count as seen, when a person is scored (as in COCO evaluation of the paper)."""
+__all__ = ["Detector", "Found", "PipelineOptions", "PosePipeline", "open_pipeline", "person_scores"]
 
 ONNX_BACKENDS = ("openvino", "onnxruntime")  # those that run detectors
 
@@ -36,8 +41,25 @@ class Detector(Protocol):
         ...
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Found:
+    """A frame and where its people are.
+
+    Attributes:
+        frame: the frame.
+        detections: boxes of the people, at most so many as are posed.
+        looked: whether the detector has looked, or the boxes were carried on from the frame before.
+        detect_ms: how long it took.
+    """
+
+    frame: Frame
+    detections: Detections
+    looked: bool
+    detect_ms: float
+
+
 class PosePipeline:
-    """Finds the people of a frame and their keypoints. Made, used and closed in one thread."""
+    """Finds the people of a frame and their keypoints. Made and closed in one thread, used by one at a time."""
 
     def __init__(
         self,
@@ -47,6 +69,9 @@ class PosePipeline:
         max_people: int = 16,
         want_areas: bool = False,
         want_attention: bool = False,
+        tracking: bool = False,
+        smoothing: bool = False,
+        detect_every: DetectEvery = 1,
         description: Mapping[str, Any] | None = None,
     ) -> None:
         """Join a detector and a pose network; the pipeline closes both when it is closed.
@@ -56,69 +81,99 @@ class PosePipeline:
             pose_backend: a pose network with input `crops` and outputs `keypoints` and, if wanted, the maps.
             max_people: boxes that are posed in one frame, those with the highest scores.
             want_areas, want_attention: whether results carry these maps.
+            tracking, smoothing, detect_every: see PipelineOptions.
             description: what runs, for `describe`.
 
         Raises:
             ModelError: the network is not a pose network, or does not give the maps that are wanted.
-            OptionError: `max_people` is below 1.
+            OptionError: a value makes no sense.
         """
         if max_people < 1:
             raise OptionError(f"at most {max_people} people in a frame makes no sense; 1 or more fits")
-        spec = pose_backend.spec
-        if spec.skeleton is None:
-            raise ModelError(f"{spec.name} is a {spec.kind}, not a pose network")
-        wanted_maps = [name for name, on in (("areas", want_areas), ("attention", want_attention)) if on]
-        for name in wanted_maps:
-            if name not in spec.output_names:
-                raise ModelError(
-                    f"pose model '{spec.name}' has no {name} maps, because it has no KCAM head; choose a kcam_ model"
-                )
-        self.skeleton: Skeleton = spec.skeleton
+        check_detect_every(detect_every)
+        self._posing = PoseStage(
+            pose_backend, want_areas=want_areas, want_attention=want_attention, max_people=max_people
+        )
+        self.skeleton: Skeleton = self._posing.skeleton
+        self.detect_every = detect_every
         self._detector = detector
         self._backend = pose_backend
         self._max_people = max_people
-        self._input_size_wh = spec.input_size_wh
-        self._want = ("keypoints", *wanted_maps)
         self._description = dict(description or {})
-        self._crops = np.empty((0, self._input_size_wh[1], self._input_size_wh[0], 3), np.uint8)
+        self._tracker = PersonTracker() if tracking else None
+        self._smoother = PoseSmoother() if tracking and smoothing else None
+        self._follower = PeopleFollower()
+        self._schedule = DetectSchedule(detect_every)
 
     def process(self, frame: Frame) -> FrameResult:
-        """Detections, poses and wanted maps of one frame; all people go through the pose network in one call.
+        """Boxes, poses, ids and wanted maps of one frame; all people go through the pose network in one call.
 
-        A frame without anyone gives empty poses, and the pose network is not called.
+        A frame without anyone gives empty poses, and the pose network is not called. The tracker is not waited for:
+        results that come before it is loaded have no ids (see `wait_until_ready`).
 
         Raises:
             BackendError: a runtime failed, or gave outputs that do not fit its spec.
+            ModelError: the tracker cannot be loaded.
+        """
+        return self.finish(*self.pose([self.find(frame)]))
+
+    def find(self, frame: Frame) -> Found:
+        """Where the people of a frame are: the detector looks, or the boxes go on with the people of the last frame.
+
+        With `detect_every` 1 this depends on no other frame, and may run ahead of the rest in a thread of its own.
         """
         started = time.perf_counter()
-        detections = self._strongest(self._detector.detect(frame.image_bgr))
-        detected = time.perf_counter()
-        if len(detections) == 0:
-            return FrameResult(
-                frame=frame,
-                detections=detections,
-                poses=Poses.empty(self.skeleton.num_keypoints),
-                attention=self._no_maps(),
-                timings=StageTimings(detect_ms=(detected - started) * 1000),
-            )
-        frame_to_crop = boxes_to_affines(detections.boxes_xyxy, self._input_size_wh)
-        crop_to_frame = invert_affines(frame_to_crop)
-        crops = warp_crops(frame.image_bgr, frame_to_crop, self._input_size_wh, out=self._crop_buffer(len(detections)))
-        cropped = time.perf_counter()
-        outputs = self._backend.infer({"crops": crops}, self._want)
-        poses = self._poses(outputs["keypoints"], detections, crop_to_frame)
-        posed = time.perf_counter()
+        looked, detections = True, Detections.empty()
+        if self.detect_every != 1:
+            height, width = frame.image_bgr.shape[:2]
+            detections = self._follower.predict(frame.timestamp_s, (width, height))
+            looked = self._schedule.due(frame.image_bgr, frame.timestamp_s, detections.boxes_xyxy)
+        if looked:
+            detections = self._strongest(self._detector.detect(frame.image_bgr))
+        elapsed_ms = (time.perf_counter() - started) * 1000
+        return Found(frame=frame, detections=detections, looked=looked, detect_ms=elapsed_ms)
+
+    def pose(self, found: Sequence[Found]) -> list[tuple[Found, PosedFrame]]:
+        """Poses of the people of one or more frames, in one call of the network where they fit."""
+        posed = self._posing.run([(one.frame.image_bgr, one.detections) for one in found])
+        return list(zip(found, posed, strict=True))
+
+    def finish(self, posed: tuple[Found, PosedFrame]) -> FrameResult:
+        """Ids and calm keypoints for the poses of the next frame; frames come in their order."""
+        started = time.perf_counter()
+        found, found_poses = posed
+        frame, poses = found.frame, found_poses.poses
+        if self.detect_every != 1:
+            self._follow(found, poses)
+        if self._tracker is not None and self._tracker.is_ready:
+            ids = self._tracker.update(poses.boxes_xyxy, frame.timestamp_s)
+            poses = dataclasses.replace(poses, track_ids=ids)
+            if self._smoother is not None:
+                poses = self._smoother.smooth(poses, frame.timestamp_s)
         return FrameResult(
             frame=frame,
-            detections=detections,
+            detections=found.detections,
             poses=poses,
-            attention=self._maps(outputs, crop_to_frame),
+            attention=found_poses.attention,
             timings=StageTimings(
-                detect_ms=(detected - started) * 1000,
-                crop_ms=(cropped - detected) * 1000,
-                pose_ms=(posed - cropped) * 1000,
+                detect_ms=found.detect_ms,
+                crop_ms=found_poses.crop_ms,
+                pose_ms=found_poses.pose_ms,
+                track_ms=(time.perf_counter() - started) * 1000,
             ),
         )
+
+    def wait_until_ready(self) -> None:
+        """Wait for the tracker, which is loaded in the background: from now on every result has ids."""
+        if self._tracker is not None:
+            self._tracker.wait()
+
+    def restart(self) -> None:
+        """What comes next does not go on from here (another place in a video): forget who was where."""
+        self._follower.reset()
+        self._schedule.reset()
+        if self._smoother is not None:
+            self._smoother.reset()
 
     def describe(self) -> dict[str, Any]:
         """What really runs, in plain values, for people and for reports."""
@@ -144,87 +199,15 @@ class PosePipeline:
         best = np.argsort(-detections.scores, kind="stable")[: self._max_people]
         return detections.take(np.sort(best))
 
-    def _crop_buffer(self, people: int) -> UInt8Array:
-        """Room for the crops of so many people; kept from frame to frame, so that a stream allocates nothing."""
-        if len(self._crops) < people:
-            # Doubling, so that a slowly growing crowd does not mean a new array a frame.
-            room = min(max(people, 2 * len(self._crops)), self._max_people)
-            self._crops = np.empty((room, *self._crops.shape[1:]), np.uint8)
-        return self._crops
-
-    def _poses(self, keypoints: Float32Array, detections: Detections, crop_to_frame: Float32Array) -> Poses:
-        """Poses in frame px from keypoints (N, K, 3) in crop px."""
-        expected = (len(detections), self.skeleton.num_keypoints, 3)
-        if keypoints.shape != expected:
-            raise BackendError(f"the pose network gave keypoints of shape {keypoints.shape}, expected {expected}")
-        scores = np.ascontiguousarray(keypoints[:, :, 2], np.float32)
-        return Poses(
-            keypoints_xy=apply_affines(crop_to_frame, keypoints[:, :, :2]),
-            scores=scores,
-            boxes_xyxy=detections.boxes_xyxy,
-            person_scores=person_scores(detections.scores, scores),
-        )
-
-    def _maps(self, outputs: Mapping[str, np.ndarray], crop_to_frame: Float32Array) -> AttentionMaps | None:
-        if len(self._want) == 1:
-            return None
-        return AttentionMaps(
-            areas=outputs.get("areas"),
-            attention=outputs.get("attention"),
-            crop_to_frame=crop_to_frame,
-            input_size_wh=self._input_size_wh,
-        )
-
-    def _no_maps(self) -> AttentionMaps | None:
-        """The maps of nobody: those who draw need not ask whether a frame was empty."""
-        empty = np.zeros((0, self.skeleton.num_keypoints, 1, 1), np.float32)
-        return self._maps(dict.fromkeys(self._want, empty), np.zeros((0, 2, 3), np.float32))
-
-
-def person_scores(box_scores: Float32Array, keypoint_scores: Float32Array) -> Float32Array:
-    """(N,) float32: box score (N,) x mean of the keypoint scores (N, K) above 0.2; 0 where no keypoint is."""
-    seen = keypoint_scores > SEEN_SCORE
-    total = np.where(seen, keypoint_scores, 0).sum(axis=1)
-    scores: Float32Array = (box_scores * total / np.maximum(seen.sum(axis=1), 1)).astype(np.float32)
-    return scores
-
-
-@dataclass(frozen=True, kw_only=True)
-class PipelineOptions:
-    """What to run and where; names of models and classes are looked up when the pipeline is opened.
-
-    Attributes:
-        pose_model: name or file of the pose network; None for the one in `models/weights/default.json`.
-        detector: name or file of the detector; None for the default one.
-        backend, precision, device: for the pose network, see `open_pose_backend`; the detector follows where it can.
-        score_threshold: boxes with a lower score are left out.
-        max_people: most people that are posed in a frame.
-        classes: names or numbers of the classes to detect, with commas between them; None for those that the pose
-            network poses.
-        want_areas, want_attention: whether results carry these maps.
-        download: whether a missing detector may be fetched.
-    """
-
-    pose_model: str | None = None
-    detector: str | None = None
-    backend: str = "auto"
-    precision: str = "auto"
-    device: str = "auto"
-    score_threshold: float = DEFAULT_SCORE_THRESHOLD
-    max_people: int = 16
-    classes: str | None = None
-    want_areas: bool = False
-    want_attention: bool = False
-    download: bool = False
-
-    def __post_init__(self) -> None:
-        if self.backend not in ("auto", *BACKENDS):
-            raise OptionError(f"unknown backend '{self.backend}'.{nearest_hint(self.backend, ('auto', *BACKENDS))}")
-        OpenOptions(precision=self.precision, device=self.device)  # checks both
-        if not 0 <= self.score_threshold <= 1:
-            raise OptionError(f"the score threshold {self.score_threshold} is not between 0 and 1")
-        if self.max_people < 1:
-            raise OptionError(f"at most {self.max_people} people in a frame makes no sense; 1 or more fits")
+    def _follow(self, found: Found, poses: Poses) -> None:
+        """Remember where the people are now, for the boxes of the next frame."""
+        time_s = found.frame.timestamp_s
+        if found.looked:
+            known = len(self._follower)
+            self._schedule.looked(found.frame.image_bgr, time_s, known=known, found=len(poses))
+            self._follower.looked(found.detections, poses, time_s)
+        elif self._follower.followed(poses, time_s):
+            self._schedule.lost()
 
 
 def open_pipeline(options: PipelineOptions, *, say: Callable[[str], None] = lambda _line: None) -> PosePipeline:
@@ -245,7 +228,12 @@ def open_pipeline(options: PipelineOptions, *, say: Callable[[str], None] = lamb
     # What was opened is closed again if what comes after it fails.
     with contextlib.ExitStack() as undo:
         pose = open_pose_backend(
-            options.pose_model, backend=options.backend, precision=precision, device=options.device, say=say
+            options.pose_model,
+            backend=options.backend,
+            precision=precision,
+            device=options.device,
+            threads=options.threads,
+            say=say,
         )
         undo.enter_context(pose.backend)
         detector, opened = _open_detector(options, pose.backend.spec.class_names, say)
@@ -256,6 +244,9 @@ def open_pipeline(options: PipelineOptions, *, say: Callable[[str], None] = lamb
             max_people=options.max_people,
             want_areas=options.want_areas,
             want_attention=options.want_attention,
+            tracking=options.tracking,
+            smoothing=options.smoothing,
+            detect_every=options.detect_every,
             description={**_told(pose, "pose_model", ""), **_told(opened, "detector", "detector_")},
         )
         undo.pop_all()
@@ -279,6 +270,7 @@ def _open_detector(
         backend=options.backend if follows else "auto",
         precision="fp32" if options.precision == "fp32" else "auto",
         device=options.device if follows or options.device == "cpu" else "auto",
+        threads=options.threads,
         download=options.download,
         classes=classes,
         score_threshold=options.score_threshold,

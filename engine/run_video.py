@@ -13,7 +13,8 @@ from engine.model_files import find_detector, resolve_pose_model
 from engine.outputs import photo_targets, resolve_output
 from engine.overlay import AttentionView, OverlayOptions, parse_view
 from engine.part_file import PartFile, check_target
-from engine.pipeline import PipelineOptions, PosePipeline, open_pipeline
+from engine.pipeline import PosePipeline, open_pipeline
+from engine.pipeline_options import DetectEvery, PipelineOptions
 from engine.poses_writer import check_poses_path
 from engine.sources import open_source
 from engine.weights_info import read_weights_info
@@ -34,10 +35,10 @@ def run_video(arguments: argparse.Namespace) -> int:
     """
     # Values first: they are checked when the options are made.
     export_options(arguments, attention=None)
-    pipeline_options(arguments, attention=None)
+    pipeline_options(arguments, None, None)
     with open_source(arguments.video) as source:
         attention = attention_view(arguments.attention, arguments.pose_model)
-        options = pipeline_options(arguments, attention)
+        options = pipeline_options(arguments, attention, source.info)
         if not options.download:
             find_detector(options.detector)
         check_outputs(source.info, arguments.output, arguments.poses, overwrite=arguments.overwrite)
@@ -50,8 +51,16 @@ def run_video(arguments: argparse.Namespace) -> int:
         return EXIT_INTERRUPTED if summary.interrupted and not source.info.is_live else 0
 
 
-def pipeline_options(arguments: argparse.Namespace, attention: AttentionView | None) -> PipelineOptions:
-    """The part of the command line that says what runs."""
+def pipeline_options(
+    arguments: argparse.Namespace, attention: AttentionView | None, info: SourceInfo | None
+) -> PipelineOptions:
+    """The part of the command line that says what runs; what was left open follows from the source.
+
+    A file can wait for a detector that looks at every frame, a camera cannot. Photos have nothing to do with each
+    other.
+    """
+    still, live = info is not None and info.kind == "photos", info is not None and info.is_live
+    detect_every: DetectEvery = arguments.detect_every or ("auto" if live else 1)
     given = {} if arguments.score_threshold is None else {"score_threshold": arguments.score_threshold}
     return PipelineOptions(
         pose_model=arguments.pose_model,
@@ -64,6 +73,11 @@ def pipeline_options(arguments: argparse.Namespace, attention: AttentionView | N
         want_areas=attention is not None and attention.kind == "areas",
         want_attention=attention is not None and attention.kind == "attention",
         download=arguments.download,
+        tracking=not (arguments.no_tracking or still),
+        smoothing=not (arguments.no_smoothing or still),
+        detect_every=1 if still else detect_every,
+        threads=arguments.threads,
+        overlapping=not live and arguments.threads != 1,
         **given,
     )
 

@@ -1,0 +1,137 @@
+"""From boxes to poses: crops of all people in one batch, the pose network, and back to frame px."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.backends import Backend
+from engine.errors import BackendError, ModelError
+from engine.geometry import apply_affines, boxes_to_affines, invert_affines, warp_crops
+from engine.skeleton import Skeleton
+from engine.types import AttentionMaps, Detections, Float32Array, Poses, UInt8Array
+
+SEEN_SCORE = 0.2
+"""Keypoints with a score above this count as seen, when a person is scored (as in COCO evaluation of the paper)."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PosedFrame:
+    """Poses of one frame, the maps where they are wanted, and the milliseconds; of a shared batch, its share."""
+
+    poses: Poses
+    attention: AttentionMaps | None
+    crop_ms: float = 0.0
+    pose_ms: float = 0.0
+
+
+class PoseStage:
+    """Runs the pose network on the people of one frame or several."""
+
+    def __init__(self, backend: Backend, *, want_areas: bool, want_attention: bool, max_people: int) -> None:
+        """Take a pose network, which stays its owner's.
+
+        Raises:
+            ModelError: it is not a pose network, or does not give the maps that are wanted.
+        """
+        spec = backend.spec
+        if spec.skeleton is None:
+            raise ModelError(f"{spec.name} is a {spec.kind}, not a pose network")
+        wanted_maps = [name for name, on in (("areas", want_areas), ("attention", want_attention)) if on]
+        for name in wanted_maps:
+            if name not in spec.output_names:
+                raise ModelError(
+                    f"pose model '{spec.name}' has no {name} maps, because it has no KCAM head; choose a kcam_ model"
+                )
+        self.skeleton: Skeleton = spec.skeleton
+        self._backend = backend
+        self._max_people = max_people
+        self._input_size_wh = spec.input_size_wh
+        self._want = ("keypoints", *wanted_maps)
+        self._crops = np.empty((0, self._input_size_wh[1], self._input_size_wh[0], 3), np.uint8)
+
+    def run(self, frames: Sequence[tuple[UInt8Array, Detections]]) -> list[PosedFrame]:
+        """Poses of the people of each frame, all in one call of the network; it is not called when there are none.
+
+        Args:
+            frames: image (H, W, 3) uint8 BGR, and the boxes of its people in frame px.
+
+        Raises:
+            BackendError: the runtime failed, or gave outputs that do not fit its spec.
+        """
+        counts = [len(detections) for _, detections in frames]
+        people = sum(counts)
+        if people == 0:
+            return [PosedFrame(poses=Poses.empty(self.skeleton.num_keypoints), attention=self._no_maps())] * len(frames)
+        started = time.perf_counter()
+        frame_to_crop = boxes_to_affines(np.concatenate([d.boxes_xyxy for _, d in frames]), self._input_size_wh)
+        crop_to_frame = invert_affines(frame_to_crop)
+        crops = self._crop_buffer(people)
+        ends = np.cumsum(counts).tolist()
+        for (image, _), count, end in zip(frames, counts, ends, strict=True):
+            warp_crops(image, frame_to_crop[end - count : end], self._input_size_wh, out=crops[end - count : end])
+        cropped = time.perf_counter()
+        outputs = self._backend.infer({"crops": crops[:people]}, self._want)
+        self._check(outputs["keypoints"], people)
+        posed = time.perf_counter()
+        results = []
+        for (_, detections), count, end in zip(frames, counts, ends, strict=True):
+            mine, share = slice(end - count, end), count / people * 1000
+            results.append(
+                PosedFrame(
+                    poses=self._poses(outputs["keypoints"][mine], detections, crop_to_frame[mine]),
+                    attention=self._maps({name: outputs[name][mine] for name in self._want}, crop_to_frame[mine]),
+                    crop_ms=(cropped - started) * share,
+                    pose_ms=(posed - cropped) * share,
+                )
+            )
+        return results
+
+    def _crop_buffer(self, people: int) -> UInt8Array:
+        """Room for the crops of so many people; kept from frame to frame, so that a stream allocates nothing."""
+        if len(self._crops) < people:
+            # Doubling, so that a slowly growing crowd does not mean a new array a frame.
+            room = max(people, min(2 * len(self._crops), self._max_people))
+            self._crops = np.empty((room, *self._crops.shape[1:]), np.uint8)
+        return self._crops
+
+    def _check(self, keypoints: Float32Array, people: int) -> None:
+        expected = (people, self.skeleton.num_keypoints, 3)
+        if keypoints.shape != expected:
+            raise BackendError(f"the pose network gave keypoints of shape {keypoints.shape}, expected {expected}")
+
+    def _poses(self, keypoints: Float32Array, detections: Detections, crop_to_frame: Float32Array) -> Poses:
+        """Poses in frame px from keypoints (N, K, 3) in crop px."""
+        scores = np.ascontiguousarray(keypoints[:, :, 2], np.float32)
+        return Poses(
+            keypoints_xy=apply_affines(crop_to_frame, keypoints[:, :, :2]),
+            scores=scores,
+            boxes_xyxy=detections.boxes_xyxy,
+            person_scores=person_scores(detections.scores, scores),
+        )
+
+    def _maps(self, outputs: Mapping[str, np.ndarray], crop_to_frame: Float32Array) -> AttentionMaps | None:
+        if len(self._want) == 1:
+            return None
+        return AttentionMaps(
+            areas=outputs.get("areas"),
+            attention=outputs.get("attention"),
+            crop_to_frame=crop_to_frame,
+            input_size_wh=self._input_size_wh,
+        )
+
+    def _no_maps(self) -> AttentionMaps | None:
+        """The maps of nobody: those who draw need not ask whether a frame was empty."""
+        empty = np.zeros((0, self.skeleton.num_keypoints, 1, 1), np.float32)
+        return self._maps(dict.fromkeys(self._want, empty), np.zeros((0, 2, 3), np.float32))
+
+
+def person_scores(box_scores: Float32Array, keypoint_scores: Float32Array) -> Float32Array:
+    """(N,) float32: box score (N,) x mean of the keypoint scores (N, K) above 0.2; 0 where no keypoint is."""
+    seen = keypoint_scores > SEEN_SCORE
+    total = np.where(seen, keypoint_scores, 0).sum(axis=1)
+    scores: Float32Array = (box_scores * total / np.maximum(seen.sum(axis=1), 1)).astype(np.float32)
+    return scores

@@ -1,0 +1,142 @@
+"""Keypoints that do not tremble: a One-Euro filter per person and keypoint (Casiez, Roussel, Vogel; CHI 2012).
+
+A low-pass filter whose cut-off frequency grows with speed: a still keypoint is averaged over many frames, a moving one
+over hardly any. Speeds are told in heights of the person a second, so that near and far people are treated alike.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.errors import OptionError
+from engine.types import Poses
+
+_Float64 = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmoothingOptions:
+    """How much to smooth.
+
+    Attributes:
+        still_hz: cut-off frequency for a keypoint at rest; lower is calmer.
+        per_speed_hz: what a speed of one person's height a second adds to it; higher follows faster.
+        speed_hz: cut-off frequency of the speed itself.
+        least_score: keypoints below are guesses: they pass unchanged, and the filter starts anew after them.
+        gap_s: whoever was not seen for longer starts anew.
+    """
+
+    still_hz: float = 1.2
+    per_speed_hz: float = 12.0
+    speed_hz: float = 2.0
+    least_score: float = 0.3
+    gap_s: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name in ("still_hz", "per_speed_hz", "speed_hz", "gap_s"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise OptionError(f"smoothing: {name} is {getattr(self, name)}; a number above 0 fits")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Memory:
+    """The people of the last frames: ids (M,), places (M, K, 2), velocities (M, K, 2), times (M, K) in s, heights (M,).
+
+    A time of -inf marks a keypoint whose filter starts anew.
+    """
+
+    ids: npt.NDArray[np.int64]
+    places: _Float64
+    velocities: _Float64
+    times_s: _Float64
+    heights: _Float64
+
+
+class PoseSmoother:
+    """Smooths the keypoints of people with ids. Works by time stamps, so an uneven or changing rate does no harm."""
+
+    def __init__(self, options: SmoothingOptions | None = None) -> None:
+        self._options = options or SmoothingOptions()
+        self._memory: _Memory | None = None
+
+    def reset(self) -> None:
+        """Forget everyone, because what comes next does not go on from here."""
+        self._memory = None
+
+    def smooth(self, poses: Poses, time_s: float) -> Poses:
+        """The same people with calmer keypoints; without ids they come back unchanged.
+
+        Args:
+            poses: people of one frame, frame px.
+            time_s: time of the frame in seconds; a time before the last one starts everything anew.
+        """
+        if poses.track_ids is None:
+            return poses
+        options = self._options
+        before = self._recall(poses.track_ids, poses.scores.shape[1], time_s)
+        measured = poses.keypoints_xy.astype(np.float64)  # (N, K, 2)
+        heights = np.maximum(poses.boxes_xyxy[:, 3] - poses.boxes_xyxy[:, 1], 1).astype(np.float64)
+        heights = np.where(np.isfinite(before.heights), 0.8 * before.heights + 0.2 * heights, heights)
+        seen = (poses.scores >= options.least_score) & np.isfinite(measured).all(axis=2)  # (N, K)
+        step_s = time_s - before.times_s
+        known = seen & (step_s <= options.gap_s)
+        step_s = np.where(known, np.maximum(step_s, 0), 1)[..., None]  # (N, K, 1)
+        moved = np.where(known[..., None], measured - before.places, 0)
+        # Two pictures with one time stamp tell no speed.
+        speed = np.divide(moved, step_s, out=np.zeros_like(moved), where=step_s > 0)
+        velocities = before.velocities + _share(options.speed_hz, step_s) * (speed - before.velocities)
+        velocities = np.where(known[..., None], velocities, 0)
+        pace = np.linalg.norm(velocities, axis=2, keepdims=True) / heights[:, None, None]
+        share = _share(options.still_hz + options.per_speed_hz * pace, step_s)
+        places = np.where(known[..., None], before.places + share * moved, measured)
+        times_s = np.where(seen, time_s, -np.inf)
+        now = _Memory(ids=before.ids, places=places, velocities=velocities, times_s=times_s, heights=heights)
+        self._remember(now, time_s)
+        return dataclasses.replace(poses, keypoints_xy=places.astype(np.float32))
+
+    def _recall(self, ids: npt.NDArray[np.int64], keypoints: int, time_s: float) -> _Memory:
+        """What is remembered of each of these people, in their order; of strangers nothing."""
+        people = len(ids)
+        recalled = _Memory(
+            ids=ids.copy(),
+            places=np.zeros((people, keypoints, 2)),
+            velocities=np.zeros((people, keypoints, 2)),
+            times_s=np.full((people, keypoints), -np.inf),
+            heights=np.full(people, np.nan),
+        )
+        memory = self._memory
+        if memory is not None and len(memory.ids) and memory.times_s.max() > time_s:
+            self._memory = memory = None
+        if memory is None or len(memory.ids) == 0 or people == 0:
+            return recalled
+        order = np.argsort(memory.ids)
+        place = np.minimum(np.searchsorted(memory.ids, ids, sorter=order), len(order) - 1)
+        old = order[place]
+        met = np.flatnonzero(memory.ids[old] == ids)
+        for name in ("places", "velocities", "times_s", "heights"):
+            getattr(recalled, name)[met] = getattr(memory, name)[old[met]]
+        return recalled
+
+    def _remember(self, now: _Memory, time_s: float) -> None:
+        """Keep the people of this frame, and those who have been away for less than the gap."""
+        memory = self._memory
+        if memory is not None and len(memory.ids):
+            away = ~np.isin(memory.ids, now.ids) & (memory.times_s.max(axis=1) >= time_s - self._options.gap_s)
+            if away.any():
+                parts = {
+                    field.name: np.concatenate([getattr(now, field.name), getattr(memory, field.name)[away]])
+                    for field in dataclasses.fields(_Memory)
+                }
+                now = _Memory(**parts)
+        self._memory = now
+
+
+def _share(cutoff_hz: float | _Float64, step_s: _Float64) -> _Float64:
+    """How much of a new value a first-order low-pass filter takes after a step in time; 0 to 1."""
+    turns = 2 * np.pi * cutoff_hz * step_s
+    share: _Float64 = turns / (1 + turns)
+    return share

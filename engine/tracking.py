@@ -1,0 +1,142 @@
+"""Who is who from frame to frame: ids for boxes, by ByteTrack as the ultralytics package has it."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import threading
+from types import SimpleNamespace
+from typing import Any
+
+import cv2
+import numpy as np
+
+from engine.errors import EngineError, ModelError
+from engine.types import Float32Array, Int64Array
+from engine.ultralytics_env import disable_telemetry, prepare_ultralytics
+
+# Every box that is posed is worth an id, so all of them compete in ByteTrack's first round. Scores say nothing there:
+# with them fused in, a weak box that overlaps its track by half would begin a new id.
+_SETTINGS = {
+    "track_high_thresh": 0.0,
+    "track_low_thresh": 0.0,
+    "new_track_thresh": 0.0,
+    "track_buffer": 30,
+    "match_thresh": 0.8,
+    "fuse_score": False,
+}
+LOST_S = 1.0
+"""A person who is gone for longer than this comes back under a new id."""
+_FEWEST_LOST, _MOST_LOST = 5, 240  # the same in frames: ByteTrack counts those
+
+
+class PersonTracker:
+    """Gives ids to boxes; the same person keeps theirs.
+
+    ByteTrack comes with torch, whose import takes seconds: it is begun in a thread when this object is made, so that
+    networks can be opened and first frames be shown meanwhile.
+    """
+
+    def __init__(self) -> None:
+        self._tracker: Any = None
+        self._error: EngineError | None = None
+        self._numbers = itertools.count(1)
+        self._number_of: dict[int, int] = {}
+        self._last_s: float | None = None
+        self._step_s = 1 / 30
+        self._loader = threading.Thread(target=self._load, name="tracker import", daemon=True)
+        self._loader.start()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether ids can be had without waiting."""
+        return not self._loader.is_alive()
+
+    def wait(self) -> None:
+        """Wait until ids can be had."""
+        self._loader.join()
+
+    def _load(self) -> None:
+        threads = cv2.getNumThreads()
+        try:
+            self._tracker = _new_tracker()
+        except ImportError as error:
+            self._error = ModelError(
+                f"tracking needs the packages ultralytics, torch and lap ({error}); "
+                "pip install -r requirements.txt, or --no-tracking"
+            )
+        except Exception as error:  # a package that is there and broken fails in any way it likes
+            self._error = ModelError(f"tracking cannot be loaded ({type(error).__name__}: {error}); try --no-tracking")
+        finally:
+            cv2.setNumThreads(threads)  # importing ultralytics takes OpenCV's threads away
+
+    def update(self, boxes_xyxy: Float32Array, time_s: float) -> Int64Array:
+        """Ids (N,) int64, from 1, of the boxes of the next frame; call it for frames without boxes, too.
+
+        Args:
+            boxes_xyxy: (N, 4) float32, frame px.
+            time_s: time of the frame in seconds.
+
+        Raises:
+            ModelError: the tracker cannot be loaded.
+        """
+        self.wait()
+        if self._error is not None:
+            raise self._error
+        tracker = self._tracker
+        tracker.max_frames_lost = self._lost_frames(time_s)
+        tracker.update(_Boxes(boxes_xyxy))
+        ids = np.zeros(len(boxes_xyxy), np.int64)
+        for track in tracker.tracked_stracks:
+            # Also those that ByteTrack holds back until it has seen them twice: they keep their id when it has.
+            if track.frame_id == tracker.frame_id:
+                ids[int(track.idx)] = self._number(int(track.track_id))
+        for index in np.flatnonzero(ids == 0):  # dropped as the double of a lost one: shown, but not followed
+            ids[index] = next(self._numbers)
+        if len(self._number_of) > 4 * (len(tracker.tracked_stracks) + len(tracker.lost_stracks)) + 64:
+            known = {int(track.track_id) for track in (*tracker.tracked_stracks, *tracker.lost_stracks)}
+            self._number_of = {own: number for own, number in self._number_of.items() if own in known}
+        return ids
+
+    def _number(self, own: int) -> int:
+        """Our id for one of the tracker's, in order of appearance whatever other trackers of the process count."""
+        if own not in self._number_of:
+            self._number_of[own] = next(self._numbers)
+        return self._number_of[own]
+
+    def _lost_frames(self, time_s: float) -> int:
+        """How many frames LOST_S are at the present rate."""
+        if self._last_s is not None and 0 < time_s - self._last_s < LOST_S:
+            self._step_s += 0.1 * (time_s - self._last_s - self._step_s)
+        self._last_s = time_s
+        return int(np.clip(round(LOST_S / self._step_s), _FEWEST_LOST, _MOST_LOST))
+
+
+class _Boxes:
+    """Boxes in the form that the tracker takes."""
+
+    def __init__(self, boxes_xyxy: Float32Array) -> None:
+        boxes = np.asarray(boxes_xyxy, np.float32).reshape(-1, 4)
+        sizes = np.maximum(boxes[:, 2:] - boxes[:, :2], 1)  # it drops boxes without area
+        self.xywh = np.concatenate([(boxes[:, :2] + boxes[:, 2:]) / 2, sizes], axis=1)
+        self.conf = np.ones(len(boxes), np.float32)
+        self.cls = np.zeros(len(boxes), np.float32)
+
+    def __len__(self) -> int:
+        return len(self.xywh)
+
+    def __getitem__(self, index: Any) -> _Boxes:
+        part = _Boxes(np.zeros((0, 4), np.float32))
+        part.xywh, part.conf, part.cls = self.xywh[index], self.conf[index], self.cls[index]
+        return part
+
+
+def _new_tracker() -> Any:
+    if importlib.util.find_spec("lap") is None:  # ultralytics would try to install it
+        raise ImportError("lap is not installed")
+    prepare_ultralytics()
+    from ultralytics.trackers.byte_tracker import BYTETracker
+
+    disable_telemetry()
+    tracker_class: Any = BYTETracker
+    return tracker_class(SimpleNamespace(**_SETTINGS))
