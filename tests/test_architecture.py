@@ -60,7 +60,7 @@ RULES = (
             ("engine/torch2trt_build.py", BUILD),
             ("engine/detector_export.py", BUILD),
             ("engine/detector_adopt.py", BUILD),
-            ("engine/device_memory.py", HEAVY),
+            ("engine/device_cuda.py", HEAVY),
             ("engine/tracking.py", HEAVY),
             ("engine/backends/torch*.py", HEAVY),
             ("engine/backends/t*rt*.py", (*HEAVY, "tensorrt", "tensorrt_rtx")),

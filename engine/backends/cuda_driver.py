@@ -5,19 +5,61 @@ from __future__ import annotations
 import ctypes
 import functools
 import sys
+from dataclasses import dataclass
+
+_MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gpu:
+    """What decides which compiled files a GPU runs."""
+
+    name: str
+    compute_capability: tuple[int, int]
+
+    @property
+    def target(self) -> str:
+        """Compute capability as builds name it: "sm89"."""
+        return f"sm{self.compute_capability[0]}{self.compute_capability[1]}"
+
+
+def _driver() -> ctypes.CDLL | None:
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+        return driver if driver.cuInit(0) == 0 else None
+    except (OSError, AttributeError):
+        return None
 
 
 @functools.cache
 def cuda_device_count() -> int:
     """Number of CUDA devices that the driver shows; 0 without a driver."""
-    try:
-        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
-        count = ctypes.c_int(0)
-        if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
-            return 0
-    except (OSError, AttributeError):
+    driver = _driver()
+    count = ctypes.c_int(0)
+    if driver is None or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
         return 0
     return count.value
+
+
+@functools.cache
+def gpu(index: int = 0) -> Gpu | None:
+    """The CUDA device of a number, or None where there is none."""
+    if index >= cuda_device_count():
+        return None
+    driver = _driver()
+    if driver is None:
+        return None
+    device, major, minor = ctypes.c_int(0), ctypes.c_int(0), ctypes.c_int(0)
+    name = ctypes.create_string_buffer(256)
+    failed = (
+        driver.cuDeviceGet(ctypes.byref(device), index)
+        or driver.cuDeviceGetName(name, len(name), device)
+        or driver.cuDeviceGetAttribute(ctypes.byref(major), _MAJOR, device)
+        or driver.cuDeviceGetAttribute(ctypes.byref(minor), _MINOR, device)
+    )
+    if failed:
+        return None
+    return Gpu(name=name.value.decode("utf-8", "replace"), compute_capability=(major.value, minor.value))
 
 
 def why_no_cuda() -> str | None:
