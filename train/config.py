@@ -33,6 +33,7 @@ class TrainConfig:
         batch_size: people a step, over all devices together.
         optimizer: "adam", or "adamw".
         learning_rate: at its highest.
+        adam_epsilon: what keeps Adam's division finite.
         weight_decay: 0 reproduces the paper.
         schedule: "step" (times 0.1 at each milestone) or "cosine" to zero.
         milestones: shares of the run at which "step" steps; the paper's 170 and 200 of 210 epochs.
@@ -71,6 +72,7 @@ class TrainConfig:
     batch_size: int = 128
     optimizer: str = "adam"
     learning_rate: float = 5e-4
+    adam_epsilon: float = 1e-8
     weight_decay: float = 0.0
     schedule: str = "step"
     milestones: tuple[float, ...] = (170 / 210, 200 / 210)
@@ -117,6 +119,7 @@ class TrainConfig:
                 raise OptionError(f"--{name.replace('_', '-')} is {getattr(self, name)}; 0 to 1 fits")
         checks: tuple[tuple[bool, str], ...] = (
             (self.hours is None or self.hours > 0, f"--hours is {self.hours}; a positive number fits"),
+            (self.adam_epsilon > 0, f"--adam-epsilon is {self.adam_epsilon}; a positive number fits"),
             (self.learning_rate > 0, f"--learning-rate is {self.learning_rate}; a positive number fits"),
             (0 < self.scale_range[0] <= self.scale_range[1], f"--scale-range is {self.scale_range}; LOW,HIGH fits"),
             (0 <= self.ema_decay < 1, f"--ema-decay is {self.ema_decay}; 0 to below 1 fits"),

@@ -84,8 +84,11 @@ class PoseTraining(L.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Adam, without weight decay unless asked: the paper's numbers need it so."""
-        kind = torch.optim.AdamW if self.config.optimizer == "adamw" else torch.optim.Adam
-        return kind(self.model.parameters(), lr=self.config.learning_rate, weight_decay=self.config.weight_decay)
+        config = self.config
+        kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
+        return kind(
+            self.model.parameters(), lr=config.learning_rate, eps=config.adam_epsilon, weight_decay=config.weight_decay
+        )
 
     def on_train_epoch_start(self) -> None:
         """Freeze what is to be frozen; Lightning has just put everything into training mode."""

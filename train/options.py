@@ -67,6 +67,7 @@ _RUN: dict[str, tuple[Callable[[str], Any], str]] = {
     "batch_size": (int, "people a step, over all devices together"),
     "optimizer": (str, "adam or adamw"),
     "learning_rate": (float, "at its highest"),
+    "adam_epsilon": (float, "what keeps Adam's division finite"),
     "weight_decay": (float, "0 reproduces the paper"),
     "schedule": (str, "step or cosine"),
     "milestones": (_numbers, "shares of the run at which 'step' steps down, such as 0.81,0.95"),

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.checkpoints import read_foreign_tensors
 from tests.conftest import ROOT
 from tests.train.people_folder import write_people
 
@@ -32,7 +31,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def weights(output: Path) -> dict[str, torch.Tensor]:
-    return read_foreign_tensors(output / "last.safetensors")
+    """The network in float32, as the checkpoint holds it."""
+    content = torch.load(output / "checkpoints" / "last.ckpt", weights_only=True)
+    return {name: value for name, value in content["state_dict"].items() if value.is_floating_point()}
 
 
 def test_a_run_killed_in_mid_epoch_goes_on_exactly(data: Path, tmp_path: Path) -> None:
@@ -62,12 +63,12 @@ def test_a_finished_run_is_not_overwritten(data: Path, tmp_path: Path, capsys: p
 
 def test_two_processes_equal_one(data: Path, tmp_path: Path) -> None:
     """With frozen batch norm, gradients averaged over two halves of a batch are those of the whole."""
-    common = ["--data", str(data), "--max-steps", "4", "--epochs", "1", "--freeze-batch-norm"]
-    # Adam turns a gradient that is zero but for rounding into a full step, so the comparison needs a large epsilon's
-    # stand-in: few steps at a small rate.
-    rate = ["--learning-rate", "1e-6"]
+    # By default Adam makes a whole step of a gradient that is zero but for rounding; a large epsilon stops that.
+    common = ["--data", str(data), "--epochs", "5", "--freeze-batch-norm", "--adam-epsilon", "1e-3"]
     one, two = tmp_path / "one", tmp_path / "two"
-    assert run(tmp_path / "one.log", 0, *common, *rate, "--output", str(one)) == 0
-    assert run(tmp_path / "two.log", 0, *common, *rate, "--output", str(two), "--devices", "2") == 0
+    assert run(tmp_path / "one.log", 0, *common, "--output", str(one)) == 0
+    assert run(tmp_path / "two.log", 0, *common, "--output", str(two), "--devices", "2") == 0
     expected, found = weights(one), weights(two)
-    assert max(float((value - found[name]).abs().max()) for name, value in expected.items()) < 1e-4
+    moved = max(float(value.abs().max()) for name, value in expected.items() if name.endswith("final_layer.bias"))
+    assert moved > 1e-3  # it starts at zero: both runs really learnt
+    assert max(float((value - found[name]).abs().max()) for name, value in expected.items()) < 1e-5
