@@ -153,7 +153,10 @@ def _add_time_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--no-tracking", action="store_true", help="no ids for people, and so no smoothing either")
     group.add_argument("--no-smoothing", action="store_true", help="keypoints as the network gives them")
     group.add_argument(
-        "--threads", type=whole_number, metavar="N", help="processor threads; 1 also takes one step at a time (all)"
+        "--threads",
+        type=whole_number,
+        metavar="N",
+        help="processor threads of the networks; 1: one step at a time (all)",
     )
 
 

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
+from engine.ahead import Steps
 from engine.errors import EngineError, OptionError, SourceError
+from engine.file_runner import results
 from engine.frame_source import FrameSource
 from engine.interrupts import InterruptGuard
 from engine.outputs import Outputs, expected_frames
@@ -48,6 +50,7 @@ class ExportOptions:
         quiet: no progress.
         crf: quality of the video, 0 (lossless) to 51.
         preset: x264's trade of speed against size.
+        overlap: read, work and write at the same time; False for one thing after another in one thread.
     """
 
     output: Path | None = None
@@ -59,6 +62,7 @@ class ExportOptions:
     quiet: bool = False
     crf: int = 20
     preset: str = "veryfast"
+    overlap: bool = True
 
     def __post_init__(self) -> None:
         if self.max_frames is not None and self.max_frames < 1:
@@ -133,7 +137,8 @@ def export(
     try:
         with InterruptGuard() as guard:
             try:
-                run.all_frames(guard)
+                with Steps() as steps:
+                    run.all_frames(guard, steps)
             except KeyboardInterrupt:
                 run.interrupted = True
             with guard.held(last=True):
@@ -171,15 +176,15 @@ class _Run:
         self.frames = self.frames_with_people = 0
         self.interrupted = False
 
-    def all_frames(self, guard: InterruptGuard) -> None:
-        """The way of a frame: source, pipeline, drawing, files."""
+    def all_frames(self, guard: InterruptGuard, steps: Steps) -> None:
+        """The way of a frame: source, pipeline, drawing, files; the steps before drawing work ahead."""
         options = self._options
         total = expected_frames(self._source.info, options.max_frames, options.duration_s)
         self._progress.start(self._source.info.name, total)
-        for frame in self._wanted():
-            result = self._pipeline.process(frame)
+        live = self._source.info.is_live
+        for result in results(self._pipeline, self._wanted(), steps, live=live, overlap=options.overlap):
             # The frame is ours and nobody needs it bare any more: draw straight into it.
-            image = draw(result, self._pipeline.skeleton, options.overlay, out=frame.image_bgr)
+            image = draw(result, self._pipeline.skeleton, options.overlay, out=result.frame.image_bgr)
             with guard.held():
                 self._outputs.write(result, image)
                 self.frames += 1
@@ -189,12 +194,12 @@ class _Run:
     def _wanted(self) -> Iterator[Frame]:
         """Frames up to the limits; none beyond them is waited for."""
         first_s: float | None = None
-        for frame in self._source:
+        for number, frame in enumerate(self._source, start=1):
             first_s = frame.timestamp_s if first_s is None else first_s
             if self._options.duration_s is not None and frame.timestamp_s - first_s >= self._options.duration_s:
                 return
             yield frame
-            if self._options.max_frames is not None and self.frames >= self._options.max_frames:
+            if number == self._options.max_frames:
                 return
 
     def finish(self) -> tuple[Path, ...]:

@@ -270,7 +270,8 @@ def _open_detector(
         backend=options.backend if follows else "auto",
         precision="fp32" if options.precision == "fp32" else "auto",
         device=options.device if follows or options.device == "cpu" else "auto",
-        threads=options.threads,
+        # Beside the other steps of a run one thread is enough for it, and wastes no time in waiting for a second.
+        threads=1 if options.overlapping and options.detect_every == 1 else options.threads,
         download=options.download,
         classes=classes,
         score_threshold=options.score_threshold,

@@ -31,7 +31,7 @@ class PipelineOptions:
         smoothing: whether keypoints are smoothed over time; it needs the ids, so without tracking there is none.
         detect_every: run the detector on every so many frames; between them boxes follow the keypoints. "auto" looks
             as seldom as the scene allows.
-        threads: processor threads of the program's networks; None for all there are.
+        threads: processor threads of the networks; None for all there are.
         overlapping: the stages will run at the same time (files), so that the networks share the processor.
     """
 

@@ -92,6 +92,7 @@ def export_options(arguments: argparse.Namespace, attention: AttentionView | Non
         duration_s=arguments.duration,
         overlay=OverlayOptions(attention=attention, scale=arguments.attention_scale),
         quiet=arguments.quiet,
+        overlap=arguments.threads != 1,
     )
 
 

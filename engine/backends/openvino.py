@@ -20,8 +20,10 @@ from engine.model_spec import read_spec
 # second to compile: a shape earns it by coming often, and no more than these are kept.
 _USES_BEFORE_OWN_PROGRAM = 8
 _MOST_OWN_PROGRAMS = 4
+_LATENCY = {"PERFORMANCE_HINT": "LATENCY"}
 
-_Key = tuple[tuple[str, ...], tuple[tuple[int, ...], ...] | None]
+_Shapes = tuple[tuple[int, ...], ...]
+_Key = tuple[tuple[str, ...], _Shapes | None]
 
 
 def probe(device: str) -> Probe:
@@ -49,6 +51,9 @@ class OpenVinoBackend(Closing):
     Only what is wanted is computed: each set of wanted outputs has its own program, compiled when first asked for (a
     tenth of a second for a ResNet-18; no model cache on disk, because reading one back takes as long).
 
+    One crop is computed by all threads together, for the shortest wait. Several are divided among streams of a thread
+    each: threads that wait for each other in every layer cost a quarter more (docs/decisions/0006-overlap.md).
+
     Raises:
         ModelError: the file is not the one its spec describes.
         BackendError: the runtime cannot run it as asked.
@@ -75,13 +80,13 @@ class OpenVinoBackend(Closing):
         self.precision = _precision(options.precision, has_bf16)
         self._core: Any = core
         self._settings: dict[str, Any] = {
-            "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[self.precision],
         }
         if options.threads is not None:
             self._settings["INFERENCE_NUM_THREADS"] = options.threads
         self._requests: dict[_Key, Any] = {}
         self._uses: Counter[_Key] = Counter()
+        self._streams: dict[tuple[str, ...], list[Any]] = {}
 
     def infer(self, inputs: Mapping[str, Array], want: Sequence[str]) -> dict[str, Array]:
         """See `Backend.infer`."""
@@ -92,13 +97,39 @@ class OpenVinoBackend(Closing):
             return empty_outputs(self.spec, lengths, want)
         arrays = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
         try:
+            if self._is_batch(lengths):
+                return self._infer_divided(arrays, tuple(want))
             request = self._request(tuple(want), tuple(arrays[tensor.name].shape for tensor in self.spec.inputs))
             request.infer(arrays, share_inputs=True)
             return {name: request.get_tensor(name).data.copy() for name in want}
         except RuntimeError as error:
             raise BackendError(f"openvino failed on {self.spec.name}: {_first_line(error)}") from error
 
-    def _request(self, want: tuple[str, ...], shapes: tuple[tuple[int, ...], ...]) -> Any:
+    def _is_batch(self, lengths: Mapping[str, int]) -> bool:
+        """Whether this is several crops at once, all of whose arrays can be divided along their first dimension."""
+        tensors = (*self.spec.inputs, *self.spec.outputs)
+        firsts = {tensor.shape[0] if tensor.shape else 1 for tensor in tensors}
+        return len(firsts) == 1 and lengths.get(str(firsts.pop()), 1) > 1
+
+    def _infer_divided(self, arrays: Mapping[str, Array], want: tuple[str, ...]) -> dict[str, Array]:
+        """Outputs of a batch, computed in parts at the same time."""
+        if want not in self._streams:
+            program = self._compile(want, None, {"PERFORMANCE_HINT": "THROUGHPUT", "ENABLE_CPU_PINNING": False})
+            count = int(program.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+            self._streams[want] = [program.create_infer_request() for _ in range(count)]
+        batch = len(next(iter(arrays.values())))
+        requests = self._streams[want][:batch]
+        ends = [round(batch * (part + 1) / len(requests)) for part in range(len(requests))]
+        parts = [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
+        try:
+            for request, part in zip(requests, parts, strict=True):
+                request.start_async({name: array[part] for name, array in arrays.items()}, share_inputs=True)
+        finally:
+            for request in requests:  # the arrays are shared: none may be let go while a stream still reads it
+                request.wait()
+        return {name: np.concatenate([request.get_tensor(name).data for request in requests]) for name in want}
+
+    def _request(self, want: tuple[str, ...], shapes: _Shapes) -> Any:
         """The inference request for a call: one for exactly these shapes when they come often, else one for any."""
         own, any_shape = (want, shapes), (want, None)
         if own in self._requests:
@@ -106,23 +137,24 @@ class OpenVinoBackend(Closing):
         self._uses[own] += 1
         programs = sum(key[1] is not None for key in self._requests)
         if self._uses[own] > _USES_BEFORE_OWN_PROGRAM and programs < _MOST_OWN_PROGRAMS:
-            self._requests[own] = self._compile(want, shapes)
+            self._requests[own] = self._compile(want, shapes, _LATENCY).create_infer_request()
             return self._requests[own]
         if any_shape not in self._requests:
-            self._requests[any_shape] = self._compile(want, None)
+            self._requests[any_shape] = self._compile(want, None, _LATENCY).create_infer_request()
         return self._requests[any_shape]
 
-    def _compile(self, want: tuple[str, ...], shapes: tuple[tuple[int, ...], ...] | None) -> Any:
+    def _compile(self, want: tuple[str, ...], shapes: _Shapes | None, hints: Mapping[str, Any]) -> Any:
         model = self._model.clone()
         results = [model.output(name).get_node() for name in want]
         model = self._openvino.Model(results, model.get_parameters(), self.spec.name)
         if shapes is not None:
             model.reshape({tensor.name: list(shape) for tensor, shape in zip(self.spec.inputs, shapes, strict=True)})
-        return self._core.compile_model(model, "CPU", self._settings).create_infer_request()
+        return self._core.compile_model(model, "CPU", {**self._settings, **hints})
 
     def close(self) -> None:
         """Free all programs."""
         self._requests.clear()
+        self._streams.clear()
         self._model = None
         self._core = None
 

@@ -14,9 +14,10 @@ import pytest
 import main
 from engine import run_video
 from engine.export import ExportSummary
-from engine.pipeline import PipelineOptions, PosePipeline
+from engine.pipeline import Found, PipelineOptions, PosePipeline
+from engine.pose_stage import PosedFrame
 from engine.run_video import told
-from engine.types import Frame, FrameResult
+from engine.types import FrameResult
 from tests.engine.clips import ClipSpec, make_clip
 from tests.engine.fakes import THREE, BrightestPixel, FixedDetector, boxes
 
@@ -49,10 +50,10 @@ class Opened:
         opened = self
 
         class Pipeline(PosePipeline):
-            def process(self, frame: Frame) -> FrameResult:
-                if opened.interrupt_at == frame.index:
+            def finish(self, posed: tuple[Found, PosedFrame]) -> FrameResult:
+                if opened.interrupt_at == posed[0].frame.index:
                     raise KeyboardInterrupt
-                return super().process(frame)
+                return super().finish(posed)
 
         return Pipeline(
             FixedDetector(boxes((10, 10, 200, 300)), np.ones(1, np.float32)),
@@ -135,6 +136,30 @@ def test_options_reach_the_pipeline(weights: Path, opened: Opened, tmp_path: Pat
     assert (options.score_threshold, options.max_people, options.classes) == (0.45, 3, "a,b")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ((), (True, True, 1, True)),
+        (("--detect-every", "auto", "--no-smoothing"), (True, False, "auto", True)),
+        (("--detect-every", "5", "--no-tracking", "--threads", "1"), (False, True, 5, False)),
+    ],
+)
+def test_what_holds_from_frame_to_frame(
+    arguments: tuple[str, ...], expected: tuple[object, ...], weights: Path, opened: Opened, tmp_path: Path
+) -> None:
+    assert run(tmp_path, "--max-frames", "1", *arguments) == 0
+    options = opened.options
+    assert (options.tracking, options.smoothing, options.detect_every, options.overlapping) == expected
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "2.5", "often"])
+def test_how_often_to_detect_must_make_sense(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main.main(["--video", "demo", "--detect-every", text])
+    assert ended.value.code == 2
+    assert f"'{text}' is neither a whole number of at least 1 nor auto" in capsys.readouterr().err
+
+
 def test_a_folder_of_photos_gives_a_folder_of_photos(weights: Path, opened: Opened, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for name in ("a.png", "b.jpg"):
@@ -145,6 +170,8 @@ def test_a_folder_of_photos_gives_a_folder_of_photos(weights: Path, opened: Open
     ])  # fmt: skip
     assert code == 0
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"a_pose.png", "b_pose.jpg"}
+    # Photos have nothing to do with each other.
+    assert (opened.options.tracking, opened.options.smoothing, opened.options.detect_every) == (False, False, 1)
 
 
 def test_everything_worth_knowing_is_told() -> None:
