@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,33 @@ def oks_nms(
     return kept
 
 
+def kept_people(
+    image_ids: Sequence[int],
+    keypoints_xy: Float32Array,
+    scores: Float32Array,
+    areas: Float32Array,
+    sigmas: Sequence[float],
+) -> list[int]:
+    """Indices of the people who are left after OKS-NMS within each picture, best first.
+
+    Args:
+        image_ids: N ids.
+        keypoints_xy: (N, K, 2) float32, px.
+        scores: (N,) float32, as `rescore` gives them.
+        areas: (N,) float32, px squared.
+        sigmas: K OKS constants.
+    """
+    by_image: dict[int, list[int]] = {}
+    for index, image_id in enumerate(image_ids):
+        by_image.setdefault(image_id, []).append(index)
+    kept = []
+    for members in by_image.values():
+        chosen = np.array(members)
+        left = oks_nms(keypoints_xy[chosen], scores[chosen], areas[chosen], sigmas, OKS_NMS_THRESHOLD)
+        kept += [members[index] for index in left]
+    return kept
+
+
 def coco_results(
     image_ids: Sequence[int],
     keypoints: Float32Array,
@@ -62,34 +89,29 @@ def coco_results(
         image_ids: N ids.
         keypoints: (N, K, 3) float32: x, y in picture px, score.
         box_scores, areas: (N,) float32.
-    """  # fmt: skip
+    """
     scores = rescore(box_scores, keypoints[:, :, 2])
-    by_image: dict[int, list[int]] = {}
-    for index, image_id in enumerate(image_ids):
-        by_image.setdefault(image_id, []).append(index)
-    results = []
-    for image_id, members in by_image.items():
-        chosen = np.array(members)
-        for kept in oks_nms(keypoints[chosen, :, :2], scores[chosen], areas[chosen], sigmas, OKS_NMS_THRESHOLD):
-            index = members[kept]
-            results.append(
-                {
-                    "image_id": int(image_id),
-                    "category_id": 1,
-                    "keypoints": [round(float(value), 3) for value in keypoints[index].reshape(-1)],
-                    "score": float(scores[index]),
-                }
-            )
-    return results
+    kept = kept_people(image_ids, keypoints[:, :, :2], scores, areas, sigmas)
+    return [coco_result(image_ids[index], keypoints[index], scores[index]) for index in kept]
+
+
+def coco_result(image_id: int, keypoints: Float32Array, score: float, category_id: int = 1) -> dict[str, Any]:
+    """One person, keypoints (K, 3), as COCO's result files list them."""
+    return {
+        "image_id": int(image_id),
+        "category_id": category_id,
+        "keypoints": [round(float(value), 3) for value in keypoints.reshape(-1)],
+        "score": float(score),
+    }
 
 
 def keypoint_ap(
-    ground_truth: dict[str, Any], results: list[dict[str, Any]], sigmas: Sequence[float]
+    ground_truth: Mapping[str, Any], results: list[dict[str, Any]], sigmas: Sequence[float]
 ) -> dict[str, float]:
-    """AP, AP50, AP75, APM, APL and AR, in percent.
+    """AP, AP50, AP75, APM, APL and AR, in percent; -1 where nobody of that size is labelled, as in pycocotools.
 
     Args:
-        ground_truth: a COCO keypoint data set; only read.
+        ground_truth: a COCO keypoint data set.
         results: as `coco_results` gives them.
         sigmas: K OKS constants.
     """
@@ -98,14 +120,14 @@ def keypoint_ap(
 
     if not results:
         return dict.fromkeys(METRIC_NAMES, 0.0)
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress, and writes into what it is given
         truth = COCO()
-        truth.dataset = ground_truth
+        truth.dataset = {"info": {}, **ground_truth}
         truth.createIndex()
-        evaluation = COCOeval(truth, truth.loadRes(results), "keypoints")
+        evaluation = COCOeval(truth, truth.loadRes([dict(result) for result in results]), "keypoints")
         evaluation.params.kpt_oks_sigmas = np.asarray(sigmas, float)
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    stats = evaluation.stats
-    return {name: float(stats[i]) * 100 for name, i in zip(METRIC_NAMES, (0, 1, 2, 3, 4, 5), strict=True)}
+    stats = [float(value) * 100 if value >= 0 else -1.0 for value in evaluation.stats]
+    return dict(zip(METRIC_NAMES, stats, strict=False))

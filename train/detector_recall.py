@@ -17,19 +17,11 @@ import numpy.typing as npt
 from engine.detector import open_detector
 from engine.errors import EngineError
 from engine.types import Float32Array
+from train.boxes import overlaps
 from train.dataset import ImageStore
 from train.people import PeopleSet, read_people
 
 OVERLAP = 0.5
-
-
-def overlaps(boxes_xyxy: Float32Array, others_xyxy: Float32Array) -> Float32Array:
-    """Intersection over union (N, M) float32 of boxes (N, 4) and (M, 4)."""
-    low = np.maximum(boxes_xyxy[:, None, :2], others_xyxy[None, :, :2])
-    high = np.minimum(boxes_xyxy[:, None, 2:], others_xyxy[None, :, 2:])
-    shared = np.prod(np.maximum(high - low, 0), axis=2)
-    areas, other_areas = (np.prod(b[:, 2:] - b[:, :2], axis=1) for b in (boxes_xyxy, others_xyxy))
-    return np.asarray(shared / np.maximum(areas[:, None] + other_areas[None] - shared, 1e-6), np.float32)
 
 
 def match(truth_xyxy: Float32Array, found_xyxy: Float32Array) -> npt.NDArray[np.bool_]:

@@ -9,34 +9,63 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from engine.backends import Backend, open_pose_backend
+from engine.backends import Backend, OpenedBackend, open_pose_backend
 from engine.errors import EngineError, OptionError
-from engine.model_files import resolve_pose_model
+from engine.heatmap import DECODERS
 from engine.types import Float32Array, UInt8Array
-from models.checkpoints import CheckpointError, load_pose_model
-from train.coco_eval import METRIC_NAMES
+from models.checkpoints import CheckpointError, write_atomically
+from train.boxes import PersonBoxes, category_id, crop_areas, labelled_boxes, read_detections, read_pictures
+from train.breakdown import breakdown
+from train.coco_eval import METRIC_NAMES, coco_result, kept_people, keypoint_ap, rescore
+from train.context import context_report
 from train.dataset import ImageStore
-from train.loss import context_statistics
-from train.module import score_people
+from train.foreign_checkpoint import usable_weights
+from train.paper_tables import compare_with_table_3, number, table
 from train.people import PeopleSet, read_people
-from train.prediction import PredictHeatmaps, flip_averaged, iterate_crops, normalize_crops, predict_people
+from train.prediction import PredictHeatmaps, flip_averaged, predict_boxes
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of `python -m train.evaluate`."""
     parser = argparse.ArgumentParser(prog="python -m train.evaluate", description="COCO keypoint AP of weights.")
-    parser.add_argument("--weights", required=True, help="a weights file, or the name of shipped weights")
-    parser.add_argument("--data", type=Path, required=True, help="folder with SPLIT.json and pictures in SPLIT/")
-    parser.add_argument("--split", default="val")
-    parser.add_argument("--boxes", default="gt", choices=["gt"], help="person boxes: the labelled ones")
-    parser.add_argument("--flip-test", action="store_true", help="average with the mirrored crop")
-    parser.add_argument("--backend", default="torch", help="torch, openvino, onnxruntime, ... or auto")
-    parser.add_argument("--precision", default="fp32", help="auto, fp32, fp16, bf16 or int8")
-    parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument("--report", type=Path, default=None, help="write the numbers as JSON")
+    weights = parser.add_argument_group("weights")
+    weights.add_argument(
+        "--weights", required=True, help="a weights file, the name of shipped weights, or a checkpoint (see --model)"
+    )
+    weights.add_argument(
+        "--model", default=None, help="network of an official or MMPose checkpoint: hrnet_w32, resnet50, ..."
+    )
+    weights.add_argument("--input-size", default=None, help="of such a checkpoint, height x width (256x192)")
+    weights.add_argument("--save", type=Path, default=None, help="keep it as FILE.safetensors, which main.py takes")
+    data = parser.add_argument_group("data")
+    data.add_argument("--data", type=Path, required=True, help="data set, as python -m train takes it")
+    data.add_argument("--split", default="val", help="val, train, or a split of COCO without labels (test-dev)")
+    data.add_argument("--boxes", default="gt", help="gt for the labelled ones, or a detector's DETECTIONS.json")
+    test = parser.add_argument_group("test")
+    test.add_argument("--flip-test", action="store_true", help="average with the mirrored crop")
+    test.add_argument("--decode", default="quarter", choices=sorted(DECODERS), help="heatmap to keypoint (quarter)")
+    test.add_argument("--backend", default="torch", help="torch, openvino, onnxruntime, ... or auto (torch)")
+    test.add_argument("--precision", default="fp32", help="auto, fp32, fp16, bf16 or int8 (fp32)")
+    test.add_argument("--batch-size", type=int, default=16)
+    out = parser.add_argument_group("output")
+    out.add_argument("--results", type=Path, default=None, help="write keypoints, as COCO's servers take them")
+    out.add_argument("--report", type=Path, default=None, help="write the numbers as JSON")
+    out.add_argument("--compare-paper", action="store_true", help="print the paper's table 3 with this result below")
     return parser
+
+
+def read_split(data: Path, split: str, boxes: str) -> PeopleSet:
+    """The pictures of a split, with their people where they are labelled.
+
+    Raises:
+        EngineError: the data set does not serve, or labels are asked for where there are none.
+    """
+    if not (data / "annotations" / f"image_info_{split}2017.json").is_file():
+        return read_people(data, split)
+    if boxes == "gt":
+        raise OptionError(f"{split} has no labels; give a detector's boxes with --boxes DETECTIONS.json")
+    return read_pictures(data, split)
 
 
 def heatmaps_of(backend: Backend) -> PredictHeatmaps:
@@ -48,112 +77,130 @@ def heatmaps_of(backend: Backend) -> PredictHeatmaps:
     return predict
 
 
-def measure_context(backend: Backend, people: PeopleSet, images: ImageStore, batch_size: int) -> dict[str, float]:
-    """What KCAM does on a split, seen through its outputs; empty for a bare network.
+def predict_results(
+    backend: Backend, people: PeopleSet, images: ImageStore, boxes: PersonBoxes, arguments: argparse.Namespace
+) -> tuple[list[dict[str, Any]], Float32Array]:
+    """Results in COCO's form, rescored and rid of doubles, and the box (N, 4) that each was found in."""
+    size = backend.spec.input_size_wh
+    predict = heatmaps_of(backend)
+    if arguments.flip_test:
+        predict = flip_averaged(predict, people.skeleton.flip_order)
+    decode = DECODERS[arguments.decode]
+    keypoints = predict_boxes(predict, boxes, images, size, batch_size=arguments.batch_size, decode=decode)
+    scores = rescore(boxes.scores, keypoints[:, :, 2])
+    areas = crop_areas(boxes.boxes_xyxy, size)
+    kept = kept_people(boxes.image_ids, keypoints[:, :, :2], scores, areas, people.skeleton.oks_sigmas)
+    category = category_id(people)
+    results = [coco_result(boxes.image_ids[i], keypoints[i], scores[i], category) for i in kept]
+    return results, boxes.boxes_xyxy[kept]
 
-    Returns:
-        median over the labelled keypoints of peak x pixels of G (1 = uniform); mean over people and pixels of the
-        entropy of S / log K (1 = flat).
+
+def evaluate(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Measure; what the report holds, and the results in COCO's form.
+
+    Raises:
+        EngineError, CheckpointError: data, weights or backend cannot be used.
     """
-    if "areas" not in backend.spec.output_names:
-        return {}
-    peaks: list[Float32Array] = []
-    entropies: list[float] = []
-    for batch in iterate_crops(people, images, backend.spec.input_size_wh, batch_size):
-        maps = backend.infer({"crops": batch.crops}, ("areas", "attention"))
-        areas, attention = maps["areas"], maps["attention"]
-        visible = np.stack([people.people[i].keypoints[:, 2] > 0 for i in batch.indices])
-        peaks.append((areas.max(axis=(2, 3)) * areas.shape[2] * areas.shape[3])[visible])
-        entropy = -(attention * np.log(np.maximum(attention, 1e-12))).sum(axis=1)
-        entropies += list(entropy.mean(axis=(1, 2)) / np.log(max(2, attention.shape[1])))
+    if arguments.batch_size < 1:
+        raise OptionError(f"--batch-size is {arguments.batch_size}; at least 1 fits")
+    people = read_split(arguments.data, arguments.split, arguments.boxes)
+    boxes = labelled_boxes(people) if arguments.boxes == "gt" else read_detections(Path(arguments.boxes), people)
+    images = ImageStore(people, keep=False)
+    given = (arguments.weights, arguments.model, arguments.input_size, people, arguments.save)
+    with usable_weights(*given) as weights:
+        opened = open_pose_backend(weights, backend=arguments.backend, precision=arguments.precision, say=print)
+        with opened.backend as backend:
+            _check_keypoints(backend, people, arguments.weights)
+            results, found_in = predict_results(backend, people, images, boxes, arguments)
+            report = _conditions(arguments, opened, people, boxes)
+            if people.people:
+                sigmas = people.skeleton.oks_sigmas
+                report["metrics"] = keypoint_ap(people.ground_truth, results, sigmas)
+                report["breakdown"] = breakdown(people.ground_truth, results, found_in, sigmas)
+                report["context"] = context_report(backend, weights, people, images, arguments.batch_size)
+    return report, results
+
+
+def _check_keypoints(backend: Backend, people: PeopleSet, name: str) -> None:
+    skeleton = backend.spec.skeleton
+    if skeleton is None or skeleton.keypoint_names != people.skeleton.keypoint_names:
+        raise OptionError(f"{name} and {people.origin} name different keypoints")
+
+
+def _conditions(
+    arguments: argparse.Namespace, opened: OpenedBackend, people: PeopleSet, boxes: PersonBoxes
+) -> dict[str, Any]:
+    """What was measured and how."""
+    backend = opened.backend
+    width, height = backend.spec.input_size_wh
     return {
-        "area_peak_times_pixels_median": float(np.median(np.concatenate(peaks))),
-        "attention_entropy_mean": float(np.mean(entropies)),
+        "weights": str(arguments.weights),
+        "model": backend.spec.name,
+        "input_size": f"{height}x{width}",
+        "backend": backend.name,
+        "device": backend.device,
+        "precision": backend.precision,
+        "passed_over": [list(reason) for reason in opened.passed_over],
+        "data": str(arguments.data),
+        "split": arguments.split,
+        "people": len(people.people),
+        "boxes": arguments.boxes,
+        "box_count": len(boxes),
+        "flip_test": arguments.flip_test,
+        "decode": arguments.decode,
     }
 
 
-def representation_cosine(weights: Path, people: PeopleSet, images: ImageStore, batch_size: int) -> float | None:
-    """Mean cosine between the K representations of a person (1 = all alike); None for a bare network.
-
-    They are no output of a compiled graph, so this part always runs in PyTorch.
-    """
-    checkpoint = load_pose_model(weights)
-    if not checkpoint.config.has_kcam:
-        return None
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (checkpoint.mean, checkpoint.std))
-    values = []
-    with torch.inference_mode():
-        for batch in iterate_crops(people, images, checkpoint.config.input_size_wh, batch_size):
-            output = checkpoint.model(normalize_crops(torch.from_numpy(batch.crops), mean, std))
-            values.append(context_statistics(output)["representation_cosine"])
-    return float(torch.cat(values).mean())
-
-
-def evaluate(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Measure, print, and return what the report holds.
-
-    Raises:
-        EngineError: data, weights or backend cannot be used.
-    """
-    weights = resolve_pose_model(arguments.weights)
-    people = read_people(arguments.data, arguments.split)
-    images = ImageStore(people, keep=True)
-    opened = open_pose_backend(weights, backend=arguments.backend, precision=arguments.precision, say=print)
-    with opened.backend as backend:
-        skeleton = backend.spec.skeleton
-        if skeleton is None or skeleton.keypoint_names != people.skeleton.keypoint_names:
-            raise OptionError(f"{arguments.weights} and {people.origin} name different keypoints")
-        predict = heatmaps_of(backend)
-        if arguments.flip_test:
-            predict = flip_averaged(predict, skeleton.flip_order)
-        keypoints = predict_people(predict, people, images, backend.spec.input_size_wh, arguments.batch_size)
-        report: dict[str, Any] = {
-            "weights": str(arguments.weights),
-            "model": backend.spec.name,
-            "input_size": f"{backend.spec.input_size_wh[1]}x{backend.spec.input_size_wh[0]}",
-            "backend": backend.name,
-            "device": backend.device,
-            "precision": backend.precision,
-            "data": str(arguments.data),
-            "split": arguments.split,
-            "people": len(people.people),
-            "boxes": arguments.boxes,
-            "flip_test": arguments.flip_test,
-            "metrics": score_people(people, keypoints),
-            "context": measure_context(backend, people, images, arguments.batch_size),
-        }
-    cosine = None
-    if weights.suffix == ".safetensors":
-        cosine = representation_cosine(weights, people, images, arguments.batch_size)
-    if cosine is not None:
-        report["context"]["representation_cosine_mean"] = cosine
-    return report
+def describe(report: dict[str, Any]) -> str:
+    """The conditions of a measurement in one line."""
+    labelled = "the labelled ones" if report["boxes"] == "gt" else Path(report["boxes"]).name
+    return (
+        f"boxes: {labelled} ({report['box_count']}), {'flip test' if report['flip_test'] else 'no flip test'}, "
+        f"{report['decode']} decoding, {report['backend']} {report['precision']} on {report['device']}"
+    )
 
 
 def print_report(report: dict[str, Any]) -> None:
-    """One table a person can read."""
-    flip = "flip test" if report["flip_test"] else "no flip test"
-    print(
-        f"{report['model']} {report['input_size']} on {report['data']} {report['split']}: {report['people']} people, "
-        f"boxes: {report['boxes']}, {flip}, {report['backend']} {report['precision']} on {report['device']}"
-    )
+    """Tables a person can read."""
+    print(f"{report['model']} {report['input_size']} on {report['data']} {report['split']}: {report['people']} people")
+    print(describe(report))
+    if "metrics" not in report:
+        print(f"{report['split']} has no labels: results only")
+        return
     print("  ".join(f"{name:>6}" for name in METRIC_NAMES))
-    print("  ".join(f"{report['metrics'][name]:6.2f}" for name in METRIC_NAMES))
+    print("  ".join(f"{number(report['metrics'][name]):>6}" for name in METRIC_NAMES))
+    print("\nby kind of person; the others are left out, with the results on them")
+    rows = [
+        [kind.replace("_", " "), f"{values['people']:.0f}", *(number(values[name]) for name in ("AP", "AP50", "AR"))]
+        for kind, values in report["breakdown"].items()
+    ]
+    print(table(["", "people", "AP", "AP50", "AR"], rows))
     for name, value in report["context"].items():
         print(f"{name}: {value:.3f}")
+
+
+def _write_json(path: Path, content: object, indent: int | None) -> None:
+    write_atomically(path, (json.dumps(content, indent=indent) + "\n").encode())
 
 
 def main(argv: list[str] | None = None) -> int:
     """Evaluate; exit code 2 and one line where the input does not serve."""
     arguments = build_parser().parse_args(argv)
     try:
-        report = evaluate(arguments)
+        report, results = evaluate(arguments)
         print_report(report)
+        if arguments.compare_paper and "metrics" in report:
+            conditions = f"{report['input_size']}, {report['data']} {report['split']}, {describe(report)}"
+            print("\n" + compare_with_table_3(report["model"], report["metrics"], conditions))
+        if arguments.results is not None:
+            _write_json(arguments.results, results, None)
         if arguments.report is not None:
-            arguments.report.parent.mkdir(parents=True, exist_ok=True)
-            arguments.report.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+            _write_json(arguments.report, report, 1)
     except (EngineError, CheckpointError) as error:
         print(f"train.evaluate: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:  # a full disk, a folder that may not be written
+        print(f"train.evaluate: {error.filename or 'output'} cannot be written: {error.strerror}", file=sys.stderr)
         return 2
     return 0
 

@@ -1,4 +1,4 @@
-"""From people with boxes to keypoints in picture px, for validation and evaluation."""
+"""From boxes to keypoints in picture px, for validation and evaluation."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from engine.geometry import BOX_PADDING, apply_affines, boxes_to_affines, invert_affines, warp_crops
-from engine.heatmap import decode_heatmaps
+from engine.geometry import apply_affines, boxes_to_affines, invert_affines, warp_crops
+from engine.heatmap import Decoder, decode_heatmaps
 from engine.types import Float32Array, UInt8Array
+from train.boxes import PersonBoxes, crop_areas, labelled_boxes
 from train.dataset import ImageStore
 from train.people import PeopleSet
 
@@ -26,26 +28,30 @@ class CropBatch:
     Attributes:
         crops: (N, H, W, 3) uint8 BGR.
         crop_to_image: (N, 2, 3) float32.
-        indices: the people, as in `PeopleSet.people`.
+        indices: (N,) which of the boxes.
     """
 
     crops: UInt8Array
     crop_to_image: Float32Array
-    indices: range
+    indices: npt.NDArray[np.intp]
 
 
 def iterate_crops(
-    people: PeopleSet, images: ImageStore, input_size_wh: tuple[int, int], batch_size: int
+    boxes: PersonBoxes, images: ImageStore, input_size_wh: tuple[int, int], batch_size: int
 ) -> Iterator[CropBatch]:
-    """Upright, padded crops of every person's box, in order."""
+    """Upright, padded crops of every box, picture by picture, so that each picture is decoded once."""
     width, height = input_size_wh
-    for start in range(0, len(people.people), batch_size):
-        indices = range(start, min(start + batch_size, len(people.people)))
+    order = np.argsort(np.asarray(boxes.images), kind="stable")
+    shown, image = -1, np.zeros((0, 0, 3), np.uint8)
+    for start in range(0, len(boxes), batch_size):
+        indices = order[start : start + batch_size]
         crops = np.empty((len(indices), height, width, 3), np.uint8)
-        boxes = np.stack([people.people[i].box_xyxy for i in indices])
-        affines = boxes_to_affines(boxes, input_size_wh)
+        affines = boxes_to_affines(boxes.boxes_xyxy[indices], input_size_wh)
         for row, index in enumerate(indices):
-            warp_crops(images[people.people[index].image], affines[row : row + 1], input_size_wh, crops[row : row + 1])
+            if boxes.images[index] != shown:
+                shown = boxes.images[index]
+                image = images[shown]
+            warp_crops(image, affines[row : row + 1], input_size_wh, crops[row : row + 1])
         yield CropBatch(crops=crops, crop_to_image=invert_affines(affines), indices=indices)
 
 
@@ -76,24 +82,40 @@ def flip_averaged(predict: PredictHeatmaps, flip_order: tuple[int, ...]) -> Pred
     return both
 
 
+def predict_boxes(
+    predict: PredictHeatmaps,
+    boxes: PersonBoxes,
+    images: ImageStore,
+    input_size_wh: tuple[int, int],
+    *,
+    batch_size: int = 32,
+    decode: Decoder = decode_heatmaps,
+) -> Float32Array:
+    """(N, K, 3) float32: x, y in picture px and score, for every box; there must be at least one."""
+    keypoints = np.zeros((len(boxes), 0, 3), np.float32)
+    for batch in iterate_crops(boxes, images, input_size_wh, batch_size):
+        decoded = decode(predict(batch.crops), input_size_wh)
+        if keypoints.shape[1] == 0:
+            keypoints = np.zeros((len(boxes), *decoded.shape[1:]), np.float32)
+        keypoints[batch.indices, :, :2] = apply_affines(batch.crop_to_image, decoded[..., :2])
+        keypoints[batch.indices, :, 2] = decoded[..., 2]
+    return keypoints
+
+
 def predict_people(
     predict: PredictHeatmaps,
     people: PeopleSet,
     images: ImageStore,
     input_size_wh: tuple[int, int],
+    *,
     batch_size: int = 32,
+    decode: Decoder = decode_heatmaps,
 ) -> Float32Array:
-    """(N, K, 3) float32: x, y in picture px and score, for all people of a set."""
-    parts = []
-    for batch in iterate_crops(people, images, input_size_wh, batch_size):
-        decoded = decode_heatmaps(predict(batch.crops), input_size_wh)
-        xy = apply_affines(batch.crop_to_image, decoded[..., :2])
-        parts.append(np.concatenate([xy, decoded[..., 2:]], axis=-1))
-    return np.concatenate(parts)
+    """`predict_boxes` for the labelled box of every person of a set."""
+    boxes = labelled_boxes(people)
+    return predict_boxes(predict, boxes, images, input_size_wh, batch_size=batch_size, decode=decode)
 
 
 def padded_areas(people: PeopleSet) -> Float32Array:
-    """(N,) float32: area of each padded box in px squared, the scale that OKS-NMS compares by."""
-    boxes = np.stack([person.box_xyxy for person in people.people])
-    size = (boxes[:, 2:] - boxes[:, :2]) * BOX_PADDING
-    return np.asarray(size[:, 0] * size[:, 1], np.float32)
+    """`crop_areas` of the labelled boxes, at the usual 3:4."""
+    return crop_areas(labelled_boxes(people).boxes_xyxy)

@@ -11,7 +11,9 @@ import torch
 from engine.types import Float32Array, UInt8Array
 from models.pose_model import PoseOutput
 from tests.train.people_folder import write_people
-from train.coco_eval import coco_results, keypoint_ap, oks_nms, rescore
+from train.boxes import crop_areas
+from train.breakdown import breakdown
+from train.coco_eval import coco_result, coco_results, kept_people, keypoint_ap, oks_nms, rescore
 from train.loss import context_statistics, heatmap_loss, total_loss
 from train.people import read_people
 from train.prediction import flip_averaged
@@ -45,6 +47,91 @@ def test_perfect_keypoints_give_100_and_far_ones_nothing(tmp_path: Path, shift: 
     )
     metrics = keypoint_ap(people.ground_truth, results, people.skeleton.oks_sigmas)
     assert low <= metrics["AP"] <= high
+
+
+def test_sizes_that_nobody_has_are_minus_one(tmp_path: Path) -> None:
+    people = read_people(write_people(tmp_path / "p"), "val")
+    keypoints = np.stack([person.keypoints for person in people.people])
+    results = [coco_result(person.image_id, keypoints[i], 0.5) for i, person in enumerate(people.people)]
+    metrics = keypoint_ap(people.ground_truth, results, people.skeleton.oks_sigmas)
+    assert metrics["APM"] == pytest.approx(100) and metrics["APL"] == -1
+    assert keypoint_ap(people.ground_truth, [], people.skeleton.oks_sigmas)["AP"] == 0
+
+
+def test_doubles_are_looked_for_within_a_picture_only() -> None:
+    person = np.array([[10, 10], [30, 40], [50, 10]], np.float32)
+    keypoints = np.concatenate([np.stack([person] * 4), np.full((4, 3, 1), 0.5, np.float32)], axis=2)
+    scores = np.array([0.3, 0.9, 0.8, 0.1], np.float32)
+    kept = kept_people([7, 3, 7, 7], keypoints[..., :2], scores, np.full(4, 2500, np.float32), [0.05] * 3)
+    assert sorted(kept) == [1, 2]
+    results = coco_results([7, 3, 7, 7], keypoints, scores, np.full(4, 2500, np.float32), [0.05] * 3)
+    assert {(result["image_id"], round(result["score"], 3)) for result in results} == {(3, 0.45), (7, 0.4)}
+
+
+def test_crops_cover_the_box_at_the_shape_of_the_input_and_a_quarter_more() -> None:
+    boxes = np.array([[0, 0, 30, 80], [10, 10, 110, 60]], np.float32)
+    np.testing.assert_allclose(crop_areas(boxes), [60 * 80 * 1.25**2, 100 * (100 / 0.75) * 1.25**2], rtol=1e-5)
+
+
+def two_people(**second: object) -> dict[str, object]:
+    """A picture of 400x300 with a person of 100x200 at the left and one of 40x100 at the right border."""
+    keypoints = {"keypoints": [50, 60, 2, 70, 120, 2], "num_keypoints": 2}
+    first = {"id": 1, "image_id": 5, "category_id": 1, "iscrowd": 0, "bbox": [20, 20, 100, 200], "area": 10600}
+    other = {"id": 2, "image_id": 5, "category_id": 1, "iscrowd": 0, "bbox": [360, 20, 40, 100], "area": 2120,
+             "keypoints": [370, 40, 2, 380, 100, 2], "num_keypoints": 2, **second}  # fmt: skip
+    return {
+        "images": [{"id": 5, "width": 400, "height": 300}],
+        "annotations": [{**first, **keypoints}, other],
+        "categories": [{"id": 1, "name": "person", "keypoints": ["a", "b"]}],
+    }
+
+
+def found(*x_offsets: float) -> list[dict[str, object]]:
+    """Results on the two people, the first and second moved aside by so many px."""
+    exact = ([50, 60, 1, 70, 120, 1], [370, 40, 1, 380, 100, 1])
+    return [
+        {
+            "image_id": 5,
+            "category_id": 1,
+            "score": 0.9 - i / 10,
+            "keypoints": [p + dx * (j % 3 == 0) for j, p in enumerate(k)],
+        }
+        for i, (k, dx) in enumerate(zip(exact, x_offsets, strict=True))
+    ]
+
+
+BOXES = np.array([[20, 20, 120, 220], [360, 20, 400, 120]], np.float32)
+
+
+def test_the_breakdown_counts_each_person_under_its_kinds() -> None:
+    report = breakdown(two_people(), found(0, 0), BOXES, [0.05, 0.05])
+    assert {kind: values["people"] for kind, values in report.items()} == {
+        "taller_than_128_px": 1, "up_to_128_px": 1, "truncated": 1, "in_crowds": 0
+    }  # fmt: skip
+    assert report["taller_than_128_px"]["AP"] == report["truncated"]["AP"] == pytest.approx(100)
+    assert report["in_crowds"]["AP"] == -1
+
+
+def test_a_bad_result_hurts_the_kind_of_its_person_alone() -> None:
+    report = breakdown(two_people(), found(200, 0), BOXES, [0.05, 0.05])
+    assert report["taller_than_128_px"]["AP"] == pytest.approx(0)
+    assert report["up_to_128_px"]["AP"] == report["truncated"]["AP"] == pytest.approx(100)
+
+
+def test_a_result_on_nobody_is_a_false_alarm_for_every_kind() -> None:
+    results = [{**found(200, 0)[0], "score": 0.99}, *found(0, 0)]
+    boxes = np.concatenate([np.array([[200, 150, 260, 290]], np.float32), BOXES])
+    report = breakdown(two_people(), results, boxes, [0.05, 0.05])
+    assert report["taller_than_128_px"]["AP"] == report["truncated"]["AP"] == pytest.approx(50, abs=1)
+
+
+def test_people_whose_boxes_overlap_are_in_crowds() -> None:
+    near = two_people(bbox=[105, 20, 90, 200])
+    assert breakdown(near, found(0, 0), BOXES, [0.05, 0.05])["in_crowds"]["people"] == 0  # 9 %
+    close = two_people(bbox=[60, 20, 100, 200])
+    assert breakdown(close, found(0, 0), BOXES, [0.05, 0.05])["in_crowds"]["people"] == 2
+    without_keypoints = two_people(bbox=[60, 20, 100, 200], num_keypoints=0, keypoints=[0] * 6)
+    assert breakdown(without_keypoints, found(0, 0), BOXES, [0.05, 0.05])["in_crowds"]["people"] == 1
 
 
 def test_flip_averaging_of_a_symmetric_network_changes_nothing_but_the_known_shift() -> None:

@@ -1,0 +1,95 @@
+"""The paper's tables as far as they are quoted here, and how they are printed beside our numbers.
+
+Only figures that were looked up stand here; what is not known is None and printed as a dash, never filled in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from train.coco_eval import METRIC_NAMES
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaperRow:
+    """One line of a table.
+
+    Attributes:
+        name: as the paper calls it.
+        metrics: percent by name, see METRIC_NAMES; what is not quoted is left out.
+        conditions: how it was measured, as far as it differs from the table's own.
+    """
+
+    name: str
+    metrics: Mapping[str, float]
+    conditions: str = ""
+    fields: Mapping[str, object] = field(default_factory=dict)
+
+
+def _metrics(*values: float) -> dict[str, float]:
+    return dict(zip(METRIC_NAMES, values, strict=False))
+
+
+# fields: what TrainConfig and PoseModelConfig call the switch that a row is about.
+TABLES: Mapping[int, tuple[str, tuple[PaperRow, ...]]] = {
+    1: (
+        "Table 1, coarse supervision (ResNet-50, 256x192, COCO val)",
+        (
+            PaperRow(
+                name="without",
+                metrics=_metrics(70.19, 89.59, 78.10, 66.27, 76.99),
+                fields={"coarse_supervision": False},
+            ),
+            PaperRow(
+                name="with", metrics=_metrics(71.87, 89.77, 79.89, 68.26, 78.45), fields={"coarse_supervision": True}
+            ),
+        ),
+    ),
+    2: (
+        "Table 2, fusion of features and context (ResNet-50, 256x192, COCO val)",
+        (
+            PaperRow(name="none (E alone)", metrics=_metrics(70.94, 89.92, 79.37, 67.22, 77.61),
+                     fields={"fusion": "none"}),
+            PaperRow(name="addition", metrics=_metrics(71.77, 89.82, 79.41, 68.11, 78.50), fields={"fusion": "add"}),
+            PaperRow(name="concatenation", metrics=_metrics(71.87), fields={"fusion": "concat"}),
+        ),
+    ),
+    3: (
+        "Table 3 (COCO test-dev, boxes of a detector with person AP 60.9, flip test, quarter offset)",
+        (
+            PaperRow(name="SimpleBaseline ResNet-152", metrics=_metrics(73.7)),
+            PaperRow(name="HRNet-W48", metrics=_metrics(75.5)),
+            PaperRow(name="HRNet-W48 + KCAM", metrics=_metrics(75.8, 92.7, 83.6, 72.3, 81.8), conditions="384x288"),
+        ),
+    ),
+}  # fmt: skip
+
+TABLE_3_NOTE = (
+    "The paper's table 3 has ten systems; the three whose figures are at hand are shown, with the figures that are. "
+    "Numbers compare only where data, boxes and test are the same."
+)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Text with aligned columns: the first to the left, the others to the right, the last as it is."""
+    widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
+    lines = []
+    for row in (header, *rows):
+        cells = [row[0].ljust(widths[0])]
+        cells += [cell.rjust(width) for cell, width in zip(row[1:-1], widths[1:-1], strict=True)]
+        lines.append("  ".join([*cells, row[-1]]).rstrip())
+    return "\n".join(lines)
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """Percent; a dash where there is none."""
+    return "-" if value is None or value < 0 else f"{value:.{digits}f}"
+
+
+def compare_with_table_3(name: str, metrics: Mapping[str, float], conditions: str) -> str:
+    """The paper's table 3 with one line of ours below it."""
+    title, rows = TABLES[3]
+    lines = [[row.name, *(number(row.metrics.get(key), 1) for key in METRIC_NAMES), row.conditions] for row in rows]
+    lines.append([f"this: {name}", *(number(metrics.get(key), 1) for key in METRIC_NAMES), conditions])
+    return f"{title}\n{table(['', *METRIC_NAMES, ''], lines)}\n{TABLE_3_NOTE}"
