@@ -26,6 +26,7 @@ def adopt_graph(source: Path, input_size: int | None) -> tuple[Any, tuple[str, .
         ModelError: not an ONNX file, or not a detector that ultralytics exported.
     """
     import onnx
+    import onnx.compose
 
     from engine.detector_export import DEFAULT_INPUT_SIZE, names_in_order
 
@@ -51,6 +52,8 @@ def adopt_graph(source: Path, input_size: int | None) -> tuple[Any, tuple[str, .
         if input_size is not None and input_size != max(height, width):
             raise ModelError(f"{source} is fixed at {width}x{height} px; it cannot be run at {input_size}")
         size_wh = (width, height)
+    # The file's own names must not meet the ones that we give: "boxes" is a likely name for a value inside.
+    proto = onnx.compose.add_prefix(proto, _PREFIX + "given_")
     output_name = _rename_output(proto, source, len(names))
     _prepend_conversion(proto)
     return proto, names, size_wh, output_name
