@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from engine.errors import OptionError, nearest_hint
 from models.pose_model import PoseModelConfig, parse_size
@@ -105,11 +105,16 @@ _SWITCHES = {
 }
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, instead of a screenful of usage."""
+
+    def error(self, message: str) -> NoReturn:
+        raise OptionError(message)
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The options of `python -m train`."""
-    parser = argparse.ArgumentParser(
-        prog="python -m train", description="Train a pose network.", argument_default=argparse.SUPPRESS
-    )
+    parser = _Parser(prog="python -m train", description="Train a pose network.", argument_default=argparse.SUPPRESS)
     parser.add_argument("--preset", help=", ".join(PRESETS))
     network = parser.add_argument_group("network")
     for name, read, text in _NETWORK:

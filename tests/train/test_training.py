@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import cv2
 import pytest
 
 from engine.skeleton import Skeleton
 from models.checkpoints import load_pose_model
 from tests.train.people_folder import NAMES, write_people
 from train.__main__ import main
+from train.curves import main as draw_curves
+from train.curves import smooth
 from train.detector_recall import match
 from train.evaluate import main as evaluate
 
@@ -36,6 +39,16 @@ def test_a_run_leaves_weights_checkpoint_configuration_and_curves(run: tuple[Pat
     assert (output / "checkpoints" / "last.ckpt").is_file()
     assert "val/AP" in (output / "log" / "version_0" / "metrics.csv").read_text()
     assert list(output.glob("tensorboard/**/events*"))
+
+
+def test_curves_become_a_picture(run: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture = tmp_path / "docs" / "curves.png"
+    assert draw_curves(["--run", str(run[1]), "--output", str(picture)]) == 0
+    image = cv2.imread(str(picture))
+    assert image is not None and image.shape[1] > 1000
+    assert draw_curves(["--run", str(tmp_path), "--output", str(picture)]) == 2
+    assert "metrics.csv" in capsys.readouterr().err
+    assert [value for _, value in smooth([(0, 2.0), (1, 4.0), (2, 6.0)], 2)] == [2, 3, 5]
 
 
 def test_resume_goes_on_where_the_run_stopped(run: tuple[Path, Path], capfd: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,99 @@
+"""`python -m train.curves`: loss, AP and what KCAM does over a run, as a picture."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from engine.errors import EngineError, SourceError
+
+Curve = list[tuple[float, float]]
+
+_PANELS: tuple[tuple[str, Mapping[str, str]], ...] = (
+    ("loss on train", {"train/loss_output": "final heatmaps", "train/loss_inter": "coarse heatmaps"}),
+    ("on val, ground-truth boxes (%)", {"val/AP": "AP", "val/AP50": "AP50"}),
+    (
+        "what KCAM does on val",
+        {"val/attention_entropy": "entropy of S / log K", "val/representation_cosine": "cosine between the R_k"},
+    ),
+)
+
+
+def read_curves(run: Path) -> dict[str, Curve]:
+    """(step, value) by name, from all CSV logs of a run in the order they were written.
+
+    Raises:
+        SourceError: the folder holds no log.
+    """
+    logs = sorted(run.glob("log/**/metrics.csv"), key=lambda path: path.stat().st_mtime)
+    if not logs:
+        raise SourceError(f"{run} holds no log/*/metrics.csv; give the --output of a training")
+    curves: dict[str, Curve] = {}
+    for log in logs:
+        with log.open(newline="", encoding="utf-8") as stream:
+            for row in csv.DictReader(stream):
+                for name, value in row.items():
+                    if name not in ("step", "epoch") and value:
+                        curves.setdefault(name, []).append((float(row["step"]), float(value)))
+    return curves
+
+
+def smooth(curve: Curve, window: int) -> Curve:
+    """Running mean over the last `window` values."""
+    means: Curve = []
+    for i, (step, _) in enumerate(curve):
+        part = curve[max(0, i - window + 1) : i + 1]
+        means.append((step, sum(value for _, value in part) / len(part)))
+    return means
+
+
+def draw(curves: Mapping[str, Curve], title: str, output: Path) -> None:
+    """Three panels over the steps."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(1, len(_PANELS), figsize=(13, 3.8), constrained_layout=True)
+    for axis, (heading, names) in zip(axes, _PANELS, strict=True):
+        for name, label in names.items():
+            curve = curves.get(name, [])
+            shown = smooth(curve, 25) if name.startswith("train/") else curve
+            if shown:
+                axis.plot([step for step, _ in shown], [value for _, value in shown], label=label, linewidth=1.6)
+        axis.set_title(heading, fontsize=10)
+        axis.set_xlabel("step")
+        axis.grid(alpha=0.25)
+        axis.set_ylim(bottom=0)
+        if axis.lines:
+            axis.legend(fontsize=8, frameon=False)
+    figure.suptitle(title, fontsize=11)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(output, dpi=110)
+    plt.close(figure)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Draw; exit code 2 and one line where the input does not serve."""
+    parser = argparse.ArgumentParser(prog="python -m train.curves", description="Curves of a training as a picture.")
+    parser.add_argument("--run", type=Path, required=True, help="the --output of a training")
+    parser.add_argument("--output", type=Path, required=True, help="PNG to write")
+    parser.add_argument("--title", default=None)
+    arguments = parser.parse_args(argv)
+    try:
+        draw(read_curves(arguments.run), arguments.title or arguments.run.name, arguments.output)
+    except EngineError as error:
+        print(f"train.curves: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"train.curves: {arguments.output} cannot be written: {error.strerror}", file=sys.stderr)
+        return 2
+    print(arguments.output)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
