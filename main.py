@@ -99,6 +99,9 @@ def build_parser() -> argparse.ArgumentParser:
     what.add_argument("--benchmark", action="store_true", help="measure each stage on this machine")
     what.add_argument("--doctor", action="store_true", help="what runs on this machine, and what to do about the rest")
     what.add_argument("--version", action="version", version=f"kcam-pose {VERSION}")
+    parser.add_argument(
+        "--status-json", type=Path, metavar="FILE", help="the window writes its numbers there once a second"
+    )
     _add_output_options(parser.add_argument_group("output"))
     _add_network_options(parser.add_argument_group("networks and where they run"))
     _add_time_options(parser.add_argument_group("from frame to frame"))
@@ -192,7 +195,9 @@ def _run(arguments: argparse.Namespace) -> int:
 
     if arguments.benchmark:
         raise OptionError("--benchmark is not built yet; --video demo prints the frames a second of a whole run")
-    raise OptionError("there is no window yet; write a pose video instead: python main.py --video demo")
+    from app.launch import launch
+
+    return launch(arguments)
 
 
 def _report(error: Exception, verbose: bool) -> int:

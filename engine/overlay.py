@@ -35,6 +35,7 @@ class OverlayOptions:
         ids: labels with the ids of people, where they have one.
         scores: labels with the scores of people.
         line_width: width of the skeleton's lines in px; None scales it with each person.
+        opacity: of skeletons and boxes, above 0 to 1.
         score_threshold: keypoints with a lower score are not drawn.
         attention: the maps to tint people with; None for none.
         scale: 'unit' shows 0 to 1, 'auto' stretches to the frame's highest value.
@@ -45,6 +46,7 @@ class OverlayOptions:
     ids: bool = True
     scores: bool = False
     line_width: float | None = None
+    opacity: float = 1.0
     score_threshold: float = 0.2
     attention: AttentionView | None = None
     scale: Scale = "unit"
@@ -52,6 +54,8 @@ class OverlayOptions:
     def __post_init__(self) -> None:
         if self.line_width is not None and not 0 < self.line_width <= 100:
             raise OptionError(f"the line width must lie between 0 and 100 px, not {self.line_width}")
+        if not 0 < self.opacity <= 1:
+            raise OptionError(f"the opacity must lie above 0 and be 1 at most, not {self.opacity}")
         if self.scale not in ("unit", "auto"):
             raise OptionError(f"unknown attention scale '{self.scale}'. Known: auto, unit.")
 
@@ -85,8 +89,11 @@ def draw(result: FrameResult, skeleton: Skeleton, options: OverlayOptions, out: 
         top = tint(canvas, result.attention, options.attention, options.scale)
     # Sure people last: where two overlap, the surer one is seen whole.
     order = [int(person) for person in np.argsort(result.poses.person_scores, kind="stable")]
+    bare = canvas.copy() if options.opacity < 1 and order else None
     for person in order:
         _draw_person(canvas, result.poses, person, skeleton, options)
+    if bare is not None:
+        cv2.addWeighted(canvas, options.opacity, bare, 1 - options.opacity, 0, dst=canvas)
     for person in order:  # after all people, so that nobody's lines run through a label
         _draw_label(canvas, result.poses, person, options)
     if options.attention is not None:

@@ -1,0 +1,138 @@
+"""Everything that the keyboard does, in one table: the menus and the list under F1 are made from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from PyQt5.QtCore import QCoreApplication, Qt
+from PyQt5.QtGui import QKeySequence
+from PyQt5.QtWidgets import QAction, QDialog, QGridLayout, QLabel, QMainWindow, QMenu, QVBoxLayout, QWidget
+
+from app.theme import EDGE, RAISED
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """One thing that a key does.
+
+    Attributes:
+        name: of the slot.
+        menu: where it stands.
+        text: what it does.
+        keys: the first is shown in the menu.
+    """
+
+    name: str
+    menu: str
+    text: str
+    keys: tuple[str, ...]
+
+
+def tr(text: str) -> str:
+    """The text in the person's language."""
+    return QCoreApplication.translate("actions", text)
+
+
+def commands() -> tuple[Command, ...]:
+    """The table, in the person's language."""
+    playback, view, out, window = tr("&Playback"), tr("&View"), tr("&Output"), tr("&Help")
+    return (
+        Command(name="play", menu=playback, text=tr("Play or pause"), keys=("Space",)),
+        Command(name="step_on", menu=playback, text=tr("One frame on"), keys=(".",)),
+        Command(name="step_back", menu=playback, text=tr("One frame back"), keys=(",",)),
+        Command(name="forward", menu=playback, text=tr("5 seconds on"), keys=("Right",)),
+        Command(name="backward", menu=playback, text=tr("5 seconds back"), keys=("Left",)),
+        Command(name="start", menu=playback, text=tr("To the start"), keys=("Home",)),
+        Command(name="loop", menu=playback, text=tr("Loop on or off"), keys=("L",)),
+        Command(name="faster", menu=playback, text=tr("Faster"), keys=("]",)),
+        Command(name="slower", menu=playback, text=tr("Slower"), keys=("[",)),
+        Command(name="mirror", menu=playback, text=tr("Mirror a camera"), keys=("M",)),
+        Command(name="attention", menu=view, text=tr("Attention: off, area G, attention S"), keys=("A",)),
+        Command(name="next_keypoint", menu=view, text=tr("Next keypoint"), keys=("N",)),
+        Command(name="previous_keypoint", menu=view, text=tr("Previous keypoint"), keys=("Shift+N",)),
+        Command(name="probe_next", menu=view, text=tr("Probe the next person"), keys=("X",)),
+        Command(name="clear_probe", menu=view, text=tr("Remove the probe"), keys=("Esc",)),
+        Command(name="skeleton", menu=view, text=tr("Skeletons on or off"), keys=("K",)),
+        Command(name="boxes", menu=view, text=tr("Boxes on or off"), keys=("B",)),
+        Command(name="ids", menu=view, text=tr("Ids on or off"), keys=("I",)),
+        Command(name="scores", menu=view, text=tr("Scores on or off"), keys=("C",)),
+        Command(name="tab_overlay", menu=view, text=tr("Panel: overlay"), keys=("1",)),
+        Command(name="tab_pose", menu=view, text=tr("Panel: pose"), keys=("2",)),
+        Command(name="tab_statistics", menu=view, text=tr("Panel: statistics"), keys=("3",)),
+        Command(name="sidebar", menu=view, text=tr("Panels on or off"), keys=("F9",)),
+        Command(name="full_screen", menu=view, text=tr("Full screen"), keys=("F11", "F")),
+        Command(name="snapshot", menu=out, text=tr("Save a snapshot"), keys=("S",)),
+        Command(name="copy", menu=out, text=tr("Copy the frame"), keys=("Ctrl+C",)),
+        Command(name="record", menu=out, text=tr("Record the annotated video"), keys=("R",)),
+        Command(name="poses", menu=out, text=tr("Record poses as JSON lines"), keys=("P",)),
+        Command(name="export", menu=out, text=tr("Export the whole file…"), keys=("Ctrl+E",)),
+        Command(name="shortcuts", menu=window, text=tr("Keys"), keys=("F1",)),
+        Command(name="reset", menu=window, text=tr("Reset all settings"), keys=()),
+        Command(name="about", menu=window, text=tr("About"), keys=()),
+        Command(name="quit", menu=window, text=tr("Quit"), keys=("Ctrl+Q",)),
+    )
+
+
+def add_actions(window: QMainWindow, slots: Mapping[str, Callable[[], object]]) -> dict[str, QAction]:
+    """Make the menus of a window; every command needs a slot of its name."""
+    bar = window.menuBar()
+    assert bar is not None  # noqa: S101 - a main window has one
+    menus: dict[str, QMenu] = {}
+    made: dict[str, QAction] = {}
+    for command in commands():
+        if command.menu not in menus:
+            menus[command.menu] = QMenu(command.menu, window)
+            bar.addMenu(menus[command.menu])
+        action = QAction(command.text, window)
+        action.setShortcuts([QKeySequence(key) for key in command.keys])
+        action.setShortcutContext(Qt.ShortcutContext.WindowShortcut)
+        slot = slots[command.name]
+        action.triggered.connect(lambda _checked=False, slot=slot: slot())
+        menus[command.menu].addAction(action)
+        window.addAction(action)  # works in full screen, too, where the menu bar is hidden
+        made[command.name] = action
+    return made
+
+
+class KeysDialog(QDialog):
+    """All keys, in columns by menu."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setWindowTitle(self.tr("Keys"))
+        groups: dict[str, list[tuple[str, str]]] = {
+            self.tr("Source"): [
+                ("Ctrl+O", self.tr("Open a video or photo")),
+                ("Ctrl+Shift+O", self.tr("Open a folder of photos")),
+                ("Ctrl+U", self.tr("Open an address")),
+                ("Ctrl+D", self.tr("Built-in demo")),
+            ]
+        }
+        for command in commands():
+            if command.keys:
+                groups.setdefault(command.menu.replace("&", ""), []).append((" / ".join(command.keys), command.text))
+        columns = (QVBoxLayout(), QVBoxLayout())
+        for number, (title, lines) in enumerate(groups.items()):
+            columns[0 if number in (0, 1) else 1].addLayout(self._group(title, lines))
+        for column in columns:
+            column.addStretch(1)
+        layout = QGridLayout(self)
+        layout.setContentsMargins(24, 16, 24, 24)
+        layout.setHorizontalSpacing(40)
+        layout.addLayout(columns[0], 0, 0)
+        layout.addLayout(columns[1], 0, 1)
+
+    def _group(self, title: str, lines: list[tuple[str, str]]) -> QGridLayout:
+        grid = QGridLayout()
+        grid.setVerticalSpacing(4)
+        grid.setColumnStretch(1, 1)
+        label = QLabel(title)
+        label.setObjectName("heading")
+        grid.addWidget(label, 0, 0, 1, 2)
+        for row, (keys, text) in enumerate(lines, start=1):
+            key = QLabel(keys)
+            key.setStyleSheet(f"background: {RAISED}; border: 1px solid {EDGE}; border-radius: 4px; padding: 1px 7px;")
+            grid.addWidget(key, row, 0, Qt.AlignmentFlag.AlignLeft)
+            grid.addWidget(QLabel(text), row, 1)
+        return grid

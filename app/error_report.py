@@ -1,0 +1,113 @@
+"""The unexpected: every exception and every message of Qt goes to a log; a person sees one dialog with its path."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from types import TracebackType
+
+import platformdirs
+from PyQt5.QtCore import QMessageLogContext, QObject, QtMsgType, pyqtSignal, qInstallMessageHandler
+from PyQt5.QtWidgets import QApplication, QMessageBox, QWidget
+
+_LOG = logging.getLogger("app")
+_LEVELS = {
+    QtMsgType.QtDebugMsg: logging.DEBUG,
+    QtMsgType.QtInfoMsg: logging.INFO,
+    QtMsgType.QtWarningMsg: logging.WARNING,
+    QtMsgType.QtCriticalMsg: logging.ERROR,
+    QtMsgType.QtFatalMsg: logging.CRITICAL,
+}
+
+
+def log_file() -> Path:
+    """Where the log stands."""
+    return Path(platformdirs.user_log_dir("kcam-pose", appauthor=False)) / "window.log"
+
+
+class ErrorReport(QObject):
+    """Collects what nobody expected, from any thread; shows the first, and logs them all."""
+
+    _met = pyqtSignal(str)
+
+    def __init__(self, file: Path | None = None) -> None:
+        super().__init__()
+        self.file = file or log_file()
+        self.handler: logging.Handler = self._open_log()
+        _LOG.addHandler(self.handler)
+        _LOG.setLevel(logging.INFO)
+        _LOG.propagate = False
+        self._shown = False
+        self.parent_widget: QWidget | None = None
+        self.show_dialog: Callable[[str], None] = self._show_dialog
+        self._met.connect(self._meet)
+
+    def _open_log(self) -> logging.Handler:
+        try:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            handler: logging.Handler = RotatingFileHandler(
+                self.file, maxBytes=1_000_000, backupCount=2, encoding="utf-8"
+            )
+        except OSError:
+            handler = logging.StreamHandler(sys.stderr)  # a home that cannot be written must not stop the window
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(threadName)s %(message)s"))
+        return handler
+
+    def install(self) -> None:
+        """Take over the hooks of Python, of its threads and of Qt; before there is an application object."""
+        sys.excepthook = self._hook
+        threading.excepthook = self._thread_hook
+        qInstallMessageHandler(self._qt_message)
+
+    def remove(self) -> None:
+        """Give the hooks back."""
+        sys.excepthook = sys.__excepthook__
+        threading.excepthook = threading.__excepthook__
+        qInstallMessageHandler(None)
+        _LOG.removeHandler(self.handler)
+        self.handler.close()
+
+    def report(self, error: BaseException, where: str) -> None:
+        """Log an exception with its traceback and show the dialog; from any thread."""
+        text = "".join(traceback.format_exception(error))
+        _LOG.error("unexpected in %s:\n%s", where, text)
+        self._met.emit(f"{type(error).__name__}: {error}")
+
+    def _hook(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if issubclass(kind, KeyboardInterrupt):
+            QApplication.quit()
+            return
+        self.report(error.with_traceback(trace), "the window")
+
+    def _thread_hook(self, arguments: threading.ExceptHookArgs) -> None:
+        if arguments.exc_value is not None:
+            name = arguments.thread.name if arguments.thread is not None else "a thread"
+            self.report(arguments.exc_value, name)
+
+    def _qt_message(self, kind: QtMsgType, context: QMessageLogContext, message: str | None) -> None:
+        _LOG.log(_LEVELS.get(kind, logging.WARNING), "Qt: %s", message)
+        if kind == QtMsgType.QtFatalMsg:
+            print(f"error: {message}", file=sys.__stderr__)
+
+    def _meet(self, summary: str) -> None:
+        """In the GUI thread: one dialog, however many follow."""
+        if self._shown:
+            return
+        self._shown = True
+        self.show_dialog(summary)
+
+    def _show_dialog(self, summary: str) -> None:
+        box = QMessageBox(self.parent_widget)
+        box.setIcon(QMessageBox.Icon.Warning)
+        box.setWindowTitle(self.tr("Something unexpected happened"))
+        box.setText(self.tr("A fault of the program: {summary}").format(summary=summary))
+        box.setInformativeText(
+            self.tr("The window goes on. Further faults are only logged.\nThe log is {file}").format(file=self.file)
+        )
+        box.setModal(False)
+        box.show()

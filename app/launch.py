@@ -1,0 +1,65 @@
+"""`python main.py`: hooks first, then the application object, then the window, then everything that is slow."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from app.error_report import ErrorReport
+from app.qt_setup import make_application
+from engine.pipeline import PipelineOptions
+
+
+def chosen_options(arguments: argparse.Namespace, remembered: PipelineOptions) -> PipelineOptions:
+    """What was remembered, with what the command line names in its place.
+
+    Raises:
+        OptionError: a value is not valid.
+    """
+    given = {
+        "pose_model": arguments.pose_model,
+        "detector": arguments.detector,
+        "classes": arguments.classes,
+        "score_threshold": arguments.score_threshold,
+        "backend": None if arguments.backend == "auto" else arguments.backend,
+        "precision": None if arguments.precision == "auto" else arguments.precision,
+        "device": None if arguments.device == "auto" else arguments.device,
+        "download": arguments.download or None,
+    }
+    return replace(remembered, **{name: value for name, value in given.items() if value is not None})
+
+
+def launch(arguments: argparse.Namespace) -> int:
+    """Open the window and run until it is closed; returns the exit code.
+
+    Raises:
+        OptionError: a value of the command line is not valid.
+    """
+    errors = ErrorReport()
+    errors.install()
+    try:
+        application = make_application(sys.argv[:1])
+        from app.main_window import MainWindow
+        from app.settings import Settings
+        from app.theme import apply_theme
+
+        apply_theme(application)
+        settings = Settings()
+        status_json: Path | None = arguments.status_json
+        window = MainWindow(
+            settings=settings,
+            options=chosen_options(arguments, settings.pipeline),
+            report=errors.report,
+            status_json=status_json,
+        )
+        errors.parent_widget = window
+        signal.signal(signal.SIGINT, lambda *_: window.close())
+        signal.signal(signal.SIGTERM, lambda *_: window.close())
+        window.show()
+        window.start(arguments.source)
+        return int(application.exec_())
+    finally:
+        errors.remove()

@@ -1,0 +1,38 @@
+"""The one place where Qt and OpenCV are brought together, and where the application object is made."""
+
+from __future__ import annotations
+
+import os
+
+import cv2
+from PyQt5.QtCore import QCoreApplication, Qt
+from PyQt5.QtWidgets import QApplication
+
+NAME = "kcam-pose"
+TITLE = "KCAM Pose"
+PROGRAM_VERSION = "0.1.0"
+
+
+def drop_opencv_plugins() -> None:
+    """Undo what importing cv2 did to Qt.
+
+    Its Linux wheels point Qt at the plugins that they carry, which are made for another Qt: QApplication would abort.
+    """
+    folder = os.environ.get("QT_QPA_PLATFORM_PLUGIN_PATH", "")
+    if "cv2" in folder.replace("\\", "/").split("/"):
+        del os.environ["QT_QPA_PLATFORM_PLUGIN_PATH"]
+    fonts = os.environ.get("QT_QPA_FONTDIR", "")
+    if "cv2" in fonts.replace("\\", "/").split("/"):
+        del os.environ["QT_QPA_FONTDIR"]
+
+
+def make_application(arguments: list[str]) -> QApplication:
+    """The application object, with pictures and sizes that follow the screen's density."""
+    assert cv2.__version__  # noqa: S101 - imported above, so that nothing imports it after the cure
+    drop_opencv_plugins()
+    QCoreApplication.setAttribute(Qt.ApplicationAttribute.AA_EnableHighDpiScaling)
+    QCoreApplication.setAttribute(Qt.ApplicationAttribute.AA_UseHighDpiPixmaps)
+    QApplication.setHighDpiScaleFactorRoundingPolicy(Qt.HighDpiScaleFactorRoundingPolicy.PassThrough)
+    QCoreApplication.setApplicationName(NAME)
+    QCoreApplication.setOrganizationName(NAME)
+    return QApplication(arguments)

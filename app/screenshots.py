@@ -1,0 +1,148 @@
+"""`make screenshots`: opens the real window on the demo and saves how it looks, for the README.
+
+The window runs under whatever platform Qt finds; without a screen, start it inside Xvfb.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PyQt5.QtCore import QSettings
+from PyQt5.QtGui import QImage
+from PyQt5.QtWidgets import QApplication
+
+from app.error_report import ErrorReport
+from app.main_window import MainWindow
+from app.qt_setup import make_application
+from app.settings import Settings
+from app.theme import apply_theme
+from app.window_slots import probe_next, show_tab
+from engine.pipeline import PipelineOptions
+
+_OPEN_LIMIT_S, _WAIT_LIMIT_S = 180.0, 60.0
+_COLORS = 255
+_FIRST_SHOT_S, _SECOND_SHOT_S = 2.2, 6.6
+"""Places in the demo: its street scene, and its two people close by."""
+
+
+def wait_for(application: QApplication, done: Callable[[], bool], limit_s: float, what: str) -> None:
+    """Let the window live until something is so.
+
+    Raises:
+        TimeoutError: it did not come to be.
+    """
+    until_s = time.monotonic() + limit_s
+    while not done():
+        if time.monotonic() > until_s:
+            raise TimeoutError(f"no {what} within {limit_s:.0f} s")
+        application.processEvents()
+        time.sleep(0.01)
+
+
+def live_for(application: QApplication, seconds: float) -> None:
+    """Let the window live for a while."""
+    until_s = time.monotonic() + seconds
+    wait_for(application, lambda: time.monotonic() > until_s, seconds + 5, "end of the pause")
+
+
+def has_people(window: MainWindow) -> bool:
+    """Whether the picture on the screen shows someone."""
+    picture = window.view.picture
+    return picture is not None and picture.shown.result is not None and len(picture.shown.result.poses) > 0
+
+
+def stand_at(application: QApplication, window: MainWindow, position_s: float) -> None:
+    """Pause at a place in the file and wait until it is on the screen with its poses."""
+    if window.session.playback is not None and window.session.playback.is_playing:
+        window.toggle_playing()
+        live_for(application, 0.5)
+    window.seek(position_s)
+
+    def there() -> bool:
+        picture = window.view.picture
+        return picture is not None and has_people(window) and abs(picture.shown.shot.position_s - position_s) < 0.1
+
+    wait_for(application, there, _WAIT_LIMIT_S, f"poses at {position_s} s")
+    live_for(application, 0.4)
+
+
+def save(window: MainWindow, file: Path) -> None:
+    """Save the window as PNG with few enough colours to stay small."""
+    image = window.grab().toImage().convertToFormat(QImage.Format.Format_RGB888)
+    pointer = image.constBits()
+    assert pointer is not None  # noqa: S101 - the window has a size
+    pointer.setsize(image.sizeInBytes())
+    rows = np.frombuffer(pointer.asstring(), np.uint8).reshape(image.height(), image.bytesPerLine())[
+        :, : image.width() * 3
+    ]
+    rgb = rows.reshape(image.height(), image.width(), 3)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(f"{file.stem}.part.png")
+    # Levels in steps of 4 are not to be seen, and PNG packs them far better.
+    coarse = (rgb[:, :, ::-1] & 0xF8) | (rgb[:, :, ::-1] >> 5)
+    cv2.imwrite(str(part), np.ascontiguousarray(coarse), [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    part.replace(file)
+    print(f"{file}: {image.width()}x{image.height()}, {file.stat().st_size // 1024} KiB", flush=True)
+
+
+def take_all(application: QApplication, window: MainWindow, folder: Path) -> None:
+    """The scenes, one after another."""
+    window.start("demo")
+    wait_for(application, lambda: window.session.ready is not None, _OPEN_LIMIT_S, "pipeline")
+    wait_for(application, lambda: has_people(window), _WAIT_LIMIT_S, "people")
+    panel = window.overlay_panel
+    live_for(application, 8.0)
+    show_tab(window, 2)
+    live_for(application, 8.0)
+    save(window, folder / "window-statistics.png")
+    show_tab(window, 1)
+    stand_at(application, window, _FIRST_SHOT_S)
+    save(window, folder / "window-pose.png")
+    show_tab(window, 0)
+    live_for(application, 0.5)
+    save(window, folder / "window-live.png")
+    panel.choose_keypoint("left_wrist")
+    live_for(application, 1.0)
+    stand_at(application, window, _SECOND_SHOT_S)
+    save(window, folder / "window-attention.png")
+    panel.set_kind(None)
+    probe_next(window)
+    live_for(application, 1.5)
+    save(window, folder / "window-probe.png")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Take the screenshots."""
+    parser = argparse.ArgumentParser(prog="python -m app.screenshots")
+    parser.add_argument("--folder", type=Path, default=Path("docs"))
+    parser.add_argument("--pose-model")
+    parser.add_argument("--detector")
+    parser.add_argument("--size", default="1440x860", help="of the window, as WIDTHxHEIGHT")
+    arguments = parser.parse_args(argv)
+    width, height = (int(side) for side in arguments.size.split("x"))
+    with tempfile.TemporaryDirectory() as scratch:
+        errors = ErrorReport(Path(scratch) / "log.txt")
+        application = make_application(sys.argv[:1])
+        apply_theme(application)
+        settings = Settings(QSettings(str(Path(scratch) / "settings.ini"), QSettings.Format.IniFormat))
+        options = PipelineOptions(pose_model=arguments.pose_model, detector=arguments.detector)
+        window = MainWindow(settings=settings, options=options, report=errors.report)
+        try:
+            window.resize(width, height)
+            window.show()
+            take_all(application, window, arguments.folder)
+        finally:
+            window.close()
+            errors.remove()
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
