@@ -1,7 +1,7 @@
-"""`python -m engine build`: export a model for the runtimes, in a process of its own.
+"""`python -m engine build | list | check | clean`: prepare models for the runtimes, in a process of its own.
 
-Progress goes to stdout as JSON lines: {"event": "progress", "message": ...} while it works, then {"event": "done",
-"output": ...} or {"event": "error", "kind": ..., "message": ...}. To cancel, terminate the process.
+Progress of a build goes to stdout as JSON lines: {"event": "progress", "message": ...} while it works, then {"event":
+"done", "output": ...} or {"event": "error", "kind": ..., "message": ...}. To cancel, terminate the process.
 """
 
 from __future__ import annotations
@@ -10,31 +10,53 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TextIO
 
-from engine.errors import BackendError, EngineError, OptionError, OutputError
+from engine.backends.contract import PRECISIONS
+from engine.errors import BackendError, EngineError, OptionError, OutputError, nearest_hint
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of `python -m engine`."""
     parser = argparse.ArgumentParser(prog="python -m engine", description="Prepare models for the runtimes.")
     commands = parser.add_subparsers(dest="command", required=True)
-    build = commands.add_parser("build", help="export a pose model or a detector")
-    what = build.add_mutually_exclusive_group(required=True)
-    what.add_argument("--pose-model", metavar="NAME|FILE", help="a shipped name or a .safetensors file")
-    what.add_argument("--detector", metavar="NAME|FILE", help="a shipped or official name, a .pt or an .onnx file")
-    what.add_argument("--fetch-detector", metavar="NAME.pt", help="only fetch an official detector")
-    build.add_argument("--runtime", default="onnx", help="what to build for (onnx)")
-    build.add_argument("--output", type=Path, help="file to write (default: a file in the cache)")
-    build.add_argument(
-        "--input-size", type=int, help="detector: long side of the letterboxed frame in px, unless asked for another"
-    )
-    build.add_argument("--class-names", help="detector: other names for its classes, separated by commas")
-    build.add_argument("--one-to-many", action="store_true", help="detector: the branch whose boxes overlap")
-    build.add_argument("--half-weights", action="store_true", help="detector: store weights in float16")
-    build.add_argument("--download", action="store_true", help="fetch an official detector that is not here")
+    _add_build_options(commands.add_parser("build", help="export or compile a pose model or a detector"))
+    commands.add_parser("list", help="what has been compiled")
+    check = commands.add_parser("check", help="compare an engine with float32 PyTorch, and measure its speed")
+    check.add_argument("engine", type=Path, help="an .engine file; list shows where they stand")
+    check.add_argument("--weights", type=Path, help="what it was made of, if that was moved since")
+    check.add_argument("--photos", type=Path, help="folder of pictures to compare on")
+    clean = commands.add_parser("clean", help="delete what has been compiled")
+    clean.add_argument("--damaged", action="store_true", help="only engines whose files are damaged")
     return parser
+
+
+def _add_build_options(build: argparse.ArgumentParser) -> None:
+    build.add_argument("--pose-model", metavar="NAME|FILE", help="a shipped name or a .safetensors file")
+    build.add_argument("--detector", metavar="NAME|FILE", help="a shipped or official name, a .pt or an .onnx file")
+    build.add_argument("--fetch-detector", metavar="NAME.pt", help="only fetch an official detector")
+    build.add_argument(
+        "--runtime", default="onnx", help="tensorrt, tensorrt-rtx, torch2trt, openvino or onnx (default)"
+    )
+    build.add_argument("--precision", default="auto", help="auto, fp16, bf16, fp32 or int8")
+    build.add_argument("--output", type=Path, help="file to write (default: a file in the cache)")
+    build.add_argument("--force", action="store_true", help="build even what is there already")
+    engines = build.add_argument_group("TensorRT")
+    engines.add_argument("--max-people", type=int, default=16, help="length of the largest batch (16)")
+    engines.add_argument("--target", help="tensorrt-rtx: compute capabilities, e.g. sm86,sm89 (default: this GPU's)")
+    engines.add_argument("--with-crop", action="store_true", help="take whole frames and cut people out on the GPU")
+    engines.add_argument("--max-frame", type=int, default=1920, help="with --with-crop: longest side in px (1920)")
+    engines.add_argument("--photos", type=Path, help="folder of pictures for the parity gate")
+    detectors = build.add_argument_group("detectors")
+    detectors.add_argument(
+        "--input-size", type=int, help="long side of the letterboxed frame in px, unless asked for another"
+    )
+    detectors.add_argument("--class-names", help="other names for its classes, separated by commas")
+    detectors.add_argument("--one-to-many", action="store_true", help="the branch whose boxes overlap")
+    detectors.add_argument("--half-weights", action="store_true", help="store weights in float16")
+    detectors.add_argument("--download", action="store_true", help="fetch an official detector that is not here")
 
 
 def build(arguments: argparse.Namespace, events: TextIO) -> Path:
@@ -43,23 +65,52 @@ def build(arguments: argparse.Namespace, events: TextIO) -> Path:
     Raises:
         EngineError: it cannot be done; the message says why.
     """
-    from engine import compiler, detector_export
-    from engine.model_files import find_detector, resolve_pose_model
-    from engine.onnx_export import export_pose
+    from engine import detector_export
+    from engine.engine_build import RUNTIMES
 
     def say(line: str) -> None:
         _tell(events, event="progress", message=line)
 
-    if arguments.runtime != "onnx":
-        raise OptionError(f"--runtime {arguments.runtime} cannot be built here; onnx can")
+    named = [arguments.pose_model, arguments.detector, arguments.fetch_detector]
+    if all(name is None for name in named):
+        raise OptionError("name what to build: --pose-model or --detector")
+    if arguments.output is not None and arguments.pose_model is not None and arguments.detector is not None:
+        raise OptionError("--output is one file; build the pose model and the detector one after the other")
+    if arguments.precision not in PRECISIONS:
+        raise OptionError(f"unknown precision '{arguments.precision}'.{nearest_hint(arguments.precision, PRECISIONS)}")
     if arguments.fetch_detector is not None:
         return detector_export.fetch_official(arguments.fetch_detector)
-    if arguments.pose_model is not None:
-        weights = resolve_pose_model(arguments.pose_model)
-        if arguments.output is None:
-            return compiler.ensure_onnx(weights, say=say)
-        export_pose(weights, arguments.output)
-        return Path(arguments.output)
+    if arguments.runtime in RUNTIMES:
+        return _build_engines(arguments, say)
+    known = ("onnx", "openvino", *RUNTIMES)
+    if arguments.runtime not in known:
+        raise OptionError(f"--runtime {arguments.runtime} is not known.{nearest_hint(arguments.runtime, known)}")
+    if arguments.precision not in ("auto", "fp32") and arguments.runtime == "onnx":
+        raise OptionError(f"--runtime onnx exports in fp32, not in {arguments.precision}")
+    written = _export_pose(arguments, say) if arguments.pose_model is not None else None
+    if arguments.detector is not None:
+        detector = _export_detector(arguments, say)
+        written = written or detector
+    assert written is not None  # noqa: S101 - one of them was named
+    return written
+
+
+def _export_pose(arguments: argparse.Namespace, say: Callable[[str], None]) -> Path:
+    from engine import compiler
+    from engine.model_files import resolve_pose_model
+    from engine.onnx_export import export_pose
+
+    weights = resolve_pose_model(arguments.pose_model)
+    if arguments.output is None:
+        return compiler.ensure_onnx(weights, say=say)
+    export_pose(weights, arguments.output)
+    return Path(arguments.output)
+
+
+def _export_detector(arguments: argparse.Namespace, say: Callable[[str], None]) -> Path:
+    from engine import compiler, detector_export
+    from engine.model_files import find_detector
+
     if arguments.output is None:
         for option in ("class_names", "half_weights", "one_to_many", "input_size"):
             if getattr(arguments, option):
@@ -76,31 +127,85 @@ def build(arguments: argparse.Namespace, events: TextIO) -> Path:
     return Path(arguments.output)
 
 
+def _build_engines(arguments: argparse.Namespace, say: Callable[[str], None]) -> Path:
+    """Compile what is named; the pose model's file is the one that is returned where both are."""
+    from engine import compiler, engine_cache
+    from engine.engine_build import EngineOrder, build_engine
+    from engine.model_files import resolve_pose_model
+
+    models = []
+    if arguments.pose_model is not None:
+        models.append((resolve_pose_model(arguments.pose_model), arguments.with_crop))
+    if arguments.detector is not None:
+        file = compiler.ensure_detector(arguments.detector, download=arguments.download, say=say)
+        models.append((file, arguments.with_crop and arguments.pose_model is None))
+    orders = [
+        EngineOrder(
+            model=model,
+            runtime=arguments.runtime,
+            precision=arguments.precision,
+            max_people=arguments.max_people,
+            targets=tuple(part.strip().lower() for part in arguments.target.split(",")) if arguments.target else (),
+            with_crop=with_crop,
+            max_frame=arguments.max_frame,
+            photos=arguments.photos,
+            force=arguments.force,
+        )
+        for model, with_crop in models
+    ]
+    built = [build_engine(order, say) for order in orders]
+    if arguments.output is None:
+        return built[0]
+    engine_cache.copy_out(built[0], arguments.output)
+    return Path(arguments.output)
+
+
 def _tell(events: TextIO, **values: str) -> None:
     print(json.dumps(values), file=events, flush=True)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Build; exit code 2 and one line where the input does not serve."""
+    """Do what was asked; exit code 2 and one line where the input does not serve."""
     arguments = build_parser().parse_args(argv)
-    # Packages print to stdout as they please; the events keep the real one, everything else goes to stderr.
+    # Packages print to stdout as they please; what is meant for stdout keeps the real one, all else goes to stderr.
     with os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8") as events:
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
         try:
+            if arguments.command != "build":
+                _tend(arguments, events)
+                return 0
             output = build(arguments, events)
         except EngineError as error:
-            return _fail(events, error)
+            return _fail(arguments, events, error)
         except OSError as error:
             target = f" ({error.filename})" if error.filename else ""
-            return _fail(events, OutputError(f"{error.strerror or error}{target}"))
+            return _fail(arguments, events, OutputError(f"{error.strerror or error}{target}"))
         except ImportError as error:
-            return _fail(events, BackendError(f"the package {error.name} is missing; pip install -r requirements.txt"))
+            advice = "pip install -r requirements.txt"
+            return _fail(arguments, events, BackendError(f"the package {error.name} is missing; {advice}"))
         _tell(events, event="done", output=str(output.resolve()))
     return 0
 
 
-def _fail(events: TextIO, error: EngineError) -> int:
-    _tell(events, event="error", kind=type(error).__name__, message=str(error))
+def _tend(arguments: argparse.Namespace, output: TextIO) -> None:
+    """The commands that are for people: plain lines."""
+    from engine import engine_commands
+
+    if arguments.command == "list":
+        lines: Iterable[str] = engine_commands.list_engines()
+    elif arguments.command == "clean":
+        lines = [engine_commands.clean(only_damaged=arguments.damaged)]
+    else:
+        lines = engine_commands.check_engine(
+            arguments.engine, arguments.weights, arguments.photos, lambda line: print(line, file=sys.stderr)
+        )
+    for line in lines:
+        print(line, file=output, flush=True)
+
+
+def _fail(arguments: argparse.Namespace, events: TextIO, error: EngineError) -> int:
+    if arguments.command == "build":
+        _tell(events, event="error", kind=type(error).__name__, message=str(error))
     print(f"engine: {error}", file=sys.stderr)
     return 2
 

@@ -88,7 +88,9 @@ def find(name: str, wanted: EngineKey) -> Found:
         alike = sum(getattr(key, field) == getattr(wanted, field) for field in asdict(wanted))
         if nearest is None or alike > nearest[0]:
             nearest = (alike, reason)
-    return Found(file=None, reason=nearest[1] if nearest else "no engine has been built for it")
+    if nearest is None:
+        return Found(file=None, reason="no engine has been built for it")
+    return Found(file=None, reason=f"the one that is there does not serve, because {nearest[1]}")
 
 
 def folder_of(name: str, key: EngineKey) -> Path:
@@ -164,14 +166,19 @@ def clean(*, only_damaged: bool = False) -> int:
                 continue
             except ModelError:
                 pass
-        freed += _remove(entry.file.parent)
+        freed += remove_folder(entry.file.parent)
     if not only_damaged and folder.is_dir():
         for left in [*folder.glob("*.part"), folder / "timing"]:
-            freed += _remove(left)
+            freed += remove_folder(left)
     return freed
 
 
-def _remove(folder: Path) -> int:
+def remove_folder(folder: Path) -> int:
+    """Delete a folder if it is there; returns the bytes freed.
+
+    Raises:
+        OutputError: it cannot be deleted.
+    """
     if not folder.is_dir():
         return 0
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())

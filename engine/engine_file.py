@@ -180,3 +180,9 @@ def read_engine(engine_file: Path) -> tuple[ModelSpec, EngineRecord]:
     if (spec.weights_sha256, spec.graph_version) != (key.weights_sha256, key.graph_version):
         raise ModelError(f"{engine_file}: its spec and the record of its build do not belong together; build it again")
     return spec, record
+
+
+def failure_of(engine_file: Path, record: EngineRecord) -> str:
+    """What to tell a person about an engine that did not pass the parity gate."""
+    offer = "; --precision fp32 builds one that keeps to it" if record.key.precision != "fp32" else ""
+    return f"{engine_file.name} is not used, because it strays from float32: {record.report}{offer}"

@@ -14,7 +14,7 @@ from typing import Any
 
 from engine import engine_cache
 from engine.backends.trt_package import make_logger, one_line
-from engine.errors import BackendError, ModelError, OptionError, nearest_hint
+from engine.errors import BackendError, ModelError
 from engine.model_spec import ModelSpec, TensorSpec
 
 Shape = tuple[int, ...]
@@ -92,7 +92,6 @@ def build_plan_bytes(trt: Any, onnx_file: Path, spec: ModelSpec, plan: BuildPlan
 
     Raises:
         ModelError: the parsed network is not what the spec says.
-        OptionError: a target is not known.
         BackendError: the package refuses the graph or fails.
     """
     logger = make_logger(trt)
@@ -192,15 +191,7 @@ def known_targets(trt: Any) -> tuple[str, ...]:
 
 
 def set_targets(trt: Any, config: Any, targets: Sequence[str]) -> None:
-    """Name the compute capabilities to compile for; all of them go into one file.
-
-    Raises:
-        OptionError: one is not known.
-    """
-    known = known_targets(trt)
-    for target in targets:
-        if target not in known:
-            raise OptionError(f"tensorrt-rtx does not build for '{target}'.{nearest_hint(target, known)}")
+    """Name the compute capabilities to compile for; all of them go into one file."""
     config.num_compute_capabilities = len(targets)
     for index, target in enumerate(targets):
         config.set_compute_capability(getattr(trt.ComputeCapability, target.upper()), index)

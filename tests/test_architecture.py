@@ -58,6 +58,7 @@ RULES = (
             ("engine/strong_typing.py", ("onnx",)),
             ("engine/trt_build.py", BUILD),
             ("engine/torch2trt_build.py", BUILD),
+            ("engine/engine_build.py", BUILD),
             ("engine/detector_export.py", BUILD),
             ("engine/detector_adopt.py", BUILD),
             ("engine/device_cuda.py", HEAVY),
@@ -72,7 +73,7 @@ RULES = (
     Rule(
         pattern="train/*",
         always=("train", "models", "torch", "lightning", "ultralytics", "pycocotools", "cv2", "numpy", "tensorboard",
-                "tqdm", *SHARED, "engine.backends", "engine.compiler", "engine.model_files",
+                "tqdm", "matplotlib", *SHARED, "engine.backends", "engine.compiler", "engine.model_files",
                 "engine.detector"),
     ),
     Rule(pattern="app/*", always=("app", "engine", "PyQt5", "pyqtgraph", "numpy", "cv2", "platformdirs")),

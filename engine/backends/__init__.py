@@ -6,6 +6,7 @@ AUTO_ORDER, and keeps the reason why each before it was passed over.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -58,6 +59,7 @@ def open_pose_backend(
     precision: str = "auto",
     device: str = "auto",
     threads: int | None = None,
+    with_crop: bool = False,
     say: Callable[[str], None] = lambda _line: None,
 ) -> OpenedBackend:
     """Open a pose model on a runtime and run it once, so that the first frame is not the slow one.
@@ -68,6 +70,7 @@ def open_pose_backend(
         precision: auto, fp32, fp16, bf16 or int8.
         device: auto, cpu, cuda or cuda:N.
         threads: processor threads of one inference; None leaves it to the runtime.
+        with_crop: see `OpenOptions`.
         say: told in one line of anything that takes long.
 
     Raises:
@@ -75,11 +78,11 @@ def open_pose_backend(
         ModelError: the model cannot be used.
         BackendError: the runtime, or with auto none of them, can run it as asked.
     """
-    options = OpenOptions(precision=precision, device=device, threads=threads, say=say)
+    options = OpenOptions(precision=precision, device=device, threads=threads, with_crop=with_crop, say=say)
     path = resolve_pose_model(model)
 
     def open_one(module: RuntimeModule, options: OpenOptions) -> Backend:
-        return _warmed(module.open_pose(path, options), "crops", ("keypoints",))
+        return _warmed(module.open_pose(path, options), ("keypoints",))
 
     return _open(backend, options, open_one)
 
@@ -148,18 +151,22 @@ def _open_named(name: str, options: OpenOptions, open_one: Callable[[RuntimeModu
 def _on_device(options: OpenOptions, kind: str) -> OpenOptions:
     if options.device != "auto":
         return options
-    return OpenOptions(precision=options.precision, device=kind, threads=options.threads, say=options.say)
+    return dataclasses.replace(options, device=kind)
 
 
 def _module(name: str) -> RuntimeModule:
     return cast(RuntimeModule, importlib.import_module(f"engine.backends.{name}"))
 
 
-def _warmed(backend: Backend, input_name: str, want: tuple[str, ...]) -> Backend:
+def _warmed(backend: Backend, want: tuple[str, ...]) -> Backend:
     """Run once on an empty picture: what cannot run fails now, while another can still be chosen."""
-    shape = [length if isinstance(length, int) else 1 for length in backend.spec.inputs[0].shape]
+    lengths = {"frame_height": 64, "frame_width": 64}
+    inputs = {
+        tensor.name: np.zeros([n if isinstance(n, int) else lengths.get(n, 1) for n in tensor.shape], tensor.dtype)
+        for tensor in backend.spec.inputs
+    }
     try:
-        backend.infer({input_name: np.zeros(shape, np.uint8)}, want)
+        backend.infer(inputs, want)
     except BaseException:
         backend.close()
         raise

@@ -84,12 +84,15 @@ class OpenOptions:
         precision: one of PRECISIONS; auto is the fastest that the processor computes natively within the tolerance.
         device: "auto", "cpu", "cuda" or "cuda:N".
         threads: processor threads of one inference; None leaves it to the runtime (one a physical core).
+        with_crop: a pose network that takes the whole frame and cuts people out itself, where the runtime has such a
+            form (its spec then has the inputs `frame` and `crop_to_frame`); others take crops all the same.
         say: told in one line of anything that takes long.
     """
 
     precision: str = "auto"
     device: str = "auto"
     threads: int | None = None
+    with_crop: bool = False
     say: Callable[[str], None] = lambda _line: None
 
     def __post_init__(self) -> None:

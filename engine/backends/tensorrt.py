@@ -1,40 +1,154 @@
-"""TensorRT and TensorRT-RTX: one code, two packages with the same interface."""
+"""TensorRT and TensorRT-RTX: one code, two packages with the same interface. Engines are built by engine_build.py."""
 
 from __future__ import annotations
 
-import importlib.metadata
-import importlib.util
+import dataclasses
+import itertools
 from pathlib import Path
+from typing import Any
 
-from engine.backends.contract import Backend, OpenOptions, Probe
-from engine.backends.cuda_driver import why_no_cuda
-from engine.errors import BackendError
+from engine import engine_cache
+from engine.backends.contract import Backend, OpenOptions, Probe, refuse_precision
+from engine.backends.cuda_driver import Gpu, gpu, why_no_cuda
+from engine.backends.trt_package import installed_version, load_package, why_not_installed
+from engine.backends.trt_runtime import TensorRtBackend
+from engine.device_memory import open_memory
+from engine.engine_file import EngineKey, failure_of, read_engine, read_record, this_platform, write_record
+from engine.errors import BackendError, ModelError
+from engine.model_spec import read_spec, sha256_of
+from engine.onnx_export import GRAPH_VERSION
 
-_REQUIREMENTS = {"tensorrt": "requirements-tensorrt.txt", "tensorrt_rtx": "requirements-rtx.txt"}
+_WAYS = {"tensorrt": ("tensorrt", "torch2trt"), "tensorrt_rtx": ("tensorrt_rtx",)}
+"""Who may have built the engines that a package runs, the better first."""
 
 
 def probe(device: str, package: str = "tensorrt") -> Probe:
-    """Whether the package could run here; a named engine is looked for when a model is opened."""
+    """Whether the package could run here; the engine is looked for when a model is opened."""
     if device == "cpu":
         return Probe(usable=False, detail=f"{package} runs on NVIDIA GPUs only")
-    if importlib.util.find_spec(package) is None:
-        advice = f"pip install -r {_REQUIREMENTS[package]}"
-        return Probe(usable=False, detail=f"the {package} package is not installed; {advice}")
-    reason = why_no_cuda()
+    reason = why_not_installed(package) or why_no_cuda()
     if reason is not None:
         return Probe(usable=False, detail=reason)
-    try:
-        version = importlib.metadata.version(package.replace("_", "-"))
-    except importlib.metadata.PackageNotFoundError:
-        version = "unknown version"
-    return Probe(usable=False, detail=f"{package} {version} is installed, but no engine has been built for this model")
+    return Probe(usable=True, detail=installed_version(package))
 
 
 def open_pose(model: Path, options: OpenOptions, package: str = "tensorrt") -> Backend:
-    """Engines are never built on the way to a picture; without one the reason is given."""
-    raise BackendError(f"{model.stem}: {probe('cuda', package).detail}")
+    """Open the engine of a pose model, or an `.engine` file; engines are never built on the way to a picture.
+
+    Raises:
+        BackendError: there is no engine that serves, with the reason and how to build one.
+        ModelError: a named `.engine` file is damaged.
+    """
+    return _open(model, "pose", options, package)
 
 
 def open_detector(onnx_file: Path, options: OpenOptions, package: str = "tensorrt") -> Backend:
-    """As `open_pose`."""
-    return open_pose(onnx_file, options, package)
+    """Open the engine of a detector; raises as `open_pose`."""
+    return _open(onnx_file, "detector", options, package)
+
+
+def _open(model: Path, kind: str, options: OpenOptions, package: str) -> Backend:
+    trt = load_package(package)
+    device = gpu(int(options.device.partition(":")[2] or 0))
+    if device is None:
+        raise BackendError(f"{package} cannot run {model.name}: {why_no_cuda() or 'no such GPU'}")
+    precisions = _precisions(options.precision, package)
+    if model.suffix.lower() == ".engine":
+        return open_engine(model, trt, package, device, options)
+    try:
+        wanted = EngineKey(
+            weights_sha256=_weights_sha256(model, kind),
+            graph_version=GRAPH_VERSION,
+            runtime=package,
+            runtime_version=str(trt.__version__),
+            targets=(device.target,),
+            gpu=device.name,
+            precision=precisions[0],
+            max_people=1,
+            with_crop=options.with_crop and kind == "pose",
+        )
+    except OSError as error:
+        raise ModelError(f"{model} cannot be read ({error.strerror})") from error
+    reasons = []
+    for precision, way in itertools.product(precisions, _WAYS[package]):
+        found = engine_cache.find(model.stem, dataclasses.replace(wanted, precision=precision, runtime=way))
+        if found.file is None:
+            reasons.append(found.reason)
+            continue
+        try:
+            return open_engine(found.file, trt, package, device, options)
+        except BackendError as error:
+            reasons.append(str(error))
+    told = f"{model.stem} has no engine for {package} on this GPU: {reasons[0]}"
+    raise BackendError(f"{told}; {_advice(model, kind, package)}")
+
+
+def open_engine(file: Path, trt: Any, package: str, device: Gpu, options: OpenOptions) -> TensorRtBackend:
+    """Load an engine and let it through the parity gate if it has not been there; raises as `load_engine`."""
+    from engine import parity_gate
+
+    record = read_record(file)
+    if record.state == "failed":
+        raise BackendError(failure_of(file, record))
+    backend = load_engine(file, trt, package, device, options)
+    if record.state == "passed":
+        return backend
+    try:
+        options.say(f"checking {file.name} against float32, once")
+        checked = parity_gate.check(backend, Path(record.weights))
+        record = dataclasses.replace(record, state=checked.state, report=checked.report)
+        write_record(file, record)
+        if record.state == "failed":
+            raise BackendError(failure_of(file, record))
+    except BaseException:
+        backend.close()
+        raise
+    return backend
+
+
+def load_engine(file: Path, trt: Any, package: str, device: Gpu, options: OpenOptions) -> TensorRtBackend:
+    """Check an engine's parts and load it; nobody asks here whether it went through the parity gate.
+
+    Raises:
+        ModelError: a part is missing or damaged.
+        BackendError: it is another GPU's or version's, or the runtime refuses it.
+    """
+    spec, record = read_engine(file)
+    here = dataclasses.replace(
+        record.key,
+        runtime_version=str(trt.__version__),
+        system=this_platform(),
+        targets=(device.target,),
+        gpu=device.name,
+    )
+    reason = record.key.difference(here)
+    if record.key.runtime not in _WAYS[package]:
+        reason = f"it is for {record.key.runtime}"
+    if reason is not None:
+        raise BackendError(f"{file.name} does not run here: {reason}; build it again")
+    return TensorRtBackend(trt, package, file.read_bytes(), spec, open_memory(options.device))
+
+
+def _weights_sha256(model: Path, kind: str) -> str:
+    """The hash that engines of a model carry."""
+    if model.suffix.lower() == ".onnx":
+        spec = read_spec(model)
+        if spec.kind != kind:
+            raise ModelError(f"{model} is a {spec.kind}, not a {kind}")
+        # A pose network's engines are built from its weights; a detector's from the ONNX file itself.
+        return spec.weights_sha256 if kind == "pose" else spec.file_sha256
+    return sha256_of(model)
+
+
+def _precisions(asked: str, package: str) -> tuple[str, ...]:
+    """What to look for, in order: float32 is what is left where 16 bits did not pass the gate."""
+    if asked == "auto":
+        return ("fp16", "fp32")
+    if asked not in ("fp16", "fp32"):
+        raise refuse_precision(package, asked, ["fp16", "fp32"], f"{asked} runs on openvino")
+    return (asked,)
+
+
+def _advice(model: Path, kind: str, package: str) -> str:
+    option = "--pose-model" if kind == "pose" else "--detector"
+    return f"python -m engine build {option} {model.stem} --runtime {package.replace('_', '-')} builds one"

@@ -58,7 +58,7 @@ class TorchBackend(Closing):
         try:
             import torch
 
-            from engine.pose_graph import PoseGraph
+            from engine.pose_graph import CroppingPoseGraph, PoseGraph
         except (ImportError, OSError) as error:
             raise BackendError(f"the torch package cannot be loaded: {error}") from error
         self.device = "cpu" if options.device == "auto" else options.device
@@ -70,12 +70,13 @@ class TorchBackend(Closing):
         if options.threads is not None:
             torch.set_num_threads(options.threads)
         graph = PoseGraph(checkpoint.model, checkpoint.mean, checkpoint.std).eval()
-        self.spec = _spec(weights, graph, skeleton, checkpoint.class_names)
+        self.spec = _spec(weights, graph, skeleton, checkpoint, options.with_crop)
         if self.precision != "fp32":
             graph.lower_precision({"bf16": torch.bfloat16, "fp16": torch.float16}[self.precision])
         self._torch = torch
+        whole = CroppingPoseGraph(graph).eval() if options.with_crop else graph
         try:
-            self._graph: Any = graph.to(self.device).to(memory_format=torch.channels_last)
+            self._graph: Any = whole.to(self.device).to(memory_format=torch.channels_last)
         except RuntimeError as error:
             raise BackendError(f"torch cannot use {self.device}: {_first_line(error)}") from error
 
@@ -88,8 +89,9 @@ class TorchBackend(Closing):
             return empty_outputs(self.spec, lengths, want)
         try:
             with self._torch.inference_mode():
-                crops = self._torch.from_numpy(np.ascontiguousarray(inputs["crops"])).to(self.device)
-                outputs = dict(zip(self._graph.output_names, self._graph(crops), strict=True))
+                given = (np.ascontiguousarray(inputs[tensor.name]) for tensor in self.spec.inputs)
+                tensors = [self._torch.from_numpy(array).to(self.device) for array in given]
+                outputs = dict(zip(self._graph.output_names, self._graph(*tensors), strict=True))
                 return {name: _owned(outputs[name]) for name in want}
         except RuntimeError as error:
             raise BackendError(f"torch failed on {self.spec.name}: {_first_line(error)}") from error
@@ -115,9 +117,9 @@ def _precision(asked: str, on_cuda: bool) -> str:
     return asked
 
 
-def _spec(weights: Path, graph: Any, skeleton: Skeleton, class_names: tuple[str, ...]) -> ModelSpec:
+def _spec(weights: Path, graph: Any, skeleton: Skeleton, checkpoint: Any, with_crop: bool) -> ModelSpec:
     digest = sha256_of(weights)
-    inputs, outputs = pose_tensors(graph)
+    inputs, outputs = pose_tensors(graph, with_crop=with_crop)
     return ModelSpec(
         kind="pose",
         name=graph.model.config.name,
@@ -126,7 +128,9 @@ def _spec(weights: Path, graph: Any, skeleton: Skeleton, class_names: tuple[str,
         inputs=inputs,
         outputs=outputs,
         skeleton=skeleton,
-        class_names=class_names,
+        class_names=checkpoint.class_names,
+        mean=checkpoint.mean,
+        std=checkpoint.std,
         file_sha256=digest,
         weights_sha256=digest,
         graph_version=GRAPH_VERSION,

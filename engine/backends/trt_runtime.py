@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -165,7 +164,8 @@ class TensorRtBackend(Closing):
             raise BackendError(
                 f"{self.spec.name}: the engine takes inputs up to {largest}, not {shapes}; build another"
             )
-        if profile.shapes != shapes:
+        changed = profile.shapes != shapes
+        if changed:
             for tensor, shape in zip(self.spec.inputs, shapes, strict=True):
                 if not profile.context.set_input_shape(tensor.name, shape):
                     raise BackendError(f"{self.name} refuses {tensor.name} {shape}: {self._complaints()}")
@@ -176,7 +176,9 @@ class TensorRtBackend(Closing):
             graph.replay()
             return profile
         self._uses[key] += 1
-        if self._own_graphs and self._uses[key] > _USES_BEFORE_GRAPH and len(self._graphs) < _MOST_GRAPHS:
+        earned = self._uses[key] > _USES_BEFORE_GRAPH and len(self._graphs) < _MOST_GRAPHS
+        # The first run after a change of shape does more than a graph may hold.
+        if self._own_graphs and earned and not changed:
             self._graphs[key] = self._memory.capture(self._stream, lambda: self._execute(profile))
             self._graphs[key].replay()
         else:
