@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ Say = Callable[[str], None]
 """Takes one line for the person who waits."""
 
 _ROOT = Path(__file__).resolve().parent.parent
+_running: dict[int, subprocess.Popen[str]] = {}  # the child process that each thread waits for
 
 
 def say_nothing(_line: str) -> None:
@@ -189,6 +191,7 @@ def run_build(arguments: Sequence[str], say: Say = say_nothing) -> Path:
             env={**os.environ, "PYTHONUTF8": "1"},
         )
         last: dict[str, str] = {}
+        _running[threading.get_ident()] = child
         try:
             assert child.stdout is not None  # noqa: S101 - asked for above
             for line in child.stdout:
@@ -199,6 +202,7 @@ def run_build(arguments: Sequence[str], say: Say = say_nothing) -> Path:
                     last = event
             code = child.wait()
         finally:
+            _running.pop(threading.get_ident(), None)
             _end(child)
         if code == 0 and last.get("event") == "done":
             return Path(last["output"])
@@ -208,6 +212,15 @@ def run_build(arguments: Sequence[str], say: Say = say_nothing) -> Path:
         lines = [line.strip() for line in complaints.read().splitlines() if line.strip()]
         reason = lines[-1] if lines else "no message"
         raise BackendError(f"building with {' '.join(arguments)} ended with code {code}: {reason}")
+
+
+def end_builds_of(thread_ident: int | None) -> bool:
+    """Terminate the child process that a thread waits for in `run_build`, which then raises; False if there is none."""
+    child = _running.get(thread_ident) if thread_ident is not None else None
+    if child is None:
+        return False
+    child.terminate()
+    return True
 
 
 def _event(line: str) -> dict[str, str]:
