@@ -1,0 +1,123 @@
+"""`python -m train.figures`: the right pixel, the right colours, and pictures that can be opened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from matplotlib.colors import to_rgba
+
+from engine.errors import OptionError
+from engine.skeleton import Skeleton
+from models.checkpoints import save_pose_model
+from models.pose_model import build_model
+from train.attention_of import PersonAttention
+from train.draw_figures import BLUE_TO_RED, draw_figure_2, draw_sheet
+from train.figures import choose_box, choose_pixel, main
+
+SKELETON = Skeleton(
+    keypoint_names=("head", "left_hand", "right_hand"),
+    edges=((0, 1),),
+    flip_pairs=((1, 2),),
+    oks_sigmas=(0.05, 0.05, 0.05),
+)
+
+
+@pytest.fixture
+def person() -> PersonAttention:
+    """A crop of 64x96 px that is half as large as the photo; the head bears on the pixel (3, 5) alone."""
+    attention = np.full((3, 24, 16), 1 / 3, np.float32)
+    attention[:, 5, 3] = [0.9, 0.1, 0.0]
+    return PersonAttention(
+        picture_bgr=np.full((192, 128, 3), 120, np.uint8),
+        input_size_wh=(64, 96),
+        photo_to_crop=np.array([[0.5, 0, -10], [0, 0.5, 0]], np.float32),
+        keypoints=np.array([[30, 20, 0.8], [10, 60, 0.9], [50, 60, 0.1]], np.float32),
+        areas=np.full((3, 24, 16), 1 / 384, np.float32),
+        attention=attention,
+        skeleton=SKELETON,
+        model="kcam_resnet18",
+    )
+
+
+def test_a_pixel_of_the_photo_is_found_in_the_heatmap(person: PersonAttention) -> None:
+    crop_xy, place = choose_pixel(person, "46,44", None)
+    assert crop_xy.tolist() == [13, 22] and place == "(46, 44)"
+    assert person.heatmap_pixel(crop_xy) == (3, 5)
+    with pytest.raises(OptionError, match="outside what the network sees"):
+        person.heatmap_pixel(choose_pixel(person, "0,0", None)[0])
+
+
+def test_a_keypoint_stands_for_its_place_and_the_surest_is_taken_unasked(person: PersonAttention) -> None:
+    assert choose_pixel(person, None, "Right Hand")[0].tolist() == [50, 60]
+    assert choose_pixel(person, None, None)[1] == "the left hand"
+    with pytest.raises(OptionError, match="Did you mean 'left_hand'"):
+        choose_pixel(person, None, "left_band")
+
+
+def test_figure_2_colours_each_keypoint_by_its_bearing_on_the_star(person: PersonAttention) -> None:
+    figure = draw_figure_2(person, np.array([13, 22], np.float32), "here", unit_scale=True)
+    picture = figure.axes[0]
+    circles: dict[Any, Any] = {tuple(np.round(np.asarray(c.get_offsets())[0])): c for c in picture.collections}
+    head, left, right = (circles[point] for point in ((60, 40), (20, 120), (100, 120)))
+    np.testing.assert_allclose(head.get_facecolor()[0], BLUE_TO_RED(0.9), atol=0.01)
+    np.testing.assert_allclose(left.get_facecolor()[0], BLUE_TO_RED(0.1), atol=0.01)
+    assert len(right.get_facecolor()) == 0  # hardly seen: a ring in its colour
+    np.testing.assert_allclose(right.get_edgecolor()[0], BLUE_TO_RED(0.0), atol=0.01)
+    star = circles[(26, 44)]
+    np.testing.assert_allclose(star.get_facecolor()[0], to_rgba("#ffe94d"))
+
+
+def test_the_ends_of_the_colours_are_blue_and_red() -> None:
+    blue, red = np.asarray(BLUE_TO_RED(0.0)), np.asarray(BLUE_TO_RED(1.0))
+    assert blue[2] > 0.9 and blue[0] < 0.2 and red[0] > 0.8 and red[2] < 0.1
+
+
+def test_the_sheet_shows_area_and_attention_of_every_keypoint(person: PersonAttention) -> None:
+    figure = draw_sheet(person, unit_scale=False)
+    titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
+    assert len(titles) == 6
+    assert titles[0] == "head\narea, peak 1x" and titles[1].strip() == "attention, up to 0.90"
+
+
+@pytest.mark.parametrize(
+    ("box", "message"),
+    [("1,2,3", "X1,Y1,X2,Y2 fits"), ("a,b,c,d", "X1,Y1,X2,Y2 fits"), ("50,0,10,20", "X1 < X2"), ("90,0,99,9", "80x60")],
+)
+def test_a_box_that_does_not_fit_is_named(box: str, message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        choose_box(np.zeros((60, 80, 3), np.uint8), box, None)
+
+
+def test_from_photo_to_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.manual_seed(0)
+    fields = {"num_keypoints": 3, "input_size_wh": (64, 96), "deconv_channels": 16}
+    for name in ("kcam_resnet18", "resnet18"):
+        model = build_model(name, **fields)  # type: ignore[arg-type]
+        save_pose_model(tmp_path / f"{name}.safetensors", model, skeleton=SKELETON.to_dict())
+    photo = np.random.default_rng(0).integers(0, 255, (120, 160, 3)).astype(np.uint8)
+    cv2.imwrite(str(tmp_path / "photo.png"), photo)
+    common = ["--image", str(tmp_path / "photo.png"), "--box", "40,10,100,110"]
+    kcam, out = str(tmp_path / "kcam_resnet18.safetensors"), tmp_path / "new" / "figure.png"
+    assert main(["--weights", kcam, *common, "--pixel", "70,50", "--output", str(out)]) == 0
+    assert [line for line in capsys.readouterr().out.split() if line] == [
+        str(out),
+        str(out.with_name("figure_sheet.png")),
+    ]
+    for path in out.parent.iterdir():
+        drawn = cv2.imread(str(path))
+        assert drawn is not None and min(drawn.shape[:2]) > 200
+        assert len(np.unique(drawn.reshape(-1, 3), axis=0)) > 500
+    assert len(list(out.parent.iterdir())) == 2
+    for options, message in (
+        (["--weights", str(tmp_path / "resnet18.safetensors"), *common], "resnet18 has no KCAM head"),
+        (["--weights", kcam, "--image", str(tmp_path / "none.jpg")], "none.jpg cannot be read"),
+        (["--weights", kcam, *common, "--output", "a.jpg"], "ends in .png"),
+    ):
+        assert main(options) == 2
+        error = capsys.readouterr().err
+        assert message in error and error.count("\n") == 1

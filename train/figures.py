@@ -1,0 +1,148 @@
+"""`python -m train.figures`: the paper's figure 2 and all areas and attention maps, for a photo of your own."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from engine.detector import open_detector
+from engine.errors import EngineError, ModelError, OptionError, SourceError
+from engine.model_files import resolve_pose_model
+from engine.types import Float32Array, UInt8Array
+from models.checkpoints import CheckpointError, load_pose_model
+from train.attention_of import PersonAttention, look_at
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The options of `python -m train.figures`."""
+    parser = argparse.ArgumentParser(prog="python -m train.figures", description="Figures of keypoint attention.")
+    parser.add_argument("--weights", required=True, help="a KCAM weights file, or the name of shipped weights")
+    parser.add_argument("--image", type=Path, required=True, help="a photo with a person")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--pixel", default=None, help="X,Y in photo px: the pixel whose attention figure 2 shows")
+    where.add_argument("--keypoint", default=None, help="or the place of a keypoint, such as left_wrist (the surest)")
+    parser.add_argument("--box", default=None, help="X1,Y1,X2,Y2 in photo px (the detector's best person)")
+    parser.add_argument("--detector", default=None, help="a shipped name, FILE.onnx or FILE.pt (the shipped one)")
+    parser.add_argument(
+        "--scale", default="unit", choices=["unit", "auto"], help="colours up to 1, or up to the largest value"
+    )
+    parser.add_argument(
+        "--output", type=Path, default=Path("attention.png"), help="figure 2; the sheet goes beside it, NAME_sheet.png"
+    )
+    return parser
+
+
+def _numbers(text: str, option: str, form: str) -> Float32Array:
+    """As many numbers as the form names."""
+    try:
+        numbers = np.array([float(part) for part in text.split(",")], np.float32)
+    except ValueError as error:
+        raise OptionError(f"{option} is '{text}'; {form} fits") from error
+    if len(numbers) != len(form.split(",")) or not np.isfinite(numbers).all():
+        raise OptionError(f"{option} is '{text}'; {form} fits")
+    return numbers
+
+
+def read_photo(file: Path) -> UInt8Array:
+    """(H, W, 3) uint8 BGR.
+
+    Raises:
+        SourceError: it is missing or cannot be decoded.
+    """
+    try:
+        image = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_COLOR)
+    except (OSError, cv2.error) as error:
+        raise SourceError(f"{file} cannot be read: {error}") from error
+    if image is None:
+        raise SourceError(f"{file} is not a picture that can be decoded")
+    return np.asarray(image, np.uint8)
+
+
+def choose_box(photo_bgr: UInt8Array, box: str | None, detector: str | None) -> Float32Array:
+    """(4,) float32: the box that was given, the detector's best, or where there is none the whole photo.
+
+    Raises:
+        EngineError: the box does not fit, or a detector was named that cannot be used.
+    """
+    height, width = photo_bgr.shape[:2]
+    if box is not None:
+        chosen = _numbers(box, "--box", "X1,Y1,X2,Y2")
+        if chosen[0] >= chosen[2] or chosen[1] >= chosen[3] or (chosen[:2] >= [width, height]).any():
+            raise OptionError(f"--box is {box}; X1 < X2 and Y1 < Y2 inside the photo of {width}x{height} px fit")
+        return chosen
+    whole = np.array([0, 0, width, height], np.float32)
+    try:
+        opened, _ = open_detector(detector, say=print)
+    except ModelError as error:
+        if detector is not None:
+            raise
+        print(f"the whole photo is taken as the person's box: {error}")
+        return whole
+    with opened:
+        found = opened.detect(photo_bgr)
+    if len(found) == 0:
+        print("the detector finds nobody; the whole photo is taken as the person's box")
+        return whole
+    return np.asarray(found.boxes_xyxy[0], np.float32)
+
+
+def choose_pixel(person: PersonAttention, pixel: str | None, keypoint: str | None) -> tuple[Float32Array, str]:
+    """(2,) float32 in crop px, and what is there.
+
+    Raises:
+        OptionError: no such keypoint, or not a pixel.
+    """
+    if pixel is not None:
+        photo_xy = _numbers(pixel, "--pixel", "X,Y")
+        crop_xy = person.photo_to_crop[:, :2] @ photo_xy + person.photo_to_crop[:, 2]
+        return np.asarray(crop_xy, np.float32), f"({photo_xy[0]:.0f}, {photo_xy[1]:.0f})"
+    names = person.skeleton.keypoint_names
+    index = int(person.keypoints[:, 2].argmax()) if keypoint is None else person.skeleton.keypoint_index(keypoint)
+    return person.keypoints[index, :2], f"the {names[index].replace('_', ' ')}"
+
+
+def make_figures(arguments: argparse.Namespace) -> tuple[Path, Path]:
+    """Draw both figures and return their paths.
+
+    Raises:
+        EngineError, CheckpointError: photo, weights or options do not serve.
+    """
+    from train.draw_figures import draw_figure_2, draw_sheet, save_figure
+
+    output: Path = arguments.output
+    if output.suffix.lower() != ".png":
+        raise OptionError(f"--output is {output}; a name that ends in .png fits")
+    weights = resolve_pose_model(arguments.weights)
+    if weights.suffix != ".safetensors":
+        raise OptionError(f"{weights} is a compiled graph; figures need the .safetensors file it was made from")
+    photo = read_photo(arguments.image)
+    person = look_at(load_pose_model(weights), photo, choose_box(photo, arguments.box, arguments.detector))
+    crop_xy, place = choose_pixel(person, arguments.pixel, arguments.keypoint)
+    unit = arguments.scale == "unit"
+    sheet = output.with_name(f"{output.stem}_sheet.png")
+    save_figure(draw_figure_2(person, crop_xy, place, unit), output)
+    save_figure(draw_sheet(person, unit), sheet)
+    return output, sheet
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Draw; exit code 2 and one line where the input does not serve."""
+    arguments = build_parser().parse_args(argv)
+    try:
+        for path in make_figures(arguments):
+            print(path)
+    except (EngineError, CheckpointError) as error:
+        print(f"train.figures: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"train.figures: {arguments.output} cannot be written: {error.strerror}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
