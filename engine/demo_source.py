@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
+import math
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -106,6 +107,12 @@ class DemoSource(SourceBase):
             )
         )
         self._closed = False
+        self._start = 0
+
+    def seek(self, position_s: float) -> None:
+        """The next iteration begins with the first frame there or after it, else with the last frame."""
+        last = (self._info.frame_count or 1) - 1
+        self._start = min(last, max(0, math.ceil(position_s * float(FRAME_RATE) - 1e-6)))
 
     def __iter__(self) -> Iterator[Frame]:
         index = 0
@@ -113,6 +120,9 @@ class DemoSource(SourceBase):
             for number in range(keys[-1][0] + 1):
                 if self._closed:
                     return
+                if index < self._start:
+                    index += 1
+                    continue
                 image = _shoot(stage, margin, _window(keys, number))
                 yield Frame(image_bgr=image, index=index, timestamp_s=float(index / FRAME_RATE), pts=index)
                 index += 1

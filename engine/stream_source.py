@@ -9,19 +9,12 @@ from urllib.parse import urlsplit
 
 import av
 
+from engine.decoded_picture import frame_to_bgr, picture_tags
 from engine.errors import SourceError
 from engine.frame_source import PictureTags, SourceInfo
 from engine.live_source import OPEN_TIMEOUT_S, READ_TIMEOUT_S, LiveSource
 from engine.types import UInt8Array
-from engine.video_source import (
-    VideoSource,
-    first_video_stream,
-    frame_to_bgr,
-    open_container,
-    picture_tags,
-    reason,
-    stream_rate,
-)
+from engine.video_source import VideoSource, first_video_stream, open_container, reason, stream_rate
 
 
 class StreamCapture:

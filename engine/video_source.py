@@ -11,19 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import av
-import cv2
-import numpy as np
-from av.sidedata.sidedata import Type as SideDataType
 
+from engine.decoded_picture import frame_to_bgr, picture_tags, upright_size_wh
 from engine.errors import SourceError
-from engine.frame_source import BT601, BT709, PictureTags, SourceBase, SourceInfo
-from engine.types import Frame, UInt8Array
+from engine.frame_source import SourceBase, SourceInfo
+from engine.types import Frame
 
 # FFmpeg writes to stderr on its own unless told not to; what matters is raised as an exception.
 av.logging.set_level(None)
 
-_UNSPECIFIED = 2
-_HD_HEIGHT = 720
 # libavformat's AVFMT_TS_DISCONT: formats made for broadcast, whose clock starts anywhere.
 _CLOCK_STARTS_ANYWHERE = 0x0200
 
@@ -32,61 +28,6 @@ def reason(error: BaseException) -> str:
     """Why PyAV failed, without the file name or URL (which may hold a password) that its messages repeat."""
     text = getattr(error, "strerror", None)
     return str(text) if text else type(error).__name__
-
-
-def upright(image: UInt8Array, display_matrix: bytes | None) -> UInt8Array:
-    """Turn (and mirror) an image as its 3x3 display matrix says, to the nearest quarter turn.
-
-    Args:
-        image: (H, W, 3) uint8 as decoded.
-        display_matrix: nine native int32, row by row: x' = a x + c y, y' = b x + d y for rows (a, b, .), (c, d, .).
-    """
-    if display_matrix is None or len(display_matrix) < 36:
-        return image
-    (a, b, _), (c, d, _) = np.frombuffer(display_matrix[:36], np.int32).reshape(3, 3)[:2].tolist()
-    if abs(a) + abs(d) < abs(b) + abs(c):  # the axes trade places
-        image, a, d = np.asarray(cv2.transpose(image), np.uint8), c, b
-    if a < 0 or d < 0:
-        image = np.asarray(cv2.flip(image, -1 if a < 0 and d < 0 else (1 if a < 0 else 0)), np.uint8)
-    return image
-
-
-def _display_matrix(frame: Any) -> bytes | None:
-    data = frame.side_data.get(SideDataType.DISPLAYMATRIX)
-    return None if data is None else bytes(data)
-
-
-def _matrix_of(frame: Any) -> int:
-    """BT709 or BT601: what the frame says, else what players assume by its height."""
-    if int(frame.colorspace) == _UNSPECIFIED:
-        return BT709 if frame.height >= _HD_HEIGHT else BT601
-    return BT709 if int(frame.colorspace) == BT709 else BT601
-
-
-def frame_to_bgr(frame: Any) -> UInt8Array:
-    """An upright (H, W, 3) uint8 BGR image of a decoded PyAV frame; the caller owns it."""
-    options: dict[str, Any] = {}
-    if int(frame.colorspace) == _UNSPECIFIED:
-        options["src_colorspace"] = "ITU709" if _matrix_of(frame) == BT709 else "ITU601"
-    image = upright(frame.to_ndarray(format="bgr24", **options), _display_matrix(frame))
-    return np.ascontiguousarray(image)
-
-
-def picture_tags(frame: Any, sample_aspect: Fraction | None) -> PictureTags:
-    """The tags that an output needs to look like this frame."""
-    matrix = _matrix_of(frame)
-    primaries, transfer = int(frame.color_primaries), int(frame.color_trc)
-    aspect = sample_aspect if sample_aspect and sample_aspect > 0 else Fraction(1)
-    matrix_bytes = _display_matrix(frame)
-    if matrix_bytes is not None:
-        (a, b, _) = np.frombuffer(matrix_bytes[:12], np.int32).tolist()
-        aspect = 1 / aspect if abs(b) > abs(a) else aspect
-    return PictureTags(
-        matrix=matrix,
-        primaries=matrix if primaries in (0, _UNSPECIFIED) else primaries,
-        transfer=matrix if transfer in (0, _UNSPECIFIED) else transfer,
-        sample_aspect=aspect,
-    )
 
 
 def open_container(media: str, shown: str, *, options: dict[str, str] | None = None, timeout_s: Any = None) -> Any:
@@ -158,7 +99,7 @@ class VideoSource(SourceBase):
         """
         self._shown = shown or name
         self._container = open_container(media, self._shown) if container is None else container
-        self._closed = False
+        self._closed = self._sought = False
         self._lock = threading.Lock()  # FFmpeg must not decode while another thread closes the container
         try:
             self._stream = first_video_stream(self._container, self._shown)
@@ -191,10 +132,9 @@ class VideoSource(SourceBase):
     def _learn_from(self, first: Any) -> None:
         """Complete what is known with what only a decoded frame tells."""
         self._shift = self._start_shift(first)
-        image = upright(np.empty((first.height, first.width, 3), np.uint8), _display_matrix(first))
         self._info = replace(
             self._info,
-            size_wh=(image.shape[1], image.shape[0]),
+            size_wh=upright_size_wh(first),
             media_start_s=self._shift * self._time_base,
             tags=picture_tags(first, self._stream.sample_aspect_ratio),
         )
@@ -253,6 +193,40 @@ class VideoSource(SourceBase):
             except av.error.FFmpegError:
                 self._unreadable += 1
 
+    def seek(self, position_s: float) -> None:
+        """Go to a place: the next iteration begins with the first frame there or after it, else with the last frame.
+
+        Called between two frames, by whoever iterates. Frames are then numbered by their time, and what is missing
+        is no longer counted.
+
+        Raises:
+            SourceError: the video cannot be read from another place.
+        """
+        target = max(0, round(position_s / self._time_base)) + self._shift
+        with self._lock:
+            try:
+                self._container.seek(target, stream=self._stream, backward=True)
+            except (av.error.FFmpegError, OSError) as error:
+                raise SourceError(f"{self._shown} cannot be read from another place: {reason(error)}") from None
+            self._first, self._sought = None, True
+            self._pictures = self._decode_from(target)
+
+    def _decode_from(self, target: int) -> Iterator[Any]:
+        """PyAV frames that are not before a time stamp; where all are, the last one."""
+        last, pictures = None, self._decode()
+        for last in pictures:
+            stamp = last.pts if last.pts is not None else last.dts
+            if stamp is None or stamp >= target:
+                yield last
+                yield from pictures
+                return
+        if last is not None:
+            yield last
+
+    def _first_index(self, pts: int) -> int:
+        """The number of the first frame of an iteration."""
+        return round(pts * self._time_base * self._info.frame_rate) if self._sought and self._info.frame_rate else 0
+
     def __iter__(self) -> Iterator[Frame]:
         first, self._first = self._first, None
         index, last_pts = 0, None
@@ -261,11 +235,13 @@ class VideoSource(SourceBase):
                 decoded, first = (first if first is not None else next(self._pictures, None)), None
             if decoded is None:
                 break
+            if last_pts is None:
+                index = self._first_index(self._pts(decoded, None))
             pts = last_pts = self._pts(decoded, last_pts)
             image = frame_to_bgr(decoded)
             yield Frame(image_bgr=image, index=index, timestamp_s=float(pts * self._time_base), pts=pts)
             index += 1
-        if not self._closed:
+        if not self._closed and not self._sought:
             self._account(index, last_pts)
 
     def _pts(self, decoded: Any, last_pts: int | None) -> int:

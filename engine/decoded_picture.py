@@ -1,0 +1,77 @@
+"""From a decoded PyAV frame to an upright BGR image, and what its colours mean."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import cv2
+import numpy as np
+from av.sidedata.sidedata import Type as SideDataType
+
+from engine.frame_source import BT601, BT709, PictureTags
+from engine.types import UInt8Array
+
+_UNSPECIFIED = 2
+_HD_HEIGHT = 720
+
+
+def upright(image: UInt8Array, display_matrix: bytes | None) -> UInt8Array:
+    """Turn (and mirror) an image as its 3x3 display matrix says, to the nearest quarter turn.
+
+    Args:
+        image: (H, W, 3) uint8 as decoded.
+        display_matrix: nine native int32, row by row: x' = a x + c y, y' = b x + d y for rows (a, b, .), (c, d, .).
+    """
+    if display_matrix is None or len(display_matrix) < 36:
+        return image
+    (a, b, _), (c, d, _) = np.frombuffer(display_matrix[:36], np.int32).reshape(3, 3)[:2].tolist()
+    if abs(a) + abs(d) < abs(b) + abs(c):  # the axes trade places
+        image, a, d = np.asarray(cv2.transpose(image), np.uint8), c, b
+    if a < 0 or d < 0:
+        image = np.asarray(cv2.flip(image, -1 if a < 0 and d < 0 else (1 if a < 0 else 0)), np.uint8)
+    return image
+
+
+def _display_matrix(frame: Any) -> bytes | None:
+    data = frame.side_data.get(SideDataType.DISPLAYMATRIX)
+    return None if data is None else bytes(data)
+
+
+def _matrix_of(frame: Any) -> int:
+    """BT709 or BT601: what the frame says, else what players assume by its height."""
+    if int(frame.colorspace) == _UNSPECIFIED:
+        return BT709 if frame.height >= _HD_HEIGHT else BT601
+    return BT709 if int(frame.colorspace) == BT709 else BT601
+
+
+def frame_to_bgr(frame: Any) -> UInt8Array:
+    """An upright (H, W, 3) uint8 BGR image of a decoded PyAV frame; the caller owns it."""
+    options: dict[str, Any] = {}
+    if int(frame.colorspace) == _UNSPECIFIED:
+        options["src_colorspace"] = "ITU709" if _matrix_of(frame) == BT709 else "ITU601"
+    image = upright(frame.to_ndarray(format="bgr24", **options), _display_matrix(frame))
+    return np.ascontiguousarray(image)
+
+
+def picture_tags(frame: Any, sample_aspect: Fraction | None) -> PictureTags:
+    """The tags that an output needs to look like this frame."""
+    matrix = _matrix_of(frame)
+    primaries, transfer = int(frame.color_primaries), int(frame.color_trc)
+    aspect = sample_aspect if sample_aspect and sample_aspect > 0 else Fraction(1)
+    matrix_bytes = _display_matrix(frame)
+    if matrix_bytes is not None:
+        (a, b, _) = np.frombuffer(matrix_bytes[:12], np.int32).tolist()
+        aspect = 1 / aspect if abs(b) > abs(a) else aspect
+    return PictureTags(
+        matrix=matrix,
+        primaries=matrix if primaries in (0, _UNSPECIFIED) else primaries,
+        transfer=matrix if transfer in (0, _UNSPECIFIED) else transfer,
+        sample_aspect=aspect,
+    )
+
+
+def upright_size_wh(frame: Any) -> tuple[int, int]:
+    """Width and height of a frame when it stands upright."""
+    image = upright(np.empty((frame.height, frame.width, 3), np.uint8), _display_matrix(frame))
+    return image.shape[1], image.shape[0]
