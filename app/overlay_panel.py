@@ -20,7 +20,7 @@ from app.body_figure import BodyFigure, has_figure
 from engine.overlay import AttentionView, OverlayOptions
 from engine.skeleton import COCO17, Skeleton
 
-RIGHT = Qt.Alignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+RIGHT = Qt.Alignment(Qt.AlignmentFlag.AlignRight) | Qt.AlignmentFlag.AlignVCenter
 """How values stand beside their sliders."""
 _KINDS: tuple[str | None, ...] = (None, "areas", "attention")
 

@@ -52,7 +52,7 @@ class StatisticsPanel(QWidget):
             label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         running = QFormLayout()
         running.setVerticalSpacing(8)
-        running.setLabelAlignment(Qt.Alignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop))
+        running.setLabelAlignment(Qt.Alignment(Qt.AlignmentFlag.AlignLeft) | Qt.AlignmentFlag.AlignTop)
         running.addRow(faint(self.tr("Poses")), self.pose)
         running.addRow(faint(self.tr("People")), self.detector)
         running.addRow(faint(self.tr("Dropped")), self.dropped)
