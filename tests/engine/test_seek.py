@@ -16,23 +16,24 @@ from engine.sources import open_source
 from engine.video_source import VideoSource
 from engine.video_writer import VideoWriter
 
-FRAMES, RATE = 90, 30
+FRAMES, RATE, BITS = 90, 30, 7
 
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three seconds in which the grey of a frame tells its number; a key frame every second."""
-    path = tmp_path_factory.mktemp("clip") / "grey.mp4"
-    info = SourceInfo(name="grey", kind="video", frame_rate=Fraction(RATE), time_base=Fraction(1, RATE))
-    writer = VideoWriter(PartFile(path), info, crf=0)
+    """Three seconds in which the bars of a frame tell its number; a key frame every second."""
+    path = tmp_path_factory.mktemp("clip") / "bars.mp4"
+    info = SourceInfo(name="bars", kind="video", frame_rate=Fraction(RATE), time_base=Fraction(1, RATE))
+    writer = VideoWriter(PartFile(path), info, crf=5)
     for number in range(FRAMES):
-        writer.write(np.full((48, 64, 3), round(2.4 * number) + 20, np.uint8), number)
+        bits = [255 * (number >> bit & 1) for bit in range(BITS)]
+        writer.write(np.tile(np.repeat(np.array(bits, np.uint8), 16)[None, :, None], (48, 1, 3)), number)
     writer.finish()
     return writer.commit()
 
 
 def number_of(image: np.ndarray) -> int:
-    return round((float(image.mean()) - 20) / 2.4)
+    return sum((int(image[24, 16 * bit + 8].mean()) > 128) << bit for bit in range(BITS))
 
 
 @pytest.mark.parametrize("number", [0, 1, 29, 30, 31, 62, 89])
