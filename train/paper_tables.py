@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from train.coco_eval import METRIC_NAMES
 
@@ -19,19 +20,19 @@ class PaperRow:
         name: as the paper calls it.
         metrics: percent by name, see METRIC_NAMES; what is not quoted is left out.
         conditions: how it was measured, as far as it differs from the table's own.
+        fields: the switch that the row is about, as PoseModelConfig calls it.
     """
 
     name: str
     metrics: Mapping[str, float]
     conditions: str = ""
-    fields: Mapping[str, object] = field(default_factory=dict)
+    fields: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _metrics(*values: float) -> dict[str, float]:
     return dict(zip(METRIC_NAMES, values, strict=False))
 
 
-# fields: what TrainConfig and PoseModelConfig call the switch that a row is about.
 TABLES: Mapping[int, tuple[str, tuple[PaperRow, ...]]] = {
     1: (
         "Table 1, coarse supervision (ResNet-50, 256x192, COCO val)",

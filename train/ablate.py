@@ -1,0 +1,210 @@
+"""`python -m train.ablate`: the rows of the paper's table 1 or 2, trained at one budget and several seeds.
+
+Every row sees the same data in the same order for the same number of steps, and is judged by the weights at the end of
+its budget, which no look at val has chosen. What is finished is not trained again; what was stopped goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import re
+import statistics
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from engine.errors import EngineError, OptionError
+from models.checkpoints import CheckpointError, write_atomically
+from train.coco_eval import METRIC_NAMES
+from train.config import TrainConfig
+from train.evaluate import build_parser as evaluation_parser
+from train.evaluate import evaluate
+from train.options import config_from, parse_options
+from train.paper_tables import TABLES, PaperRow, number, table
+from train.run import train
+
+# Where and how fast a row is trained makes no difference to what it is.
+_FREE_FIELDS = ("output", "workers", "threads", "checkpoint_minutes", "checkpoint_steps", "cache_images", "seed")
+_BARE = PaperRow(name="bare backbone", metrics={})
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The options of `python -m train.ablate`; all of `python -m train` may stand beside them."""
+    parser = argparse.ArgumentParser(
+        prog="python -m train.ablate",
+        description="Train the rows of table 1 or 2 of the paper and print them beside the paper's.",
+        epilog="Options of `python -m train`, such as --data, --epochs, --model or --batch-size, are taken, too, and "
+        "hold for every row. Without --model or --preset it is the paper's: --preset paper_resnet50.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--table", type=int, choices=[1, 2], required=True, help="1: coarse supervision; 2: fusion")
+    parser.add_argument("--seeds", type=int, default=3, help="runs of each row (3)")
+    parser.add_argument("--bare", action="store_true", help="also train the backbone without the paper's head")
+    parser.add_argument("--output", type=Path, default=None, help="folder of all runs (runs/ablation_tableN)")
+    return parser
+
+
+def plan(table_number: int, bare: bool) -> tuple[PaperRow, ...]:
+    """The rows that are trained."""
+    rows = TABLES[table_number][1]
+    return (_BARE, *rows) if bare else rows
+
+
+def row_config(base: TrainConfig, row: PaperRow, seed: int, output: Path) -> TrainConfig:
+    """One run: the budget of all, the switch of the row, a seed."""
+    name = base.pose_model.backbone_name if row is _BARE else base.pose_model.name
+    pose_model = dataclasses.replace(base.pose_model, name=name, **dict(row.fields))
+    folder = re.sub(r"\W+", "_", row.name).strip("_")
+    return dataclasses.replace(base, pose_model=pose_model, seed=seed, output=output / f"{folder}_seed{seed}")
+
+
+def base_config(argv: Sequence[str]) -> TrainConfig:
+    """The budget, from options of `python -m train`.
+
+    Raises:
+        OptionError: an option is unknown or does not fit.
+    """
+    options = parse_options(argv)
+    if not {"model", "preset"} & {word.removeprefix("--").partition("=")[0] for word in argv}:
+        options = parse_options(["--preset", "paper_resnet50", *argv])
+    if options.get("resume") or options.get("profile"):
+        raise OptionError("--resume and --profile do not go with an ablation; it resumes by itself")
+    by_epochs = options.get("hours") is None and "max_steps" not in options
+    if by_epochs and "validate_every" not in options:
+        options["validate_every"] = options.get("epochs", TrainConfig.epochs)  # a look at the end is enough
+    config = config_from(options)
+    if not config.pose_model.has_kcam:
+        raise OptionError(f"--model {config.pose_model.name} has no KCAM head to switch; kcam_... has")
+    if config.devices * config.nodes > 1:
+        raise OptionError("an ablation trains on one device; train its rows with python -m train to use more")
+    if by_epochs and config.epochs % config.validate_every:
+        raise OptionError(f"--validate-every {config.validate_every} leaves the last of {config.epochs} epochs unsaved")
+    return config
+
+
+def run_row(config: TrainConfig) -> dict[str, Any]:
+    """Train and evaluate one run, or read what it gave before.
+
+    Raises:
+        EngineError, CheckpointError: data, weights or options do not serve.
+    """
+    _check_same_run(config)
+    result = config.output / "result.json"
+    if result.is_file():
+        return dict(json.loads(result.read_text(encoding="utf-8")))
+    train(config, resume=(config.output / "checkpoints" / "last.ckpt").is_file())
+    weights = config.output / "last.safetensors"
+    arguments = ["--weights", str(weights), "--data", str(config.data), "--decode", config.decode]
+    report, _ = evaluate(evaluation_parser().parse_args(arguments))
+    content = {key: report[key] for key in ("metrics", "breakdown", "context", "boxes", "flip_test", "decode")}
+    write_atomically(result, (json.dumps(content, indent=1) + "\n").encode())
+    return content
+
+
+def _check_same_run(config: TrainConfig) -> None:
+    """Refuse to go on with, or to report, a run of other options under the same name."""
+    saved = config.output / "config.json"
+    if not saved.is_file():
+        return
+    before, now = json.loads(saved.read_text(encoding="utf-8")), json.loads(json.dumps(config.to_dict()))
+    for values in (before, now):
+        values["pose_model"].pop("num_keypoints")  # the data set says it
+    for key in sorted(set(before) & set(now) - set(_FREE_FIELDS)):
+        if before[key] != now[key]:
+            raise OptionError(
+                f"{config.output} was trained with {key} {before[key]}, now it is {now[key]}; "
+                "name another --output, or remove that folder"
+            )
+
+
+def summarize(results: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """Mean and sample standard deviation (0 for one run) over the seeds, by metric."""
+    summary = {}
+    for name in METRIC_NAMES:
+        values = [float(result["metrics"][name]) for result in results]
+        spread = statistics.stdev(values) if len(values) > 1 else 0.0
+        summary[name] = {"mean": statistics.fmean(values), "spread": spread}
+    return summary
+
+
+def format_table(
+    table_number: int, rows: Sequence[PaperRow], results: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> str:
+    """The paper's lines and ours below each other; rows without a finished run show the paper's alone."""
+    lines = []
+    for row in rows:
+        if row.metrics:
+            lines.append([f"{row.name}, paper", *(number(row.metrics.get(key)) for key in METRIC_NAMES), ""])
+        if results.get(row.name):
+            summary = summarize(results[row.name])
+            cells = [f"{number(cell['mean'])} ± {cell['spread']:.2f}" for cell in summary.values()]
+            lines.append([f"{row.name}, ours", *cells, _seeds(len(results[row.name]))])
+    return f"{TABLES[table_number][0]}\n{table(['', *METRIC_NAMES, ''], lines)}"
+
+
+def _seeds(count: int) -> str:
+    return "1 seed" if count == 1 else f"{count} seeds"
+
+
+def describe_budget(config: TrainConfig) -> str:
+    """What all rows had in common, in one line."""
+    width, height = config.pose_model.input_size_wh
+    length = f"{config.hours} hours" if config.hours is not None else f"{config.epochs} epochs"
+    steps = f", at most {config.max_steps} steps" if config.max_steps > 0 else ""
+    return (
+        f"ours: {config.pose_model.name} {height}x{width} on {config.data}, {length}{steps}, "
+        f"batch {config.batch_size}, learning rate {config.learning_rate:g}, start {config.init}; val with labelled boxes, no flip test, "
+        f"{config.decode} decoding, weights at the end; mean ± sample standard deviation over the seeds"
+    )
+
+
+def ablate(arguments: argparse.Namespace, base: TrainConfig) -> dict[str, Any]:
+    """Train all runs, seed by seed, and keep `tableN.json` up to date after each.
+
+    Raises:
+        EngineError, CheckpointError: data, weights or options do not serve.
+    """
+    output: Path = arguments.output or Path("runs") / f"ablation_table{arguments.table}"
+    rows = plan(arguments.table, arguments.bare)
+    runs = [(row, row_config(base, row, base.seed + i, output)) for i in range(arguments.seeds) for row in rows]
+    results: dict[str, list[dict[str, Any]]] = {row.name: [] for row in rows}
+    content: dict[str, Any] = {}
+    for _, config in runs:  # before hours are spent on the first
+        _check_same_run(config)
+    for count, (row, config) in enumerate(runs, 1):
+        print(f"[{count}/{len(runs)}] {row.name}, seed {config.seed}: {config.output}", flush=True)
+        results[row.name].append({"seed": config.seed, **run_row(config)})
+        content = {
+            "table": arguments.table,
+            "budget": describe_budget(base),
+            "config": base.to_dict(),
+            "rows": {name: {"summary": summarize(done), "runs": done} for name, done in results.items() if done},
+        }
+        write_atomically(output / f"table{arguments.table}.json", (json.dumps(content, indent=1) + "\n").encode())
+    print("\n" + format_table(arguments.table, rows, results))
+    print(describe_budget(base))
+    print("The paper trained 210 epochs on COCO with batch 128 and a detector's boxes: compare rows, not tables.")
+    return content
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Train and print; exit code 2 and one line where the input does not serve."""
+    arguments, rest = build_parser().parse_known_args(argv)
+    try:
+        if arguments.seeds < 1:
+            raise OptionError(f"--seeds is {arguments.seeds}; at least 1 fits")
+        ablate(arguments, base_config(rest))
+    except (EngineError, CheckpointError) as error:
+        print(f"train.ablate: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"train.ablate: {error.filename or 'output'} cannot be written: {error.strerror}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
