@@ -39,6 +39,7 @@ class DetectSchedule:
         self._interval = 1
         self._last_s = -np.inf
         self._thumbnail: npt.NDArray[np.int16] | None = None
+        self._found_xyxy: Float32Array = np.zeros((0, 4), np.float32)
         self._patience = 0
 
     def due(self, image_bgr: UInt8Array, time_s: float, followed_xyxy: Float32Array) -> bool:
@@ -60,15 +61,15 @@ class DetectSchedule:
             return True
         return self._since > self._patience and self._something_moves(image_bgr, followed_xyxy)
 
-    def looked(self, image_bgr: UInt8Array, time_s: float, *, known: int, found: int) -> None:
-        """The detector has looked: how many people were known before, and how many it found."""
+    def looked(self, image_bgr: UInt8Array, time_s: float, *, known: int, found_xyxy: Float32Array) -> None:
+        """The detector has looked: how many people were known before, and the boxes (N, 4) that it found."""
         if self._every == "auto":
-            news = found != known
+            news = len(found_xyxy) != known
             early = self._since < self._interval
             self._interval = 2 if news else min(2 * max(self._interval, 1), MOST_FRAMES)
             # What moved and was nobody, such as a tree or the camera itself, is looked at less and less often.
             self._patience = 0 if news else min(2 * self._patience + 2, MOST_FRAMES) if early else self._patience // 2
-            self._thumbnail = _thumbnail(image_bgr)
+            self._thumbnail, self._found_xyxy = _thumbnail(image_bgr), found_xyxy
         self._due_now, self._since, self._last_s = False, 0, time_s
 
     def lost(self) -> None:
@@ -81,11 +82,14 @@ class DetectSchedule:
             return False
         changed = np.abs(_thumbnail(image_bgr) - self._thumbnail) > _CHANGE
         height, width = image_bgr.shape[:2]
-        scale = np.array([_THUMBNAIL_WH[0] / width, _THUMBNAIL_WH[1] / height] * 2)
-        margin = _MARGIN * (followed_xyxy[:, 2:] - followed_xyxy[:, :2])
-        cells = np.concatenate([followed_xyxy[:, :2] - margin, followed_xyxy[:, 2:] + margin], axis=1) * scale
-        for x1, y1, x2, y2 in np.maximum(np.stack([*np.floor(cells[:, :2]).T, *np.ceil(cells[:, 2:]).T], 1), 0):
-            changed[int(y1) : int(y2), int(x1) : int(x2)] = False
+        # Where they are, and where they were: the ground behind them is no news either.
+        boxes = np.concatenate([followed_xyxy, self._found_xyxy])
+        margin = _MARGIN * (boxes[:, 2:] - boxes[:, :2])
+        scale = np.array([_THUMBNAIL_WH[0] / width, _THUMBNAIL_WH[1] / height])
+        low = np.maximum(np.floor((boxes[:, :2] - margin) * scale), 0).astype(int)
+        high = np.maximum(np.ceil((boxes[:, 2:] + margin) * scale), 0).astype(int)
+        for (x1, y1), (x2, y2) in zip(low.tolist(), high.tolist(), strict=True):
+            changed[y1:y2, x1:x2] = False
         return int(changed.sum()) >= _CHANGED_CELLS
 
 

@@ -135,22 +135,18 @@ def _carried(
     known: _Known, points: npt.NDArray[np.float64], seen: npt.NDArray[np.bool_]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.int64]]:
     """The boxes (N, 4) gone with the keypoints seen in both frames; shifts (N, 2) and numbers (N,) of those."""
-    both = (seen & known.seen)[..., None]  # (N, K, 1)
-    count = both.sum(axis=(1, 2))
-    number = np.maximum(count, 1)[:, None]
-    old_middle = np.where(both, known.points, 0).sum(axis=1) / number
-    new_middle = np.where(both, points, 0).sum(axis=1) / number
-    old_spread = np.sqrt((np.where(both, known.points - old_middle[:, None], 0) ** 2).sum(axis=(1, 2)))
-    new_spread = np.sqrt((np.where(both, points - new_middle[:, None], 0) ** 2).sum(axis=(1, 2)))
-    growth = np.divide(new_spread, old_spread, out=np.ones_like(new_spread), where=old_spread > 1)
-    growth = np.clip(growth, 1 / _MOST_GROWTH, _MOST_GROWTH)[:, None]
-    boxes = np.concatenate(
-        [
-            (known.boxes[:, :2] - old_middle) * growth + new_middle,
-            (known.boxes[:, 2:] - old_middle) * growth + new_middle,
-        ],
-        axis=1,
+    both = seen & known.seen  # (N, K)
+    # Medians: a waving arm or a stray keypoint is not the person.
+    old_middle, new_middle = _median(known.points, both), _median(points, both)
+    shift = _median(points - known.points, both)  # (N, 2)
+    old_reach, new_reach = (
+        _median(np.linalg.norm(places - middle[:, None], axis=2, keepdims=True), both)
+        for places, middle in ((known.points, old_middle), (points, new_middle))
     )
+    growth = np.divide(new_reach, old_reach, out=np.ones_like(new_reach), where=old_reach > 1)
+    growth = np.clip(growth, 1 / _MOST_GROWTH, _MOST_GROWTH)  # (N, 1)
+    corners = [(known.boxes[:, part] - old_middle) * growth + old_middle + shift for part in (np.s_[:2], np.s_[2:])]
+    boxes = np.concatenate(corners, axis=1)
     # An arm that is stretched out leaves the box; the box goes after it, and comes back with the next look.
     size = boxes[:, 2:] - boxes[:, :2]
     low = np.where(seen[..., None], points, np.inf).min(axis=1) - _PADDING * size
@@ -158,7 +154,17 @@ def _carried(
     low = np.clip(low, boxes[:, :2] - _MOST_REACH * size, boxes[:, :2])
     high = np.clip(high, boxes[:, 2:], boxes[:, 2:] + _MOST_REACH * size)
     boxes = np.concatenate([low, high], axis=1)
-    return boxes, np.where(count[:, None] > 0, new_middle - old_middle, 0), count
+    return boxes, shift, both.sum(axis=1)
+
+
+def _median(values: npt.NDArray[np.float64], chosen: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """Median (N, C) of those values (N, K, C) that are chosen (N, K); 0 where none is."""
+    ordered = np.sort(np.where(chosen[..., None], values, np.inf), axis=1)
+    count = chosen.sum(axis=1)
+    middle = np.stack([np.maximum(count - 1, 0) // 2, count // 2], axis=1)[..., None]  # (N, 2, 1)
+    median = np.take_along_axis(ordered, np.minimum(middle, values.shape[1] - 1), axis=1).mean(axis=1)
+    result: npt.NDArray[np.float64] = np.where(count[:, None] > 0, median, 0.0)
+    return result
 
 
 def overlaps(boxes: npt.NDArray[np.float64], others: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -203,8 +203,8 @@ class PosePipeline:
         """Remember where the people are now, for the boxes of the next frame."""
         time_s = found.frame.timestamp_s
         if found.looked:
-            known = len(self._follower)
-            self._schedule.looked(found.frame.image_bgr, time_s, known=known, found=len(poses))
+            boxes, known = found.detections.boxes_xyxy, len(self._follower)
+            self._schedule.looked(found.frame.image_bgr, time_s, known=known, found_xyxy=boxes)
             self._follower.looked(found.detections, poses, time_s)
         elif self._follower.followed(poses, time_s):
             self._schedule.lost()

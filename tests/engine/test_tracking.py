@@ -1,0 +1,137 @@
+"""Ids: the same person keeps theirs, through detections and boxes that follow keypoints alike."""
+
+from __future__ import annotations
+
+import builtins
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from engine import tracking
+from engine.errors import ModelError
+from engine.tracking import PersonTracker
+from engine.types import Float32Array
+from tests.engine.fakes import boxes
+
+RATE = 30.0
+
+
+def walk(number: int) -> Float32Array:
+    """Three people at a frame: one walks right, one left in another lane, one comes nearer; their paths never cross."""
+    return boxes(
+        (20 + 4 * number, 50, 80 + 4 * number, 200),
+        (600 - 5 * number, 300, 660 - 5 * number, 460),
+        (300 - number / 2, 60 - number / 4, 350 + number / 2, 180 + number / 4),
+    )
+
+
+def test_ids_hold_on_a_walk_whatever_the_order_of_the_boxes_and_their_noise() -> None:
+    tracker, noise = PersonTracker(), np.random.default_rng(0)
+    ids_of: list[set[int]] = [set(), set(), set()]
+    for number in range(100):
+        order = noise.permutation(3)
+        found = (walk(number) + noise.normal(0, 2, (3, 4)).astype(np.float32))[order]
+        for person, track_id in zip(order, tracker.update(found, number / RATE), strict=True):
+            ids_of[person].add(int(track_id))
+    assert [len(ids) for ids in ids_of] == [1, 1, 1]
+    assert sorted(next(iter(ids)) for ids in ids_of) == [1, 2, 3]
+
+
+def test_detections_and_boxes_of_keypoints_are_one_person() -> None:
+    """Between looks of the detector boxes are a little tighter: that makes nobody a stranger."""
+    tracker = PersonTracker()
+    seen = set()
+    for number in range(60):
+        found = walk(number)
+        if number % 10:
+            size = found[:, 2:] - found[:, :2]
+            found = np.concatenate([found[:, :2] + 0.12 * size, found[:, 2:] - 0.08 * size], axis=1)
+        seen.add(tuple(tracker.update(found.astype(np.float32), number / RATE).tolist()))
+    assert seen == {(1, 2, 3)}
+
+
+@pytest.mark.parametrize(("away_frames", "same"), [(6, True), (60, False)])
+def test_who_is_hidden_for_a_moment_keeps_the_id(away_frames: int, same: bool) -> None:
+    tracker = PersonTracker()
+    place = boxes((100, 100, 160, 300))
+    for number in range(10):
+        before = tracker.update(place, number / RATE)
+    for number in range(10, 10 + away_frames):
+        assert len(tracker.update(boxes(), number / RATE)) == 0
+    after = [tracker.update(place, (10 + away_frames + number) / RATE) for number in range(3)]
+    assert len({int(ids[0]) for ids in after}) == 1
+    assert (int(before[0]) == int(after[0][0])) == same
+
+
+def test_how_long_someone_may_be_hidden_is_told_by_time() -> None:
+    """At 10 frames a second, 15 frames are too long; at 60 they are not."""
+    kept = {}
+    for rate in (10.0, 60.0):
+        tracker, place = PersonTracker(), boxes((100, 100, 160, 300))
+        for number in range(60):
+            before = tracker.update(place, number / rate)
+        for number in range(60, 75):
+            tracker.update(boxes(), number / rate)
+        kept[rate] = bool(tracker.update(place, 75 / rate)[0] == before[0])
+    assert kept == {10.0: False, 60.0: True}
+
+
+def test_every_box_has_an_id_of_its_own_at_once() -> None:
+    tracker, noise = PersonTracker(), np.random.default_rng(3)
+    for number in range(40):
+        corner = noise.uniform(0, 400, (noise.integers(0, 12), 2))
+        found = np.concatenate([corner, corner + noise.uniform(0, 90, corner.shape)], axis=1).astype(np.float32)
+        found[: len(found) // 3, 2:] = found[: len(found) // 3, :2]  # without area
+        ids = tracker.update(found, number / RATE)
+        assert ids.dtype == np.int64
+        assert len(set(ids.tolist())) == len(found)
+        assert (ids > 0).all()
+
+
+def test_trackers_do_not_count_each_other_s_people() -> None:
+    first, second = PersonTracker(), PersonTracker()
+    assert first.update(walk(0), 0.0).tolist() == [1, 2, 3]
+    assert second.update(walk(0), 0.0).tolist() == [1, 2, 3]
+
+
+def test_opencv_keeps_its_threads() -> None:
+    threads = cv2.getNumThreads()
+    tracker = PersonTracker()
+    tracker.wait()
+    assert tracker.is_ready
+    assert cv2.getNumThreads() == threads
+
+
+def broken(make: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setattr(tracking, "_new_tracker", make)
+    with pytest.raises(ModelError) as caught:
+        PersonTracker().update(boxes(), 0.0)
+    return str(caught.value)
+
+
+def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    imported = builtins.__import__
+
+    def without_lap(name: str, *rest: Any) -> Any:
+        if name.startswith("ultralytics"):
+            raise ModuleNotFoundError(f"No module named '{name}'", name=name)
+        return imported(name, *rest)
+
+    for name in [name for name in sys.modules if name.startswith("ultralytics")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(builtins, "__import__", without_lap)
+    with pytest.raises(ModelError, match=r"needs the packages ultralytics.*--no-tracking"):
+        PersonTracker().update(boxes(), 0.0)
+
+
+def test_a_package_that_is_broken_is_told_in_the_thread_that_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> Any:
+        raise OSError("libcudart.so is not there")
+
+    text = broken(fail, monkeypatch)
+    assert "libcudart.so is not there" in text
+    assert "--no-tracking" in text
