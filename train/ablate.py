@@ -156,8 +156,8 @@ def describe_budget(config: TrainConfig) -> str:
     steps = f", at most {config.max_steps} steps" if config.max_steps > 0 else ""
     return (
         f"ours: {config.pose_model.name} {height}x{width} on {config.data}, {length}{steps}, "
-        f"batch {config.batch_size}, learning rate {config.learning_rate:g}, start {config.init}; val with labelled boxes, no flip test, "
-        f"{config.decode} decoding, weights at the end; mean ± sample standard deviation over the seeds"
+        f"batch {config.batch_size}, learning rate {config.learning_rate:g}, start {config.init}; val with labelled "
+        f"boxes, no flip test, {config.decode} decoding, weights at the end; mean ± sample standard deviation"
     )
 
 
