@@ -145,10 +145,13 @@ def _key(order: EngineOrder, trt: Any, device: Gpu | None, detector: ModelSpec |
         if not targets:
             named = ",".join(trt_build.DEFAULT_TARGETS)
             raise BackendError(f"{why_no_cuda()}, so name what to build for: --target {named} (or some of them)")
-        if device is not None and not order.targets and device.target not in trt_build.known_targets(trt):
-            raise BackendError(
-                f"tensorrt-rtx does not build for {device.name} ({device.target}); --runtime tensorrt does"
-            )
+        known = trt_build.known_targets(trt)
+        if device is not None and not order.targets and device.target not in known:
+            told = f"{device.name} ({device.target})"
+            raise BackendError(f"tensorrt-rtx does not build for {told}; --runtime tensorrt does")
+        for target in targets:
+            if target not in known:
+                raise OptionError(f"tensorrt-rtx does not build for '{target}'.{nearest_hint(target, known)}")
     elif device is None:
         raise BackendError(
             f"{order.runtime} builds on the GPU it builds for: {why_no_cuda()}; "

@@ -24,7 +24,7 @@ from engine.types import Detections, Float32Array, UInt8Array
 
 LEAST_KEYPOINTS = 1000
 _ROTATIONS = (0.0, -30.0, 20.0, -10.0, 35.0, 10.0, -20.0, 30.0)
-_SCALES = (1.0, 0.8, 1.25)
+_SCALES = (1.0, 0.8, 1.25, 0.9, 1.1)
 _LEAST_BOXES = 20
 _OVERLAP = {"fp32": 0.98, "fp16": 0.9}
 _SCORE_DIFFERENCE = {"fp32": 0.01, "fp16": 0.05}

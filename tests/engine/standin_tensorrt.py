@@ -1,0 +1,365 @@
+"""A stand-in for the `tensorrt` package: its Python interface, with ONNX Runtime doing the arithmetic.
+
+What it builds is the ONNX file itself with the profiles in front. What it runs reads and writes the very addresses it
+was given, on the stream it was given, so that buffers, copies, profiles and waiting are the product's own and a mistake
+in them gives wrong numbers. It knows nothing of speed, of GPUs, or of what real kernels round.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import enum
+import json
+import sys
+import types
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+
+from engine.device_cpu import CpuStream
+
+MAGIC = b"STANDIN-PLAN"
+
+
+class DataType(enum.Enum):
+    FLOAT = 0
+    HALF = 1
+    INT64 = 8
+    UINT8 = 6
+
+
+class TensorIOMode(enum.Enum):
+    INPUT = 1
+    OUTPUT = 2
+
+
+class BuilderFlag(enum.Enum):
+    TF32 = 7
+
+
+class _Strong(enum.IntEnum):
+    STRONGLY_TYPED = 1
+
+
+class _Version11(enum.IntEnum):
+    """TensorRT 11 needs no flag."""
+
+
+_TYPES = {
+    onnx.TensorProto.FLOAT: DataType.FLOAT, onnx.TensorProto.FLOAT16: DataType.HALF,
+    onnx.TensorProto.INT64: DataType.INT64, onnx.TensorProto.UINT8: DataType.UINT8,
+}  # fmt: skip
+_NUMPY = {DataType.FLOAT: np.float32, DataType.HALF: np.float16, DataType.INT64: np.int64, DataType.UINT8: np.uint8}
+
+
+def nptype(dtype: DataType) -> type:
+    return _NUMPY[dtype]
+
+
+class ILogger:
+    INTERNAL_ERROR, ERROR, WARNING = range(3)
+
+    def log(self, severity: int, message: str) -> None:
+        raise NotImplementedError
+
+
+class IProgressMonitor:
+    pass
+
+
+class _Tensor:
+    def __init__(self, value: Any) -> None:
+        tensor = value.type.tensor_type
+        self.name = value.name
+        self.shape = tuple(d.dim_value if d.dim_value > 0 else -1 for d in tensor.shape.dim)
+        self.dtype = _TYPES[tensor.elem_type]
+
+
+class _Network:
+    def __init__(self) -> None:
+        self.content = b""
+        self.inputs: list[_Tensor] = []
+        self.outputs: list[_Tensor] = []
+
+    num_inputs = property(lambda self: len(self.inputs))
+    num_outputs = property(lambda self: len(self.outputs))
+
+    def get_input(self, index: int) -> _Tensor:
+        return self.inputs[index]
+
+    def get_output(self, index: int) -> _Tensor:
+        return self.outputs[index]
+
+
+class OnnxParser:
+    def __init__(self, network: _Network, logger: ILogger) -> None:
+        self.network = network
+        self.errors: list[str] = []
+
+    num_errors = property(lambda self: len(self.errors))
+
+    def get_error(self, index: int) -> str:
+        return self.errors[index]
+
+    def parse(self, content: bytes) -> bool:
+        graph = onnx.load_from_string(content).graph
+        if any(node.op_type == "AffineGrid" for node in graph.node):
+            self.errors.append("AffineGrid is not\nsupported")
+            return False
+        self.network.content = content
+        self.network.inputs = [_Tensor(value) for value in graph.input]
+        self.network.outputs = [_Tensor(value) for value in graph.output]
+        return True
+
+
+class _Profile:
+    def __init__(self) -> None:
+        self.shapes: dict[str, list[list[int]]] = {}
+
+    def set_shape(self, name: str, *shapes: tuple[int, ...]) -> None:
+        self.shapes[name] = [list(shape) for shape in shapes]
+
+
+class _TimingCache:
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+
+    def serialize(self) -> bytes:
+        return self.content + b"."
+
+
+class ComputeCapability(enum.Enum):
+    NONE = 0
+    CURRENT = 1
+    SM75 = 75
+    SM86 = 86
+    SM89 = 89
+    SM120 = 120
+
+
+class CudaGraphStrategy(enum.Enum):
+    DISABLED = 0
+    WHOLE_GRAPH_CAPTURE = 1
+
+
+class _Config:
+    num_compute_capabilities = 0
+
+    def set_compute_capability(self, capability: ComputeCapability, index: int) -> bool:
+        return capability in ComputeCapability and index < self.num_compute_capabilities
+
+    def __init__(self) -> None:
+        self.profiles: list[_Profile] = []
+        self.cleared: list[BuilderFlag] = []
+        self.progress_monitor: Any = None
+        self.timing: _TimingCache | None = None
+
+    def clear_flag(self, flag: BuilderFlag) -> None:
+        self.cleared.append(flag)
+
+    def add_optimization_profile(self, profile: _Profile) -> int:
+        self.profiles.append(profile)
+        return len(self.profiles) - 1
+
+    def create_timing_cache(self, content: bytes) -> _TimingCache:
+        return _TimingCache(content)
+
+    def set_timing_cache(self, cache: _TimingCache, _ignore_mismatch: bool) -> bool:
+        self.timing = cache
+        return True
+
+    def get_timing_cache(self) -> _TimingCache | None:
+        return self.timing
+
+
+class Builder:
+    fail_with: str | None = None
+    built = 0
+
+    def __init__(self, logger: ILogger) -> None:
+        self.logger = logger
+
+    def create_network(self, flags: int) -> _Network:
+        wanted = 2 if STANDIN["strong"] else 0
+        assert flags == wanted, flags
+        return _Network()
+
+    def create_builder_config(self) -> _Config:
+        return _Config()
+
+    def create_optimization_profile(self) -> _Profile:
+        return _Profile()
+
+    def build_serialized_network(self, network: _Network, config: _Config) -> bytes | None:
+        if Builder.fail_with is not None:
+            self.logger.log(ILogger.ERROR, Builder.fail_with)
+            return None
+        Builder.built += 1
+        config.progress_monitor.phase_start("Building", None, 2)
+        assert config.progress_monitor.step_complete("Building", 0)
+        config.progress_monitor.phase_finish("Building")
+        header = json.dumps([profile.shapes for profile in config.profiles]).encode()
+        return MAGIC + len(header).to_bytes(4, "little") + header + network.content
+
+
+class Runtime:
+    seen = 0  # plans that reached the runtime
+    engine_class: type[_Engine]
+
+    def __init__(self, logger: ILogger) -> None:
+        self.logger = logger
+
+    def deserialize_cuda_engine(self, plan: bytes) -> _Engine | None:
+        Runtime.seen += 1
+        if not plan.startswith(MAGIC):
+            self.logger.log(ILogger.ERROR, "the plan is\nnot a plan")
+            return None
+        start = len(MAGIC) + 4
+        end = start + int.from_bytes(plan[len(MAGIC) : start], "little")
+        return self.engine_class(json.loads(plan[start:end]), plan[end:], self.logger)
+
+
+class _Engine:
+    def __init__(self, profiles: list[dict[str, list[list[int]]]], content: bytes, logger: ILogger) -> None:
+        graph = onnx.load_from_string(content).graph
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.log_severity_level = 3
+        self.session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        self.tensors = {value.name: _Tensor(value) for value in [*graph.input, *graph.output]}
+        self.inputs = [value.name for value in graph.input]
+        self.profiles = profiles
+        self.logger = logger
+
+    num_io_tensors = property(lambda self: len(self.tensors))
+    num_optimization_profiles = property(lambda self: len(self.profiles))
+
+    def get_tensor_name(self, index: int) -> str:
+        return list(self.tensors)[index]
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        return self.tensors[name].shape
+
+    def get_tensor_dtype(self, name: str) -> DataType:
+        return self.tensors[name].dtype
+
+    def get_tensor_mode(self, name: str) -> TensorIOMode:
+        return TensorIOMode.INPUT if name in self.inputs else TensorIOMode.OUTPUT
+
+    def get_tensor_profile_shape(self, name: str, index: int) -> list[list[int]]:
+        return self.profiles[index][name]
+
+    def create_execution_context(self, *_config: Any) -> _Context:
+        return _Context(self)
+
+
+class _RtxRuntime(Runtime):
+    """Makes engines of TensorRT-RTX."""
+
+
+class _RtxEngine(_Engine):
+    """TensorRT-RTX captures graphs by itself."""
+
+    def create_runtime_config(self) -> types.SimpleNamespace:
+        return types.SimpleNamespace(cuda_graph_strategy=CudaGraphStrategy.DISABLED)
+
+    def create_execution_context(self, *config: Any) -> _Context:
+        assert config[0].cuda_graph_strategy is CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+        return _Context(self)
+
+
+class _Context:
+    """One set of shapes and addresses; refuses shapes outside its profile, as the real one does."""
+
+    executions: list[tuple[int, tuple[int, ...]]] = []  # noqa: RUF012 - of all contexts: profile, shape of input 0
+    sabotage: Callable[[dict[str, np.ndarray]], None] | None = None
+    fail_with: str | None = None
+
+    def __init__(self, engine: _Engine) -> None:
+        self.engine = engine
+        self.profile: int | None = None
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.addresses: dict[str, int] = {}
+
+    def set_optimization_profile_async(self, index: int, stream_handle: int) -> bool:
+        CpuStream.of_handle(stream_handle)
+        self.profile = index
+        return True
+
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        assert self.profile is not None
+        low, _, high = self.engine.profiles[self.profile][name]
+        if not all(a <= n <= b for a, n, b in zip(low, shape, high, strict=True)):
+            self.engine.logger.log(ILogger.ERROR, f"{name} {shape} is outside the profile")
+            return False
+        self.shapes[name] = tuple(shape)
+        return True
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        if name in self.shapes:
+            return self.shapes[name]
+        open_lengths = {
+            length
+            for key in self.shapes
+            for length, known in zip(self.shapes[key], self.engine.tensors[key].shape, strict=True)
+            if known == -1 and (key != "frame")
+        }
+        # Of the graphs that run here only the number of people is open in an output.
+        (people,) = open_lengths or {1}
+        return tuple(people if length == -1 else length for length in self.engine.tensors[name].shape)
+
+    def set_tensor_address(self, name: str, address: int) -> bool:
+        self.addresses[name] = address
+        return True
+
+    def execute_async_v3(self, stream_handle: int) -> bool:
+        if _Context.fail_with is not None:
+            self.engine.logger.log(ILogger.ERROR, _Context.fail_with)
+            return False
+        shapes = dict(self.shapes)
+
+        def work() -> None:
+            inputs = {name: self._array(name, shapes[name]) for name in self.engine.inputs}
+            names = [name for name in self.engine.tensors if name not in self.engine.inputs]
+            outputs = dict(zip(names, self.engine.session.run(names, inputs), strict=True))
+            if _Context.sabotage is not None:
+                _Context.sabotage(outputs)
+            for name, value in outputs.items():
+                self._array(name, value.shape)[...] = value
+            first = self.engine.inputs[-1]
+            assert self.profile is not None
+            _Context.executions.append((self.profile, shapes[first]))
+
+        CpuStream.of_handle(stream_handle).enqueue(work)
+        return True
+
+    def _array(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+        """The memory at the address that was set, as it is now."""
+        dtype = np.dtype(nptype(self.engine.tensors[name].dtype))
+        nbytes = int(np.prod(shape)) * dtype.itemsize
+        raw = (ctypes.c_uint8 * nbytes).from_address(self.addresses[name])
+        return np.frombuffer(raw, dtype).reshape(shape)
+
+
+Runtime.engine_class = _Engine
+_RtxRuntime.engine_class = _RtxEngine
+STANDIN: dict[str, Any] = {"strong": True}
+Context = _Context
+
+
+def module(version: str = "10.13.0", *, rtx: bool = False) -> types.ModuleType:
+    """The stand-in as a module of a version; TensorRT from 11 on has no flag for strong typing."""
+    made = types.ModuleType("tensorrt_rtx" if rtx else "tensorrt")
+    made.__spec__ = sys.modules[__name__].__spec__
+    STANDIN["strong"] = strong = not version.startswith("11")
+    for name, value in {
+        "__version__": version, "DataType": DataType, "TensorIOMode": TensorIOMode, "BuilderFlag": BuilderFlag,
+        "ILogger": ILogger, "IProgressMonitor": IProgressMonitor, "OnnxParser": OnnxParser, "Builder": Builder,
+        "Runtime": _RtxRuntime if rtx else Runtime, "nptype": nptype, "ComputeCapability": ComputeCapability,
+        "NetworkDefinitionCreationFlag": _Strong if strong else _Version11, "CudaGraphStrategy": CudaGraphStrategy,
+    }.items():  # fmt: skip
+        setattr(made, name, value)
+    return made
