@@ -96,7 +96,7 @@ def decode_heatmaps_dark(
         which the smoothed map has no maximum (noise, where a Newton step would lead anywhere).
     """
     height, width = heatmaps.shape[2:]
-    sigma = 2.0 * height / 64 if sigma is None else sigma
+    sigma = max(1.5, 2.0 * height / 64) if sigma is None else sigma
     decoded = decode_heatmaps(heatmaps, input_size_wh)
     flat = heatmaps.reshape(*heatmaps.shape[:2], height * width)
     index = flat.argmax(axis=2)  # (N, K)

@@ -35,7 +35,7 @@ def usable_weights(
         EngineError, CheckpointError: the weights cannot be used.
     """
     path = Path(name).expanduser()
-    if not _is_foreign(path):
+    if not _is_foreign(path, model):
         if model is not None or input_size is not None or save_to is not None:
             raise OptionError(f"{name} says itself what it is; --model, --input-size and --save are for foreign files")
         yield resolve_pose_model(name)
@@ -57,15 +57,15 @@ def usable_weights(
         yield target
 
 
-def _is_foreign(path: Path) -> bool:
+def _is_foreign(path: Path, model: str | None) -> bool:
     if path.suffix.lower() in _PICKLES:
         return True
-    if path.suffix.lower() != ".safetensors" or not path.is_file():
+    if model is None or path.suffix.lower() != ".safetensors":
         return False
     try:
         read_metadata(path)
-    except CheckpointError as error:
-        return "not a pose model" in str(error)
+    except CheckpointError:  # safetensors of another program, or what is wrong with it is said when it is read
+        return True
     return False
 
 

@@ -38,6 +38,8 @@ def test_noise_moves_it_by_less_than_a_tenth_on_average() -> None:
 
 def test_a_gaussian_of_another_size_and_width() -> None:
     """At 96x72 the recipe's sigma is 3; the shape of the Gaussian need not be what it is smoothed with."""
+    small = decode_heatmaps_dark(gaussian(10.3, 15.8, (24, 32), 1.5), (96, 128))[0, 0]
+    np.testing.assert_allclose(small[:2] / 4, [10.3, 15.8], atol=0.05)
     for sigma in (2.5, 3, 4):
         found = decode_heatmaps_dark(gaussian(30.3, 50.8, (72, 96), sigma), (288, 384))[0, 0]
         np.testing.assert_allclose(found[:2] / 4, [30.3, 50.8], atol=0.05)

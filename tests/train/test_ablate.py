@@ -8,13 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from engine.errors import OptionError
+from models.checkpoints import load_pose_model
 from models.pose_model import PoseModelConfig
 from tests.train.people_folder import write_people
 from train import ablate as ablation
 from train.ablate import base_config, format_table, main, plan, row_config, summarize
 from train.config import TrainConfig
+from train.foreign_checkpoint import usable_weights
+from train.people import read_people
 
 TINY = ["--model", "kcam_resnet18", "--deconv-channels", "16", "--input-size", "64x64", "--batch-size", "3"]
 
@@ -117,16 +121,38 @@ def test_what_is_finished_is_kept_and_what_was_stopped_goes_on(
     assert len(fake.calls) == 5
 
 
-def test_rows_are_really_trained_and_scored(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    data = write_people(tmp_path / "p", pictures=3)
-    command = ["--table", "1", "--seeds", "1", "--output", str(tmp_path / "a"), "--data", str(data), *TINY]
-    assert main([*command, "--epochs", "1", "--workers", "0", "--threads", "1"]) == 0
-    table = json.loads((tmp_path / "a" / "table1.json").read_text())
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Data and output of a real ablation of one epoch."""
+    folder = tmp_path_factory.mktemp("ablation")
+    data = write_people(folder / "p", pictures=3)
+    command = ["--table", "1", "--seeds", "1", "--output", str(folder / "a"), "--data", str(data), *TINY]
+    assert main([*command, "--epochs", "1", "--workers", "0", "--threads", "1", "--ema-decay", "0.5"]) == 0
+    return data, folder / "a"
+
+
+def test_rows_are_really_trained_and_scored(finished: tuple[Path, Path]) -> None:
+    _, output = finished
+    table = json.loads((output / "table1.json").read_text())
     assert set(table["rows"]) == {"without", "with"}
     for row in table["rows"].values():
         assert 0 <= row["summary"]["AP"]["mean"] <= 100
         assert 0 <= row["runs"][0]["context"]["attention_entropy_mean"] <= 1.001
-    saved = json.loads((tmp_path / "a" / "without_seed0" / "config.json").read_text())
+    saved = json.loads((output / "without_seed0" / "config.json").read_text())
     assert PoseModelConfig.from_dict(saved["pose_model"]).coarse_supervision is False
-    printed = capsys.readouterr().out
-    assert "ours: kcam_resnet18 64x64" in printed and "1 epochs, batch 3" in printed and "compare rows" in printed
+    assert "kcam_resnet18 64x64" in table["budget"] and "1 epochs, batch 3" in table["budget"]
+
+
+def test_lightnings_checkpoint_of_a_run_gives_its_averaged_weights(finished: tuple[Path, Path]) -> None:
+    """The network is read from the run's folder, and nothing but tensors from the checkpoint."""
+    data, output = finished
+    run = output / "with_seed0"
+    people = read_people(data, "val")
+    with usable_weights(str(run / "checkpoints" / "last.ckpt"), None, None, people) as file:
+        from_checkpoint = load_pose_model(file)
+    saved = load_pose_model(run / "last.safetensors")
+    assert from_checkpoint.config == saved.config and from_checkpoint.skeleton == saved.skeleton
+    other = saved.model.state_dict()
+    for name, value in from_checkpoint.model.state_dict().items():
+        if not name.endswith("num_batches_tracked"):
+            assert torch.allclose(value, other[name], rtol=1e-3, atol=1e-4), name  # one of them is kept in 16 bits
