@@ -44,6 +44,7 @@ $(VENV)/.installed: requirements.txt | $(VENV)/bin/python
 	$(PIP) install -r requirements.txt
 	touch $@
 
-$(VENV)/.installed-dev: requirements.txt requirements-dev.txt | $(VENV)/bin/python
+$(VENV)/.installed-dev: requirements.txt requirements-dev.txt requirements-rtx.txt | $(VENV)/bin/python
 	$(PIP) install -r requirements-dev.txt
+	$(PIP) install -r requirements-rtx.txt || echo "no TensorRT-RTX for this machine; its tests are skipped with that reason"
 	touch $(VENV)/.installed $@
