@@ -15,6 +15,7 @@ from app.about import AboutDialog
 from app.actions import KeysDialog, add_actions
 from app.compose import Look
 from app.composer import Picture
+from app.focus_keys import FocusKeys
 from app.header import Header
 from app.inference import OpenPipeline, open_with_maps
 from app.notice_bar import NoticeBar
@@ -39,6 +40,7 @@ from engine.pipeline import PipelineOptions
 from engine.sources import open_source
 
 _STATISTICS_MS, _STATUS_MS = 500, 1000
+_PLOTS_AFTER_MS = 1500  # pyqtgraph is slow to import: the first frames come before it
 _SIDEBAR_PX = 324
 _CLOSE_LIMIT_S = 2.0
 
@@ -84,7 +86,10 @@ class MainWindow(QMainWindow):
         if bar is not None:
             bar.insertMenu(bar.actions()[0], self.sources)
         self._connect()
+        self._focus_keys = FocusKeys(self)
         self._statistics_timer, self._status_timer = QTimer(self), QTimer(self)
+        self._plots_timer = QTimer(self, singleShot=True, interval=_PLOTS_AFTER_MS)
+        self._plots_timer.timeout.connect(self.statistics_panel.show_plots)
         self._statistics_timer.timeout.connect(self._show_statistics)
         self._status_timer.timeout.connect(self._write_status)
         self._apply_settings(options)
@@ -292,7 +297,7 @@ class MainWindow(QMainWindow):
         )
         if not self._first_painted:
             self._first_painted = True
-            QTimer.singleShot(1500, self.statistics_panel.show_plots)  # slow to import: not before the first frame
+            self._plots_timer.start()
 
     @property
     def description(self) -> dict[str, Any]:
@@ -343,8 +348,8 @@ class MainWindow(QMainWindow):
 
     def closeEvent(self, event: QCloseEvent | None) -> None:
         """Remember, end all threads, and let the recordings become whole."""
-        self._statistics_timer.stop()
-        self._status_timer.stop()
+        for timer in (self._statistics_timer, self._status_timer, self._plots_timer):
+            timer.stop()
         if self._status_json is not None:
             self._write_status()
         self.settings.geometry = self.saveGeometry()

@@ -73,6 +73,8 @@ class Session(QObject):
 
     def open(self, text: str) -> None:
         """Open a source; the present one goes on until the new one gives its first word."""
+        if self._closed:
+            return
         if self._next_playback is not None:
             self._retire(self._next_playback)
         self._next_playback = Playback(
@@ -116,6 +118,8 @@ class Session(QObject):
 
     def set_options(self, options: PipelineOptions) -> None:
         """Open another pipeline; the present one goes on until the new one is ready."""
+        if self._closed:
+            return
         if self._next_inference is not None:
             self._retire(self._next_inference)
             self._next_inference = None

@@ -63,6 +63,11 @@ class VideoView(QWidget):
             self._badge = text
             self.update()
 
+    @property
+    def badge(self) -> str:
+        """The words over the video."""
+        return self._badge
+
     def set_clickable(self, clickable: bool) -> None:
         """Show by the mouse pointer whether a click sets the probe."""
         self._clickable = clickable

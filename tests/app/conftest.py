@@ -1,0 +1,78 @@
+"""A window without a screen, on made-up sources and a made-up pipeline; its settings are thrown away."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from PyQt5.QtCore import QSettings
+from pytestqt.qtbot import QtBot
+
+from app.main_window import MainWindow
+from app.qt_setup import drop_opencv_plugins
+from app.settings import Settings
+from app.source_menu import CameraSearch
+from engine.pipeline import PipelineOptions
+from tests.app.fakes import Backstage
+
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+drop_opencv_plugins()
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(QSettings(str(tmp_path / "settings.ini"), QSettings.Format.IniFormat))
+
+
+@pytest.fixture
+def backstage() -> Backstage:
+    return Backstage()
+
+
+@pytest.fixture
+def no_cameras(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CameraSearch, "run", lambda self: None)
+
+
+@pytest.fixture
+def make_window(
+    qtbot: QtBot, settings: Settings, backstage: Backstage, tmp_path: Path, no_cameras: None
+) -> Iterator[Callable[..., MainWindow]]:
+    """Makes windows that are closed at the end."""
+    made: list[MainWindow] = []
+
+    def make(source: str | None = "clip", *, start: bool = True, status_json: Path | None = None) -> MainWindow:
+        window = MainWindow(
+            settings=settings,
+            options=PipelineOptions(),
+            report=lambda error, where: backstage.reported.append((error, where)),
+            status_json=status_json,
+            open_source=backstage.open_source,
+            open_pipeline=backstage.open_pipeline,
+        )
+        window.outputs.folder = tmp_path / "outputs"
+        made.append(window)
+        window.resize(1100, 700)
+        window.show()
+        if start:
+            window.start(source)
+        return window
+
+    yield make
+    for window in made:
+        window.close()
+
+
+@pytest.fixture
+def window(make_window: Callable[..., MainWindow], qtbot: QtBot) -> MainWindow:
+    """A window that shows people."""
+    shown = make_window()
+    qtbot.waitUntil(lambda: shows_people(shown), timeout=5000)
+    return shown
+
+
+def shows_people(window: MainWindow) -> bool:
+    picture = window.view.picture
+    return picture is not None and picture.shown.result is not None and len(picture.shown.result.poses) > 0

@@ -1,0 +1,160 @@
+"""Sources and a pipeline whose answers are known."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from app.inference import Opened
+from engine.errors import SourceError
+from engine.frame_source import FrameSource, SourceBase, SourceInfo
+from engine.pipeline import PipelineOptions
+from engine.skeleton import COCO17, Skeleton
+from engine.types import AttentionMaps, Detections, Frame, FrameResult, Poses, StageTimings
+
+SIZE_WH = (320, 180)
+RATE = 50
+
+
+def fake_result(frame: Frame, *, attention: bool = True, skeleton: Skeleton = COCO17) -> FrameResult:
+    """Two people whose boxes move with the frame; keypoint k lies on a diagonal of the box."""
+    count = skeleton.num_keypoints
+    shift = frame.index % 20
+    boxes = np.array([[40 + shift, 30, 120 + shift, 170], [200, 20, 280, 170]], np.float32)
+    share = np.linspace(0.1, 0.9, count, dtype=np.float32)[None, :, None]
+    points = (boxes[:, None, :2] + share * (boxes[:, None, 2:] - boxes[:, None, :2])).astype(np.float32)
+    maps = None
+    if attention:
+        raw = np.ones((2, count, 12, 8), np.float32)
+        raw[:, min(9, count - 1)] = 40.0  # everything draws on the left wrist
+        maps = AttentionMaps(
+            areas=np.full((2, count, 12, 8), 1 / 96, np.float32),
+            attention=(raw / raw.sum(axis=1, keepdims=True)).astype(np.float32),
+            crop_to_frame=np.array([[[1, 0, box[0]], [0, 1, box[1]]] for box in boxes], np.float32),
+            input_size_wh=(80, 150),
+        )
+    return FrameResult(
+        frame=frame,
+        detections=Detections(boxes_xyxy=boxes, scores=np.ones(2, np.float32), class_ids=np.zeros(2, np.int64)),
+        poses=Poses(
+            keypoints_xy=points,
+            scores=np.full((2, count), 0.9, np.float32),
+            boxes_xyxy=boxes,
+            person_scores=np.full(2, 0.9, np.float32),
+            track_ids=np.array([3, 7], np.int64),
+        ),
+        attention=maps,
+        timings=StageTimings(detect_ms=1.0, pose_ms=2.0),
+    )
+
+
+class FakePipeline:
+    """Answers at once, or after a while, or with an error."""
+
+    def __init__(self, backstage: Backstage, options: PipelineOptions) -> None:
+        self._backstage, self.options = backstage, options
+        self.skeleton = backstage.skeleton
+        self.restarts = 0
+        self.closed = False
+
+    def process(self, frame: Frame) -> FrameResult:
+        if self._backstage.process_error is not None:
+            raise self._backstage.process_error
+        time.sleep(self._backstage.process_s)
+        return fake_result(frame, attention=self._backstage.has_attention, skeleton=self.skeleton)
+
+    def restart(self) -> None:
+        self.restarts += 1
+
+    def describe(self) -> dict[str, Any]:
+        name = self.options.pose_model or "kcam_fake"
+        return {
+            "pose_model": name, "backend": "openvino", "device": "cpu", "precision": "bf16", "detector": "fake",
+            "detector_backend": "openvino", "detector_device": "cpu", "detector_precision": "bf16",
+            "passed_over": [["tensorrt", "no NVIDIA GPU"]],
+        }  # fmt: skip
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Clip(SourceBase):
+    """A file of a hundred frames of 20 ms, each in a grey of its own."""
+
+    def __init__(self, frames: int = 100, size_wh: tuple[int, int] = SIZE_WH) -> None:
+        super().__init__(
+            SourceInfo(
+                name="clip", kind="video", size_wh=size_wh, frame_rate=Fraction(RATE), time_base=Fraction(1, RATE),
+                frame_count=frames,
+            )
+        )  # fmt: skip
+        self._frames, self._size_wh, self._start = frames, size_wh, 0
+        self.closed = False
+
+    def seek(self, position_s: float) -> None:
+        self._start = min(self._frames - 1, max(0, int(np.ceil(position_s * RATE - 1e-6))))
+
+    def __iter__(self) -> Iterator[Frame]:
+        for index in range(self._start, self._frames):
+            image = np.full((self._size_wh[1], self._size_wh[0], 3), 50 + index, np.uint8)
+            yield Frame(image_bgr=image, index=index, timestamp_s=index / RATE, pts=index)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class FakeCamera(SourceBase):
+    """Gives frames until it is unplugged."""
+
+    def __init__(self, backstage: Backstage) -> None:
+        super().__init__(SourceInfo(name="camera 0", kind="camera", size_wh=SIZE_WH, is_live=True))
+        self._backstage = backstage
+
+    def __iter__(self) -> Iterator[Frame]:
+        index = 0
+        while self._backstage.plugged_in:
+            time.sleep(0.01)
+            image = np.full((SIZE_WH[1], SIZE_WH[0], 3), 90, np.uint8)
+            image[:, : SIZE_WH[0] // 2] = 20
+            yield Frame(image_bgr=image, index=index, timestamp_s=time.monotonic())
+            index += 1
+        raise SourceError("camera 0 stopped giving pictures; was it unplugged?")
+
+
+class Backstage:
+    """What the fakes do, and what was asked of them."""
+
+    def __init__(self) -> None:
+        self.opened_options: list[PipelineOptions] = []
+        self.pipelines: list[FakePipeline] = []
+        self.opened_sources: list[str] = []
+        self.reported: list[tuple[BaseException, str]] = []
+        self.skeleton = COCO17
+        self.has_attention = True
+        self.process_s = 0.001
+        self.process_error: Exception | None = None
+        self.open_error: Exception | None = None
+        self.while_opening: Callable[[Callable[[str], None]], None] = lambda _say: None
+        self.plugged_in = True
+
+    def open_pipeline(self, options: PipelineOptions, *, say: Callable[[str], None]) -> Opened:
+        self.opened_options.append(options)
+        if self.open_error is not None:
+            raise self.open_error
+        self.while_opening(say)
+        self.pipelines.append(FakePipeline(self, options))
+        return Opened(pipeline=self.pipelines[-1], has_attention=self.has_attention)
+
+    def open_source(self, text: str) -> FrameSource:
+        self.opened_sources.append(text)
+        if text == "0":
+            if not self.plugged_in:
+                raise SourceError("camera 0 cannot be opened: no such camera")
+            return FakeCamera(self)
+        if text.startswith("clip"):
+            return Clip()
+        raise SourceError(f"{text} does not exist")

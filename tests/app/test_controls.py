@@ -1,0 +1,260 @@
+"""Every control of the window reaches what it is for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PyQt5.QtCore import QPoint, QPointF, Qt
+from PyQt5.QtWidgets import QApplication
+from pytestqt.qtbot import QtBot
+
+from app.actions import KeysDialog, commands
+from app.main_window import MainWindow
+from app.pose_panel import PosePanel
+from app.settings import Settings
+from app.window_slots import slots_of
+from engine.overlay import AttentionView
+from engine.skeleton import Skeleton
+from tests.app.conftest import shows_people
+from tests.app.fakes import Backstage
+
+HAND = Skeleton(
+    keypoint_names=("wrist", "thumb", "little_finger"), edges=((0, 1), (0, 2)), flip_pairs=(), oks_sigmas=(0.1,) * 3
+)
+
+
+def choose(box: Any, text: str) -> None:
+    box.setCurrentText(text)
+    box.activated.emit(box.currentIndex())
+
+
+POSE_CONTROLS: dict[str, tuple[Callable[[PosePanel], None], str, object]] = {
+    "backend": (lambda panel: choose(panel.backend, "onnxruntime"), "backend", "onnxruntime"),
+    "precision": (lambda panel: choose(panel.precision, "fp32"), "precision", "fp32"),
+    "box score": (lambda panel: panel.score.setValue(55), "score_threshold", 0.55),
+    "most people": (lambda panel: panel.most.setValue(3), "max_people", 3),
+    "tracking": (lambda panel: panel.tracking.setChecked(False), "tracking", False),
+    "smoothing": (lambda panel: panel.smoothing.setChecked(False), "smoothing", False),
+    "detect every": (lambda panel: choose(panel.every, "5"), "detect_every", 5),
+}
+
+
+@pytest.mark.parametrize("name", list(POSE_CONTROLS))
+def test_a_choice_of_the_pose_panel_reaches_the_pipeline(
+    name: str, window: MainWindow, backstage: Backstage, qtbot: QtBot, settings: Settings
+) -> None:
+    change, field, value = POSE_CONTROLS[name]
+    change(window.pose_panel)
+    qtbot.waitUntil(lambda: len(backstage.pipelines) == 2, timeout=3000)
+    assert getattr(backstage.opened_options[-1], field) == value
+    qtbot.waitUntil(lambda: window.session.options == backstage.opened_options[-1], timeout=3000)
+    qtbot.waitUntil(lambda: backstage.pipelines[0].closed, timeout=3000)
+    assert getattr(settings.pipeline, field) == value
+
+
+def test_models_are_chosen_by_file(
+    window: MainWindow, backstage: Backstage, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for box, field, file in (
+        (window.pose_panel.pose_model, "pose_model", "/models/other.safetensors"),
+        (window.pose_panel.detector, "detector", "/models/other.onnx"),
+    ):
+        monkeypatch.setattr("app.pose_panel.QFileDialog.getOpenFileName", lambda *_a, file=file: (file, ""))
+        box.setCurrentIndex(box.count() - 1)
+        box.activated.emit(box.count() - 1)
+        qtbot.waitUntil(lambda f=field, v=file: getattr(backstage.opened_options[-1], f) == v, timeout=3000)
+        assert box.currentText() == Path(file).name
+
+
+def test_a_model_that_cannot_be_opened_leaves_the_old_one_running(
+    window: MainWindow, backstage: Backstage, qtbot: QtBot
+) -> None:
+    from engine.errors import BackendError
+
+    backstage.open_error = BackendError("tensorrt cannot run here: no NVIDIA GPU")
+    choose(window.pose_panel.backend, "tensorrt")
+    qtbot.waitUntil(lambda: "no NVIDIA GPU" in window.notice.text, timeout=3000)
+    assert window.pose_panel.backend.currentText() == "auto"  # the panel shows what really runs
+    assert "Runs on" in window.pose_panel.running.text() and "tensorrt" in window.pose_panel.passed_over.text()
+    painted = window.statistics.frames_painted_with_people
+    qtbot.waitUntil(lambda: window.statistics.frames_painted_with_people > painted + 3, timeout=3000)
+    backstage.open_error = None
+    window.notice.button.click()  # try again
+    qtbot.waitUntil(lambda: window.session.options is not None and window.session.options.backend == "tensorrt")
+
+
+def test_the_overlay_panel_reaches_the_drawing(window: MainWindow, settings: Settings) -> None:
+    panel, look = window.overlay_panel, lambda: window.session.composer.look.overlay
+    for box, field in (
+        (panel.skeleton, "skeleton"), (panel.boxes, "boxes"), (panel.ids, "ids"), (panel.scores, "scores"),
+    ):  # fmt: skip
+        before = getattr(look(), field)
+        box.click()
+        assert getattr(look(), field) is not before
+    panel.width_slider.setValue(7)
+    panel.opacity.setValue(40)
+    panel.threshold.setValue(35)
+    panel.auto_scale.click()
+    assert (look().line_width, look().opacity, look().score_threshold, look().scale) == (3.5, 0.4, 0.35, "auto")
+    panel.set_kind("areas")
+    assert look().attention == AttentionView(kind="areas", keypoint=panel.keypoint)
+    window.close()
+    assert settings.overlay == look()
+
+
+def test_a_click_on_the_figure_shows_the_attention_of_that_keypoint(window: MainWindow, qtbot: QtBot) -> None:
+    figure = window.overlay_panel.figure
+    window.tabs.setCurrentIndex(0)
+    qtbot.mouseClick(figure, Qt.MouseButton.LeftButton, pos=figure.place_of(10).toPoint())
+    assert window.session.composer.look.overlay.attention == AttentionView(kind="attention", keypoint=10)
+    qtbot.keyClick(figure, Qt.Key.Key_Right)
+    assert window.overlay_panel.keypoint == 11
+
+
+def test_a_skeleton_without_a_figure_gets_a_list(
+    make_window: Callable[..., MainWindow], backstage: Backstage, qtbot: QtBot
+) -> None:
+    backstage.skeleton = HAND
+    window = make_window()
+    qtbot.waitUntil(lambda: shows_people(window))
+    panel = window.overlay_panel
+    assert panel.figure.isHidden()
+    assert [panel.keypoints.itemText(i) for i in range(panel.keypoints.count())] == ["wrist", "thumb", "little finger"]
+    choose(panel.keypoints, "little finger")
+    assert window.session.composer.look.overlay.attention == AttentionView(kind="attention", keypoint=2)
+
+
+def test_a_network_without_maps_offers_none(
+    make_window: Callable[..., MainWindow], backstage: Backstage, qtbot: QtBot
+) -> None:
+    backstage.has_attention = False
+    window = make_window()
+    qtbot.waitUntil(lambda: shows_people(window))
+    assert not window.overlay_panel.figure.isEnabled()
+    assert window.session.composer.look.overlay.attention is None
+    click_on_frame(window, qtbot, 80, 100)
+    assert "attention maps" in window.notice.text
+
+
+def click_on_frame(window: MainWindow, qtbot: QtBot, x: float, y: float) -> None:
+    picture = window.view.picture
+    assert picture is not None
+    area = window.view.picture_area()
+    affine = picture.frame_to_picture
+    scale = area.width() / picture.image.width()
+    place = QPointF(area.x() + (affine[0, 0] * x + affine[0, 2] + 0.5) * scale,
+                    area.y() + (affine[1, 1] * y + affine[1, 2] + 0.5) * scale)  # fmt: skip
+    qtbot.mouseClick(window.view, Qt.MouseButton.LeftButton, pos=QPoint(round(place.x()), round(place.y())))
+
+
+def test_a_click_on_a_person_sets_the_probe_and_it_follows(window: MainWindow, qtbot: QtBot) -> None:
+    click_on_frame(window, qtbot, 90, 100)
+
+    def reading() -> Any:
+        return None if window.view.picture is None else window.view.picture.reading
+
+    qtbot.waitUntil(lambda: reading() is not None)
+    assert reading().values.argmax() == 9
+    assert reading().values.sum() == pytest.approx(1, abs=1e-4)
+    places = set()
+    for _ in range(8):
+        qtbot.wait(40)
+        picture = window.view.picture
+        assert picture is not None and picture.shown.result is not None and picture.reading is not None
+        box = picture.shown.result.poses.boxes_xyxy[0]
+        share = (picture.reading.point_xy - box[:2]) / (box[2:] - box[:2])
+        places.add(round(float(picture.reading.point_xy[0])))
+        np.testing.assert_allclose(share[1], 0.5, atol=0.03)
+    assert len(places) > 2  # the box moved, and the point with it
+    assert not window.overlay_panel.clear_probe.isHidden()
+    qtbot.keyClick(window, Qt.Key.Key_Escape)
+    qtbot.waitUntil(lambda: reading() is None)
+
+
+def test_the_transport_plays_steps_and_seeks(window: MainWindow, qtbot: QtBot, backstage: Backstage) -> None:
+    def position() -> float:
+        assert window.view.picture is not None
+        return window.view.picture.shown.shot.position_s
+
+    qtbot.keyClick(window, Qt.Key.Key_Space)
+    qtbot.wait(150)
+    still = position()
+    qtbot.wait(150)
+    assert position() == still
+    window.seek(1.0)
+    qtbot.waitUntil(lambda: position() == pytest.approx(1.0))
+    window.transport.step_on.click()
+    qtbot.waitUntil(lambda: position() == pytest.approx(1.02))
+    window.transport.step_back.click()
+    window.transport.step_back.click()
+    qtbot.waitUntil(lambda: position() == pytest.approx(1.0) or position() == pytest.approx(0.98))
+    window.transport.slider.setValue(5000)
+    window.transport.slider.sliderMoved.emit(5000)
+    qtbot.waitUntil(lambda: position() == pytest.approx(1.0))
+    assert backstage.opened_sources == ["clip"]  # nothing was opened again
+    assert backstage.pipelines[0].restarts >= 1
+    window.transport.loop.setChecked(False)
+    window.transport.speed.setCurrentIndex(4)
+    assert window.session.speed == 4.0
+    window.transport.play.click()
+    qtbot.waitUntil(lambda: position() == pytest.approx(1.98), timeout=4000)
+    qtbot.waitUntil(lambda: not window.session.playback.is_playing)  # type: ignore[union-attr]
+
+
+def test_a_camera_is_mirrored_and_has_no_slider(make_window: Callable[..., MainWindow], qtbot: QtBot) -> None:
+    window = make_window("0")
+    qtbot.waitUntil(lambda: shows_people(window))
+    assert window.transport.slider.isHidden() and not window.transport.mirror.isHidden()
+
+    def left_is_dark() -> bool:
+        assert window.view.picture is not None
+        image = window.view.picture.image
+        return image.pixelColor(3, 3).red() < image.pixelColor(image.width() - 4, 3).red()
+
+    assert window.transport.mirror.isChecked() and not left_is_dark()
+    qtbot.keyClick(window, Qt.Key.Key_M)
+    qtbot.waitUntil(left_is_dark)
+
+
+def test_every_command_has_a_slot_and_is_listed(window: MainWindow, qtbot: QtBot) -> None:
+    assert {command.name for command in commands()} == set(slots_of(window))
+    keys = [key for command in commands() for key in command.keys]
+    assert len(keys) == len(set(keys))
+    dialog = KeysDialog(window)
+    qtbot.addWidget(dialog)
+    assert dialog.sizeHint().height() < 900
+    for name in ("tab_pose", "tab_statistics", "tab_overlay", "sidebar", "sidebar", "faster", "slower", "attention",
+                 "next_keypoint", "previous_keypoint", "probe_next", "boxes", "full_screen", "full_screen", "start",
+                 "forward", "backward", "shortcuts", "about", "copy"):  # fmt: skip
+        window.actions_by_name[name].trigger()
+        qtbot.wait(5)
+    clipboard = QApplication.clipboard()
+    assert clipboard is not None and clipboard.image().width() == 320
+
+
+def test_settings_are_remembered_and_reset(
+    make_window: Callable[..., MainWindow], qtbot: QtBot, settings: Settings
+) -> None:
+    first = make_window()
+    qtbot.waitUntil(lambda: shows_people(first))
+    first.overlay_panel.boxes.setChecked(True)
+    first.overlay_panel.choose_keypoint("nose")
+    first.transport.loop.setChecked(False)
+    first.close()
+    assert settings.recent == ["clip"]
+    second = make_window()
+    assert second.overlay_panel.boxes.isChecked() and not second.transport.loop.isChecked()
+    assert second.overlay_panel.options.attention == AttentionView(kind="attention", keypoint=0)
+    second.reset_settings()
+    assert not second.overlay_panel.boxes.isChecked() and second.overlay_panel.options.attention is None
+    assert settings.recent == []
+
+
+def test_passwords_are_not_remembered(settings: Settings) -> None:
+    settings.add_recent("rtsp://someone:secret@host/stream")
+    settings.add_recent("rtsp://host/stream")
+    assert settings.recent == ["rtsp://host/stream"]

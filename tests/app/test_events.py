@@ -1,0 +1,227 @@
+"""What goes wrong, what is interrupted, and what is left behind."""
+
+from __future__ import annotations
+
+import gc
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PyQt5.QtCore import QMimeData, QPointF, Qt, QUrl
+from PyQt5.QtGui import QDropEvent
+from pytestqt.qtbot import QtBot
+
+from app.error_report import ErrorReport
+from app.main_window import MainWindow
+from app.status_file import memory_mb
+from engine.compiler import run_build
+from engine.errors import BackendError
+from engine.sources import open_source
+from tests.app.conftest import shows_people
+from tests.app.fakes import Backstage
+
+
+def test_an_expected_error_while_running_is_told_in_the_bar(
+    window: MainWindow, backstage: Backstage, qtbot: QtBot
+) -> None:
+    backstage.process_error = BackendError("openvino failed: out of memory")
+    qtbot.waitUntil(lambda: "out of memory" in window.notice.text)
+    painted = window.statistics.frames_painted
+    qtbot.waitUntil(lambda: window.statistics.frames_painted > painted + 3)  # the video goes on
+    assert backstage.reported == []
+    backstage.process_error = None
+    window.notice.button.click()
+    qtbot.waitUntil(lambda: shows_people(window) and not window.notice.text)
+
+
+def test_an_unexpected_error_is_reported_and_the_window_goes_on(
+    window: MainWindow, backstage: Backstage, qtbot: QtBot
+) -> None:
+    backstage.process_error = ZeroDivisionError("nobody expected this")
+    qtbot.waitUntil(lambda: len(backstage.reported) == 1)
+    assert isinstance(backstage.reported[0][0], ZeroDivisionError)
+    assert "ZeroDivisionError" in window.notice.text
+    painted = window.statistics.frames_painted
+    qtbot.waitUntil(lambda: window.statistics.frames_painted > painted + 3)
+
+
+def test_one_dialog_for_many_faults_and_all_are_in_the_log(qtbot: QtBot, tmp_path: Path) -> None:
+    errors = ErrorReport(tmp_path / "log.txt")
+    shown: list[str] = []
+    errors.show_dialog = shown.append
+    errors.install()
+    try:
+        thread = threading.Thread(target=lambda: 1 // 0)
+        thread.start()
+        thread.join()
+        qtbot.waitUntil(lambda: len(shown) == 1)
+        sys.excepthook(ValueError, ValueError("in a slot"), None)
+        qtbot.wait(20)
+    finally:
+        errors.remove()
+    assert shown == ["ZeroDivisionError: integer division or modulo by zero"]
+    log = (tmp_path / "log.txt").read_text()
+    assert "ZeroDivisionError" in log and "ValueError: in a slot" in log
+
+
+def test_a_source_that_fails_leaves_the_last_one_running(
+    window: MainWindow, backstage: Backstage, qtbot: QtBot
+) -> None:
+    window.open_source("nothing.mp4")
+    qtbot.waitUntil(lambda: "nothing.mp4 does not exist" in window.notice.text)
+    assert "clip" in window.header.source.text()
+    painted = window.statistics.frames_painted
+    qtbot.waitUntil(lambda: window.statistics.frames_painted > painted + 3)
+
+
+def test_without_a_camera_the_window_offers_a_file_and_the_demo(
+    make_window: Callable[..., MainWindow], backstage: Backstage, qtbot: QtBot
+) -> None:
+    window = make_window(None)
+    qtbot.waitUntil(lambda: not window.welcome.demo.isHidden())
+    assert not window.welcome.open_file.isHidden()
+    window.welcome.demo.click()
+    assert backstage.opened_sources == ["demo"] or qtbot.waitUntil(lambda: backstage.opened_sources == ["demo"]) is None
+
+
+def test_a_lost_camera_is_found_again(
+    make_window: Callable[..., MainWindow], backstage: Backstage, qtbot: QtBot
+) -> None:
+    window = make_window("0")
+    qtbot.waitUntil(lambda: shows_people(window))
+    backstage.plugged_in = False
+    qtbot.waitUntil(lambda: "unplugged" in window.notice.text)
+    assert shows_people(window)  # the last frame stays
+    assert window.view.badge == "Signal lost, retrying"
+    backstage.plugged_in = True
+    qtbot.waitUntil(lambda: window.view.badge == "" and not window.notice.text)
+    painted = window.statistics.frames_painted
+    qtbot.waitUntil(lambda: window.statistics.frames_painted > painted + 3)
+
+
+def test_files_are_opened_by_dropping_them(window: MainWindow, backstage: Backstage, qtbot: QtBot) -> None:
+    mime = QMimeData()
+    mime.setUrls([QUrl.fromLocalFile("/somewhere/clip two.mp4")])
+    window.dropEvent(
+        QDropEvent(QPointF(5, 5), Qt.DropAction.CopyAction, mime, Qt.MouseButton.LeftButton,
+                   Qt.KeyboardModifier.NoModifier)
+    )  # fmt: skip
+    qtbot.waitUntil(lambda: backstage.opened_sources[-1] == "/somewhere/clip two.mp4")
+
+
+def test_fifty_changes_leave_no_thread_and_no_memory(window: MainWindow, backstage: Backstage, qtbot: QtBot) -> None:
+    def change(times: int) -> None:
+        for number in range(times):
+            window.open_source(f"clip{number}")
+            window.pose_panel.most.setValue(2 + number % 8)
+            window.open_pipeline(window.pose_panel.options)
+            qtbot.wait(25)
+        last = window.pose_panel.options
+        qtbot.waitUntil(lambda: window.session.options == last and not window.session.is_opening_source)
+        qtbot.waitUntil(lambda: threading.active_count() <= threads, timeout=5000)
+
+    threads = threading.active_count()
+    change(10)
+    gc.collect()
+    before = memory_mb()
+    change(50)
+    gc.collect()
+    after = memory_mb()
+    assert all(pipeline.closed for pipeline in backstage.pipelines[:-1])
+    if before is not None and after is not None:
+        assert after - before < 50
+
+
+def close_in_time(window: MainWindow) -> None:
+    names = {thread.name for thread in threading.enumerate()}
+    started = time.monotonic()
+    window.close()
+    assert time.monotonic() - started < 3
+    left = {thread.name for thread in threading.enumerate()} & names
+    assert not [name for name in left if name.startswith(("capture", "inference", "drawing", "recording", "export"))]
+
+
+def test_closing_during_inference(window: MainWindow, backstage: Backstage) -> None:
+    backstage.process_s = 0.8
+    time.sleep(0.1)
+    close_in_time(window)
+    assert backstage.pipelines[-1].closed
+
+
+def test_closing_and_cancelling_while_an_engine_is_built(
+    window: MainWindow, backstage: Backstage, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The build is a real child process: it must be gone afterwards, and the video must go on meanwhile."""
+    children: list[subprocess.Popen[str]] = []
+    real = subprocess.Popen
+
+    def popen(command: list[str], **options: object) -> subprocess.Popen[str]:
+        code = 'import time; print(\'{"event": "progress", "message": "building"}\', flush=True); time.sleep(60)'
+        children.append(real([sys.executable, "-c", code], **options))  # type: ignore[call-overload]
+        return children[-1]
+
+    monkeypatch.setattr("engine.compiler.subprocess.Popen", popen)
+    backstage.while_opening = lambda say: run_build(["--anything"], say) and None
+    window.pose_panel.most.setValue(5)
+    qtbot.waitUntil(lambda: window.notice.text == "building", timeout=5000)
+    painted = window.statistics.frames_painted_with_people
+    qtbot.waitUntil(lambda: window.statistics.frames_painted_with_people > painted + 3)
+    window.notice.button.click()  # cancel
+    qtbot.waitUntil(lambda: children[0].poll() is not None, timeout=3000)
+    assert window.pose_panel.most.value() == 16 and not window.notice.text
+    window.pose_panel.most.setValue(6)
+    qtbot.waitUntil(lambda: len(children) == 2 and window.notice.text == "building", timeout=5000)
+    close_in_time(window)
+    assert children[1].poll() is not None
+
+
+def test_closing_while_recording_leaves_a_video_that_plays(window: MainWindow, qtbot: QtBot) -> None:
+    window.transport.record.click()
+    window.transport.poses.click()
+    qtbot.waitUntil(lambda: window.outputs.video is not None and window.outputs.video.frames > 10)
+    assert "free" in window.transport.recording.text()
+    close_in_time(window)
+    (video,) = window.outputs.folder.glob("*.mp4")
+    (poses,) = window.outputs.folder.glob("*.jsonl")
+    with open_source(str(video)) as source:
+        assert len(list(source)) > 10
+    assert '"id": 3' in poses.read_text().splitlines()[0]
+
+
+def test_recording_and_snapshot_tell_where_they_are(window: MainWindow, qtbot: QtBot) -> None:
+    window.transport.record.click()
+    qtbot.waitUntil(lambda: window.outputs.video is not None and window.outputs.video.frames > 3)
+    window.transport.record.click()
+    qtbot.waitUntil(lambda: "frames recorded in" in window.notice.text)
+    assert window.outputs.video is None
+    window.transport.snapshot.click()
+    qtbot.waitUntil(lambda: ".png" in window.notice.text)
+    assert len(list(window.outputs.folder.glob("*.png"))) == 1
+
+
+def test_a_whole_file_is_exported_and_the_result_opens(
+    window: MainWindow, backstage: Backstage, qtbot: QtBot, tmp_path: Path
+) -> None:
+    output = tmp_path / "whole.mp4"
+    window.outputs.begin_export("clip", output, window.pose_panel.options)
+    assert "Exporting whole.mp4" in window.notice.text
+    qtbot.waitUntil(lambda: "100 frames written" in window.notice.text, timeout=20000)
+    with open_source(str(output)) as source:
+        assert len(list(source)) == 100
+    window.notice.button.click()
+    qtbot.waitUntil(lambda: backstage.opened_sources[-1] == str(output))
+
+
+def test_a_cancelled_export_leaves_a_whole_shorter_file(window: MainWindow, qtbot: QtBot, tmp_path: Path) -> None:
+    output = tmp_path / "part.mp4"
+    window.outputs.begin_export("clip", output, window.pose_panel.options)
+    qtbot.waitUntil(lambda: " of 100 frames" in window.notice.text, timeout=20000)
+    window.notice.button.click()
+    qtbot.waitUntil(lambda: "ancelled" in window.notice.text, timeout=20000)
+    if output.exists():
+        with open_source(str(output)) as source:
+            assert 0 < len(list(source)) <= 100

@@ -1,0 +1,198 @@
+"""Where things lie in pictures of another size, what the probe reads, and the pace of files."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.compose import Look, compose, fit, placement, transformed
+from app.playback import Playback
+from app.probe import Probe, attention_at, person_at
+from app.probe_painter import color_of
+from app.shots import PlaybackChanged, Shot, Shown, SourceOpened
+from app.slots import LatestSlot
+from app.statistics import Statistics
+from engine.overlay import AttentionView, OverlayOptions
+from engine.skeleton import COCO17
+from engine.types import Frame, StageTimings
+from tests.app.fakes import SIZE_WH, Clip, fake_result
+
+FRAME = Frame(image_bgr=np.full((SIZE_WH[1], SIZE_WH[0], 3), 60, np.uint8), index=0, timestamp_s=0.0)
+SHOT = Shot(frame=FRAME, captured_s=0.0, position_s=0.0, serial=1)
+SHOWN = Shown(shot=SHOT, result=fake_result(FRAME), skeleton=COCO17)
+
+
+@given(st.tuples(st.integers(1, 4000), st.integers(1, 4000)), st.tuples(st.integers(1, 4000), st.integers(1, 4000)))
+def test_a_frame_fits_its_room(frame_wh: tuple[int, int], room_wh: tuple[int, int]) -> None:
+    width, height = fit(frame_wh, room_wh)
+    assert 1 <= width <= room_wh[0] and 1 <= height <= room_wh[1]
+    assert width == room_wh[0] or height == room_wh[1]
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_corners_of_a_frame_are_corners_of_the_picture(mirror: bool) -> None:
+    affine = placement((320, 180), (640, 360), mirror=mirror)
+    edges = transformed(np.array([[-0.5, -0.5], [319.5, 179.5]], np.float32), affine)
+    expected = [[639.5, -0.5], [-0.5, 359.5]] if mirror else [[-0.5, -0.5], [639.5, 359.5]]
+    np.testing.assert_allclose(edges, expected, atol=1e-3)
+
+
+def changed_places(look: Look, size_wh: tuple[int, int]) -> Any:
+    bare = compose(replace(SHOWN, result=None), look, size_wh).image_bgr
+    drawn = compose(SHOWN, look, size_wh).image_bgr
+    return np.argwhere((bare != drawn).any(axis=2))
+
+
+def test_what_is_drawn_moves_with_size_and_mirror() -> None:
+    options = OverlayOptions(skeleton=False, boxes=True, ids=False, line_width=1)
+    plain = changed_places(Look(overlay=options), (640, 360))
+    mirrored = changed_places(Look(overlay=options, mirror=True), (640, 360))
+    assert abs(plain[:, 1].min() - 80) < 6 and abs(plain[:, 1].max() - 560) < 6
+    assert abs(mirrored[:, 1].min() - (639 - 560)) < 6 and abs(mirrored[:, 1].max() - (639 - 80)) < 6
+
+
+def test_attention_is_tinted_where_the_person_is_also_in_a_mirror() -> None:
+    view = AttentionView(kind="attention", keypoint=9)
+    options = OverlayOptions(skeleton=False, ids=False, attention=view)
+    for mirror, column in ((False, 160), (True, 479)):
+        image = compose(SHOWN, Look(overlay=options, mirror=mirror), (640, 360)).image_bgr
+        assert np.ptp(image[200, column].astype(int)) > 40  # coloured, not grey
+    without = compose(replace(SHOWN, result=fake_result(FRAME, attention=False)), Look(overlay=options))
+    np.testing.assert_array_equal(without.image_bgr, FRAME.image_bgr)  # a network without maps shows none
+
+
+def test_composing_leaves_the_frame_as_it_is() -> None:
+    before = FRAME.image_bgr.copy()
+    compose(SHOWN, Look())
+    np.testing.assert_array_equal(FRAME.image_bgr, before)
+
+
+def test_the_probe_reads_the_map_where_the_point_is() -> None:
+    result = fake_result(FRAME)
+    assert result.attention is not None and result.attention.attention is not None
+    values = np.random.default_rng(1).random((2, 17, 12, 8), dtype=np.float32)
+    maps = replace(result.attention, attention=values)
+    # Map px (i, j) is crop px (10 i, 12.5 j), and the crop begins at the box.
+    point = result.poses.boxes_xyxy[1, :2] + np.array([30, 62.5], np.float32)
+    np.testing.assert_allclose(attention_at(maps, 1, point), values[1, :, 5, 3], atol=1e-4)
+    between = attention_at(maps, 1, point + np.array([5, 0], np.float32))
+    np.testing.assert_allclose(between, (values[1, :, 5, 3] + values[1, :, 5, 4]) / 2, atol=1e-4)
+    outside = attention_at(maps, 1, np.array([-1e4, 1e4], np.float32))
+    np.testing.assert_allclose(outside, values[1, :, 11, 0], atol=1e-4)
+
+
+def test_the_probe_follows_its_person_by_id_and_by_box() -> None:
+    result = fake_result(FRAME)
+    probe = Probe()
+    assert not probe.place(result, (5.0, 5.0)) and not probe.is_set
+    assert probe.place(result, (80.0, 100.0))
+    order = np.array([1, 0])
+    poses, maps = result.poses, result.attention
+    assert maps is not None and maps.attention is not None
+    swapped = replace(
+        result,
+        poses=replace(
+            poses, keypoints_xy=poses.keypoints_xy[order], boxes_xyxy=poses.boxes_xyxy[order] + np.float32(4),
+            track_ids=np.array([7, 3], np.int64),
+        ),
+        attention=replace(maps, crop_to_frame=maps.crop_to_frame[order]),
+    )  # fmt: skip
+    for other in (swapped, replace(swapped, poses=replace(swapped.poses, track_ids=None))):
+        reading = probe.read(other)
+        assert reading is not None
+        np.testing.assert_allclose(reading.point_xy, [84, 104], atol=1e-3)
+    alone = replace(
+        result,
+        poses=replace(poses, boxes_xyxy=poses.boxes_xyxy[[1, 1]], track_ids=np.array([8, 9], np.int64)),
+    )
+    assert probe.read(alone) is None and probe.is_set  # it waits for its person
+    assert probe.read(swapped) is not None
+
+
+def test_where_people_overlap_the_nearest_keypoint_decides() -> None:
+    poses = fake_result(FRAME).poses
+    both = replace(poses, boxes_xyxy=np.array([[0, 0, 320, 180], [0, 0, 320, 180]], np.float32))
+    assert person_at(both, poses.keypoints_xy[1, 4]) == 1
+    assert person_at(both, poses.keypoints_xy[0, 4]) == 0
+
+
+def test_blue_is_nothing_and_red_is_all() -> None:
+    low, high = color_of(0.0), color_of(1.0)
+    assert low.blue() > low.red() and high.red() > 2 * high.blue()
+    assert color_of(float("nan")) == low
+
+
+def test_the_slot_keeps_the_newest_and_counts_the_rest() -> None:
+    slot: LatestSlot[int] = LatestSlot()
+    assert slot.put(1) and not slot.put(2)
+    assert slot.take() == 2 and slot.take(0.01) is None and slot.dropped == 1
+
+
+def test_statistics_forget_what_is_long_ago() -> None:
+    statistics = Statistics()
+    for number in range(100):
+        at = number * 0.1
+        statistics.add(
+            painted_s=at,
+            captured_s=at - 0.04,
+            timings=StageTimings(pose_ms=5),
+            people=number % 2,
+            draw_ms=2,
+            paint_ms=1,
+        )
+    told = statistics.snapshot(10.0)
+    assert told.fps == pytest.approx(10, abs=0.5) and told.frames_painted_with_people == 50
+    assert told.latency is not None and told.latency.p50 == pytest.approx(40, abs=1e-6)
+    assert told.stages["pose"].p95 == 5 and "crop" not in told.stages
+    assert statistics.snapshot(100.0).latency is None
+
+
+def collect(
+    done: Callable[[list[Shot], list[Any]], bool], *, loop: bool, speed: float = 1.0, frames: int = 25
+) -> tuple[list[Shot], list[Any]]:
+    """Shots and events of a clip, until something is so."""
+    shots: list[Shot] = []
+    events: list[Any] = []
+    playback = Playback(
+        "clip", serial=1, put=shots.append, tell=events.append, open_source=lambda _text: Clip(frames), loop=loop,
+        speed=speed,
+    )  # fmt: skip
+    until_s = time.monotonic() + 10
+    while not done(shots, events) and time.monotonic() < until_s:
+        time.sleep(0.02)
+    playback.stop()
+    assert playback.join(2)
+    return shots, events
+
+
+def at_end(_shots: list[Shot], events: list[Any]) -> bool:
+    return bool(events) and events[-1] == PlaybackChanged(serial=1, playing=False, at_end=True)
+
+
+def test_a_file_plays_at_its_own_pace_and_ends() -> None:
+    shots, events = collect(at_end, loop=False)
+    assert [shot.frame.index for shot in shots] == list(range(25))
+    assert shots[-1].captured_s - shots[0].captured_s > 0.44  # 24 steps of 20 ms
+    assert isinstance(events[0], SourceOpened) and events[0].duration_s == pytest.approx(0.5)
+    assert at_end(shots, events)
+
+
+def test_a_looped_file_goes_on_with_time_that_never_goes_back() -> None:
+    shots, _events = collect(lambda shots, _events: len(shots) > 30, loop=True, speed=4.0)
+    times = [shot.frame.timestamp_s for shot in shots]
+    assert all(later > earlier for earlier, later in itertools.pairwise(times))
+    assert [shot.frame.index for shot in shots] == list(range(len(shots)))
+    assert {shot.epoch for shot in shots} >= {0, 1}
+
+
+def test_one_photo_is_shown_once_and_not_over_and_over() -> None:
+    shots, events = collect(at_end, loop=True, frames=1)
+    assert len(shots) == 1 and at_end(shots, events)
