@@ -96,12 +96,12 @@ def build_parser() -> argparse.ArgumentParser:
         "--video", metavar="SOURCE", help="write a pose video of: FILE, FOLDER, PHOTO, CAMERA_INDEX, URL or demo"
     )
     what.add_argument("--source", metavar="SOURCE", help="what the window shows first; the same choices")
-    what.add_argument("--benchmark", action="store_true", help="measure each stage on this machine")
     what.add_argument("--doctor", action="store_true", help="what runs on this machine, and what to do about the rest")
     what.add_argument("--version", action="version", version=f"kcam-pose {VERSION}")
     parser.add_argument(
         "--status-json", type=Path, metavar="FILE", help="the window writes its numbers there once a second"
     )
+    _add_benchmark_options(parser.add_argument_group("benchmark (measures on --video FILE, or on demo)"))
     _add_output_options(parser.add_argument_group("output"))
     _add_network_options(parser.add_argument_group("networks and where they run"))
     _add_time_options(parser.add_argument_group("from frame to frame"))
@@ -109,6 +109,14 @@ def build_parser() -> argparse.ArgumentParser:
     talk.add_argument("--quiet", action="store_true", help="no progress bar and no summary")
     talk.add_argument("--verbose", action="store_true", help="show the traceback of an error")
     return parser
+
+
+def _add_benchmark_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--benchmark", action="store_true", help="measure how fast this machine is; --backend all: each")
+    group.add_argument("--people", default="1,4,8,16", metavar="N,N", help="also with so many people (1,4,8,16)")
+    group.add_argument("--frames", type=whole_number, default=200, metavar="N", help="frames to measure with (200)")
+    group.add_argument("--report", type=Path, metavar="FILE.json", help="keep the numbers, and a plot beside them")
+    group.add_argument("--compare", metavar="NAMES", help="also against: ultralytics, serial (one core, one thread)")
 
 
 def _add_output_options(group: argparse._ArgumentGroup) -> None:
@@ -173,6 +181,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     for option in ("output", "poses", "attention"):
         if getattr(arguments, option) is not None and arguments.video is None:
             parser.error(f"--{option} needs --video")
+    if arguments.benchmark and (arguments.doctor or arguments.source is not None):
+        parser.error("--benchmark goes with neither --doctor nor --source")
+    for option in ("report", "compare"):
+        if getattr(arguments, option) is not None and not arguments.benchmark:
+            parser.error(f"--{option} needs --benchmark")
     try:
         return _run(arguments)
     except KeyboardInterrupt:
@@ -187,14 +200,14 @@ def _run(arguments: argparse.Namespace) -> int:
         from engine.doctor import run_doctor
 
         return run_doctor()
+    if arguments.benchmark:
+        from engine.benchmark import run_benchmark
+
+        return run_benchmark(arguments)
     if arguments.video is not None:
         from engine.run_video import run_video
 
         return run_video(arguments)
-    from engine.errors import OptionError
-
-    if arguments.benchmark:
-        raise OptionError("--benchmark is not built yet; --video demo prints the frames a second of a whole run")
     from app.launch import launch
 
     return launch(arguments)

@@ -129,9 +129,17 @@ class PosePipeline:
             detections = self._follower.predict(frame.timestamp_s, (width, height))
             looked = self._schedule.due(frame.image_bgr, frame.timestamp_s, detections.boxes_xyxy)
         if looked:
-            detections = self._strongest(self._detector.detect(frame.image_bgr))
+            detections = self.detect(frame.image_bgr)
         elapsed_ms = (time.perf_counter() - started) * 1000
         return Found(frame=frame, detections=detections, looked=looked, detect_ms=elapsed_ms)
+
+    def detect(self, image_bgr: UInt8Array) -> Detections:
+        """The people whom the detector finds in a picture (H, W, 3): at most `max_people`, the highest scores."""
+        detections = self._detector.detect(image_bgr)
+        if len(detections) <= self._max_people:
+            return detections
+        best = np.argsort(-detections.scores, kind="stable")[: self._max_people]
+        return detections.take(np.sort(best))  # their order stays
 
     def pose(self, found: Sequence[Found]) -> list[tuple[Found, PosedFrame]]:
         """Poses of the people of one or more frames, in one call of the network where they fit."""
@@ -191,13 +199,6 @@ class PosePipeline:
 
     def __exit__(self, *_error: object) -> None:
         self.close()
-
-    def _strongest(self, detections: Detections) -> Detections:
-        """At most `max_people` detections, the highest scores; the order stays."""
-        if len(detections) <= self._max_people:
-            return detections
-        best = np.argsort(-detections.scores, kind="stable")[: self._max_people]
-        return detections.take(np.sort(best))
 
     def _follow(self, found: Found, poses: Poses) -> None:
         """Remember where the people are now, for the boxes of the next frame."""

@@ -63,6 +63,8 @@ RULES = (
             ("engine/detector_adopt.py", BUILD),
             ("engine/device_cuda.py", HEAVY),
             ("engine/tracking.py", HEAVY),
+            ("engine/benchmark_ultralytics.py", HEAVY),
+            ("engine/benchmark_report.py", ("matplotlib",)),
             ("engine/backends/torch*.py", HEAVY),
             ("engine/backends/t*rt*.py", (*HEAVY, "tensorrt", "tensorrt_rtx")),
             ("engine/backends/onnxruntime*.py", ("onnxruntime",)),

@@ -89,6 +89,18 @@ def test_options_that_do_not_parse(arguments: list[str], expected: str, capsys: 
     assert len(error.strip().splitlines()) == 1
 
 
+def test_the_benchmark_stands_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, expected in (
+        (["--benchmark", "--doctor"], "--benchmark goes with neither"),
+        (["--video", "demo", "--report", "a.json"], "--report needs --benchmark"),
+        (["--compare", "serial"], "--compare needs --benchmark"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main.main(arguments)
+        assert ended.value.code == 2
+        assert expected in capsys.readouterr().err
+
+
 def test_outputs_need_a_video(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main.main(["--poses", "a.jsonl"])
@@ -96,7 +108,7 @@ def test_outputs_need_a_video(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--poses needs --video" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [[], ["--source", "0"], ["--benchmark"]])
+@pytest.mark.parametrize("arguments", [[], ["--source", "0"]])
 def test_what_is_not_built_yet_says_so(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(arguments) == 2
     error = capsys.readouterr().err
