@@ -7,32 +7,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from PyQt5.QtCore import Qt, QTimer
+from PyQt5.QtCore import QTimer
 from PyQt5.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent
-from PyQt5.QtWidgets import QHBoxLayout, QMainWindow, QScrollArea, QStackedWidget, QTabWidget, QVBoxLayout, QWidget
 
-from app.about import AboutDialog
-from app.actions import KeysDialog, add_actions
+from app.actions import add_actions
 from app.compose import Look
 from app.composer import Picture
 from app.focus_keys import FocusKeys
-from app.header import Header
 from app.inference import OpenPipeline, open_with_maps
-from app.notice_bar import NoticeBar
 from app.outputs import Outputs
-from app.overlay_panel import OverlayPanel
-from app.pose_panel import PosePanel
-from app.qt_setup import PROGRAM_VERSION, TITLE
 from app.session import Session
 from app.settings import Settings
-from app.source_menu import SourceMenu
 from app.statistics import Statistics
-from app.statistics_panel import StatisticsPanel
 from app.status_file import status_of, write_status
-from app.transport_bar import TransportBar
-from app.video_view import VideoView
-from app.welcome import Welcome
 from app.window_events import WindowEvents
+from app.window_layout import WindowLayout
 from app.window_slots import slots_of
 from engine.errors import OutputError
 from engine.frame_source import FrameSource
@@ -41,11 +30,10 @@ from engine.sources import open_source
 
 _STATISTICS_MS, _STATUS_MS = 500, 1000
 _PLOTS_AFTER_MS = 1500  # pyqtgraph is slow to import: the first frames come before it
-_SIDEBAR_PX = 324
 _CLOSE_LIMIT_S = 2.0
 
 
-class MainWindow(QMainWindow):
+class MainWindow(WindowLayout):
     """Video on the left, panels on the right."""
 
     def __init__(
@@ -67,16 +55,14 @@ class MainWindow(QMainWindow):
             status_json: file to write the status to, once a second.
             open_source, open_pipeline: what opens them; tests bring their own.
         """
-        super().__init__()
-        self.settings, self.report = settings, report
+        super().__init__(settings)
+        self.report = report
         self._status_json = status_json
         self._started_s = time.monotonic()
         self._first_painted = False
         self._last_shown: object = None
         self.statistics = Statistics()
         self.session = Session(open_source=open_source, open_pipeline=open_pipeline, parent=self)
-        self._make_widgets(options)
-        self._lay_out()
         self.outputs = Outputs(
             self.session, self.notice, open_source=open_source, open_pipeline=open_pipeline, report=report, parent=self
         )
@@ -93,59 +79,6 @@ class MainWindow(QMainWindow):
         self._statistics_timer.timeout.connect(self._show_statistics)
         self._status_timer.timeout.connect(self._write_status)
         self._apply_settings(options)
-
-    def _make_widgets(self, options: PipelineOptions) -> None:
-        self.base_title = TITLE
-        self.setWindowTitle(TITLE)
-        self.setAcceptDrops(True)
-        self.setMinimumSize(960, 600)
-        self.notice = NoticeBar()
-        self.view = VideoView()
-        self.welcome = Welcome()
-        self.transport = TransportBar()
-        self.overlay_panel = OverlayPanel()
-        self.pose_panel = PosePanel()
-        self.pose_panel.set_options(options)
-        self.statistics_panel = StatisticsPanel()
-        self.sources = SourceMenu(self.settings, self)
-        self.header = Header(self.sources)
-
-    def _lay_out(self) -> None:
-        self.pages = QStackedWidget()
-        self.pages.addWidget(self.welcome)
-        self.pages.addWidget(self.view)
-        left = QVBoxLayout()
-        left.setContentsMargins(0, 0, 0, 0)
-        left.setSpacing(0)
-        for widget in (self.header, self.notice):
-            left.addWidget(widget)
-        left.addWidget(self.pages, 1)
-        left.addWidget(self.transport)
-        self.tabs = QTabWidget()
-        self.tabs.setObjectName("sidebar")
-        self.tabs.setDocumentMode(True)
-        tab_bar = self.tabs.tabBar()
-        if tab_bar is not None:
-            tab_bar.setDrawBase(False)
-            tab_bar.setExpanding(True)
-        self.tabs.setFixedWidth(_SIDEBAR_PX)
-        for panel, title in (
-            (self.overlay_panel, self.tr("Overlay")),
-            (self.pose_panel, self.tr("Pose")),
-            (self.statistics_panel, self.tr("Statistics")),
-        ):
-            area = QScrollArea()
-            area.setWidgetResizable(True)
-            area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-            area.setWidget(panel)
-            self.tabs.addTab(area, title)
-        central = QWidget()
-        layout = QHBoxLayout(central)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(0)
-        layout.addLayout(left, 1)
-        layout.addWidget(self.tabs)
-        self.setCentralWidget(central)
 
     def _connect(self) -> None:
         self.session.picture_ready.connect(self._take_picture)
@@ -243,18 +176,6 @@ class MainWindow(QMainWindow):
         """Begin or end to record the annotated video."""
         self.outputs.toggle_video()
         self.transport.set_recording(self.outputs.recording_text())
-
-    def outputs_toggle_poses(self) -> None:
-        """Begin or end to record poses."""
-        self.outputs.toggle_poses()
-
-    def show_keys(self) -> None:
-        """All keys."""
-        KeysDialog(self).show()
-
-    def show_about(self) -> None:
-        """Versions and licences."""
-        AboutDialog(PROGRAM_VERSION, self.description, self).show()
 
     def reset_settings(self) -> None:
         """Forget all that is remembered, and begin as on the first day."""

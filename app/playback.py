@@ -1,8 +1,7 @@
 """The capture thread: reads one source and offers its frames when they are due.
 
-Files keep the clock, so that people move at their own speed: what the networks are too slow for is dropped and
-counted. (Writing a whole file drops nothing; that is the export's work.) Live sources give what comes, and are looked
-for again when they are lost.
+Files keep the clock: what the networks are too slow for is dropped and counted. (Writing a whole file drops nothing;
+that is the export's work.) Live sources give what comes, and are looked for again when they are lost.
 """
 
 from __future__ import annotations
@@ -79,7 +78,7 @@ class Playback:
 
     @property
     def is_playing(self) -> bool:
-        """Whether frames go on by themselves."""
+        """Whether frames come by themselves."""
         return self._playing
 
     def set_playing(self, playing: bool) -> None:
@@ -130,9 +129,9 @@ class Playback:
     def _run(self) -> None:
         try:
             source = self._source = self._open(self.text)
+            info = source.info
+            self._tell(SourceOpened(serial=self.serial, text=self.text, info=info, duration_s=duration_of(info)))
             try:
-                info = source.info
-                self._tell(SourceOpened(serial=self.serial, text=self.text, info=info, duration_s=duration_of(info)))
                 if info.is_live:
                     self._run_live()
                 else:

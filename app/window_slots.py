@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PyQt5.QtWidgets import QCheckBox
 
+from app.about import AboutDialog
+from app.actions import KeysDialog
 from app.playback import SPEEDS
+from app.qt_setup import PROGRAM_VERSION
 
 if TYPE_CHECKING:
     from app.main_window import MainWindow
@@ -49,11 +52,11 @@ def slots_of(window: MainWindow) -> dict[str, Callable[[], object]]:
         "snapshot": lambda: window.outputs.snapshot(window.view.picture),
         "copy": lambda: window.outputs.copy(window.view.picture),
         "record": window.toggle_record,
-        "poses": window.outputs_toggle_poses,
+        "poses": window.outputs.toggle_poses,
         "export": lambda: window.outputs.ask_export(window.pose_panel.options),
-        "shortcuts": window.show_keys,
+        "shortcuts": lambda: KeysDialog(window).show(),
         "reset": window.reset_settings,
-        "about": window.show_about,
+        "about": lambda: AboutDialog(PROGRAM_VERSION, window.description, window).show(),
         "quit": window.close,
     }
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PyQt5.QtCore import QPoint, QPointF, Qt
+from PyQt5.QtTest import QTest
 from PyQt5.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
@@ -17,7 +18,7 @@ from app.main_window import MainWindow
 from app.pose_panel import PosePanel
 from app.settings import Settings
 from app.window_slots import slots_of
-from engine.overlay import AttentionView
+from engine.overlay import AttentionView, OverlayOptions
 from engine.skeleton import Skeleton
 from tests.app.conftest import shows_people
 from tests.app.fakes import Backstage
@@ -25,6 +26,9 @@ from tests.app.fakes import Backstage
 HAND = Skeleton(
     keypoint_names=("wrist", "thumb", "little_finger"), edges=((0, 1), (0, 2)), flip_pairs=(), oks_sigmas=(0.1,) * 3
 )
+
+
+HANDS: Any = QTest  # its stub takes static methods for methods
 
 
 def choose(box: Any, text: str) -> None:
@@ -88,7 +92,11 @@ def test_a_model_that_cannot_be_opened_leaves_the_old_one_running(
 
 
 def test_the_overlay_panel_reaches_the_drawing(window: MainWindow, settings: Settings) -> None:
-    panel, look = window.overlay_panel, lambda: window.session.composer.look.overlay
+    panel = window.overlay_panel
+
+    def look() -> OverlayOptions:
+        return window.session.composer.look.overlay
+
     for box, field in (
         (panel.skeleton, "skeleton"), (panel.boxes, "boxes"), (panel.ids, "ids"), (panel.scores, "scores"),
     ):  # fmt: skip
@@ -109,9 +117,9 @@ def test_the_overlay_panel_reaches_the_drawing(window: MainWindow, settings: Set
 def test_a_click_on_the_figure_shows_the_attention_of_that_keypoint(window: MainWindow, qtbot: QtBot) -> None:
     figure = window.overlay_panel.figure
     window.tabs.setCurrentIndex(0)
-    qtbot.mouseClick(figure, Qt.MouseButton.LeftButton, pos=figure.place_of(10).toPoint())
+    HANDS.mouseClick(figure, Qt.MouseButton.LeftButton, pos=figure.place_of(10).toPoint())
     assert window.session.composer.look.overlay.attention == AttentionView(kind="attention", keypoint=10)
-    qtbot.keyClick(figure, Qt.Key.Key_Right)
+    HANDS.keyClick(figure, Qt.Key.Key_Right)
     assert window.overlay_panel.keypoint == 11
 
 
@@ -148,7 +156,7 @@ def click_on_frame(window: MainWindow, qtbot: QtBot, x: float, y: float) -> None
     scale = area.width() / picture.image.width()
     place = QPointF(area.x() + (affine[0, 0] * x + affine[0, 2] + 0.5) * scale,
                     area.y() + (affine[1, 1] * y + affine[1, 2] + 0.5) * scale)  # fmt: skip
-    qtbot.mouseClick(window.view, Qt.MouseButton.LeftButton, pos=QPoint(round(place.x()), round(place.y())))
+    HANDS.mouseClick(window.view, Qt.MouseButton.LeftButton, pos=QPoint(round(place.x()), round(place.y())))
 
 
 def test_a_click_on_a_person_sets_the_probe_and_it_follows(window: MainWindow, qtbot: QtBot) -> None:
@@ -171,7 +179,7 @@ def test_a_click_on_a_person_sets_the_probe_and_it_follows(window: MainWindow, q
         np.testing.assert_allclose(share[1], 0.5, atol=0.03)
     assert len(places) > 2  # the box moved, and the point with it
     assert not window.overlay_panel.clear_probe.isHidden()
-    qtbot.keyClick(window, Qt.Key.Key_Escape)
+    HANDS.keyClick(window, Qt.Key.Key_Escape)
     qtbot.waitUntil(lambda: reading() is None)
 
 
@@ -180,7 +188,7 @@ def test_the_transport_plays_steps_and_seeks(window: MainWindow, qtbot: QtBot, b
         assert window.view.picture is not None
         return window.view.picture.shown.shot.position_s
 
-    qtbot.keyClick(window, Qt.Key.Key_Space)
+    HANDS.keyClick(window, Qt.Key.Key_Space)
     qtbot.wait(150)
     still = position()
     qtbot.wait(150)
@@ -216,7 +224,7 @@ def test_a_camera_is_mirrored_and_has_no_slider(make_window: Callable[..., MainW
         return image.pixelColor(3, 3).red() < image.pixelColor(image.width() - 4, 3).red()
 
     assert window.transport.mirror.isChecked() and not left_is_dark()
-    qtbot.keyClick(window, Qt.Key.Key_M)
+    HANDS.keyClick(window, Qt.Key.Key_M)
     qtbot.waitUntil(left_is_dark)
 
 
