@@ -58,13 +58,17 @@ class KCAM(nn.Module):
         super().__init__()
         self.fusion = fusion
         self.area_normalization = area_normalization
-        self.query = nn.Conv2d(channels, channels, 1)  # F -> F'
-        self.key = nn.Conv1d(channels, channels, 1)  # R -> R'
+        # F -> F'. Without the batch norm the logits of equation 2 have the scale of whatever features the backbone
+        # gives; where those are small the attention stays flat (docs/decisions/0008-attention-scale.md).
+        self.query = nn.Sequential(nn.Conv2d(channels, channels, 1, bias=False), nn.BatchNorm2d(channels))
+        self.key = nn.Conv1d(channels, channels, 1, bias=False)  # R -> R'; a bias would fall out of the soft-max
         self.value = nn.Conv1d(channels, channels, 1)  # R -> R''
         fused = channels * 2 if fusion == "concat" else channels
         self.fuse = nn.Sequential(
             nn.Conv2d(fused, channels, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU(inplace=True)
         )
+        for layer in (self.key, self.value):
+            nn.init.orthogonal_(layer.weight)  # keeps the distances between the representations
         if area_normalization == "softmax":
             # exp(3) = 20: a learnt Gaussian of height 1 then stands well above its surroundings from the start.
             self.log_temperature = nn.Parameter(torch.full((num_keypoints, 1), 3.0))
@@ -90,11 +94,12 @@ class KCAM(nn.Module):
         # Equation 1: R_k = sum_i g_ik f_i.
         representations = torch.matmul(areas.to(pixels.dtype), pixels.transpose(1, 2))  # (B, K, C)
         by_channel = representations.transpose(1, 2)  # (B, C, K)
-        # Equation 2: S_ij = softmax over the keypoints j of F'_i . R'_j. Taking the mean over the keypoints from R'
-        # adds the same number to all logits of a pixel, so S is unchanged, but the logits stay small enough for
-        # 16 bits.
-        key = self.key(by_channel)  # (B, C, K)
-        key = key - key.mean(dim=2, keepdim=True)
+        # Equation 2: S_ij = softmax over the keypoints j of F'_i . R'_j. The mean over the keypoints is taken from R':
+        # that adds the same number to all logits of a pixel, so S is unchanged. The convolution of R' is linear, so the
+        # mean can go before anything is rounded to 16 bits, which makes their error some fifty times smaller.
+        differences = areas - areas.mean(dim=1, keepdim=True)  # (B, K, P)
+        from_mean = torch.matmul(differences.to(pixels.dtype), pixels.transpose(1, 2))  # (B, K, C)
+        key = self.key(from_mean.transpose(1, 2))  # (B, C, K)
         query = self.query(features).flatten(2)  # (B, C, P)
         logits = torch.matmul(key.transpose(1, 2), query)  # (B, K, P)
         attention = torch.softmax(logits.float(), dim=1)  # (B, K, P)

@@ -194,7 +194,7 @@ def test_a_checkpoint_of_another_network_is_named(tmp_path: Path) -> None:
     torch.save(build_model("resnet18", deconv_channels=16).state_dict(), tmp_path / "simple.pth")
     with pytest.raises(CheckpointError, match=r"conv1.weight' has shape \(64, 3, 7, 7\)"):
         load_foreign_pose_model(tmp_path / "simple.pth", PoseModelConfig(name="hrnet_w18"))
-    with pytest.raises(CheckpointError, match=r"is not a kcam_resnet18: 'kcam\.query\.weight' is missing"):
+    with pytest.raises(CheckpointError, match=r"is not a kcam_resnet18: 'kcam\.query\.0\.weight' is missing"):
         load_foreign_pose_model(tmp_path / "simple.pth", PoseModelConfig(name="kcam_resnet18"))
     torch.save({"final_layer.weight": torch.zeros(0, 1, 1, 1)}, tmp_path / "none.pth")
     with pytest.raises(CheckpointError, match="num_keypoints is 0"):

@@ -42,9 +42,7 @@ def test_every_parameter_learns(name: str, normalization: str) -> None:
         key for key, value in model.named_parameters() if value.grad is None or not value.grad.abs().sum().isfinite()
     ]
     assert still == []
-    # The key's bias is common to all keypoints, so equation 2 does not see it; everything else must move.
-    unmoved = [key for key, value in model.named_parameters() if value.grad is not None and not value.grad.any()]
-    assert [key for key in unmoved if key != "kcam.key.bias"] == []
+    assert [key for key, value in model.named_parameters() if value.grad is not None and not value.grad.any()] == []
 
 
 @pytest.mark.parametrize("name", ["kcam_resnet18", "kcam_hrnet_w18"])
