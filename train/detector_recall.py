@@ -16,8 +16,9 @@ import numpy.typing as npt
 
 from engine.detector import open_detector
 from engine.errors import EngineError
-from engine.types import Float32Array
-from train.boxes import overlaps
+from engine.types import Detections, Float32Array
+from models.checkpoints import write_atomically
+from train.boxes import category_id, image_indices, overlaps
 from train.dataset import ImageStore
 from train.people import PeopleSet, read_people
 
@@ -37,23 +38,23 @@ def match(truth_xyxy: Float32Array, found_xyxy: Float32Array) -> npt.NDArray[np.
 
 def measure(
     people: PeopleSet, detector: str, score_threshold: float, input_size: int | None, backend: str
-) -> dict[str, Any]:
-    """Recall at 0.5 IoU by least height, and the boxes found a picture."""
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Recall at 0.5 IoU by least height and the boxes found a picture; and all boxes, in SimpleBaseline's form."""
     images = ImageStore(people, keep=False)
     by_image: dict[int, list[Float32Array]] = {}
     for person in people.people:
         by_image.setdefault(person.image, []).append(person.box_xyxy)
     heights: list[float] = []
     hits: list[bool] = []
-    found_boxes = 0
+    boxes: list[dict[str, Any]] = []
     opened, chosen = open_detector(
         detector, backend=backend, score_threshold=score_threshold, max_people=100, input_size=input_size, say=print
     )
     with opened:
-        for image, boxes in by_image.items():
-            truth = np.stack(boxes)
-            found = opened.detect(images[image])
-            found_boxes += len(found)
+        for image_id, index in image_indices(people).items():
+            truth = np.stack(by_image[index]) if index in by_image else np.zeros((0, 4), np.float32)
+            found = opened.detect(images[index])
+            boxes += detection_entries(image_id, category_id(people), found)
             heights += list(truth[:, 3] - truth[:, 1])
             hits += list(match(truth, found.boxes_xyxy))
     tall, hit = np.array(heights), np.array(hits)
@@ -62,7 +63,7 @@ def measure(
         for limit in (0, 60, 96)
         if (tall > limit).any()
     }
-    return {
+    report = {
         "detector": opened.backend.spec.name,
         "input_size_wh": list(opened.backend.spec.input_size_wh),
         "backend": chosen.backend.name,
@@ -70,8 +71,18 @@ def measure(
         "score_threshold": score_threshold,
         "overlap": OVERLAP,
         "recall": recall,
-        "boxes_per_picture": found_boxes / len(by_image),
+        "boxes_per_picture": len(boxes) / max(1, len(people.ground_truth["images"])),
     }
+    return report, boxes
+
+
+def detection_entries(image_id: int, category: int, found: Detections) -> list[dict[str, Any]]:
+    """The boxes of one picture as `train.evaluate --boxes` takes them: x, y, width, height in px, and score."""
+    entries = []
+    for (left, top, right, bottom), score in zip(found.boxes_xyxy.tolist(), found.scores.tolist(), strict=True):
+        box = [round(value, 2) for value in (left, top, right - left, bottom - top)]
+        entries.append({"image_id": image_id, "category_id": category, "bbox": box, "score": score})
+    return entries
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -80,21 +91,30 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--detector", required=True, help="a shipped name, FILE.onnx or FILE.pt")
     parser.add_argument("--data", type=Path, required=True, help="folder with SPLIT.json and pictures in SPLIT/")
     parser.add_argument("--split", default="val")
-    parser.add_argument("--score-threshold", type=float, default=0.3)
+    parser.add_argument("--score-threshold", type=float, default=0.3, help="0.3; for --detections 0.01 is usual")
     parser.add_argument("--input-size", type=int, default=None, help="long side of the letterboxed picture in px")
     parser.add_argument("--backend", default="auto")
     parser.add_argument("--report", type=Path, default=None, help="write the numbers as JSON")
+    parser.add_argument("--detections", type=Path, default=None, help="write the boxes for train.evaluate --boxes")
     arguments = parser.parse_args(argv)
     try:
         people = read_people(arguments.data, arguments.split)
-        report = measure(people, arguments.detector, arguments.score_threshold, arguments.input_size, arguments.backend)
+        report, boxes = measure(
+            people, arguments.detector, arguments.score_threshold, arguments.input_size, arguments.backend
+        )
+        if arguments.report is not None:
+            write_atomically(arguments.report, (json.dumps(report, indent=1) + "\n").encode())
+        if arguments.detections is not None:
+            write_atomically(arguments.detections, json.dumps(boxes).encode())
     except EngineError as error:
         print(f"train.detector_recall: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        print(
+            f"train.detector_recall: {error.filename or 'output'} cannot be written: {error.strerror}", file=sys.stderr
+        )
+        return 2
     print(json.dumps(report, indent=1))
-    if arguments.report is not None:
-        arguments.report.parent.mkdir(parents=True, exist_ok=True)
-        arguments.report.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     return 0
 
 

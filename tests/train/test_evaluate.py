@@ -13,12 +13,13 @@ import torch
 from engine.errors import SourceError
 from engine.heatmap import decode_heatmaps, decode_heatmaps_dark
 from engine.skeleton import COCO17
-from engine.types import Float32Array, UInt8Array
+from engine.types import Detections, Float32Array, UInt8Array
 from models.checkpoints import load_pose_model, save_pose_model
 from models.pose_model import build_model
 from tests.train.people_folder import write_people
 from train.boxes import labelled_boxes, read_detections
 from train.dataset import ImageStore
+from train.detector_recall import detection_entries
 from train.evaluate import main
 from train.people import PeopleSet, read_people
 from train.prediction import predict_boxes
@@ -109,6 +110,18 @@ def test_the_decoder_that_is_asked_for_is_used(people: PeopleSet) -> None:
         for decode in (decode_heatmaps, decode_heatmaps_dark)
     )
     assert 0 < np.abs(quarter[..., :2] - dark[..., :2]).max() < 8
+
+
+def test_what_a_detector_finds_is_written_as_it_is_read(people: PeopleSet, tmp_path: Path) -> None:
+    labelled = labelled_boxes(people)
+    entries = []
+    for image_id, box in zip(labelled.image_ids, labelled.boxes_xyxy, strict=True):
+        found = Detections(boxes_xyxy=box[None], scores=np.array([0.25], np.float32), class_ids=np.zeros(1, np.int64))
+        entries += detection_entries(image_id, 1, found)
+    (tmp_path / "boxes.json").write_text(json.dumps(entries))
+    again = read_detections(tmp_path / "boxes.json", people)
+    assert list(again.images) == list(labelled.images) and set(again.scores) == {0.25}
+    np.testing.assert_allclose(again.boxes_xyxy, labelled.boxes_xyxy, atol=0.02)
 
 
 @pytest.mark.parametrize(
