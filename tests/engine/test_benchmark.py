@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +53,13 @@ def clip(video: Path) -> Clip:
 class Watching(FixedDetector):
     """One person in the middle, and the brightness of each picture that it was shown."""
 
-    def __init__(self) -> None:
+    def __init__(self, takes_s: float = 0.0) -> None:
         super().__init__(boxes((100, 40, 180, 220)), np.array([0.9], np.float32))
         self.shown: list[int] = []
+        self._takes_s = takes_s
 
     def detect(self, image_bgr: UInt8Array) -> Detections:
+        time.sleep(self._takes_s)
         self.shown.append(int(image_bgr[-1, -1, 0]))
         return super().detect(image_bgr)
 
@@ -95,7 +98,7 @@ def test_each_step_is_measured_on_each_frame_and_pictures_stay_as_they_were(clip
 
 
 def test_live_the_source_is_faster_and_no_movement_is_missed(clip: Clip) -> None:
-    detector = Watching()
+    detector = Watching(takes_s=0.01)
     found = measure_live(small_pipeline(detector), clip, 50)
     assert found["frames"] == 50
     assert found["dropped_frames"] > 0, "the source was faster than the pipeline"
