@@ -75,7 +75,7 @@ RULES = (
     Rule(
         pattern="train/*",
         always=("train", "models", "torch", "lightning", "ultralytics", "pycocotools", "cv2", "numpy", "tensorboard",
-                "tqdm", "matplotlib", *SHARED, "engine.backends", "engine.compiler", "engine.model_files",
+                "tqdm", "matplotlib", "yaml", *SHARED, "engine.backends", "engine.compiler", "engine.model_files",
                 "engine.detector"),
     ),
     Rule(pattern="app/*", always=("app", "engine", "PyQt5", "pyqtgraph", "numpy", "cv2", "platformdirs")),

@@ -12,9 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from engine.heatmap import DECODERS
 from engine.types import Float32Array, UInt8Array
 from models.checkpoints import IMAGENET_MEAN, IMAGENET_STD, save_pose_model
 from models.pose_model import PoseModel, PoseOutput
+from train.boxes import category_id
 from train.coco_eval import coco_results, keypoint_ap
 from train.config import TrainConfig
 from train.dataset import EpochBatches, ImageStore, Sample, TrainDataset, without_unreadable
@@ -137,7 +139,9 @@ class PoseTraining(L.LightningModule):
             heatmaps: Float32Array = output.heatmaps.float().cpu().numpy()
             return heatmaps
 
-        keypoints = predict_people(predict, self.validation, self.validation_images, size)
+        keypoints = predict_people(
+            predict, self.validation, self.validation_images, size, decode=DECODERS[self.config.decode]
+        )
         metrics = score_people(self.validation, keypoints)
         medians = {name: float(torch.cat(values).median()) for name, values in statistics.items()}
         self.log_dict({f"val/{name}": value for name, value in {**metrics, **medians}.items()})
@@ -195,4 +199,6 @@ def score_people(people: PeopleSet, keypoints: Float32Array) -> dict[str, float]
         padded_areas(people),
         sigmas,
     )
+    for result in results:
+        result["category_id"] = category_id(people)
     return keypoint_ap(people.ground_truth, results, sigmas)
