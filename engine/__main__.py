@@ -7,10 +7,11 @@ Progress of a build goes to stdout as JSON lines: {"event": "progress", "message
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TextIO
 
@@ -167,24 +168,37 @@ def _tell(events: TextIO, **values: str) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Do what was asked; exit code 2 and one line where the input does not serve."""
     arguments = build_parser().parse_args(argv)
-    # Packages print to stdout as they please; what is meant for stdout keeps the real one, all else goes to stderr.
-    with os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8") as events:
-        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    with _own_stdout() as output:
         try:
             if arguments.command != "build":
-                _tend(arguments, events)
+                _tend(arguments, output)
                 return 0
-            output = build(arguments, events)
+            written = build(arguments, output)
         except EngineError as error:
-            return _fail(arguments, events, error)
+            return _fail(arguments, output, error)
         except OSError as error:
             target = f" ({error.filename})" if error.filename else ""
-            return _fail(arguments, events, OutputError(f"{error.strerror or error}{target}"))
+            return _fail(arguments, output, OutputError(f"{error.strerror or error}{target}"))
         except ImportError as error:
             advice = "pip install -r requirements.txt"
-            return _fail(arguments, events, BackendError(f"the package {error.name} is missing; {advice}"))
-        _tell(events, event="done", output=str(output.resolve()))
+            return _fail(arguments, output, BackendError(f"the package {error.name} is missing; {advice}"))
+        _tell(output, event="done", output=str(written.resolve()))
     return 0
+
+
+@contextlib.contextmanager
+def _own_stdout() -> Iterator[TextIO]:
+    """The real stdout for what is meant for it: packages print there as they please, and are sent to stderr instead."""
+    sys.stdout.flush()
+    number = sys.stdout.fileno()
+    with os.fdopen(os.dup(number), "w", encoding="utf-8") as real:
+        os.dup2(sys.stderr.fileno(), number)
+        try:
+            yield real
+        finally:
+            sys.stdout.flush()
+            real.flush()
+            os.dup2(real.fileno(), number)
 
 
 def _tend(arguments: argparse.Namespace, output: TextIO) -> None:

@@ -69,7 +69,8 @@ def _open(model: Path, kind: str, options: OpenOptions, package: str) -> Backend
         )
     except OSError as error:
         raise ModelError(f"{model} cannot be read ({error.strerror})") from error
-    reasons = []
+    reasons: list[str] = []
+    refusal: BackendError | None = None
     for precision, way in itertools.product(precisions, _WAYS[package]):
         found = engine_cache.find(model.stem, dataclasses.replace(wanted, precision=precision, runtime=way))
         if found.file is None:
@@ -78,7 +79,9 @@ def _open(model: Path, kind: str, options: OpenOptions, package: str) -> Backend
         try:
             return open_engine(found.file, trt, package, device, options)
         except BackendError as error:
-            reasons.append(str(error))
+            refusal = refusal or error
+    if refusal is not None:
+        raise refusal
     told = f"{model.stem} has no engine for {package} on this GPU: {reasons[0]}"
     raise BackendError(f"{told}; {_advice(model, kind, package)}")
 
