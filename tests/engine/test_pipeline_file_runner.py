@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import signal
+import subprocess
+import sys
 import threading
 import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -15,10 +23,14 @@ from hypothesis import strategies as st
 
 from engine.ahead import Steps
 from engine.errors import BackendError, SourceError
+from engine.export import ExportOptions, export
 from engine.file_runner import BATCH_FRAMES, BATCH_PEOPLE, MOST_FRAMES_IN_FLIGHT, batches, results
+from engine.frame_source import SourceBase, SourceInfo
 from engine.pipeline import Found, PosePipeline
 from engine.types import Detections, Float32Array, Frame, FrameResult, UInt8Array
 from tests.engine.fakes import BrightestPixel, boxes
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class NumberedDetector:
@@ -104,11 +116,14 @@ def test_batches_keep_every_frame_and_depend_on_the_frames_alone(people: list[in
     assert [index for batch in got for index in batch] == list(range(expected))
 
 
+@dataclass
 class Failing(BrightestPixel):
-    """A pose network that fails on its second call."""
+    """A pose network that fails after some calls."""
+
+    calls_before: int = 1
 
     def infer(self, inputs: Mapping[str, np.ndarray], want: Sequence[str]) -> dict[str, np.ndarray]:
-        if self.calls:
+        if len(self.calls) == self.calls_before:
             raise BackendError("the device was lost")
         return super().infer(inputs, want)
 
@@ -196,3 +211,85 @@ def test_one_thread_is_one_thread() -> None:
     with Steps() as steps:
         list(results(Watching(NumberedDetector(), BrightestPixel()), frames([1] * 5), steps, live=False, overlap=False))
     assert threads == {threading.get_ident()}
+
+
+class Listed(SourceBase):
+    """Frames as a source."""
+
+    def __init__(self, people: Sequence[int]) -> None:
+        super().__init__(SourceInfo(name="listed", kind="video", size_wh=(160, 120), frame_rate=Fraction(30)))
+        self._people = people
+
+    def __iter__(self) -> Iterator[Frame]:
+        return frames(self._people)
+
+
+@pytest.mark.parametrize("stage", ["detect", "pose"])
+def test_an_export_that_fails_keeps_what_was_written_and_says_where(stage: str, tmp_path: Path) -> None:
+    lost = BackendError("the device was lost")
+    pipeline = PosePipeline(
+        NumberedDetector(8, lost) if stage == "detect" else NumberedDetector(),
+        Failing(calls_before=2) if stage == "pose" else BrightestPixel(),
+    )
+    options = ExportOptions(output=tmp_path / "o.mp4", poses=tmp_path / "o.jsonl", quiet=True)
+    with Listed([1] * 30) as source, pytest.raises(BackendError, match=r"the device was lost \(the 8 frame.*are kept"):
+        export(source, pipeline, options)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["o.part.jsonl", "o.part.mp4"]
+    assert len((tmp_path / "o.part.jsonl").read_text().splitlines()) == 8
+
+
+def test_an_export_is_the_same_file_with_and_without_overlap(tmp_path: Path) -> None:
+    people = [2, 0, 1, 3, 0, 0, 9, 1, 2, 1, 1, 0, 4]
+    for name, overlap in (("a", True), ("b", False)):
+        options = ExportOptions(
+            output=tmp_path / f"{name}.mp4",
+            poses=tmp_path / f"{name}.jsonl",
+            quiet=True,
+            overlap=overlap,
+            max_frames=11,
+        )
+        with Listed(people) as source:
+            pipeline = PosePipeline(NumberedDetector(), BrightestPixel(), tracking=True, smoothing=True)
+            summary = export(source, pipeline, options)
+        assert (summary.frames, summary.frames_with_people) == (11, 8)
+    assert (tmp_path / "a.jsonl").read_text() == (tmp_path / "b.jsonl").read_text()
+    ids = [
+        person["id"]
+        for line in (tmp_path / "a.jsonl").read_text().splitlines()
+        for person in json.loads(line)["people"]
+    ]
+    assert None not in ids
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT to a child")
+def test_ctrl_c_ends_overlapping_steps_with_whole_files(tmp_path: Path) -> None:
+    code = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from engine.export import ExportOptions, export\n"
+        "from engine.pipeline import PosePipeline\n"
+        "from tests.engine.fakes import BrightestPixel\n"
+        "from tests.engine.test_pipeline_file_runner import Listed, NumberedDetector\n"
+        "class Slow(PosePipeline):\n"
+        "    def finish(self, posed):\n"
+        "        if posed[0].frame.index == 12: print('go', flush=True)\n"
+        "        time.sleep(0.02)\n"
+        "        return super().finish(posed)\n"
+        "with Listed([1] * 2000) as source:\n"
+        "    options = ExportOptions(output=Path(sys.argv[1]), poses=Path(sys.argv[2]), quiet=True)\n"
+        "    done = export(source, Slow(NumberedDetector(), BrightestPixel()), options)\n"
+        "print(done.frames, done.interrupted)\n"
+    )
+    out, poses = tmp_path / "o.mp4", tmp_path / "o.jsonl"
+    child = subprocess.Popen([sys.executable, "-c", code, out, poses], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    assert child.stdout.readline().strip() == "go"
+    child.send_signal(signal.SIGINT)
+    told = child.communicate(timeout=60)[0].split()
+    assert child.returncode == 0
+    assert told[1] == "True"
+    assert 0 < int(told[0]) < 2000
+    assert len(poses.read_text().splitlines()) == int(told[0])
+    with av.open(str(out)) as container:
+        assert sum(1 for _ in container.decode(video=0)) == int(told[0])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["o.jsonl", "o.mp4"]
