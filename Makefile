@@ -11,11 +11,12 @@ PYTHON ?= $(shell for candidate in python3.11 python3.12 python3 python; do \
 
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 
-.PHONY: demo app test clean help
+.PHONY: demo app screenshots test clean help
 
 help:
 	@echo "make demo   a pose video of the built-in clip, outputs/demo_pose.mp4 (no window, no GPU, no camera needed)"
 	@echo "make app    the window"
+	@echo "make screenshots  pictures of the window on the demo, docs/window-*.png (without a screen: inside Xvfb)"
 	@echo "make test   style, types and tests"
 	@echo "make clean  remove the environment and what demo wrote"
 
@@ -24,6 +25,11 @@ demo: $(VENV)/.installed
 
 app: $(VENV)/.installed
 	$(VENV)/bin/python main.py
+
+# Without a screen the window opens on a virtual one (Debian: xvfb and xauth).
+screenshots: $(VENV)/.installed
+	$(if $(DISPLAY)$(WAYLAND_DISPLAY),,xvfb-run -a -s "-screen 0 1920x1200x24 -dpi 96") \
+		$(VENV)/bin/python -m app.screenshots --folder docs
 
 test: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check .

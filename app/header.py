@@ -44,12 +44,12 @@ class Header(QWidget):
         text = name or self.tr("Choose a source")
         self.source.setText(self.fontMetrics().elidedText(text, Qt.TextElideMode.ElideMiddle, 230) + "  ▾")
 
-    def show_snapshot(self, snapshot: Snapshot, description: dict[str, Any]) -> None:
-        """Show rate, delay and people, and what runs."""
-        parts = [self.tr("{fps:.0f} fps").format(fps=snapshot.fps)] if snapshot.fps >= 0.5 else []
-        if snapshot.latency is not None:
+    def show_snapshot(self, snapshot: Snapshot, description: dict[str, Any], *, playing: bool) -> None:
+        """Show rate and delay while it plays, people, and what runs."""
+        parts = [self.tr("{fps:.0f} fps").format(fps=snapshot.fps)] if playing and snapshot.fps else []
+        if playing and snapshot.latency is not None:
             parts.append(self.tr("{ms:.0f} ms").format(ms=snapshot.latency.p50))
-        if parts and description:
+        if description:
             parts.append(
                 self.tr("1 person") if snapshot.people == 1 else self.tr("{n} people").format(n=snapshot.people)
             )

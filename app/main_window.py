@@ -74,7 +74,9 @@ class MainWindow(WindowLayout):
         self._connect()
         self._focus_keys = FocusKeys(self)
         self._statistics_timer, self._status_timer = QTimer(self), QTimer(self)
-        self._plots_timer = QTimer(self, singleShot=True, interval=_PLOTS_AFTER_MS)
+        self._plots_timer = QTimer(self)
+        self._plots_timer.setSingleShot(True)
+        self._plots_timer.setInterval(_PLOTS_AFTER_MS)
         self._plots_timer.timeout.connect(self.statistics_panel.show_plots)
         self._statistics_timer.timeout.connect(self._show_statistics)
         self._status_timer.timeout.connect(self._write_status)
@@ -230,7 +232,9 @@ class MainWindow(WindowLayout):
         self.statistics_panel.show_snapshot(
             snapshot, dropped_frames=self.session.dropped_frames, description=self.description
         )
-        self.header.show_snapshot(snapshot, self.description)
+        playback = self.session.playback
+        playing = playback is not None and playback.is_playing
+        self.header.show_snapshot(snapshot, self.description, playing=playing)
         self.transport.set_recording(self.outputs.recording_text())
 
     def _write_status(self) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from PyQt5.QtCore import QSettings
-from PyQt5.QtGui import QImage
+from PyQt5.QtGui import QColor, QImage
 from PyQt5.QtWidgets import QApplication
 
 from app.error_report import ErrorReport
@@ -24,12 +24,14 @@ from app.qt_setup import make_application
 from app.settings import Settings
 from app.theme import apply_theme
 from app.window_slots import probe_next, show_tab
+from engine.errors import EngineError
 from engine.pipeline import PipelineOptions
+from engine.types import UInt8Array
 
 _OPEN_LIMIT_S, _WAIT_LIMIT_S = 180.0, 60.0
 _COLORS = 255
-_FIRST_SHOT_S, _SECOND_SHOT_S = 2.2, 6.6
-"""Places in the demo: its street scene, and its two people close by."""
+_LIVE_S, _ATTENTION_S, _PROBE_S = 2.2, 3.2, 3.6
+"""Places in the demo's street scene."""
 
 
 def wait_for(application: QApplication, done: Callable[[], bool], limit_s: float, what: str) -> None:
@@ -73,21 +75,38 @@ def stand_at(application: QApplication, window: MainWindow, position_s: float) -
     live_for(application, 0.4)
 
 
+def with_palette(rgb: UInt8Array) -> QImage:
+    """An image of 255 well chosen colours, which PNG packs into a third; (H, W, 3) uint8 RGB."""
+    cv2.setRNGSeed(0)
+    pixels = rgb.reshape(-1, 3)
+    step = max(1, len(pixels) // 30_000)
+    criteria = (cv2.TERM_CRITERIA_MAX_ITER, 12, 0.0)
+    samples = pixels[::step].astype(np.float32)
+    _spread, _labels, centers = cv2.kmeans(samples, _COLORS, None, criteria, 1, cv2.KMEANS_PP_CENTERS)
+    coarse = (pixels >> 2).astype(np.int32) @ np.array([4096, 64, 1], np.int32)
+    codes, where = np.unique(coarse, return_inverse=True)
+    colors = np.stack([codes >> 12, codes >> 6 & 63, codes & 63], 1).astype(np.float32) * 4 + 1.5
+    nearest = np.concatenate(
+        [((part[:, None] - centers) ** 2).sum(axis=2).argmin(axis=1) for part in np.array_split(colors, 64)]
+    )
+    indices = np.ascontiguousarray(nearest[where].reshape(rgb.shape[:2]).astype(np.uint8))
+    height, width = indices.shape
+    image = QImage(indices.tobytes(), width, height, width, QImage.Format.Format_Indexed8).copy()
+    image.setColorTable([QColor(*(round(float(v)) for v in center)).rgb() for center in centers])
+    return image
+
+
 def save(window: MainWindow, file: Path) -> None:
-    """Save the window as PNG with few enough colours to stay small."""
+    """Save the window as a small PNG."""
     image = window.grab().toImage().convertToFormat(QImage.Format.Format_RGB888)
     pointer = image.constBits()
     assert pointer is not None  # noqa: S101 - the window has a size
     pointer.setsize(image.sizeInBytes())
-    rows = np.frombuffer(pointer.asstring(), np.uint8).reshape(image.height(), image.bytesPerLine())[
-        :, : image.width() * 3
-    ]
-    rgb = rows.reshape(image.height(), image.width(), 3)
+    rows = np.frombuffer(pointer.asstring(), np.uint8).reshape(image.height(), image.bytesPerLine())
+    rgb = rows[:, : image.width() * 3].reshape(image.height(), image.width(), 3)
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(f"{file.stem}.part.png")
-    # Levels in steps of 4 are not to be seen, and PNG packs them far better.
-    coarse = (rgb[:, :, ::-1] & 0xF8) | (rgb[:, :, ::-1] >> 5)
-    cv2.imwrite(str(part), np.ascontiguousarray(coarse), [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    with_palette(rgb).save(str(part), "PNG", 0)
     part.replace(file)
     print(f"{file}: {image.width()}x{image.height()}, {file.stat().st_size // 1024} KiB", flush=True)
 
@@ -95,7 +114,9 @@ def save(window: MainWindow, file: Path) -> None:
 def take_all(application: QApplication, window: MainWindow, folder: Path) -> None:
     """The scenes, one after another."""
     window.start("demo")
-    wait_for(application, lambda: window.session.ready is not None, _OPEN_LIMIT_S, "pipeline")
+    wait_for(application, lambda: bool(window.description) or window.notice.level == "error", _OPEN_LIMIT_S, "pipeline")
+    if not window.description:
+        raise EngineError(window.notice.text)
     wait_for(application, lambda: has_people(window), _WAIT_LIMIT_S, "people")
     panel = window.overlay_panel
     live_for(application, 8.0)
@@ -103,16 +124,17 @@ def take_all(application: QApplication, window: MainWindow, folder: Path) -> Non
     live_for(application, 8.0)
     save(window, folder / "window-statistics.png")
     show_tab(window, 1)
-    stand_at(application, window, _FIRST_SHOT_S)
+    stand_at(application, window, _LIVE_S)
     save(window, folder / "window-pose.png")
     show_tab(window, 0)
     live_for(application, 0.5)
     save(window, folder / "window-live.png")
     panel.choose_keypoint("left_wrist")
     live_for(application, 1.0)
-    stand_at(application, window, _SECOND_SHOT_S)
+    stand_at(application, window, _ATTENTION_S)
     save(window, folder / "window-attention.png")
     panel.set_kind(None)
+    stand_at(application, window, _PROBE_S)
     probe_next(window)
     live_for(application, 1.5)
     save(window, folder / "window-probe.png")

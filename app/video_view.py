@@ -113,13 +113,14 @@ class VideoView(QWidget):
         """Paint the picture, the probe and the badge."""
         started_s = time.perf_counter()
         painter = QPainter(self)
-        self._paint(painter)
+        self.paint(painter)
         painter.end()
         if self._unpainted and self._picture is not None:
             self._unpainted = False
             self.painted.emit(self._picture, (time.perf_counter() - started_s) * 1000)
 
-    def _paint(self, painter: QPainter) -> None:
+    def paint(self, painter: QPainter) -> None:
+        """Paint all of it with a painter in logical px of the widget."""
         painter.fillRect(self.rect(), QColor(GROUND))
         picture = self._picture
         if picture is not None:

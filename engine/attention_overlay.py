@@ -133,16 +133,39 @@ def tint(image: UInt8Array, attention: AttentionMaps | None, view: AttentionView
     if attention is None or maps is None or len(maps) == 0:
         return 1.0 if scale == "unit" else 0.0
     maps, top = scaled_maps(maps, view, scale)
-    height, width = image.shape[:2]
     affines = heatmap_to_frame(attention, (maps.shape[2], maps.shape[1]))
-    values = values_on_frame(maps, affines, (width, height))
-    seen = cv2.boundingRect((values > _TINT_FROM).astype(np.uint8))  # only that part of the frame is worked on
-    if seen[2] and seen[3]:
-        rows, columns = slice(seen[1], seen[1] + seen[3]), slice(seen[0], seen[0] + seen[2])
-        weight = _opacity(values[rows, columns])
-        area = np.ascontiguousarray(image[rows, columns])
-        image[rows, columns] = cv2.blendLinear(area, _colors(values[rows, columns]), 1 - weight, weight)
+    _blend(image, maps, affines, _coarseness(affines))
     return top
+
+
+def _coarseness(affines: Float32Array) -> int:
+    """Side in frame px of the squares in which values may be worked out, for affines (N, 2, 3) from heatmap px.
+
+    A heatmap px that spans many frame px says nothing finer: two squares for it look as smooth as one for each px.
+    """
+    finest = np.abs(np.linalg.det(affines[:, :, :2].astype(np.float64))).min() ** 0.5
+    return int(np.clip(finest // 2, 1, 8))
+
+
+def _blend(image: UInt8Array, maps: Float32Array, affines: Float32Array, step: int) -> None:
+    """Lay the colours of maps (N, h, w) over (H, W, 3) uint8 BGR, worked out on squares of `step` px."""
+    height, width = image.shape[:2]
+    coarse = affines / np.float32(step)
+    coarse[:, :, 2] += 0.5 / step - 0.5  # the centre of a square, not of its first px
+    values = values_on_frame(maps, coarse, (-(-width // step), -(-height // step)))
+    left, top, columns, rows = cv2.boundingRect((values > _TINT_FROM).astype(np.uint8))  # the rest stays as it is
+    if not columns or not rows:
+        return
+    left, top, right, bottom = max(0, left - 1), max(0, top - 1), left + columns + 1, top + rows + 1
+    part = values[top:bottom, left:right]
+    weight, colors = _opacity(part), _colors(part)
+    area = image[top * step : bottom * step, left * step : right * step]
+    if step > 1:
+        size = (part.shape[1] * step, part.shape[0] * step)
+        weight = np.asarray(cv2.resize(weight, size), np.float32)[: area.shape[0], : area.shape[1]]
+        colors = np.asarray(cv2.resize(colors, size), np.uint8)[: area.shape[0], : area.shape[1]]
+        weight, colors = np.ascontiguousarray(weight), np.ascontiguousarray(colors)
+    area[:] = cv2.blendLinear(np.ascontiguousarray(area), colors, 1 - weight, weight)
 
 
 def _number(value: float) -> str:

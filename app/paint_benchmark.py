@@ -1,0 +1,120 @@
+"""`python -m app.paint_benchmark`: what one frame costs the GUI thread, with probe and legend, at 1600x900."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+
+import numpy as np
+from PyQt5.QtGui import QImage, QPainter
+from PyQt5.QtWidgets import QApplication
+
+from app.compose import Look, compose
+from app.composer import Picture, to_qimage
+from app.probe import Probe
+from app.qt_setup import make_application
+from app.shots import Shot, Shown
+from app.theme import apply_theme
+from app.video_view import VideoView
+from engine.overlay import AttentionView, OverlayOptions
+from engine.skeleton import COCO17
+from engine.types import AttentionMaps, Detections, Frame, FrameResult, Poses
+
+_FRAME_WH = (1280, 720)
+_PEOPLE = 4
+
+
+def made_up_result(rng: np.random.Generator) -> FrameResult:
+    """Four people with attention maps, on noise: the cost does not hang on what the picture shows."""
+    width, height = _FRAME_WH
+    image = rng.integers(0, 255, (height, width, 3), np.uint8)
+    left = np.linspace(40, width - 300, _PEOPLE, dtype=np.float32)
+    boxes = np.stack([left, np.full(_PEOPLE, 60), left + 240, np.full(_PEOPLE, height - 60)], 1).astype(np.float32)
+    share = rng.random((_PEOPLE, COCO17.num_keypoints, 2), np.float32)
+    points = boxes[:, None, :2] + share * (boxes[:, None, 2:] - boxes[:, None, :2])
+    attention = rng.random((_PEOPLE, COCO17.num_keypoints, 64, 48), np.float32)
+    affines = np.tile(np.array([[1.25, 0, 0], [0, 2.34, 60]], np.float32), (_PEOPLE, 1, 1))
+    affines[:, 0, 2] = left
+    return FrameResult(
+        frame=Frame(image_bgr=image, index=0, timestamp_s=0.0),
+        detections=Detections.empty(),
+        poses=Poses(
+            keypoints_xy=points.astype(np.float32),
+            scores=np.ones((_PEOPLE, COCO17.num_keypoints), np.float32),
+            boxes_xyxy=boxes,
+            person_scores=np.ones(_PEOPLE, np.float32),
+            track_ids=np.arange(_PEOPLE),
+        ),
+        attention=AttentionMaps(
+            areas=None,
+            attention=attention / attention.sum(axis=1, keepdims=True),
+            crop_to_frame=affines,
+            input_size_wh=(192, 256),
+        ),
+    )
+
+
+def make_picture(result: FrameResult, size_wh: tuple[int, int]) -> tuple[Picture, float]:
+    """The picture that the drawing thread makes of a result, and the milliseconds it took."""
+    shown = Shown(
+        shot=Shot(frame=result.frame, captured_s=0.0, position_s=0.0, serial=1), result=result, skeleton=COCO17
+    )
+    probe = Probe()
+    probe.place(result, (160.0, 360.0))
+    look = Look(overlay=OverlayOptions(boxes=True, attention=AttentionView(kind="attention", keypoint=9)))
+    started_s = time.perf_counter()
+    composed = compose(shown, look, size_wh)
+    image = to_qimage(composed.image_bgr)
+    draw_ms = (time.perf_counter() - started_s) * 1000
+    picture = Picture(
+        image=image,
+        frame_to_picture=composed.frame_to_picture,
+        shown=shown,
+        reading=probe.read(result),
+        probe_set=True,
+        draw_ms=draw_ms,
+    )
+    return picture, draw_ms
+
+
+def measure(application: QApplication, size_wh: tuple[int, int], frames: int) -> tuple[list[float], list[float]]:
+    """Milliseconds of the GUI thread and of the drawing thread for each of so many frames."""
+    view = VideoView()
+    view.resize(*size_wh)
+    target = QImage(*size_wh, QImage.Format.Format_RGB32)  # what a window's backing store is
+    result = made_up_result(np.random.default_rng(0))
+    paint_ms, draw_ms = [], []
+    for _ in range(frames + 5):
+        picture, drawn = make_picture(result, size_wh)
+        view.show_picture(picture)
+        started_s = time.perf_counter()
+        painter = QPainter(target)
+        view.paint(painter)
+        painter.end()
+        paint_ms.append((time.perf_counter() - started_s) * 1000)
+        draw_ms.append(drawn)
+        application.processEvents()
+    return paint_ms[5:], draw_ms[5:]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m app.paint_benchmark")
+    parser.add_argument("--size", default="1600x900")
+    parser.add_argument("--frames", type=int, default=100)
+    arguments = parser.parse_args(argv)
+    width, height = (int(side) for side in arguments.size.split("x"))
+    application = make_application(sys.argv[:1])
+    apply_theme(application)
+    paint_ms, draw_ms = measure(application, (width, height), arguments.frames)
+    print(
+        f"GUI thread, one frame at {width}x{height} with probe and legend: median {statistics.median(paint_ms):.2f} ms"
+    )
+    print(f"drawing thread, {_PEOPLE} people with attention: median {statistics.median(draw_ms):.2f} ms a frame")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
