@@ -127,6 +127,10 @@ class CpuMemory:
         """See `DeviceMemory`."""
         self.upload(source, target, nbytes, stream)
 
+    def run(self, stream: Any, work: Work) -> None:
+        """See `DeviceMemory`."""
+        stream.enqueue(work)
+
     def capture(self, stream: Any, work: Work) -> _CpuGraph:
         """See `DeviceMemory`."""
         with stream.capturing() as captured:

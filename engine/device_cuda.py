@@ -98,6 +98,11 @@ class CudaMemory:
         with self._torch.cuda.stream(stream.stream):
             target.tensor[:nbytes].copy_(source.tensor[:nbytes], non_blocking=True)
 
+    def run(self, stream: Any, work: Work) -> None:
+        """See `DeviceMemory`."""
+        with self._torch.cuda.stream(stream.stream):
+            work()
+
     def capture(self, stream: Any, work: Work) -> Graph:
         """See `DeviceMemory`."""
         graph: Any = self._torch.cuda.CUDAGraph()

@@ -99,6 +99,10 @@ class DeviceMemory(Protocol):
         """Enqueue a copy from device to host."""
         ...
 
+    def run(self, stream: Stream, work: Work) -> None:
+        """Let a library that enqueues by itself (PyTorch) do so on a stream."""
+        ...
+
     def capture(self, stream: Stream, work: Work) -> Graph:
         """Capture what `work` enqueues on a stream; it does not happen now."""
         ...

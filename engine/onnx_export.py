@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from engine.pose_graph import PoseGraph
     from models.checkpoints import PoseCheckpoint
 
-GRAPH_VERSION = 1
+GRAPH_VERSION = 2
 """Raised with every change of what the exported graphs compute; older files in the cache are then made anew."""
 
 OPSET = 18

@@ -12,6 +12,8 @@ import numpy as np
 
 from engine.backends.contract import Array, Closing, OpenOptions, Probe, check_call, empty_outputs, refuse_precision
 from engine.backends.cuda_driver import why_no_cuda
+from engine.backends.torch_graphs import GraphedModule
+from engine.device_memory import open_memory
 from engine.errors import BackendError
 from engine.model_spec import ModelSpec, sha256_of
 from engine.onnx_export import GRAPH_VERSION, load_pose, pose_tensors
@@ -79,6 +81,9 @@ class TorchBackend(Closing):
             self._graph: Any = whole.to(self.device).to(memory_format=torch.channels_last)
         except RuntimeError as error:
             raise BackendError(f"torch cannot use {self.device}: {_first_line(error)}") from error
+        self._graphed: GraphedModule | None = None
+        if on_cuda:
+            self._graphed = GraphedModule(torch, self._graph, self.spec, open_memory(self.device))
 
     def infer(self, inputs: Mapping[str, Array], want: Sequence[str]) -> dict[str, Array]:
         """See `Backend.infer`."""
@@ -88,6 +93,8 @@ class TorchBackend(Closing):
         if 0 in lengths.values() or not want:
             return empty_outputs(self.spec, lengths, want)
         try:
+            if self._graphed is not None:
+                return self._graphed(inputs, want)
             with self._torch.inference_mode():
                 given = (np.ascontiguousarray(inputs[tensor.name]) for tensor in self.spec.inputs)
                 tensors = [self._torch.from_numpy(array).to(self.device) for array in given]
@@ -98,7 +105,7 @@ class TorchBackend(Closing):
 
     def close(self) -> None:
         """Free the network."""
-        self._graph = None
+        self._graph = self._graphed = None
 
 
 def _owned(tensor: Any) -> Array:

@@ -238,7 +238,7 @@ class _Engine:
     num_optimization_profiles = property(lambda self: len(self.profiles))
 
     def get_tensor_name(self, index: int) -> str:
-        return list(self.tensors)[index]
+        return str(list(self.tensors)[index])
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
         return self.tensors[name].shape
@@ -338,10 +338,11 @@ class _Context:
 
     def _array(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
         """The memory at the address that was set, as it is now."""
-        dtype = np.dtype(nptype(self.engine.tensors[name].dtype))
+        dtype: np.dtype[Any] = np.dtype(nptype(self.engine.tensors[name].dtype))
         nbytes = int(np.prod(shape)) * dtype.itemsize
         raw = (ctypes.c_uint8 * nbytes).from_address(self.addresses[name])
-        return np.frombuffer(raw, dtype).reshape(shape)
+        array: np.ndarray = np.frombuffer(memoryview(raw), dtype).reshape(shape)
+        return array
 
 
 Runtime.engine_class = _Engine

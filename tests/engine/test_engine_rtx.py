@@ -48,10 +48,10 @@ def detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from engine.ultralytics_env import prepare_ultralytics
 
     prepare_ultralytics()
-    from ultralytics import YOLO
+    ultralytics: Any = importlib.import_module("ultralytics")
 
     folder = tmp_path_factory.mktemp("detector")
-    YOLO("yolo26n.yaml", task="detect").save(str(folder / "random.pt"))
+    ultralytics.YOLO("yolo26n.yaml", task="detect").save(str(folder / "random.pt"))
     export_detector(folder / "random.pt", folder / "random.onnx", input_size=320)
     return folder / "random.onnx"
 

@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from engine.backends import OpenOptions
+from engine.backends import Array, OpenOptions
 from engine.backends.torch import TorchBackend
+from engine.backends.torch_graphs import GraphedModule
 from engine.backends.trt_runtime import TensorRtBackend
 from engine.device_cpu import CpuMemory, CpuStream
 from engine.errors import BackendError
 from engine.geometry import crop_affines, invert_affines
 from engine.model_spec import ModelSpec
-from engine.onnx_export import export_pose
+from engine.onnx_export import export_pose, load_pose
+from engine.pose_graph import PoseGraph
 from engine.trt_build import BuildPlan, build_plan_bytes, profiles_of
 from tests.engine import standin_tensorrt
 from tests.engine.small_pose_model import INPUT_SIZE_WH, random_crops
@@ -177,7 +179,7 @@ def test_whole_frames_cross_once_and_give_the_keypoints_of_pytorch(
             centers = rng.uniform(20, 60, (count, 2)).astype(np.float32)
             sizes = np.tile(np.array([[40, 60]], np.float32), (count, 1))
             affines = invert_affines(crop_affines(centers, sizes, INPUT_SIZE_WH))
-            inputs = {"frame": frame, "crop_to_frame": affines}
+            inputs: dict[str, Array] = {"frame": frame, "crop_to_frame": affines}
             found, expected = backend.infer(inputs, ["heatmaps"]), reference.infer(inputs, ["heatmaps"])
             np.testing.assert_allclose(found["heatmaps"], expected["heatmaps"], atol=1e-3)
     with pytest.raises(BackendError, match=r"inputs up to \(400, 400, 3\).*build another"):
@@ -250,3 +252,19 @@ def test_profiles_are_for_one_for_four_and_for_all(built: dict[bool, tuple[Model
     assert batches(4) == [(1, 1, 1), (1, 4, 4)]
     assert batches(1) == [(1, 1, 1)]
     assert profiles_of(built[True][0], 1, 1920)[0]["frame"] == ((16, 16, 3), (1088, 1920, 3), (1920, 1920, 3))
+
+
+def test_pytorch_on_graphs_gives_what_plain_pytorch_gives(small_weights: Path, reference: TorchBackend) -> None:
+    """The way of PyTorch on a GPU, on the processor form: static places, captured work, one wait."""
+    checkpoint, _ = load_pose(small_weights)
+    graph = PoseGraph(checkpoint.model, checkpoint.mean, checkpoint.std).eval()
+    graphed = GraphedModule(torch, graph, reference.spec, CpuMemory())
+    for seed in range(6):
+        for count in (2, 1):
+            crops = random_crops(count, seed)
+            want = ("keypoints", "attention") if seed % 2 else ("keypoints",)
+            found, expected = graphed({"crops": crops}, want), reference.infer({"crops": crops}, want)
+            assert set(found) == set(want)
+            for name in want:
+                np.testing.assert_allclose(found[name], expected[name], atol=1e-3)
+    assert all(place.graph is not None for place in graphed._places.values())
