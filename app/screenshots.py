@@ -60,6 +60,17 @@ def has_people(window: MainWindow) -> bool:
     return picture is not None and picture.shown.result is not None and len(picture.shown.result.poses) > 0
 
 
+def most_attended(window: MainWindow) -> str:
+    """Name of the keypoint that some pixel on the screen attends to most."""
+    shown = None if window.view.picture is None else window.view.picture.shown
+    if shown is None or shown.skeleton is None or shown.result is None or shown.result.attention is None:
+        raise EngineError("the picture on the screen has no attention maps")
+    attention = shown.result.attention.attention
+    if attention is None or len(attention) == 0:
+        raise EngineError("the picture on the screen shows nobody")
+    return shown.skeleton.keypoint_names[int(attention.max(axis=(0, 2, 3)).argmax())]
+
+
 def stand_at(application: QApplication, window: MainWindow, position_s: float) -> None:
     """Pause at a place in the file and wait until it is on the screen with its poses."""
     if window.session.playback is not None and window.session.playback.is_playing:
@@ -81,8 +92,9 @@ def with_palette(rgb: UInt8Array) -> QImage:
     pixels = rgb.reshape(-1, 3)
     step = max(1, len(pixels) // 30_000)
     criteria = (cv2.TERM_CRITERIA_MAX_ITER, 12, 0.0)
-    samples = pixels[::step].astype(np.float32)
-    _spread, _labels, centers = cv2.kmeans(samples, _COLORS, None, criteria, 1, cv2.KMEANS_PP_CENTERS)
+    rare = np.unique(pixels >> 3, axis=0).astype(np.float32) * 8 + 3.5  # so that small colour bars get their share
+    samples = np.concatenate([pixels[::step].astype(np.float32), rare])
+    _spread, _labels, centers = cv2.kmeans(samples, _COLORS, np.zeros(0), criteria, 1, cv2.KMEANS_PP_CENTERS)
     coarse = (pixels >> 2).astype(np.int32) @ np.array([4096, 64, 1], np.int32)
     codes, where = np.unique(coarse, return_inverse=True)
     colors = np.stack([codes >> 12, codes >> 6 & 63, codes & 63], 1).astype(np.float32) * 4 + 1.5
@@ -129,9 +141,9 @@ def take_all(application: QApplication, window: MainWindow, folder: Path) -> Non
     show_tab(window, 0)
     live_for(application, 0.5)
     save(window, folder / "window-live.png")
-    panel.choose_keypoint("left_wrist")
-    live_for(application, 1.0)
     stand_at(application, window, _ATTENTION_S)
+    panel.choose_keypoint(most_attended(window))
+    live_for(application, 1.0)
     save(window, folder / "window-attention.png")
     panel.set_kind(None)
     stand_at(application, window, _PROBE_S)
