@@ -254,7 +254,13 @@ def test_a_whole_report(
 def test_a_backend_that_cannot_run_does_not_end_the_others(
     video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    good: dict[str, Any] = {"asked": "onnxruntime", "runs": RUNS, "ap": None, "steps": {}, "export": {"fps": 1.0, "frames": 1}}
+    good: dict[str, Any] = {
+        "asked": "onnxruntime",
+        "runs": RUNS,
+        "ap": None,
+        "steps": {},
+        "export": {"fps": 1.0, "frames": 1},
+    }
     good |= {"live": {}, "people": [], "people_ratios": [], "peak_memory_mib": None}
     bad = {"asked": "openvino", "error": "openvino cannot run here"}
     monkeypatch.setattr(benchmark, "usable_backends", lambda: ["openvino", "onnxruntime"])
