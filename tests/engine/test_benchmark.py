@@ -92,7 +92,8 @@ def test_each_step_is_measured_on_each_frame_and_pictures_stay_as_they_were(clip
     detector = Watching()
     steps = measure_steps(small_pipeline(detector), clip)
     assert list(steps) == ["decode", "detect", "crop", "pose", "track", "draw", "encode"]
-    assert all(step["p50"] > 0 and step["p95"] >= step["p50"] for step in steps.values())
+    assert all(step["p95"] >= step["p50"] >= 0 for step in steps.values())
+    assert all(steps[name]["mean"] > 0 for name in ("decode", "crop", "pose", "draw", "encode"))
     assert len(detector.shown) == WARM_UP_FRAMES + 20
     assert np.array_equal(clip.frames[3].image_bgr, before), "drawing goes into copies"
 
