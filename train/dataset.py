@@ -42,6 +42,9 @@ class ImageStore:
         self._kept: dict[int, UInt8Array] = {}
         self._keep = keep
 
+    def __deepcopy__(self, _memo: object) -> ImageStore:
+        return self  # whoever averages weights copies the whole module; the pictures need not be there twice
+
     def __getitem__(self, index: int) -> UInt8Array:
         """(H, W, 3) uint8 BGR.
 

@@ -130,6 +130,19 @@ class PoseTraining(L.LightningModule):
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:
         """AP on val with ground-truth boxes, without flip test, and what KCAM does there."""
         size = self.config.input_size_at(self.progress)
+        metrics, medians = self.measure(size)
+        self.log_dict({f"val/{name}": value for name, value in {**metrics, **medians}.items()})
+        context = " ".join(f"{name} {value:.3f}" for name, value in medians.items())
+        self.print(
+            f"epoch {self.current_epoch} step {self.global_step} input {size[1]}x{size[0]} "
+            f"progress {self.progress:.3f} AP {metrics['AP']:.2f} AP50 {metrics['AP50']:.2f} {context}".rstrip()
+        )
+        if not self.trainer.sanity_checking and self.trainer.is_global_zero:
+            self._save_weights(metrics, size)
+
+    @torch.no_grad()
+    def measure(self, size: tuple[int, int]) -> tuple[dict[str, float], dict[str, float]]:
+        """AP and its kin in percent, and medians of `context_statistics`, on val at an input size (w, h)."""
         statistics: dict[str, list[Tensor]] = {}
 
         def predict(crops: UInt8Array) -> Float32Array:
@@ -142,16 +155,8 @@ class PoseTraining(L.LightningModule):
         keypoints = predict_people(
             predict, self.validation, self.validation_images, size, decode=DECODERS[self.config.decode]
         )
-        metrics = score_people(self.validation, keypoints)
         medians = {name: float(torch.cat(values).median()) for name, values in statistics.items()}
-        self.log_dict({f"val/{name}": value for name, value in {**metrics, **medians}.items()})
-        context = " ".join(f"{name} {value:.3f}" for name, value in medians.items())
-        self.print(
-            f"epoch {self.current_epoch} step {self.global_step} input {size[1]}x{size[0]} "
-            f"progress {self.progress:.3f} AP {metrics['AP']:.2f} AP50 {metrics['AP50']:.2f} {context}".rstrip()
-        )
-        if not self.trainer.sanity_checking and self.trainer.is_global_zero:
-            self._save_weights(metrics, size)
+        return score_people(self.validation, keypoints), medians
 
     def _save_weights(self, metrics: dict[str, float], size: tuple[int, int]) -> None:
         """Weights that can be used at once: the newest, and the best at the full input size."""

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from engine.errors import OptionError
 from models.checkpoints import imagenet_file, initialize_from
 from models.pose_model import PoseModel, build_from_config
+from train.averaging import recalibrate_batch_norm, warm_average
 from train.config import TrainConfig
 from train.module import PoseTraining
 from train.people import read_people
@@ -77,11 +78,26 @@ def train(config: TrainConfig, resume: bool = False) -> Path:
     training.config.save()
     trainer = _trainer(training.config, last.parent)
     trainer.fit(training, ckpt_path=last if resume else None, weights_only=True if resume else None)
+    if config.ema_decay and trainer.is_global_zero:
+        _finish_average(training)
     skipped = len(training.people.complaints) + len(training.validation.complaints)
     if skipped:
         print(f"{skipped} broken pictures or labels were skipped")
     best = config.output / "best.safetensors"
     return best if best.is_file() else config.output / "last.safetensors"
+
+
+def _finish_average(training: PoseTraining) -> None:
+    """Fit the batch norms to the averaged weights, which the network now holds, and keep the result if it is better."""
+    config = training.config
+    recalibrate_batch_norm(training)
+    metrics, _ = training.measure(config.pose_model.input_size_wh)
+    print(
+        f"averaged weights with batch norms measured anew: AP {metrics['AP']:.2f} (best so far {training.best_ap:.2f})"
+    )
+    if metrics["AP"] >= training.best_ap:
+        notes = {"AP": f"{metrics['AP']:.2f}", "seed": str(config.seed)}
+        training.write_weights(config.output / "best.safetensors", notes)
 
 
 def _trainer(config: TrainConfig, checkpoints: Path) -> L.Trainer:
@@ -92,7 +108,7 @@ def _trainer(config: TrainConfig, checkpoints: Path) -> L.Trainer:
     if config.checkpoint_steps:
         callbacks.append(_checkpoint(checkpoints, every_n_train_steps=config.checkpoint_steps))
     if config.ema_decay:
-        callbacks.append(EMAWeightAveraging(decay=config.ema_decay))
+        callbacks.append(warm_average(config.ema_decay))
     return L.Trainer(
         max_epochs=-1 if config.hours is not None else config.epochs,
         max_steps=config.max_steps,
