@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import cv2
 from PyQt5.QtCore import QCoreApplication, Qt
 from PyQt5.QtWidgets import QApplication
+
+from engine.errors import OptionError
 
 NAME = "kcam-pose"
 TITLE = "KCAM Pose"
@@ -26,8 +29,28 @@ def drop_opencv_plugins() -> None:
         del os.environ["QT_QPA_FONTDIR"]
 
 
+def require_screen() -> None:
+    """Refuse where no screen can be reached: Qt itself would abort the process.
+
+    Raises:
+        OptionError: there is none.
+    """
+    if not sys.platform.startswith("linux") or os.environ.get("QT_QPA_PLATFORM"):
+        return
+    if not os.environ.get("DISPLAY") and not os.environ.get("WAYLAND_DISPLAY"):
+        raise OptionError(
+            "the window needs a screen, and neither DISPLAY nor WAYLAND_DISPLAY names one; "
+            "write a pose video instead: python main.py --video demo"
+        )
+
+
 def make_application(arguments: list[str]) -> QApplication:
-    """The application object, with pictures and sizes that follow the screen's density."""
+    """The application object, with pictures and sizes that follow the screen's density.
+
+    Raises:
+        OptionError: there is no screen.
+    """
+    require_screen()
     assert cv2.__version__  # noqa: S101 - imported above, so that nothing imports it after the cure
     drop_opencv_plugins()
     QCoreApplication.setAttribute(Qt.ApplicationAttribute.AA_EnableHighDpiScaling)

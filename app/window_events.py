@@ -74,7 +74,8 @@ class WindowEvents(QObject):
 
     def _source_opened(self, event: SourceOpened) -> None:
         window = self._window
-        window.header.set_source(event.info.name)
+        size = event.info.size_wh
+        window.header.set_source(event.info.name + (f"  {size[0]}×{size[1]}" if size is not None else ""))
         window.setWindowTitle(f"{event.info.name} – {window.base_title}")
         window.view.set_badge("")
         window.transport.set_source(event)
