@@ -29,6 +29,7 @@ from engine.pipeline import PipelineOptions
 from engine.sources import open_source
 
 _STATISTICS_MS, _STATUS_MS = 500, 1000
+_PIPELINE_AFTER_MS = 3000  # or right after the first frame, which must not wait for the imports of a runtime
 _PLOTS_AFTER_MS = 1500  # pyqtgraph is slow to import: the first frames come before it
 _CLOSE_LIMIT_S = 2.0
 
@@ -74,6 +75,9 @@ class MainWindow(WindowLayout):
         self._connect()
         self._focus_keys = FocusKeys(self)
         self._statistics_timer, self._status_timer = QTimer(self), QTimer(self)
+        self._pipeline_timer = QTimer(self)
+        self._pipeline_timer.setSingleShot(True)
+        self._pipeline_timer.timeout.connect(lambda: self.session.set_options(self.pose_panel.options))
         self._plots_timer = QTimer(self)
         self._plots_timer.setSingleShot(True)
         self._plots_timer.setInterval(_PLOTS_AFTER_MS)
@@ -127,7 +131,7 @@ class MainWindow(WindowLayout):
             self.open_source(source)
         else:
             self.events.look_for_camera()
-        self.session.set_options(self.pose_panel.options)
+        self._pipeline_timer.start(_PIPELINE_AFTER_MS)
         self._statistics_timer.start(_STATISTICS_MS)
         if self._status_json is not None:
             self._status_timer.start(_STATUS_MS)
@@ -221,6 +225,8 @@ class MainWindow(WindowLayout):
         if not self._first_painted:
             self._first_painted = True
             self._plots_timer.start()
+            if self._pipeline_timer.isActive():
+                self._pipeline_timer.start(0)
 
     @property
     def description(self) -> dict[str, Any]:
@@ -273,7 +279,7 @@ class MainWindow(WindowLayout):
 
     def closeEvent(self, event: QCloseEvent | None) -> None:
         """Remember, end all threads, and let the recordings become whole."""
-        for timer in (self._statistics_timer, self._status_timer, self._plots_timer):
+        for timer in (self._statistics_timer, self._status_timer, self._plots_timer, self._pipeline_timer):
             timer.stop()
         if self._status_json is not None:
             self._write_status()

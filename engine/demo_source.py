@@ -62,7 +62,9 @@ def _stage(photo: UInt8Array) -> tuple[UInt8Array, int]:
     margin = max(0, round((height * SIZE_WH[0] / SIZE_WH[1] - width) / 2))
     if margin == 0:
         return photo, 0
-    tiny = cv2.resize(cv2.GaussianBlur(photo, (0, 0), width / 8), (32, 18), interpolation=cv2.INTER_AREA)
+    # Shrunk before it is blurred: the same ground in a hundredth of the time.
+    small = cv2.resize(photo, (max(1, width // 16), max(1, height // 16)), interpolation=cv2.INTER_AREA)
+    tiny = cv2.resize(cv2.GaussianBlur(small, (0, 0), small.shape[1] / 8), (32, 18), interpolation=cv2.INTER_AREA)
     ground = cv2.resize(tiny, (width + 2 * margin, height), interpolation=cv2.INTER_CUBIC).astype(np.float32) * 0.45
     stage = ground.astype(np.uint8)
     stage[:, margin : margin + width] = photo
