@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from engine.pose_graph import PoseGraph
     from models.checkpoints import PoseCheckpoint
 
-GRAPH_VERSION = 2
+GRAPH_VERSION = 3
 """Raised with every change of what the exported graphs compute; older files in the cache are then made anew."""
 
 OPSET = 18
@@ -41,10 +41,11 @@ def export_pose(weights: Path, output: Path, *, precision: str = "fp32", with_cr
     """
     import torch
 
-    from engine.pose_graph import CroppingPoseGraph, PoseGraph
+    from engine.pose_graph import CroppingPoseGraph, PoseGraph, fold_attention
 
     checkpoint, skeleton = load_pose(weights)
     config = checkpoint.config
+    fold_attention(checkpoint.model)
     graph = PoseGraph(checkpoint.model, checkpoint.mean, checkpoint.std).eval()
     width, height = config.input_size_wh
     # Two crops, because a batch of one is what an exporter is most likely to take for a constant.

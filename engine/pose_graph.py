@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.kcam import KCAM, KCAMOutput
 from models.pose_model import PoseModel
 
 
@@ -96,6 +97,81 @@ class PoseGraph(nn.Module):
             layer = getattr(self.model, name, None)
             if layer is not None:
                 layer.float().register_forward_pre_hook(_to_float32)
+
+
+class FoldedKCAM(nn.Module):
+    """KCAM with its two large 1x1 convolutions moved from the pixels to the K representations; the same numbers.
+
+    Equation 2 takes F' = Wq F + bq only in the product with R', so Wq can go to R': F'. R' = F . (Wq^T R') + bq . R'.
+    The convolution behind the fusion is linear, too: of E = sum_j S_ij R''_j it makes sum_j S_ij (We R''_j). K is 17
+    where the pixels are thousands; docs/decisions/0007-folded-attention.md says what that brings.
+
+    Args:
+        kcam: in eval mode.
+    """
+
+    query_weight: Tensor
+    query_bias: Tensor
+    aggregated_weight: Tensor
+
+    def __init__(self, kcam: KCAM) -> None:
+        super().__init__()
+        self.plain = kcam
+        scale, shift = _scale_and_shift(kcam.query[1])
+        query = _weight(kcam.query[0])  # (C, C, 1, 1)
+        self.register_buffer("query_weight", query.flatten(1) * scale[:, None], persistent=False)
+        self.register_buffer("query_bias", shift.view(1, 1, -1), persistent=False)
+        scale, shift = _scale_and_shift(kcam.fuse[1])
+        weight = _weight(kcam.fuse[0]) * scale[:, None, None, None]  # (C, C or 2C, 1, 1)
+        channels = len(weight)
+        self.register_buffer("aggregated_weight", weight[:, -channels:].flatten(1), persistent=False)
+        self.own = nn.Conv2d(channels, channels, 1)
+        # Without fusion, E goes on alone.
+        own = torch.zeros_like(weight[:, :channels]) if kcam.fusion == "none" else weight[:, :channels]
+        self.own.weight = nn.Parameter(own, requires_grad=False)
+        self.own.bias = nn.Parameter(shift, requires_grad=False)
+
+    def forward(self, features: Tensor, coarse_heatmaps: Tensor) -> KCAMOutput:
+        """As `KCAM.forward`."""
+        grid = coarse_heatmaps.shape  # (B, K, h, w)
+        areas = self.plain.keypoint_areas(coarse_heatmaps)  # (B, K, P)
+        pixels = features.flatten(2)  # (B, C, P)
+        by_pixel = pixels.transpose(1, 2)  # (B, P, C)
+        representations = torch.matmul(areas.to(pixels.dtype), by_pixel)  # (B, K, C)
+        differences = areas - areas.mean(dim=1, keepdim=True)  # (B, K, P)
+        from_mean = torch.matmul(differences.to(pixels.dtype), by_pixel)  # (B, K, C)
+        key = self.plain.key(from_mean.transpose(1, 2))  # (B, C, K)
+        folded = torch.matmul(key.transpose(1, 2), self.query_weight)  # (B, K, C)
+        offset = torch.matmul(self.query_bias, key).transpose(1, 2)  # (B, K, 1)
+        attention = torch.softmax(torch.matmul(folded, pixels).float() + offset.float(), dim=1)  # (B, K, P)
+        value = torch.matmul(self.aggregated_weight, self.plain.value(representations.transpose(1, 2)))  # (B, C, K)
+        aggregated = torch.matmul(value, attention.to(value.dtype)).reshape(features.shape)  # (B, C, h, w)
+        return KCAMOutput(
+            augmented=torch.relu(self.own(features) + aggregated),
+            areas=areas.reshape(grid),
+            attention=attention.reshape(grid),
+            representations=representations,
+        )
+
+
+def _weight(convolution: nn.Module) -> Tensor:
+    if not isinstance(convolution, nn.Conv2d):
+        raise TypeError("a convolution was expected")
+    return convolution.weight.detach()
+
+
+def _scale_and_shift(norm: nn.Module) -> tuple[Tensor, Tensor]:
+    """What a batch norm in eval mode multiplies by and adds, (C,) each."""
+    if not isinstance(norm, nn.BatchNorm2d) or norm.running_mean is None or norm.running_var is None:
+        raise TypeError("a batch norm with statistics was expected")
+    scale = (norm.weight / torch.sqrt(norm.running_var + norm.eps)).detach()
+    return scale, (norm.bias - norm.running_mean * scale).detach()
+
+
+def fold_attention(model: PoseModel) -> None:
+    """Replace the KCAM of a model, if it has one, by its folded form."""
+    if isinstance(model.kcam, KCAM):
+        model.kcam = FoldedKCAM(model.kcam)  # type: ignore[assignment]
 
 
 class CroppingPoseGraph(nn.Module):

@@ -7,14 +7,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
-from engine import device_memory, model_files
+from engine import device_memory, engine_build, model_files, parity_gate
 from engine.backends import cuda_driver
 from engine.backends.cuda_driver import Gpu
 from engine.device_cpu import CpuMemory
+from engine.model_spec import ModelSpec, read_spec, sha256_of, spec_path
+from engine.onnx_export import export_pose
 from tests.engine import standin_tensorrt
 from tests.engine.small_pose_model import write_small_model
 
+SEPARATOR = b"-- here the spec begins --"
 ADA = Gpu(name="Stand-in RTX 4070", compute_capability=(8, 9))
 
 
@@ -51,3 +55,48 @@ def use_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     yield use
     standin_tensorrt.Context.sabotage = standin_tensorrt.Context.fail_with = None
     standin_tensorrt.Builder.fail_with = None
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Several threads wait for each other on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def exports() -> dict[tuple[object, ...], bytes]:
+    """Graphs that were exported already, by what they were exported from."""
+    return {}
+
+
+@pytest.fixture
+def export_once(exports: dict[tuple[object, ...], bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The export is the slow part of a build on a stand-in, and not what these tests are about."""
+
+    def export(weights: Path, output: Path, **options: object) -> ModelSpec:
+        key = (sha256_of(weights), *sorted(options.items()))
+        if key not in exports:
+            export_pose(weights, output, **options)  # type: ignore[arg-type]
+            exports[key] = output.read_bytes() + SEPARATOR + spec_path(output).read_bytes()
+        graph, _, spec = exports[key].partition(SEPARATOR)
+        output.write_bytes(graph)
+        spec_path(output).write_bytes(spec)
+        return read_spec(output)
+
+    monkeypatch.setattr(engine_build, "export_pose", export)
+
+
+@pytest.fixture
+def short_gate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gate that is content with fewer keypoints, where the gate is not what a test is about."""
+    monkeypatch.setattr(parity_gate, "LEAST_KEYPOINTS", 450)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gate that lets everything through unseen, for tests of what comes before and after it."""
+    passed = parity_gate.Checked(state="passed", report="not looked at")
+    monkeypatch.setattr(parity_gate, "check", lambda *_arguments: passed)

@@ -84,7 +84,7 @@ def test_float32_backends_give_what_the_plain_model_gives(
 def test_parity_with_float32_pytorch(name: str, weights: Path, onnx_file: Path, reference: backends.Backend) -> None:
     with _open(name, weights, onnx_file) as backend:
         report = parity.compare(backend, reference, random_crops(48, seed=3000))
-    assert report.keypoints > 150
+    assert report.keypoints > 100
     assert report.failures("fp32") == [], report
 
 

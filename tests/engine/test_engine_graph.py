@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from engine.backends import OpenOptions
@@ -19,7 +20,9 @@ from engine.errors import ModelError
 from engine.geometry import boxes_to_affines, invert_affines, warp_crops
 from engine.model_spec import read_spec
 from engine.onnx_export import export_pose
+from engine.pose_graph import FoldedKCAM
 from engine.strong_typing import PRODUCTS, lower_graph
+from models.kcam import KCAM, Fusion
 from tests.engine.small_pose_model import INPUT_SIZE_WH, random_crops
 
 HALF, FLOAT = TensorProto.FLOAT16, TensorProto.FLOAT
@@ -158,3 +161,18 @@ def _little_graph(stored: Any = np.float32, scale: float = 0.25, tail: bool = Fa
         [helper.make_tensor_value_info("y", FLOAT, [1, 2, 1, 1])], constants,
     )  # fmt: skip
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+
+
+@pytest.mark.parametrize("fusion", ["concat", "add", "none"])
+def test_the_folded_attention_is_the_plain_one(fusion: Fusion) -> None:
+    torch.manual_seed(0)
+    kcam = KCAM(24, 5, fusion)
+    for _ in range(3):  # statistics and so offsets that are not those of a fresh batch norm
+        kcam.train()(torch.randn(4, 24, 12, 8) * 3 + 1, torch.rand(4, 5, 12, 8))
+    kcam.eval()
+    features, coarse = torch.randn(2, 24, 12, 8) * 2, torch.rand(2, 5, 12, 8)
+    with torch.inference_mode():
+        plain, folded = kcam(features, coarse), FoldedKCAM(kcam)(features, coarse)
+    assert plain.attention.std() > 0.05, "attention that is flat anyway shows nothing"
+    for name in plain._fields:
+        torch.testing.assert_close(getattr(folded, name), getattr(plain, name), atol=2e-5, rtol=1e-4)
