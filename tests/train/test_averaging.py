@@ -30,9 +30,7 @@ def test_recalibrated_batch_norms_fit_the_weights(tmp_path: Path) -> None:
     data = write_people(tmp_path / "people")
     config = TrainConfig(pose_model=pose_model, data=data, output=tmp_path, batch_size=3)
     people = read_people(data, "train")
-    training = PoseTraining(
-        config, build_from_config(dataclasses.replace(pose_model)), people, read_people(data, "val")
-    )
+    training = PoseTraining(config, build_from_config(pose_model), people, read_people(data, "val"))
     norm = training.model.bn1  # type: ignore[union-attr]
     norm.running_var.fill_(1e4)  # type: ignore[union-attr, operator]
     recalibrate_batch_norm(training, batches=2)
