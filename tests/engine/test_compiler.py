@@ -62,7 +62,7 @@ def test_the_graph_is_clean_and_open_in_the_number_of_people(cache: Path, weight
     assert kinds.count("ArgMax") == 1
     assert "BatchNormalization" not in kinds, "batch norms belong into the convolutions"
     # One for the picture, one for F in equation 1, and what the small (K, C) products need.
-    assert kinds.count("Transpose") <= 4
+    assert kinds.count("Transpose") <= 5
     assert not {"If", "Loop", "Shape", "NonZero"} & set(kinds)
 
 
