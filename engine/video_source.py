@@ -273,3 +273,7 @@ class VideoSource(SourceBase):
         self._closed = True
         with self._lock:
             self._container.close()
+            # The generator holds this object and this object the generator; with them stay decoded pictures, which a
+            # clip that is looped for hours would pile up until the collector comes round.
+            self._pictures = iter(())
+            self._first = None
