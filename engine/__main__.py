@@ -86,8 +86,10 @@ def build(arguments: argparse.Namespace, events: TextIO) -> Path:
     known = ("onnx", "openvino", *RUNTIMES)
     if arguments.runtime not in known:
         raise OptionError(f"--runtime {arguments.runtime} is not known.{nearest_hint(arguments.runtime, known)}")
-    if arguments.precision not in ("auto", "fp32") and arguments.runtime == "onnx":
-        raise OptionError(f"--runtime onnx exports in fp32, not in {arguments.precision}")
+    # OpenVINO lowers the exported float32 graph to bfloat16 when it opens it.
+    able = ("auto", "fp32") if arguments.runtime == "onnx" else ("auto", "fp32", "bf16")
+    if arguments.precision not in able:
+        raise OptionError(f"--runtime {arguments.runtime} exports in fp32, not in {arguments.precision}")
     written = _export_pose(arguments, say) if arguments.pose_model is not None else None
     if arguments.detector is not None:
         detector = _export_detector(arguments, say)
