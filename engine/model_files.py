@@ -19,11 +19,12 @@ _OFFICIAL_DETECTOR = re.compile(r"(yolo26[nsmlx]|yolo12[nsmlx]|yolo11[nsmlx]|yol
 
 @dataclass(frozen=True, kw_only=True)
 class DefaultModels:
-    """What is used unless a person says otherwise: names of the pose model and detector, and the precision."""
+    """What is used unless a person says otherwise: names of the pose model and detector, precision, box threshold."""
 
     pose_model: str
     detector: str
     precision: str = "auto"
+    score_threshold: float = 0.3
 
 
 def default_models() -> DefaultModels:
@@ -39,6 +40,14 @@ def default_models() -> DefaultModels:
         raise ModelError(f"{file} cannot be read ({error.strerror}); name a model with --pose-model") from error
     except (ValueError, TypeError) as error:
         raise ModelError(f"{file} is not of the expected form: {error}") from error
+
+
+def default_score_threshold() -> float:
+    """The box score below which the shipped detector is more often wrong than right; 0.3 where none ships."""
+    try:
+        return default_models().score_threshold
+    except ModelError:
+        return DefaultModels.score_threshold
 
 
 def cache_dir() -> Path:

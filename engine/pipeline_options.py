@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from engine.backends import BACKENDS, OpenOptions
-from engine.detector import DEFAULT_SCORE_THRESHOLD
 from engine.errors import OptionError, nearest_hint
+from engine.model_files import default_score_threshold
 
 DetectEvery = int | Literal["auto"]
 """Run the detector on every so many frames; "auto": as seldom as the scene allows."""
@@ -40,7 +40,7 @@ class PipelineOptions:
     backend: str = "auto"
     precision: str = "auto"
     device: str = "auto"
-    score_threshold: float = DEFAULT_SCORE_THRESHOLD
+    score_threshold: float = field(default_factory=default_score_threshold)
     max_people: int = 16
     classes: str | None = None
     want_areas: bool = False
