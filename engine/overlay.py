@@ -95,7 +95,9 @@ def draw(result: FrameResult, skeleton: Skeleton, options: OverlayOptions, out: 
     if bare is not None:
         cv2.addWeighted(canvas, options.opacity, bare, 1 - options.opacity, 0, dst=canvas)
     for person in order:  # after all people, so that nobody's lines run through a label
-        _draw_label(canvas, result.poses, person, options)
+        # A label over nothing that is drawn only puzzles: the network itself is not sure that anyone is there.
+        if options.boxes or (result.poses.scores[person] >= options.score_threshold).any():
+            _draw_label(canvas, result.poses, person, options)
     if options.attention is not None:
         draw_legend(canvas, options.attention, options.scale, top, skeleton)
     if canvas is not out:
