@@ -159,7 +159,7 @@ def told(summary: ExportSummary) -> str:
     if summary.dropped_frames:
         lines.append(f"{summary.dropped_frames} came faster than they could be worked on and were dropped")
     if summary.audio_note is not None:
-        lines.append(f"sound: {summary.audio_note}")
+        lines.append(summary.audio_note)
     return "\n".join([*lines, *summary.notes])
 
 

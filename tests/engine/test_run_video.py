@@ -183,10 +183,10 @@ def test_everything_worth_knowing_is_told() -> None:
             outputs=tuple(Path(f"out/{n}.png") for n in range(5)),
             unreadable_frames=2,
             dropped_frames=3,
-            audio_note="copied",
+            audio_note="audio: AAC copied",
             notes=("a note",),
         )
     )
-    for part in ("1 frame, 0 with people", "2.0 frames/s", "2 more in out", "2 could not", "3 came", "sound: copied"):
+    for part in ("1 frame, 0 with people", "2.0 frames/s", "2 more in out", "2 could not", "3 came", "audio: AAC copied"):
         assert part in text
     assert text.endswith("a note")
