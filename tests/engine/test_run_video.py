@@ -187,6 +187,13 @@ def test_everything_worth_knowing_is_told() -> None:
             notes=("a note",),
         )
     )
-    for part in ("1 frame, 0 with people", "2.0 frames/s", "2 more in out", "2 could not", "3 came", "audio: AAC copied"):
+    for part in (
+        "1 frame, 0 with people",
+        "2.0 frames/s",
+        "2 more in out",
+        "2 could not",
+        "3 came",
+        "audio: AAC copied",
+    ):
         assert part in text
     assert text.endswith("a note")
