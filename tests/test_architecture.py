@@ -26,6 +26,9 @@ TORCH_FILES = ("engine.pose_graph",)
 HEAVY = ("torch", "models", "ultralytics", *TORCH_FILES)
 BUILD = (*HEAVY, "onnx", "onnxslim", "onnxruntime", "openvino", "nncf", "tensorrt", "tensorrt_rtx", "torch2trt")
 """What building a network may take: it runs in a child process."""
+TRAIN = ("train", "models", "torch", "lightning", "ultralytics", "pycocotools", "cv2", "numpy", "tensorboard", "tqdm",
+         "matplotlib", "yaml", *SHARED, "engine.backends", "engine.compiler", "engine.model_files",
+         "engine.detector")  # fmt: skip
 PICKLES = ("pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal")
 
 
@@ -72,12 +75,8 @@ RULES = (
             ("engine/*", ("cv2_enumerate_cameras", "tqdm")),
         )
     ),
-    Rule(
-        pattern="train/*",
-        always=("train", "models", "torch", "lightning", "ultralytics", "pycocotools", "cv2", "numpy", "tensorboard",
-                "tqdm", "matplotlib", "yaml", *SHARED, "engine.backends", "engine.compiler", "engine.model_files",
-                "engine.detector"),
-    ),
+    Rule(pattern="train/detector_start.py", always=TRAIN, lazily=("onnx",)),
+    Rule(pattern="train/*", always=TRAIN),
     Rule(pattern="app/*", always=("app", "engine", "PyQt5", "pyqtgraph", "numpy", "cv2", "platformdirs")),
     Rule(pattern="main.py", lazily=("engine", "app")),
 )  # fmt: skip

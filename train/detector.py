@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from engine.errors import ModelError
 from engine.ultralytics_env import disable_telemetry, prepare_ultralytics
 
 ARCHITECTURE = "yolo26n.yaml"
@@ -112,21 +113,23 @@ def _to_float32(value: Any) -> Any:
 def train(arguments: argparse.Namespace) -> Path:
     """Train by ultralytics and return the path of its `last.pt` (the averaged weights of the last epoch)."""
     prepare_ultralytics(verbose=True)
+    import torch
     from ultralytics import YOLO  # type: ignore[attr-defined]
 
     disable_telemetry()
+    torch.set_num_threads(arguments.threads)
     output: Path = arguments.output
     output.mkdir(parents=True, exist_ok=True)
+    data_yaml = write_yolo_dataset(arguments.data, output / "dataset")
     last = output / "run" / "weights" / "last.pt"
     if arguments.resume and last.is_file():
         model = YOLO(str(last))
     else:
-        model = YOLO(str(arguments.init) if arguments.init else ARCHITECTURE, task="detect")
+        model = YOLO(str(_starting_weights(arguments)) if arguments.init else ARCHITECTURE, task="detect")
     model.add_callback("on_pretrain_routine_end", _bfloat16_on_cpu(arguments.threads))
     if arguments.resume and last.is_file():
         model.train(resume=True)
         return last
-    data_yaml = write_yolo_dataset(arguments.data, output / "dataset")
     model.train(
         data=str(data_yaml),
         single_cls=True,
@@ -149,6 +152,24 @@ def train(arguments: argparse.Namespace) -> Path:
     return last
 
 
+def _starting_weights(arguments: argparse.Namespace) -> Path:
+    """The `.pt` file to start from; one made in the output folder where an exported detector was named."""
+    init: Path = arguments.init
+    if init.suffix.lower() != ".onnx":
+        return init
+    from ultralytics import YOLO  # type: ignore[attr-defined]
+
+    from train.detector_start import restore_detector
+
+    pictures = sorted((arguments.output / "dataset" / "images" / "train").iterdir())
+    model = YOLO(ARCHITECTURE, task="detect")
+    network = restore_detector(init, ARCHITECTURE, pictures[:: max(1, len(pictures) // 64)], arguments.input_size)
+    model.model = network  # type: ignore[assignment]
+    start: Path = arguments.output / "start.pt"
+    model.save(str(start))
+    return start
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The options of `python -m train.detector`."""
     parser = argparse.ArgumentParser(prog="python -m train.detector", description="Train the person detector.")
@@ -159,7 +180,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--hours", type=float, default=None, help="stop by the clock; the schedule is fitted to it")
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--close-mosaic", type=int, default=10, help="last epochs without mosaic")
-    parser.add_argument("--init", type=Path, default=None, help="start from these weights (.pt) instead of random")
+    parser.add_argument(
+        "--init",
+        type=Path,
+        default=None,
+        help="start from a .pt file, or an .onnx file that 'engine build' made, instead of random",
+    )
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--workers", type=int, default=1, help="loader processes")
@@ -173,7 +199,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = build_parser().parse_args(argv)
     try:
         last = train(arguments)
-    except (FileNotFoundError, KeyError, json.JSONDecodeError) as error:
+    except (FileNotFoundError, KeyError, json.JSONDecodeError, ModelError) as error:
         print(f"train.detector: {error}", file=sys.stderr)
         return 2
     print(f"weights: {last}")

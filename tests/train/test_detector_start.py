@@ -1,0 +1,72 @@
+"""The shipped detector as a start for training: the same function, and batch norms that a training can go on with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from engine.errors import ModelError
+from engine.types import UInt8Array
+from train.detector import ARCHITECTURE
+from train.detector_start import restore_detector
+
+SHIPPED = Path("models/weights/yolo26n_person.onnx")
+SIDE = 320
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory, photo_paths: list[Path]) -> list[Path]:
+    """Square cuts of the photos that the ultralytics package ships, already at the input size."""
+    folder = tmp_path_factory.mktemp("pictures")
+    files = []
+    for photo in photo_paths:
+        image = cv2.imread(str(photo))
+        assert image is not None
+        side = min(image.shape[:2])
+        for start in np.linspace(0, max(image.shape[:2]) - side, 4).astype(int):
+            tall = image.shape[0] > image.shape[1]
+            cut = image[start : start + side] if tall else image[:, start : start + side]
+            files.append(folder / f"{photo.stem}_{start}.png")
+            cv2.imwrite(str(files[-1]), cv2.resize(cut, (SIDE, SIDE), interpolation=cv2.INTER_AREA))
+    return files
+
+
+def as_pixels(files: list[Path]) -> UInt8Array:
+    return np.stack([np.asarray(cv2.imread(str(file)), np.uint8) for file in files])
+
+
+def as_tensor(pixels: UInt8Array) -> torch.Tensor:
+    return torch.from_numpy(pixels[..., ::-1].copy()).permute(0, 3, 1, 2).float() / 255
+
+
+def test_restored_network_computes_what_the_file_computes_and_goes_on_doing_so_in_training(
+    pictures: list[Path],
+) -> None:
+    network = restore_detector(SHIPPED, ARCHITECTURE, pictures, SIDE)
+    pixels = as_pixels(pictures)
+    session = onnxruntime.InferenceSession(str(SHIPPED))
+    expected = session.run(None, {"images": pixels[:2]})[0]
+    network.model[-1].end2end = False  # type: ignore[union-attr,index]
+    with torch.no_grad():
+        found = network(as_tensor(pixels[:2]))[0].numpy()
+        assert np.abs(found[:, 4:] - expected[:, 4:]).max() < 2e-3
+        assert np.abs(found[:, :4] - expected[:, :4]).max() < 0.1
+        # In training the batch norms divide by what they see, and must still give the same people.
+        network.train()
+        logits = network(as_tensor(pixels))["one2many"]["scores"]
+    scores = torch.sigmoid(logits[:2]).flatten().numpy()
+    assert np.corrcoef(scores, expected[:, 4].ravel())[0, 1] > 0.9
+
+
+def test_a_file_of_another_kind_is_refused_in_one_line(tmp_path: Path, pictures: list[Path]) -> None:
+    text = tmp_path / "not.onnx"
+    text.write_text("no graph")
+    with pytest.raises(ModelError, match="not an ONNX file"):
+        restore_detector(text, ARCHITECTURE, pictures, SIDE)
+    with pytest.raises(ModelError, match="another architecture"):
+        restore_detector(SHIPPED, "yolo11n.yaml", pictures, SIDE)

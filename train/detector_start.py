@@ -1,0 +1,140 @@
+"""The shipped detector as a start for further training: its ONNX file becomes a network of ultralytics again.
+
+An exported detector has its batch norms folded into the convolutions. Folded weights alone would be no start: in
+training, a batch norm divides by what it sees in the batch, and the network would compute something else. So the batch
+norms are made anew from what the convolutions give on pictures, such that the network computes what the file does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from engine.errors import ModelError
+from engine.types import UInt8Array
+
+_PREFIX = "model.model."
+_ONE_TO_ONE = "one2one_"
+
+
+def restore_detector(file: Path, architecture: str, pictures: list[Path], input_size: int) -> nn.Module:
+    """A trainable network that computes what an exported one-to-many or one-to-one detector computes.
+
+    Args:
+        file: an ONNX file that `python -m engine build --detector` made from the same architecture.
+        architecture: its YAML name in the ultralytics package.
+        pictures: what the batch norms are measured on; a few dozen serve.
+        input_size: side of the square input in px.
+
+    Raises:
+        ModelError: the file cannot be read, or belongs to another architecture.
+    """
+    from ultralytics.nn.tasks import DetectionModel
+
+    arrays = _weights(file)
+    classes = len(arrays[next(name for name in arrays if name.endswith("cv3.0.2.bias"))])
+    model = DetectionModel(architecture, nc=classes, verbose=False).eval()  # type: ignore[no-untyped-call]
+    biases = {name: _load_layer(name, layer, arrays, file) for name, layer in _convolutions(model)}
+    _measure_batch_norms(model, biases, pictures, input_size)
+    return model
+
+
+def _weights(file: Path) -> dict[str, Tensor]:
+    """The weights of the file by their names in ultralytics, float32."""
+    import onnx
+    from onnx import numpy_helper
+
+    try:
+        proto = onnx.load(str(file), load_external_data=False)
+    except Exception as error:  # protobuf raises many kinds for damaged bytes
+        raise ModelError(f"{file} is not an ONNX file, or it is damaged") from error
+    weights = {
+        tensor.name.removeprefix(_PREFIX).removesuffix("_float16"): torch.from_numpy(
+            numpy_helper.to_array(tensor).astype(np.float32)
+        )
+        for tensor in proto.graph.initializer
+        if tensor.name.startswith(_PREFIX)
+    }
+    if not any(name.endswith("cv3.0.2.bias") for name in weights):
+        raise ModelError(f"{file} holds no weights of a detector made by 'python -m engine build --detector'")
+    return weights
+
+
+def _convolutions(model: nn.Module) -> Iterator[tuple[str, nn.Conv2d]]:
+    for name, layer in model.named_modules():
+        if isinstance(layer, nn.Conv2d):
+            yield name.removeprefix("model."), layer
+
+
+def _load_layer(name: str, layer: nn.Conv2d, arrays: dict[str, Tensor], file: Path) -> Tensor:
+    """Put the file's weights into a convolution and give back its bias; a file holds one of the two branches."""
+    stored = name if f"{name}.weight" in arrays else _other_branch(name)
+    weight = arrays.get(f"{stored}.weight")
+    if weight is None or weight.shape != layer.weight.shape:
+        found = "nothing" if weight is None else f"{tuple(weight.shape)}"
+        raise ModelError(f"{file} is of another architecture: {name} wants {tuple(layer.weight.shape)}, found {found}")
+    layer.weight.data.copy_(weight)
+    bias = arrays.get(f"{stored}.bias", torch.zeros(len(weight)))
+    if layer.bias is not None:
+        layer.bias.data.copy_(bias)
+    return bias
+
+
+def _other_branch(name: str) -> str:
+    if _ONE_TO_ONE in name:
+        return name.replace(_ONE_TO_ONE, "")
+    return name.replace(".cv2.", f".{_ONE_TO_ONE}cv2.").replace(".cv3.", f".{_ONE_TO_ONE}cv3.")
+
+
+@torch.no_grad()
+def _measure_batch_norms(model: nn.Module, biases: dict[str, Tensor], pictures: list[Path], side: int) -> None:
+    """Give every batch norm the statistics of what reaches it, and the scale and shift that undo them."""
+    sums: dict[nn.BatchNorm2d, list[Tensor]] = {}
+    hooks = []
+    pairs = []
+    for name, block in model.named_modules():
+        norm = getattr(block, "bn", None)
+        if not isinstance(norm, nn.BatchNorm2d):
+            continue
+        # Until they are measured they pass their input on, shifted by the folded bias.
+        norm.running_mean, norm.running_var = torch.zeros_like(norm.weight), torch.full_like(norm.weight, 1 - norm.eps)
+        norm.weight.data.fill_(1.0)
+        norm.bias.data.copy_(biases[f"{name.removeprefix('model.')}.conv"])
+        pairs.append(norm)
+
+        def collect(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            values = inputs[0].double()
+            one = torch.stack([values.mean((0, 2, 3)), values.square().mean((0, 2, 3))])
+            sums.setdefault(module, []).append(one)  # type: ignore[arg-type]
+
+        hooks.append(norm.register_forward_pre_hook(collect))
+    for picture in pictures:
+        model(_square(picture, side))
+    for hook in hooks:
+        hook.remove()
+    for norm in pairs:
+        if norm not in sums:
+            continue  # the branch that a network in evaluation does not run
+        mean, square = torch.stack(sums[norm]).mean(0)
+        variance = (square - mean.square()).clamp(min=1e-12)
+        norm.bias.data.add_(mean.float())
+        norm.running_mean, norm.running_var = mean.float(), variance.float()
+        norm.weight.data.copy_((variance.float() + norm.eps).sqrt())
+
+
+def _square(picture: Path, side: int) -> Tensor:
+    """(1, 3, side, side) float32 RGB, 0 to 1, letterboxed in grey as ultralytics does it."""
+    image: Any = cv2.imdecode(np.fromfile(picture, np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        raise ModelError(f"{picture} is not a picture that can be decoded")
+    factor = side / max(image.shape[:2])
+    size = tuple(max(1, round(length * factor)) for length in image.shape[1::-1])
+    board: UInt8Array = np.full((side, side, 3), 114, np.uint8)
+    board[: size[1], : size[0]] = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    return torch.from_numpy(board[None, :, :, ::-1].copy()).permute(0, 3, 1, 2).float() / 255
