@@ -11,13 +11,14 @@ PYTHON ?= $(shell for candidate in python3.11 python3.12 python3 python; do \
 
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 
-.PHONY: demo app screenshots test clean help
+.PHONY: demo app screenshots test test-faults clean help
 
 help:
 	@echo "make demo   a pose video of the built-in clip, outputs/demo_pose.mp4 (no window, no GPU, no camera needed)"
 	@echo "make app    the window"
 	@echo "make screenshots  pictures of the window on the demo, docs/window-*.png (without a screen: inside Xvfb)"
 	@echo "make test   style, types and tests"
+	@echo "make test-faults  bad files, interrupted work, full disks and the like (part of make test, too)"
 	@echo "make clean  remove the environment and what demo wrote"
 
 demo: $(VENV)/.installed
@@ -36,6 +37,10 @@ test: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy main.py models engine train app tests
 	$(VENV)/bin/python -m pytest
+
+# Ends with `N passed, 0 failed`; the table above it counts what was lost.
+test-faults: $(VENV)/.installed-dev
+	$(VENV)/bin/python -m pytest tests/faults
 
 clean:
 	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis
