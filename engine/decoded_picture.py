@@ -33,6 +33,27 @@ def upright(image: UInt8Array, display_matrix: bytes | None) -> UInt8Array:
     return image
 
 
+def on_white(image_bgra: UInt8Array) -> UInt8Array:
+    """(H, W, 3) uint8 BGR of an (H, W, 4) uint8 BGRA image, its transparent parts on white."""
+    alpha = image_bgra[:, :, 3:].astype(np.uint16)
+    blended = (image_bgra[:, :, :3] * alpha + 255 * (255 - alpha) + 127) // 255
+    return np.ascontiguousarray(blended.astype(np.uint8))
+
+
+def fitted(image: UInt8Array, size_wh: tuple[int, int]) -> UInt8Array:
+    """An image in another size, (H, W, 3) uint8: scaled without changing its shape, in the middle of black."""
+    width, height = size_wh
+    if image.shape[:2] == (height, width):
+        return image
+    scale = min(width / image.shape[1], height / image.shape[0])
+    inner_w, inner_h = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
+    smaller = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    canvas = np.zeros((height, width, 3), np.uint8)
+    left, top = (width - inner_w) // 2, (height - inner_h) // 2
+    canvas[top : top + inner_h, left : left + inner_w] = cv2.resize(image, (inner_w, inner_h), interpolation=smaller)
+    return canvas
+
+
 def _display_matrix(frame: Any) -> bytes | None:
     data = frame.side_data.get(SideDataType.DISPLAYMATRIX)
     return None if data is None else bytes(data)
@@ -50,7 +71,11 @@ def frame_to_bgr(frame: Any) -> UInt8Array:
     options: dict[str, Any] = {}
     if int(frame.colorspace) == _UNSPECIFIED:
         options["src_colorspace"] = "ITU709" if _matrix_of(frame) == BT709 else "ITU601"
-    image = upright(frame.to_ndarray(format="bgr24", **options), _display_matrix(frame))
+    if any(component.is_alpha for component in frame.format.components) or frame.format.has_palette:
+        image = on_white(frame.to_ndarray(format="bgra", **options))
+    else:
+        image = frame.to_ndarray(format="bgr24", **options)
+    image = upright(image, _display_matrix(frame))
     return np.ascontiguousarray(image)
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 from engine.ahead import Steps
+from engine.decoded_picture import fitted
 from engine.errors import EngineError, OptionError, SourceError
 from engine.file_runner import results
 from engine.frame_source import FrameSource
@@ -155,7 +156,7 @@ def export(
         unreadable_frames=source.unreadable_frames,
         dropped_frames=source.dropped_frames,
         audio_note=outputs.audio_note,
-        notes=(*source.notes, *outputs.notes),
+        notes=(*source.notes, *run.notes, *outputs.notes),
         interrupted=run.interrupted,
     )
 
@@ -175,6 +176,7 @@ class _Run:
         self._outputs, self._progress = outputs, progress
         self.frames = self.frames_with_people = 0
         self.interrupted = False
+        self.notes: list[str] = []
 
     def all_frames(self, guard: InterruptGuard, steps: Steps) -> None:
         """The way of a frame: source, pipeline, drawing, files; the steps before drawing work ahead."""
@@ -194,13 +196,30 @@ class _Run:
     def _wanted(self) -> Iterator[Frame]:
         """Frames up to the limits; none beyond them is waited for."""
         first_s: float | None = None
-        for number, frame in enumerate(self._source, start=1):
+        photos = self._source.info.kind == "photos"
+        for number, frame in enumerate(self._source if photos else self._in_one_size(), start=1):
             first_s = frame.timestamp_s if first_s is None else first_s
             if self._options.duration_s is not None and frame.timestamp_s - first_s >= self._options.duration_s:
                 return
             yield frame
             if number == self._options.max_frames:
                 return
+
+    def _in_one_size(self) -> Iterator[Frame]:
+        """Frames in the size of the first, so that video and poses speak of the same pixels."""
+        first_wh: tuple[int, int] | None = None
+        for frame in self._source:
+            size_wh = (frame.image_bgr.shape[1], frame.image_bgr.shape[0])
+            first_wh = first_wh or size_wh
+            if size_wh == first_wh:
+                yield frame
+                continue
+            if not self.notes:
+                self.notes.append(
+                    f"the picture changes from {first_wh[0]}x{first_wh[1]} to {size_wh[0]}x{size_wh[1]} px"
+                    f" at frame {frame.index}: fitted into the first size, in the video and in the poses"
+                )
+            yield replace(frame, image_bgr=fitted(frame.image_bgr, first_wh))
 
     def finish(self) -> tuple[Path, ...]:
         """The files under their names; none where Ctrl-C came before the first frame."""

@@ -11,6 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from engine.decoded_picture import on_white
 from engine.errors import OutputError, SourceError
 from engine.frame_source import SourceBase, SourceInfo
 from engine.types import Frame, UInt8Array
@@ -56,10 +57,7 @@ def decode_photo(data: UInt8Array) -> UInt8Array | None:
             return None if image is None else np.ascontiguousarray(_to_8_bit(image))
     except cv2.error:  # broken headers and pictures beyond OpenCV's size limit
         return None
-    image = _to_8_bit(image)
-    alpha = image[:, :, 3:].astype(np.uint16)
-    blended = (image[:, :, :3] * alpha + 255 * (255 - alpha) + 127) // 255
-    return np.ascontiguousarray(blended.astype(np.uint8))
+    return on_white(_to_8_bit(image))
 
 
 def read_photo(path: Path) -> UInt8Array:

@@ -12,71 +12,52 @@ from typing import Any
 
 import av
 
+from engine.container import first_video_stream, open_container, reason, stream_rate
+from engine.cut_off import is_cut_off
 from engine.decoded_picture import frame_to_bgr, picture_tags, upright_size_wh
 from engine.errors import SourceError
 from engine.frame_source import SourceBase, SourceInfo
 from engine.types import Frame
+from engine.video_decoder import VideoDecoder
 
-# FFmpeg writes to stderr on its own unless told not to; what matters is raised as an exception.
-av.logging.set_level(None)
+__all__ = ["VideoSource", "first_video_stream", "open_container", "reason", "stream_rate"]
 
 # libavformat's AVFMT_TS_DISCONT: formats made for broadcast, whose clock starts anywhere.
 _CLOCK_STARTS_ANYWHERE = 0x0200
-
-
-def reason(error: BaseException) -> str:
-    """Why PyAV failed, without the file name or URL (which may hold a password) that its messages repeat."""
-    text = getattr(error, "strerror", None)
-    return str(text) if text else type(error).__name__
-
-
-def open_container(media: str, shown: str, *, options: dict[str, str] | None = None, timeout_s: Any = None) -> Any:
-    """Open a file or URL with PyAV for reading.
-
-    Raises:
-        SourceError: it cannot be opened or holds nothing that FFmpeg knows.
-    """
-    try:
-        return av.open(media, "r", options=options or {}, timeout=timeout_s, metadata_errors="replace")
-    except av.error.InvalidDataError:
-        raise SourceError(
-            f"{shown} cannot be read as a video: expected MP4, MKV, AVI or the like, found other data"
-            " (or a video so cut off that its index is missing)"
-        ) from None
-    except (av.error.FFmpegError, OSError, ValueError) as error:
-        # "from None", because the error's own text repeats the URL with its password.
-        raise SourceError(f"cannot open {shown}: {reason(error)}") from None
-
-
-def first_video_stream(container: Any, shown: str) -> Any:
-    """The first stream of moving pictures (the cover picture of a song is none).
-
-    Raises:
-        SourceError: there is none, or no decoder for it.
-    """
-    cover = av.stream.Disposition.attached_pic
-    for stream in container.streams.video:
-        if not stream.disposition & cover:
-            if stream.codec_context is None:
-                raise SourceError(f"no decoder for the video stream of {shown}")
-            return stream
-    kinds = sorted({str(stream.type) for stream in container.streams if stream.type != "video"})
-    found = f"found {' and '.join(kinds)} only" if kinds else "found no stream"
-    raise SourceError(f"{shown} holds no video: expected a video stream, {found}")
-
-
-def stream_rate(stream: Any) -> Fraction | None:
-    """Frames per second of a stream, exact; None where unknown or nonsense."""
-    for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate):
-        if rate and 0 < rate <= 1000:
-            return Fraction(rate)
-    return None
+_DAY_S = 86_400  # a clock that begins later than this counts from somewhere else
+_LATEST_S = 1_000_000_000  # no video lasts so long: a time stamp beyond it is damaged
 
 
 def _tagged_duration_s(stream: Any) -> Fraction | None:
     """The length that MKV writers put into a stream's tags as `00:00:03.040000000`, in seconds."""
     found = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", str(stream.metadata.get("DURATION", "")).strip())
     return None if found is None else int(found[1]) * 3600 + int(found[2]) * 60 + Fraction(found[3])
+
+
+class _Steps:
+    """How a video's time goes on from frame to frame, and how many frames it jumps over where it is else steady."""
+
+    def __init__(self, step: int) -> None:
+        self._step = step
+        self._all = self._even = self._uneven = self.jumped = 0
+        self.first_jump: int | None = None
+
+    def add(self, before: int, after: int) -> None:
+        """A frame comes after another, in units of the time base."""
+        steps = round((after - before) / self._step)
+        # Coarse clocks round each time stamp by up to half a unit.
+        fits = abs(after - before - steps * self._step) <= max(1, steps, self._step // 8)
+        self._all += 1
+        self._even += fits and steps == 1
+        self._uneven += not fits or steps == 0
+        if fits and steps > 1:
+            self.jumped += steps - 1
+            self.first_jump = before if self.first_jump is None else self.first_jump
+
+    @property
+    def steady(self) -> bool:
+        """Whether what is not one step is several whole ones, and seldom."""
+        return self._uneven == 0 and 3 * self._even >= 2 * self._all
 
 
 class VideoSource(SourceBase):
@@ -97,7 +78,7 @@ class VideoSource(SourceBase):
         Raises:
             SourceError: not a video, or no frame of it can be read.
         """
-        self._shown = shown or name
+        self._media, self._path, self._shown = media, path, shown or name
         self._container = open_container(media, self._shown) if container is None else container
         self._closed = self._sought = False
         self._lock = threading.Lock()  # FFmpeg must not decode while another thread closes the container
@@ -108,7 +89,6 @@ class VideoSource(SourceBase):
             self._time_base = Fraction(self._stream.time_base or 1 / (rate or Fraction(25)))
             self._step = max(1, round(1 / ((rate or Fraction(25)) * self._time_base)))
             self._promise = self._promised(rate)
-            self._packets = 0
             super().__init__(
                 SourceInfo(
                     name=name,
@@ -120,7 +100,11 @@ class VideoSource(SourceBase):
                     media=media if self._container.streams.audio else None,
                 )
             )
-            self._pictures = self._decode()
+            # Only a file is read twice: an address may give something else the second time, or nothing.
+            self._decoder = VideoDecoder(
+                self._container, self._stream, reopen=None if path is None else self._open_again
+            )
+            self._pictures = iter(self._decoder)
             self._first = next(self._pictures, None)
             if self._first is None:
                 raise SourceError(f"no frame of {self._shown} can be decoded: the file is damaged or cut off")
@@ -167,31 +151,16 @@ class VideoSource(SourceBase):
 
     def _start_shift(self, first: Any) -> int:
         """What to take off each time stamp, in units of the time base, so that time 0 is the start of the video."""
-        if not self._container.format.flags & _CLOCK_STARTS_ANYWHERE:
+        stamp = first.pts if first.pts is not None else (first.dts or 0)
+        if not self._container.format.flags & _CLOCK_STARTS_ANYWHERE and abs(stamp * self._time_base) < _DAY_S:
             return 0  # MP4, MKV and others count from the start already, also where sound starts first
         starts = [Fraction(s.start_time) * s.time_base for s in self._container.streams.audio if s.start_time]
-        start = first.pts if first.pts is not None else (first.dts or 0)
-        return min([start, *(int(sound / self._time_base) for sound in starts)])
+        near = [start for start in starts if abs(start - stamp * self._time_base) < _DAY_S]
+        return min([stamp, *(int(sound / self._time_base) for sound in near)])
 
-    def _decode(self) -> Iterator[Any]:
-        """PyAV frames; what cannot be decoded is counted and passed over."""
-        packets = self._container.demux(self._stream)
-        while not self._closed:
-            try:
-                packet = next(packets, None)
-            except av.error.FFmpegError as error:
-                self._notes.append(f"{self._shown}: reading ended early ({reason(error)})")
-                packet = None
-            try:
-                if packet is None:
-                    yield from self._stream.decode(None)
-                    return
-                self._packets += packet.size > 0
-                yield from packet.decode()
-            except av.error.EOFError:
-                return
-            except av.error.FFmpegError:
-                self._unreadable += 1
+    def _open_again(self) -> tuple[Any, Any]:
+        container = open_container(self._media, self._shown)
+        return container, container.streams[self._stream.index]
 
     def seek(self, position_s: float) -> None:
         """Go to a place: the next iteration begins with the first frame there or after it, else with the last frame.
@@ -213,7 +182,8 @@ class VideoSource(SourceBase):
 
     def _decode_from(self, target: int) -> Iterator[Any]:
         """PyAV frames that are not before a time stamp; where all are, the last one."""
-        last, pictures = None, self._decode()
+        self._decoder = VideoDecoder(self._container, self._stream)
+        last, pictures = None, iter(self._decoder)
         for last in pictures:
             stamp = last.pts if last.pts is not None else last.dts
             if stamp is None or stamp >= target:
@@ -229,7 +199,7 @@ class VideoSource(SourceBase):
 
     def __iter__(self) -> Iterator[Frame]:
         first, self._first = self._first, None
-        index, last_pts = 0, None
+        index, last_pts, steps = 0, None, _Steps(self._step)
         while not self._closed:
             with self._lock:
                 decoded, first = (first if first is not None else next(self._pictures, None)), None
@@ -237,40 +207,65 @@ class VideoSource(SourceBase):
                 break
             if last_pts is None:
                 index = self._first_index(self._pts(decoded, None))
+            else:
+                steps.add(last_pts, self._pts(decoded, last_pts))
             pts = last_pts = self._pts(decoded, last_pts)
             image = frame_to_bgr(decoded)
             yield Frame(image_bgr=image, index=index, timestamp_s=float(pts * self._time_base), pts=pts)
             index += 1
         if not self._closed and not self._sought:
-            self._account(index, last_pts)
+            self._account(index, last_pts, steps)
 
     def _pts(self, decoded: Any, last_pts: int | None) -> int:
         """Time stamp of a frame: its own; where it has none, one step on; never behind the one before."""
         own = decoded.pts if decoded.pts is not None else decoded.dts
-        if own is None:
+        if own is None or abs((own - self._shift) * self._time_base) > _LATEST_S:
             return 0 if last_pts is None else last_pts + self._step
         pts = int(own) - self._shift
         return pts if last_pts is None or pts > last_pts else last_pts + 1
 
-    def _account(self, read: int, last_pts: int | None) -> None:
-        """At the end: how many frames the container promised and did not give."""
-        frames, end = self._promise
-        missing, about = 0, ""
+    def _account(self, read: int, last_pts: int | None, steps: _Steps) -> None:
+        """At the end: how many frames the container promised and did not give, and what is wrong with the others."""
+        decoder, (frames, end) = self._decoder, self._promise
+        cut_off = self._is_cut_off()
+        lost, about = decoder.lost, ""
         if frames is not None:
             # Packets and not frames: what an edit list hides is read all the same, and not shown.
-            missing = self._unreadable + max(0, frames - self._packets)
+            lost += max(0, frames - decoder.packets)
         elif end is not None and last_pts is not None:
-            # Lengths are told loosely: less than half a second is no loss, unless the clock counts frames (AVI).
+            # Lengths are told loosely: less than half a second is no loss, unless the clock counts frames (AVI) or the
+            # end of the file is known to be missing.
             gap = end - (last_pts + self._step)
-            loose = 0 if self._stream.frames else Fraction(1, 2) / self._time_base
-            missing, about = (gap // self._step if gap > loose else 0), "about "
-        self._unreadable = max(self._unreadable, missing)
-        if self._unreadable:
-            self._notes.append(f"{self._shown}: {about}{self._unreadable} frame(s) could not be read, {read} were")
+            loose = 0 if self._stream.frames or cut_off else Fraction(1, 2) / self._time_base
+            if gap > loose and gap // self._step > lost:
+                lost, about = gap // self._step, "about "
+        self._unreadable = lost
+        if decoder.ended_early is not None:
+            self._notes.append(f"{self._shown}: reading ended early ({decoder.ended_early})")
+        if cut_off:
+            whole = ", but none of its frames is missing" if frames is not None else f": {read} frame(s) could be read"
+            self._notes.append(f"{self._shown} is cut off{'' if lost else whole}")
+        if lost:
+            self._notes.append(f"{self._shown}: {about}{lost} frame(s) could not be read, {read} were")
+        if steps.steady and steps.jumped > lost and steps.first_jump is not None:
+            at_s = float(steps.first_jump * self._time_base)
+            self._notes.append(
+                f"{self._shown}: the times of the frames jump over {steps.jumped}, first after {at_s:.2f} s:"
+                " they were never recorded, or the file is damaged there"
+            )
+        if decoder.damaged:
+            self._notes.append(f"{self._shown}: {decoder.damaged} of the {read} frame(s) read are damaged")
+
+    def _is_cut_off(self) -> bool:
+        try:
+            return self._path is not None and is_cut_off(self._path)
+        except OSError:  # gone meanwhile
+            return False
 
     def close(self) -> None:
         """Close the container."""
         self._closed = True
+        self._decoder.close()
         with self._lock:
             self._container.close()
             # The generator holds this object and this object the generator; with them stay decoded pictures, which a

@@ -14,6 +14,7 @@ import numpy as np
 from av.video.frame import PictureType
 
 from engine.audio_track import AudioTrack
+from engine.decoded_picture import fitted
 from engine.errors import OutputError, SourceError
 from engine.frame_source import BT709, SourceInfo
 from engine.part_file import PartFile
@@ -94,7 +95,7 @@ class VideoWriter:
         """Add a frame.
 
         Args:
-            image_bgr: (H, W, 3) uint8; a size other than the first frame's is scaled to it.
+            image_bgr: (H, W, 3) uint8; a size other than the first frame's is fitted into it.
             pts: time stamp in the time base of the source, higher than the one before.
 
         Raises:
@@ -145,7 +146,7 @@ class VideoWriter:
         width, height = self._size_wh
         image: Any = image_bgr
         if image.shape[:2] != (height, width):
-            image = cv2.resize(image, self._size_wh, interpolation=cv2.INTER_AREA)
+            image = fitted(image, self._size_wh)
         if width % 2 or height % 2:
             image = cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="bgr24")

@@ -1,0 +1,62 @@
+"""Opening a file or an address with PyAV, and finding the video in it."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import av
+
+from engine.errors import SourceError
+
+# FFmpeg writes to stderr on its own unless told not to; what matters is raised as an exception.
+av.logging.set_level(None)
+
+
+def reason(error: BaseException) -> str:
+    """Why PyAV failed, without the file name or URL (which may hold a password) that its messages repeat."""
+    text = getattr(error, "strerror", None)
+    return str(text) if text else type(error).__name__
+
+
+def open_container(media: str, shown: str, *, options: dict[str, str] | None = None, timeout_s: Any = None) -> Any:
+    """Open a file or URL with PyAV for reading.
+
+    Raises:
+        SourceError: it cannot be opened or holds nothing that FFmpeg knows.
+    """
+    try:
+        return av.open(media, "r", options=options or {}, timeout=timeout_s, metadata_errors="replace")
+    except (av.error.InvalidDataError, av.error.EOFError):
+        raise SourceError(
+            f"{shown} cannot be read as a video: expected MP4, MKV, AVI or the like, found other data"
+            " (or a video so cut off that its index is missing)"
+        ) from None
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        # "from None", because the error's own text repeats the URL with its password.
+        raise SourceError(f"cannot open {shown}: {reason(error)}") from None
+
+
+def first_video_stream(container: Any, shown: str) -> Any:
+    """The first stream of moving pictures (the cover picture of a song is none).
+
+    Raises:
+        SourceError: there is none, or no decoder for it.
+    """
+    cover = av.stream.Disposition.attached_pic
+    for stream in container.streams.video:
+        if not stream.disposition & cover:
+            if stream.codec_context is None:
+                raise SourceError(f"no decoder for the video stream of {shown}")
+            return stream
+    kinds = sorted({str(stream.type) for stream in container.streams if stream.type != "video"})
+    found = f"found {' and '.join(kinds)} only" if kinds else "found no stream"
+    raise SourceError(f"{shown} holds no video: expected a video stream, {found}")
+
+
+def stream_rate(stream: Any) -> Fraction | None:
+    """Frames per second of a stream, exact; None where unknown or nonsense."""
+    for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate):
+        if rate and 0 < rate <= 1000:
+            return Fraction(rate)
+    return None
