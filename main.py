@@ -7,6 +7,7 @@ Only arguments are read here, with the standard library alone; everything else i
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -152,6 +153,7 @@ def _add_network_options(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument("--max-people", type=whole_number, default=16, metavar="N", help="most people in a frame (16)")
     group.add_argument("--download", action="store_true", help="let a missing detector be fetched from its publisher")
+    group.add_argument("--offline", action="store_true", help="fetch nothing, whatever else is asked")
 
 
 def _add_time_options(group: argparse._ArgumentGroup) -> None:
@@ -196,6 +198,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    if arguments.offline:
+        os.environ["KCAM_OFFLINE"] = os.environ["HF_HUB_OFFLINE"] = "1"  # child processes inherit it
     if arguments.doctor:
         from engine.doctor import run_doctor
 

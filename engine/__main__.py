@@ -38,6 +38,7 @@ def _add_build_options(build: argparse.ArgumentParser) -> None:
     build.add_argument("--pose-model", metavar="NAME|FILE", help="a shipped name or a .safetensors file")
     build.add_argument("--detector", metavar="NAME|FILE", help="a shipped or official name, a .pt or an .onnx file")
     build.add_argument("--fetch-detector", metavar="NAME.pt", help="only fetch an official detector")
+    build.add_argument("--sha256", metavar="HEX", help="of what is fetched, where it is not known here")
     build.add_argument(
         "--runtime", default="onnx", help="tensorrt, tensorrt-rtx, torch2trt, openvino or onnx (default)"
     )
@@ -66,7 +67,6 @@ def build(arguments: argparse.Namespace, events: TextIO) -> Path:
     Raises:
         EngineError: it cannot be done; the message says why.
     """
-    from engine import detector_export
     from engine.engine_build import RUNTIMES
 
     def say(line: str) -> None:
@@ -80,7 +80,9 @@ def build(arguments: argparse.Namespace, events: TextIO) -> Path:
     if arguments.precision not in PRECISIONS:
         raise OptionError(f"unknown precision '{arguments.precision}'.{nearest_hint(arguments.precision, PRECISIONS)}")
     if arguments.fetch_detector is not None:
-        return detector_export.fetch_official(arguments.fetch_detector)
+        from engine.download import fetch
+
+        return fetch(arguments.fetch_detector, sha256=arguments.sha256, say=say)
     if arguments.runtime in RUNTIMES:
         return _build_engines(arguments, say)
     known = ("onnx", "openvino", *RUNTIMES)

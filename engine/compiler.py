@@ -6,6 +6,7 @@ that build the same entry do not collide: the first one's is kept and the second
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -19,13 +20,16 @@ from pathlib import Path
 
 from engine import errors
 from engine.errors import BackendError, EngineError, ModelError, OutputError
-from engine.model_files import cache_dir, find_detector, official_detector_file
+from engine.model_files import cache_dir, find_detector, is_offline, official_detector_file
 from engine.model_spec import ModelSpec, read_spec, sha256_of, spec_path
 from engine.onnx_export import GRAPH_VERSION
 
 Say = Callable[[str], None]
 """Takes one line for the person who waits."""
 
+INT8_SUFFIX = ".int8.onnx"
+"""How the file of an INT8 graph ends that stands beside its weights."""
+_INT8_MARK = "-int8-"
 _ROOT = Path(__file__).resolve().parent.parent
 _running: dict[int, subprocess.Popen[str]] = {}  # the child process that each thread waits for
 
@@ -52,9 +56,8 @@ def ensure_onnx(weights: Path, *, say: Say = say_nothing) -> Path:
         return weights
     digest = _digest(weights)
     # The input size is part of the weights' header, and so of the hash.
-    entry = cache_dir() / "onnx" / f"{weights.stem}-{digest[:32]}-g{GRAPH_VERSION}"
     arguments = ["--pose-model", str(weights.resolve())]
-    return _ensure(entry / f"{weights.stem}.onnx", digest, arguments, say)
+    return _ensure(_entry(weights, digest) / f"{weights.stem}.onnx", digest, arguments, say)
 
 
 def ensure_detector(
@@ -79,7 +82,7 @@ def ensure_detector(
     try:
         source = find_detector(name_or_path)
     except ModelError:
-        if official is None or not download:
+        if official is None or not download or is_offline():
             raise
         say(f"fetching {official} from the ultralytics project, once")
         source = run_build(["--fetch-detector", official], say)
@@ -88,8 +91,64 @@ def ensure_detector(
             raise ModelError(f"{source} is a pose model; a detector was expected")
         return source
     digest = _digest(source)
-    entry = cache_dir() / "onnx" / f"{source.stem}-{digest[:32]}-g{GRAPH_VERSION}"
-    return _ensure(entry / f"{source.stem}.onnx", digest, ["--detector", str(source)], say)
+    return _ensure(_entry(source, digest) / f"{source.stem}.onnx", digest, ["--detector", str(source)], say)
+
+
+def ensure_int8(weights: Path, calibrate: str, *, force: bool = False, say: Say = say_nothing) -> Path:
+    """The INT8 graph of a pose model, made in the cache of crops from a video, photos or a data set (see quantize.py).
+
+    Of each model one is kept, the last one made.
+
+    Args:
+        weights: a `.safetensors` file.
+        calibrate: a video, a folder of photos, or a data set's.
+        force: make it even if it is there.
+        say: told how far it is.
+
+    Raises:
+        EngineError: it cannot be made; the message says why.
+    """
+    if weights.suffix.lower() != ".safetensors":
+        raise ModelError(f"{weights.name} cannot be quantised; a .safetensors file was expected")
+    source = Path(calibrate).expanduser()
+    named = str(source.resolve()) if source.exists() else calibrate
+    digest = _digest(weights)
+    token = hashlib.sha256(f"{named}{time.time_ns() if force else ''}".encode()).hexdigest()[:8]
+    entry = _entry(weights, digest).with_name(f"{_entry(weights, digest).name}{_INT8_MARK}{token}")
+    arguments = ["--pose-model", str(weights.resolve()), "--precision", "int8", "--calibrate", named]
+    file = _ensure(entry / f"{weights.stem}.onnx", digest, arguments, say)
+    for other in entry.parent.glob(f"{_entry(weights, digest).name}{_INT8_MARK}*"):
+        if other != entry and other.suffix not in (".part", ".stale"):
+            shutil.rmtree(other, ignore_errors=True)
+    return file
+
+
+def find_int8(weights: Path) -> Path:
+    """The INT8 graph of a pose model: in the cache, beside the weights as NAME.int8.onnx, or the file itself.
+
+    Raises:
+        ModelError: the file cannot be read or is damaged.
+        BackendError: there is none; the message says how to make one.
+    """
+    if weights.suffix.lower() == ".onnx":
+        precision = read_spec(weights).precision
+        if precision != "int8":
+            raise BackendError(f"{weights.name} is a graph in {precision}; for int8 name its .safetensors file")
+        return weights
+    digest = _digest(weights)
+    folders = (cache_dir() / "onnx").glob(f"{_entry(weights, digest).name}{_INT8_MARK}*")
+    made = [folder / f"{weights.stem}.onnx" for folder in folders if folder.suffix not in (".part", ".stale")]
+    for file in (*made, weights.with_name(weights.stem + INT8_SUFFIX)):
+        if file.is_file() and _usable(file, digest) is None:
+            return file
+    raise BackendError(
+        f"{weights.stem} has not been made into an INT8 graph here; python -m engine build --pose-model {weights} "
+        "--runtime openvino --precision int8 --calibrate VIDEO|FOLDER does that"
+    )
+
+
+def _entry(weights: Path, digest: str) -> Path:
+    return cache_dir() / "onnx" / f"{weights.stem}-{digest[:32]}-g{GRAPH_VERSION}"
 
 
 def _digest(file: Path) -> str:
@@ -105,6 +164,8 @@ def _ensure(file: Path, digest: str, arguments: Sequence[str], say: Say) -> Path
     found = _usable(file, digest)
     if found is None:
         return file
+    if _INT8_MARK in entry.name:
+        found = found.replace("exporting it", "exporting it").replace("to ONNX", "to INT8")
     say(f"preparing {file.stem} for this machine, once: {found}")
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)

@@ -11,14 +11,11 @@ engine/detector.py then drops the overlapping ones.
 from __future__ import annotations
 
 import ast
-import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from engine.errors import ModelError
-from engine.model_files import downloads_dir
 from engine.model_spec import ModelSpec, TensorSpec
 from engine.onnx_export import save_with_spec, trace_to_onnx
 from engine.ultralytics_env import disable_telemetry, prepare_ultralytics
@@ -27,34 +24,6 @@ DEFAULT_INPUT_SIZE = 640
 # The number is fixed in the graph, and a frame of 10:1 letterboxed to 320 px has 210 places for boxes.
 _MAX_BOXES = 100
 _SIZE_RANGE = (160, 4096)
-
-
-def fetch_official(file_name: str) -> Path:
-    """Let the ultralytics package fetch one of its own published files, once.
-
-    Raises:
-        ModelError: it could not be fetched; the message says where to put the file by hand.
-    """
-    target = downloads_dir() / file_name
-    if target.is_file():
-        return target
-    prepare_ultralytics()
-    from ultralytics.utils.downloads import attempt_download_asset
-
-    disable_telemetry()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # A folder of our own, so that only a whole file gets the final name.
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        try:
-            fetched = Path(attempt_download_asset(str(Path(folder) / file_name), retry=0, progress=False))
-            shutil.copyfile(fetched, Path(folder) / "whole")
-            (Path(folder) / "whole").replace(target)
-        except Exception as error:  # the network fails in many ways, and the package adds its own
-            raise ModelError(
-                f"{file_name} could not be fetched; is there a network? "
-                f"Else get it on another machine and put it at {target} ({_first_line(error)})"
-            ) from error
-    return target
 
 
 def export_detector(

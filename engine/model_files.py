@@ -12,6 +12,8 @@ from engine.errors import ModelError, nearest_hint
 
 WEIGHTS_DIR = Path(__file__).resolve().parent.parent / "models" / "weights"
 CACHE_VARIABLE = "KCAM_CACHE_DIR"
+OFFLINE_VARIABLE = "KCAM_OFFLINE"
+"""Set to 1 by `--offline`, and so handed on to child processes."""
 
 # The detectors that the ultralytics project publishes under these names.
 _OFFICIAL_DETECTOR = re.compile(r"(yolo26[nsmlx]|yolo12[nsmlx]|yolo11[nsmlx]|yolov10[nsmblx]|yolov8[nsmlx])(\.pt)?")
@@ -60,6 +62,11 @@ def cache_dir() -> Path:
     return Path(platformdirs.user_cache_dir("kcam-pose", appauthor=False))
 
 
+def is_offline() -> bool:
+    """Whether nothing may be fetched, whatever else was asked."""
+    return os.environ.get(OFFLINE_VARIABLE, "") not in ("", "0")
+
+
 def bundled_pose_models() -> tuple[str, ...]:
     """Names of the pose models that ship with the program."""
     return tuple(sorted(file.stem for file in WEIGHTS_DIR.glob("*.safetensors")))
@@ -105,14 +112,25 @@ def find_detector(name_or_path: str | Path | None = None) -> Path:
         for candidate in (Path(official), downloads_dir() / official):
             if candidate.is_file():
                 return candidate.resolve()
-        raise ModelError(
-            f"{official} is not here; --download fetches it, or put the file in the current folder and name it"
-        )
+        raise ModelError(_not_here(official))
     if path.suffix.lower() in (".onnx", ".pt"):
         return _existing_file(path)
     if path.exists():
         raise ModelError(f"{path} is not a detector; an .onnx or .pt file was expected")
     raise ModelError(f"unknown detector '{text}'.{nearest_hint(text, (*bundled_detectors(), 'yolo26n'))}")
+
+
+def _not_here(official: str) -> str:
+    """What to do about an official detector whose file is not here."""
+    from engine.download import by_hand, downloads
+
+    wanted = downloads().get(official)
+    if wanted is None:
+        return f"{official} is not here: put the file in the current folder and name it"
+    advice = by_hand(wanted, downloads_dir() / official)
+    if is_offline():
+        return f"{official} is not here, and nothing is fetched with --offline: {advice}"
+    return f"{official} is not here: --download fetches it, or {advice}"
 
 
 def official_detector_file(text: str) -> str | None:

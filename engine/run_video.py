@@ -9,7 +9,7 @@ from pathlib import Path
 from engine.errors import ModelError
 from engine.export import ExportOptions, ExportSummary, export
 from engine.frame_source import SourceInfo
-from engine.model_files import find_detector, resolve_pose_model
+from engine.model_files import find_detector, is_offline, resolve_pose_model
 from engine.outputs import photo_targets, resolve_output
 from engine.overlay import AttentionView, OverlayOptions, parse_view
 from engine.part_file import PartFile, check_target
@@ -39,7 +39,7 @@ def run_video(arguments: argparse.Namespace) -> int:
     with open_source(arguments.video) as source:
         attention = attention_view(arguments.attention, arguments.pose_model)
         options = pipeline_options(arguments, attention, source.info)
-        if not options.download:
+        if not options.download or is_offline():
             find_detector(options.detector)
         check_outputs(source.info, arguments.output, arguments.poses, overwrite=arguments.overwrite)
         with open_pipeline(options, say=_silence if arguments.quiet else _say) as pipeline:
