@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import itertools
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
@@ -9,14 +11,31 @@ from typing import Any
 import av
 from av.bitstream import BitStreamFilterContext
 
+from engine.container import open_container, reason
 from engine.errors import SourceError
-from engine.video_source import open_container, reason
 
 _COPIED = {"aac": "aac", "mp3": "mp3", "mp3float": "mp3", "opus": "opus", "libopus": "opus"}
 _AAC_RATES = (96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000)
 _AAC_LAYOUTS = ("mono", "stereo", "2.1", "3.0", "quad", "4.0", "5.0", "5.0(side)", "5.1", "5.1(side)")
 _AAC_BITS_PER_CHANNEL = 96_000
 _AAC_FRAME = 1024
+_TRIED_PACKETS = 8
+
+
+def _is_usable(stream: Any) -> bool:
+    """Whether enough is known of a sound to write it: of a file that is cut off early it is not."""
+    context = stream.codec_context
+    return context is not None and bool(context.sample_rate) and context.channels > 0
+
+
+def _unwrapped(packets: Iterator[Any], stream: Any) -> Iterator[Any]:
+    """Packets as MP4 wants them: AAC from MPEG-TS carries a header in each packet instead of one for the stream."""
+    if str(stream.codec_context.name) != "aac" or stream.codec_context.extradata:
+        yield from packets
+        return
+    unwrap = BitStreamFilterContext("aac_adtstoasc", stream)
+    for packet in packets:
+        yield from unwrap.filter(packet)
 
 
 class AudioTrack:
@@ -40,7 +59,7 @@ class AudioTrack:
         self._input = open_container(media, "the sound of the source")
         try:
             tracks = self._input.streams.audio
-            if not tracks or tracks[0].codec_context is None:
+            if not tracks or not _is_usable(tracks[0]):
                 raise SourceError("the sound of the source cannot be decoded and is left out")
             self._stream = tracks[0]
             for stream in self._input.streams:
@@ -48,23 +67,41 @@ class AudioTrack:
                     stream.discard = av.stream.Discard.all
             self._start_s = start_s
             name = str(self._stream.codec_context.name)
-            self._copy = name in _COPIED
+            self._copy = name in _COPIED and self._can_be_copied(media)
             if self._copy:
                 self._target = output.add_stream_from_template(self._stream)
                 self.note = f"audio: {_COPIED[name]} copied"
             else:
                 self._target = self._add_aac(output)
                 self.note = f"audio: {name} made AAC"
-        except BaseException:
+        except BaseException as error:
             self._input.close()
+            if isinstance(error, av.error.FFmpegError | ValueError):
+                raise SourceError(f"the sound of the source is left out: {reason(error)}") from None
             raise
         if len(tracks) > 1:
             self.note += f" (the first of {len(tracks)} tracks)"
         self._output = output
-        self._packets = self._copied() if self._copy else self._encoded()
+        self._packets = self._in_order(self._copied() if self._copy else self._encoded())
         self._next: Any = None
         self._done = False
         self._end_s: Fraction | None = None
+
+    def _can_be_copied(self, media: str) -> bool:
+        """Whether MP4 takes this sound as it is: what its writer refuses at the end would cost the picture, too."""
+        source = open_container(media, "the sound of the source")
+        try:
+            with av.open(io.BytesIO(), "w", format="mp4") as trial:
+                stream = source.streams[self._stream.index]
+                target = trial.add_stream_from_template(stream)
+                for packet in itertools.islice(_unwrapped(source.demux(stream), stream), _TRIED_PACKETS):
+                    packet.stream = target
+                    trial.mux(packet)
+        except (av.error.FFmpegError, ValueError):
+            return False
+        finally:
+            source.close()
+        return True
 
     def _add_aac(self, output: Any) -> Any:
         context = self._stream.codec_context
@@ -93,24 +130,28 @@ class AudioTrack:
                 return
             yield packet
 
+    def _in_order(self, packets: Iterator[Any]) -> Iterator[Any]:
+        """Packets whose times go on; the sound of a damaged file ends or has gaps, and the picture goes on."""
+        last_dts: int | None = None
+        misplaced = 0
+        try:
+            for packet in packets:
+                # What has no place in time, or one before its time, cannot be put beside the picture.
+                if packet.dts is None or packet.pts is None or (last_dts is not None and packet.dts <= last_dts):
+                    misplaced += 1
+                    continue
+                last_dts = packet.dts
+                yield packet
+        except (av.error.FFmpegError, ValueError) as error:
+            self.note += f", ends early ({reason(error)})"
+        if misplaced:
+            self.note += f", {misplaced} packet(s) out of time left out"
+
     def _copied(self) -> Iterator[Any]:
         shift = round(self._start_s / self._stream.time_base)
-        for packet in self._unwrapped():
-            if packet.dts is None or packet.pts is None:
-                continue  # what has no place in time cannot be put beside the picture
-            packet.pts -= shift
-            packet.dts -= shift
+        for packet in _unwrapped(self._demux(), self._stream):
             packet.stream = self._target
-            yield packet
-
-    def _unwrapped(self) -> Iterator[Any]:
-        """Packets as MP4 wants them: AAC from MPEG-TS carries a header in each packet instead of one for the stream."""
-        if str(self._stream.codec_context.name) != "aac" or self._stream.codec_context.extradata:
-            yield from self._demux()
-            return
-        unwrap = BitStreamFilterContext("aac_adtstoasc", self._stream)
-        for packet in self._demux():
-            yield from unwrap.filter(packet)
+            yield self._shifted(packet, shift)
 
     def _encoded(self) -> Iterator[Any]:
         context = self._target.codec_context
@@ -119,17 +160,23 @@ class AudioTrack:
         )
         shift = round(self._start_s * context.sample_rate)
         for frame in self._resampled(resampler):
-            if self._end_s is not None and Fraction(frame.pts - shift, context.sample_rate) >= self._end_s:
+            if (
+                frame.pts is not None
+                and self._end_s is not None
+                and Fraction(frame.pts - shift, context.sample_rate) >= self._end_s
+            ):
                 break
-            yield from self._shifted(self._target.encode(frame), shift)
-        yield from self._shifted(self._target.encode(None), shift)
+            for packet in self._target.encode(frame):
+                yield self._shifted(packet, shift)
+        for packet in self._target.encode(None):
+            yield self._shifted(packet, shift)
 
     def _resampled(self, resampler: Any) -> Iterator[Any]:
         damaged = 0
         for packet in self._demux():
             try:
                 frames = packet.decode()
-            except av.error.InvalidDataError:
+            except av.error.FFmpegError:
                 damaged += 1
                 continue
             for frame in frames:
@@ -139,11 +186,11 @@ class AudioTrack:
         yield from resampler.resample(None)
 
     @staticmethod
-    def _shifted(packets: list[Any], shift: int) -> Iterator[Any]:
-        for packet in packets:
+    def _shifted(packet: Any, shift: int) -> Any:
+        if packet.pts is not None and packet.dts is not None:
             packet.pts -= shift
             packet.dts -= shift
-            yield packet
+        return packet
 
     def write_until(self, time_s: Fraction) -> None:
         """Write the sound that starts before a time of the output, in seconds."""

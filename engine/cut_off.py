@@ -1,4 +1,4 @@
-"""Whether a video file ends before its own structure says that it ends: MP4, MKV, AVI and MPEG-TS."""
+"""Whether a video file ends before its own structure says that it ends: MP4, MKV, AVI, FLV and MPEG-TS."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import IO
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 _TS_PACKETS = ((188, 0), (192, 4))  # length, and where the sync byte stands in each
 _TS_SYNC = 0x47
+_FLV_TAGS = (8, 9, 18)  # sound, picture, data
 _MOST_BOXES = 1_000_000  # a damaged file may hold a box of every byte
 
 
@@ -24,6 +25,8 @@ def is_cut_off(path: Path) -> bool:
             return _mkv_end(start) > size
         if start[:4] == b"RIFF":
             return _riff_end(file, size) > size
+        if start[:3] == b"FLV":
+            return _tags_end(file, int.from_bytes(start[5:9], "big"), size) > size
         if start[4:8] in (b"ftyp", b"moov", b"mdat", b"free", b"wide", b"skip", b"moof", b"styp"):
             return _boxes_end(file, size) > size
         for length, sync in _TS_PACKETS:
@@ -62,6 +65,18 @@ def _riff_end(file: IO[bytes], size: int) -> int:
         if length == 0:  # never filled in: the program that wrote it was killed
             return size + 1
         at += 8 + length + length % 2
+    return at
+
+
+def _tags_end(file: IO[bytes], at: int, size: int) -> int:
+    """Where the last tag of an FLV file ends; each is followed by its length."""
+    at += 4
+    while at < size:
+        file.seek(at)
+        head = file.read(4)
+        if head[0] & 0x1F not in _FLV_TAGS:
+            return 0
+        at += 11 + int.from_bytes(head[1:], "big") + 4
     return at
 
 

@@ -46,7 +46,7 @@ class VideoDecoder:
         # Some damage is passed over by decoders without a word: a packet, and no frame for it. Of interlaced video each
         # half of a frame may be a packet.
         uneven = self._fields or self._codec.startswith(_HIDDEN_FRAMES)
-        return self._failed if uneven else max(0, self._shown_packets - self._given)
+        return self._failed if uneven else max(self._failed, self._shown_packets - self._given)
 
     def close(self) -> None:
         """Give no more frames."""

@@ -81,6 +81,7 @@ class VideoSource(SourceBase):
         self._media, self._path, self._shown = media, path, shown or name
         self._container = open_container(media, self._shown) if container is None else container
         self._closed = self._sought = False
+        self._unlisted = 0  # samples of an MP4 that it does not show
         self._lock = threading.Lock()  # FFmpeg must not decode while another thread closes the container
         try:
             self._stream = first_video_stream(self._container, self._shown)
@@ -132,6 +133,7 @@ class VideoSource(SourceBase):
         listed = len(stream.index_entries) if "mp4" in container.format.name else 0
         if listed and stream.frames:
             # MP4 and MOV list every sample; an edit list may rightly hide some, which their index no longer holds.
+            self._unlisted = max(0, stream.frames - listed)
             return min(listed, stream.frames), None
         if stream.frames:  # AVI counts places on its clock, some of which may rightly be empty
             return None, stream.frames * self._step
@@ -233,12 +235,14 @@ class VideoSource(SourceBase):
             # Packets and not frames: what an edit list hides is read all the same, and not shown.
             lost += max(0, frames - decoder.packets)
         elif end is not None and last_pts is not None:
-            # Lengths are told loosely: less than half a second is no loss, unless the clock counts frames (AVI) or the
-            # end of the file is known to be missing.
+            # Lengths are told loosely: less than half a second is no loss, unless the clock counts frames (AVI), the
+            # end of the file is known to be missing, or the length is the stream's own and its frames come evenly.
             gap = end - (last_pts + self._step)
-            loose = 0 if self._stream.frames or cut_off else Fraction(1, 2) / self._time_base
-            if gap > loose and gap // self._step > lost:
-                lost, about = gap // self._step, "about "
+            own = _tagged_duration_s(self._stream) is not None and steps.steady
+            exact = self._stream.frames or cut_off or own
+            loose = self._step // 2 if exact else Fraction(1, 2) / self._time_base
+            if gap > loose and round(gap / self._step) > lost:
+                lost, about = round(gap / self._step), "about "
         self._unreadable = lost
         if decoder.ended_early is not None:
             self._notes.append(f"{self._shown}: reading ended early ({decoder.ended_early})")
@@ -247,6 +251,10 @@ class VideoSource(SourceBase):
             self._notes.append(f"{self._shown} is cut off{'' if lost else whole}")
         if lost:
             self._notes.append(f"{self._shown}: {about}{lost} frame(s) could not be read, {read} were")
+        if self._unlisted:
+            self._notes.append(
+                f"{self._shown}: {self._unlisted} frame(s) are cut by an edit list, or the index is damaged"
+            )
         if steps.steady and steps.jumped > lost and steps.first_jump is not None:
             at_s = float(steps.first_jump * self._time_base)
             self._notes.append(

@@ -14,12 +14,12 @@ import numpy as np
 from av.video.frame import PictureType
 
 from engine.audio_track import AudioTrack
+from engine.container import reason
 from engine.decoded_picture import fitted
 from engine.errors import OutputError, SourceError
 from engine.frame_source import BT709, SourceInfo
 from engine.part_file import PartFile
 from engine.types import UInt8Array
-from engine.video_source import reason
 
 _FALLBACK_RATE = Fraction(25)
 # While it grows the file is fragmented, so that a killed run leaves a video that plays; when it is closed FFmpeg
@@ -32,6 +32,7 @@ _MUXER_OPTIONS = {
 }
 _MPEG_RANGE = 1
 _FINEST_CLOCK = 1_000_000
+_LARGEST_PX = 16_384  # of x264
 # swscale's bilinear | accurate rounding | full chroma: without the last two everything comes out 1 to 2 levels darker.
 _EXACT_COLORS = 2 | 0x40000 | 0x2000
 
@@ -44,6 +45,13 @@ def _common_base(base: Fraction, period: Fraction) -> Fraction:
     numerator = math.gcd(base.numerator * period.denominator, period.numerator * base.denominator)
     common = Fraction(numerator, base.denominator * period.denominator)
     return common if common.numerator == 1 and common.denominator <= _FINEST_CLOCK else base
+
+
+def _check_size(size_wh: tuple[int, int]) -> None:
+    if max(size_wh) > _LARGEST_PX:
+        raise OutputError(
+            f"pictures of {size_wh[0]}x{size_wh[1]} px cannot be written as a video: at most {_LARGEST_PX} px on a side"
+        )
 
 
 class VideoWriter:
@@ -60,7 +68,12 @@ class VideoWriter:
             crf: constant rate factor of x264, 0 (lossless) to 51; lower is better.
             preset: x264's trade of speed against size.
             keep_audio: whether the source's sound is carried over.
+
+        Raises:
+            OutputError: the pictures are too large for the format.
         """
+        if info.size_wh is not None:
+            _check_size(info.size_wh)
         self._part = part
         self._info = info
         self._rate = info.frame_rate or _FALLBACK_RATE
@@ -120,6 +133,7 @@ class VideoWriter:
     def _begin(self, image_bgr: UInt8Array) -> None:
         height, width = image_bgr.shape[:2]
         self._size_wh = (width, height)
+        _check_size(self._size_wh)
         # The track counts in units of the time base; the movie's own clock must not be coarser than that.
         options = {**_MUXER_OPTIONS, "movie_timescale": str(max(1000, self._time_base.denominator))}
         self._output = av.open(f"file:{self._part.path}", "w", format="mp4", options=options)
