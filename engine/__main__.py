@@ -42,7 +42,12 @@ def _add_build_options(build: argparse.ArgumentParser) -> None:
     build.add_argument(
         "--runtime", default="onnx", help="tensorrt, tensorrt-rtx, torch2trt, openvino or onnx (default)"
     )
-    build.add_argument("--precision", default="auto", help="auto, fp16, bf16, fp32 or int8")
+    build.add_argument("--precision", default="auto", help="auto, fp16, bf16, fp32 or int8 (with --calibrate)")
+    build.add_argument(
+        "--calibrate",
+        metavar="VIDEO|FOLDER",
+        help="for int8: people to measure with, from a video, photos, or a data set with train.json",
+    )
     build.add_argument("--output", type=Path, help="file to write (default: a file in the cache)")
     build.add_argument("--force", action="store_true", help="build even what is there already")
     engines = build.add_argument_group("TensorRT")
@@ -79,6 +84,8 @@ def build(arguments: argparse.Namespace, events: TextIO) -> Path:
         raise OptionError("--output is one file; build the pose model and the detector one after the other")
     if arguments.precision not in PRECISIONS:
         raise OptionError(f"unknown precision '{arguments.precision}'.{nearest_hint(arguments.precision, PRECISIONS)}")
+    if arguments.calibrate is not None and arguments.precision != "int8":
+        raise OptionError("--calibrate is for --precision int8")
     if arguments.fetch_detector is not None:
         from engine.download import fetch
 
@@ -89,9 +96,10 @@ def build(arguments: argparse.Namespace, events: TextIO) -> Path:
     if arguments.runtime not in known:
         raise OptionError(f"--runtime {arguments.runtime} is not known.{nearest_hint(arguments.runtime, known)}")
     # OpenVINO lowers the exported float32 graph to bfloat16 when it opens it.
-    able = ("auto", "fp32") if arguments.runtime == "onnx" else ("auto", "fp32", "bf16")
+    able = ("auto", "fp32", "int8") if arguments.runtime == "onnx" else ("auto", "fp32", "bf16", "int8")
     if arguments.precision not in able:
-        raise OptionError(f"--runtime {arguments.runtime} exports in fp32, not in {arguments.precision}")
+        raise OptionError(f"--runtime {arguments.runtime} exports in fp32 and int8, not in {arguments.precision}")
+    _check_calibration(arguments)
     written = _export_pose(arguments, say) if arguments.pose_model is not None else None
     if arguments.detector is not None:
         detector = _export_detector(arguments, say)
@@ -100,12 +108,28 @@ def build(arguments: argparse.Namespace, events: TextIO) -> Path:
     return written
 
 
+def _check_calibration(arguments: argparse.Namespace) -> None:
+    is_int8 = arguments.precision == "int8"
+    if is_int8 and (arguments.pose_model is None or arguments.detector is not None):
+        raise OptionError("int8 is for pose models, one at a time: --pose-model W --precision int8")
+    if is_int8 and arguments.calibrate is None:
+        raise OptionError("int8 needs people to measure with: --calibrate VIDEO|FOLDER")
+
+
 def _export_pose(arguments: argparse.Namespace, say: Callable[[str], None]) -> Path:
     from engine import compiler
+    from engine.int8_files import ensure_int8
     from engine.model_files import resolve_pose_model
     from engine.onnx_export import export_pose
 
     weights = resolve_pose_model(arguments.pose_model)
+    if arguments.precision == "int8":
+        if arguments.output is None:
+            return ensure_int8(weights, arguments.calibrate, force=arguments.force, say=say)
+        from engine.quantize import quantize_pose
+
+        quantize_pose(weights, arguments.output, arguments.calibrate, say)
+        return Path(arguments.output)
     if arguments.output is None:
         return compiler.ensure_onnx(weights, say=say)
     export_pose(weights, arguments.output)

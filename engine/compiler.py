@@ -6,7 +6,6 @@ that build the same entry do not collide: the first one's is kept and the second
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -27,9 +26,6 @@ from engine.onnx_export import GRAPH_VERSION
 Say = Callable[[str], None]
 """Takes one line for the person who waits."""
 
-INT8_SUFFIX = ".int8.onnx"
-"""How the file of an INT8 graph ends that stands beside its weights."""
-_INT8_MARK = "-int8-"
 _ROOT = Path(__file__).resolve().parent.parent
 _running: dict[int, subprocess.Popen[str]] = {}  # the child process that each thread waits for
 
@@ -54,10 +50,10 @@ def ensure_onnx(weights: Path, *, say: Say = say_nothing) -> Path:
         if read_spec(weights).kind != "pose":
             raise ModelError(f"{weights} is a detector; a pose model was expected")
         return weights
-    digest = _digest(weights)
+    digest = digest_of(weights)
     # The input size is part of the weights' header, and so of the hash.
     arguments = ["--pose-model", str(weights.resolve())]
-    return _ensure(_entry(weights, digest) / f"{weights.stem}.onnx", digest, arguments, say)
+    return ensure_entry(entry_of(weights, digest) / f"{weights.stem}.onnx", digest, arguments, say)
 
 
 def ensure_detector(
@@ -90,83 +86,36 @@ def ensure_detector(
         if read_spec(source).kind != "detector":
             raise ModelError(f"{source} is a pose model; a detector was expected")
         return source
-    digest = _digest(source)
-    return _ensure(_entry(source, digest) / f"{source.stem}.onnx", digest, ["--detector", str(source)], say)
+    digest = digest_of(source)
+    return ensure_entry(entry_of(source, digest) / f"{source.stem}.onnx", digest, ["--detector", str(source)], say)
 
 
-def ensure_int8(weights: Path, calibrate: str, *, force: bool = False, say: Say = say_nothing) -> Path:
-    """The INT8 graph of a pose model, made in the cache of crops from a video, photos or a data set (see quantize.py).
+def entry_of(source: Path, digest: str) -> Path:
+    """The folder of the cache that holds the export of a file with that SHA-256."""
+    return cache_dir() / "onnx" / f"{source.stem}-{digest[:32]}-g{GRAPH_VERSION}"
 
-    Of each model one is kept, the last one made.
 
-    Args:
-        weights: a `.safetensors` file.
-        calibrate: a video, a folder of photos, or a data set's.
-        force: make it even if it is there.
-        say: told how far it is.
+def digest_of(file: Path) -> str:
+    """SHA-256 of a model's file.
 
     Raises:
-        EngineError: it cannot be made; the message says why.
+        ModelError: it cannot be read.
     """
-    if weights.suffix.lower() != ".safetensors":
-        raise ModelError(f"{weights.name} cannot be quantised; a .safetensors file was expected")
-    source = Path(calibrate).expanduser()
-    named = str(source.resolve()) if source.exists() else calibrate
-    digest = _digest(weights)
-    token = hashlib.sha256(f"{named}{time.time_ns() if force else ''}".encode()).hexdigest()[:8]
-    entry = _entry(weights, digest).with_name(f"{_entry(weights, digest).name}{_INT8_MARK}{token}")
-    arguments = ["--pose-model", str(weights.resolve()), "--precision", "int8", "--calibrate", named]
-    file = _ensure(entry / f"{weights.stem}.onnx", digest, arguments, say)
-    for other in entry.parent.glob(f"{_entry(weights, digest).name}{_INT8_MARK}*"):
-        if other != entry and other.suffix not in (".part", ".stale"):
-            shutil.rmtree(other, ignore_errors=True)
-    return file
-
-
-def find_int8(weights: Path) -> Path:
-    """The INT8 graph of a pose model: in the cache, beside the weights as NAME.int8.onnx, or the file itself.
-
-    Raises:
-        ModelError: the file cannot be read or is damaged.
-        BackendError: there is none; the message says how to make one.
-    """
-    if weights.suffix.lower() == ".onnx":
-        precision = read_spec(weights).precision
-        if precision != "int8":
-            raise BackendError(f"{weights.name} is a graph in {precision}; for int8 name its .safetensors file")
-        return weights
-    digest = _digest(weights)
-    folders = (cache_dir() / "onnx").glob(f"{_entry(weights, digest).name}{_INT8_MARK}*")
-    made = [folder / f"{weights.stem}.onnx" for folder in folders if folder.suffix not in (".part", ".stale")]
-    for file in (*made, weights.with_name(weights.stem + INT8_SUFFIX)):
-        if file.is_file() and _usable(file, digest) is None:
-            return file
-    raise BackendError(
-        f"{weights.stem} has not been made into an INT8 graph here; python -m engine build --pose-model {weights} "
-        "--runtime openvino --precision int8 --calibrate VIDEO|FOLDER does that"
-    )
-
-
-def _entry(weights: Path, digest: str) -> Path:
-    return cache_dir() / "onnx" / f"{weights.stem}-{digest[:32]}-g{GRAPH_VERSION}"
-
-
-def _digest(file: Path) -> str:
     try:
         return sha256_of(file)
     except OSError as error:
         raise ModelError(f"{file} cannot be read ({error.strerror})") from error
 
 
-def _ensure(file: Path, digest: str, arguments: Sequence[str], say: Say) -> Path:
+def ensure_entry(
+    file: Path, digest: str, arguments: Sequence[str], say: Say, *, task: str = "exporting it to ONNX"
+) -> Path:
     """The file of a cache entry; built by the child process where the entry is missing or not what it should be."""
     entry, file_name = file.parent, file.name
-    found = _usable(file, digest)
+    found = why_unusable(file, digest)
     if found is None:
         return file
-    if _INT8_MARK in entry.name:
-        found = found.replace("exporting it", "exporting it").replace("to ONNX", "to INT8")
-    say(f"preparing {file.stem} for this machine, once: {found}")
+    say(f"preparing {file.stem} for this machine, once: {found or task}")
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(entry.parent)
@@ -187,10 +136,10 @@ def _remove_abandoned(folder: Path) -> None:
             shutil.rmtree(left, ignore_errors=True)
 
 
-def _usable(file: Path, digest: str) -> str | None:
-    """Why a cached file cannot be used, in a few words for a person; None when it can."""
+def why_unusable(file: Path, digest: str) -> str | None:
+    """Why a cached file cannot be used, in a few words for a person; "" when it is not there, None when it can."""
     if not file.parent.is_dir():
-        return "exporting it to ONNX"
+        return ""
     try:
         spec = read_spec(file)
     except ModelError:
@@ -213,7 +162,7 @@ def _put(filling: Path, entry: Path, file_name: str, digest: str) -> Path:
             filling.rename(entry)
         except OSError as error:
             if entry.is_dir():
-                if _usable(entry / file_name, digest) is None:
+                if why_unusable(entry / file_name, digest) is None:
                     break
                 # Renamed before it is deleted, so that nobody meets a half-deleted entry under the final name.
                 stale = Path(tempfile.mkdtemp(suffix=".stale", dir=entry.parent)) / "entry"

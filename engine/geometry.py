@@ -2,6 +2,10 @@
 
 Convention of the official SimpleBaseline and HRNet code: a box is widened to the aspect ratio of the input and
 padded by 1.25; the centre of the box goes to (W / 2, H / 2) of the crop; one heatmap px is W / w crop px.
+
+With `udp` (Huang et al., "The Devil is in the Details: Delving into Unbiased Data Processing") lengths run between the
+middles of the outer pixels: the centre goes to ((W - 1) / 2, (H - 1) / 2), and one heatmap px is (W - 1) / (w - 1) crop
+px. Then mirroring a crop mirrors its heatmap exactly, and the flip test needs no shift.
 """
 
 from __future__ import annotations
@@ -37,6 +41,8 @@ def crop_affines(
     sizes: Float32Array,
     input_size_wh: tuple[int, int],
     rotations_deg: Float32Array | None = None,
+    *,
+    udp: bool = False,
 ) -> Float32Array:
     """Affines (N, 2, 3) float32 from frame px to crop px.
 
@@ -45,24 +51,34 @@ def crop_affines(
         sizes: (N, 2) float32, frame px, at the aspect ratio of the input.
         input_size_wh: width and height of the crop in px.
         rotations_deg: (N,) float32, the content turns counter-clockwise as seen in the crop; None for upright.
+        udp: see the head of this file.
     """
     centers = np.asarray(centers, np.float64)
-    factor = input_size_wh[0] / np.asarray(sizes, np.float64)[:, 0]
+    extent = np.array(input_size_wh, np.float64) - (1 if udp else 0)
+    factor = extent[0] / np.asarray(sizes, np.float64)[:, 0]
     angle = np.zeros(len(centers)) if rotations_deg is None else np.deg2rad(np.asarray(rotations_deg, np.float64))
     cos, sin = np.cos(angle) * factor, np.sin(angle) * factor
     # With y pointing down, a counter-clockwise turn of the content is [[cos, sin], [-sin, cos]].
     linear = np.stack([np.stack([cos, sin], -1), np.stack([-sin, cos], -1)], -2)  # (N, 2, 2)
-    middle = np.array(input_size_wh, np.float64) / 2
-    shift = middle - np.einsum("nij,nj->ni", linear, centers)
+    shift = extent / 2 - np.einsum("nij,nj->ni", linear, centers)
     return np.concatenate([linear, shift[..., None]], axis=-1).astype(np.float32)
 
 
 def boxes_to_affines(
-    boxes_xyxy: Float32Array, input_size_wh: tuple[int, int], padding: float = BOX_PADDING
+    boxes_xyxy: Float32Array, input_size_wh: tuple[int, int], padding: float = BOX_PADDING, *, udp: bool = False
 ) -> Float32Array:
     """Affines (N, 2, 3) float32 from frame px to crop px for upright crops of boxes (N, 4), frame px."""
     centers, sizes = box_centers_sizes(boxes_xyxy, input_size_wh, padding)
-    return crop_affines(centers, sizes, input_size_wh)
+    return crop_affines(centers, sizes, input_size_wh, udp=udp)
+
+
+def heatmap_stride(
+    input_size_wh: tuple[int, int], heatmap_size_wh: tuple[int, int], *, udp: bool = False
+) -> tuple[float, float]:
+    """Crop px a heatmap px, along x and y."""
+    less = 1 if udp else 0
+    (width, height), (map_width, map_height) = input_size_wh, heatmap_size_wh
+    return (width - less) / (map_width - less), (height - less) / (map_height - less)
 
 
 def invert_affines(affines: Float32Array) -> Float32Array:

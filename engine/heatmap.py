@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from engine.geometry import heatmap_stride
 from engine.types import Float32Array
 
 Decoder = Callable[[Float32Array, tuple[int, int]], Float32Array]
@@ -18,8 +20,12 @@ def encode_heatmaps(
     input_size_wh: tuple[int, int],
     heatmap_size_wh: tuple[int, int],
     sigma: float,
+    *,
+    udp: bool = False,
 ) -> tuple[Float32Array, Float32Array]:
     """Gaussian target maps, as the official code draws them: peak 1 on the rounded px, nothing beyond 3 sigma.
+
+    With `udp` (see geometry.py) the peak stays where the keypoint is, between the px.
 
     Args:
         keypoints_xy: (K, 2) float32, crop px.
@@ -27,31 +33,35 @@ def encode_heatmaps(
         input_size_wh: width and height of the crop in px.
         heatmap_size_wh: width and height of the maps in px.
         sigma: standard deviation in heatmap px (2 for 48x64, 3 for 72x96).
+        udp: see geometry.py.
 
     Returns:
         heatmaps (K, h, w) float32 and weights (K,) float32: 1 where the map teaches, 0 where the keypoint is not
         labelled or its Gaussian lies wholly outside.
     """
     width, height = heatmap_size_wh
-    stride = np.array([input_size_wh[0] / width, input_size_wh[1] / height], np.float32)
-    centers = np.trunc(np.asarray(keypoints_xy, np.float32) / stride + 0.5)  # (K, 2); int() as in the official code
+    stride = np.array(heatmap_stride(input_size_wh, heatmap_size_wh, udp=udp), np.float32)
+    exact = np.asarray(keypoints_xy, np.float32) / stride  # (K, 2)
+    centers = np.trunc(exact + 0.5)  # int() as in the official code
     radius = sigma * 3
     inside = np.all((centers + radius >= 0) & (centers - radius < [width, height]), axis=1)
     weights = ((np.asarray(visible) > 0) & inside).astype(np.float32)
     dx = np.arange(width, dtype=np.float32)[None] - centers[:, :1]  # (K, w)
     dy = np.arange(height, dtype=np.float32)[None] - centers[:, 1:]  # (K, h)
-    gaussian_x = np.where(np.abs(dx) <= radius, np.exp(-(dx**2) / (2 * sigma**2)), 0)
-    gaussian_y = np.where(np.abs(dy) <= radius, np.exp(-(dy**2) / (2 * sigma**2)), 0)
+    shift = exact - centers if udp else np.zeros_like(exact)
+    gaussian_x = np.where(np.abs(dx) <= radius, np.exp(-((dx - shift[:, :1]) ** 2) / (2 * sigma**2)), 0)
+    gaussian_y = np.where(np.abs(dy) <= radius, np.exp(-((dy - shift[:, 1:]) ** 2) / (2 * sigma**2)), 0)
     heatmaps = gaussian_y[:, :, None] * gaussian_x[:, None, :] * weights[:, None, None]
     return heatmaps.astype(np.float32), weights
 
 
-def decode_heatmaps(heatmaps: Float32Array, input_size_wh: tuple[int, int]) -> Float32Array:
+def decode_heatmaps(heatmaps: Float32Array, input_size_wh: tuple[int, int], *, udp: bool = False) -> Float32Array:
     """Highest response, moved a quarter px towards the second highest neighbour, as in the paper.
 
     Args:
         heatmaps: (N, K, h, w) float32.
         input_size_wh: width and height of the crop in px.
+        udp: see geometry.py.
 
     Returns:
         (N, K, 3) float32: x, y in crop px and the height of the peak. A map without a positive response gives
@@ -71,7 +81,7 @@ def decode_heatmaps(heatmaps: Float32Array, input_size_wh: tuple[int, int]) -> F
     free = (x > 1) & (x < width - 1) & (y > 1) & (y < height - 1)
     shift_x = np.sign(at(y, x + 1) - at(y, x - 1)) * 0.25 * free
     shift_y = np.sign(at(y + 1, x) - at(y - 1, x)) * 0.25 * free
-    stride_x, stride_y = input_size_wh[0] / width, input_size_wh[1] / height
+    stride_x, stride_y = heatmap_stride(input_size_wh, (width, height), udp=udp)
     positive = peak > 0
     return np.stack([(x + shift_x) * stride_x * positive, (y + shift_y) * stride_y * positive, peak], axis=-1).astype(
         np.float32
@@ -79,7 +89,7 @@ def decode_heatmaps(heatmaps: Float32Array, input_size_wh: tuple[int, int]) -> F
 
 
 def decode_heatmaps_dark(
-    heatmaps: Float32Array, input_size_wh: tuple[int, int], sigma: float | None = None
+    heatmaps: Float32Array, input_size_wh: tuple[int, int], sigma: float = 0.0, *, udp: bool = False
 ) -> Float32Array:
     """Distribution-aware decoding (Zhang et al., DARK): the maximum of the Gaussian that the map is taken for.
 
@@ -89,15 +99,16 @@ def decode_heatmaps_dark(
     Args:
         heatmaps: (N, K, h, w) float32.
         input_size_wh: width and height of the crop in px.
-        sigma: of the taught Gaussians in heatmap px; None for the recipe's 2 at 48x64 and 3 at 72x96.
+        sigma: of the taught Gaussians in heatmap px; 0 for the recipe's.
+        udp: see geometry.py.
 
     Returns:
         (N, K, 3) float32 as `decode_heatmaps`. A peak on the two outer px stays where it is, as does one around
         which the smoothed map has no maximum (noise, where a Newton step would lead anywhere).
     """
     height, width = heatmaps.shape[2:]
-    sigma = max(1.5, 2.0 * height / 64) if sigma is None else sigma
-    decoded = decode_heatmaps(heatmaps, input_size_wh)
+    sigma = sigma or recipe_sigma(height)
+    decoded = decode_heatmaps(heatmaps, input_size_wh, udp=udp)
     flat = heatmaps.reshape(*heatmaps.shape[:2], height * width)
     index = flat.argmax(axis=2)  # (N, K)
     x, y = index % width, index // width
@@ -115,15 +126,16 @@ def decode_heatmaps_dark(
     safe = np.where(summit, determinant, 1)
     step_x = np.where(summit, (dxy * dy - dyy * dx) / safe, 0)
     step_y = np.where(summit, (dxy * dx - dxx * dy) / safe, 0)
-    near = (np.abs(step_x) <= _DARK_MAX_STEP) & (np.abs(step_y) <= _DARK_MAX_STEP)
+    near = (np.abs(step_x) <= DARK_MAX_STEP) & (np.abs(step_y) <= DARK_MAX_STEP)
     positive = decoded[..., 2] > 0
-    decoded[..., 0] = (x + step_x * near) * (input_size_wh[0] / width) * positive
-    decoded[..., 1] = (y + step_y * near) * (input_size_wh[1] / height) * positive
+    stride_x, stride_y = heatmap_stride(input_size_wh, (width, height), udp=udp)
+    decoded[..., 0] = (x + step_x * near) * stride_x * positive
+    decoded[..., 1] = (y + step_y * near) * stride_y * positive
     return decoded
 
 
-# The top of a Gaussian lies within half a px of its highest sample; noise and neighbours move it a little further.
-_DARK_MAX_STEP = 2.0
+DARK_MAX_STEP = 2.0
+"""The top of a Gaussian lies within half a px of its highest sample; noise and neighbours move it a little further."""
 
 
 def _smoothed_patches(heatmaps: Float32Array, x: np.ndarray, y: np.ndarray, sigma: float) -> np.ndarray:
@@ -146,3 +158,15 @@ def _kernel_rows(center: np.ndarray, length: int, sigma: float) -> np.ndarray:
 
 DECODERS: Mapping[str, Decoder] = {"quarter": decode_heatmaps, "dark": decode_heatmaps_dark}
 """How heatmaps become keypoints, by name."""
+
+
+def decoder_for(name: str, *, sigma: float = 0.0, udp: bool = False) -> Decoder:
+    """The decoder of that name for a network that learnt Gaussians of this sigma in these coordinates."""
+    if name == "dark":
+        return functools.partial(decode_heatmaps_dark, sigma=sigma, udp=udp)
+    return functools.partial(decode_heatmaps, udp=udp)
+
+
+def recipe_sigma(heatmap_height: int) -> float:
+    """Standard deviation of the Gaussians in heatmap px: 2 at 64 px height, 3 at 96; never below 1.5, mere dots."""
+    return max(1.5, 2.0 * heatmap_height / 64)

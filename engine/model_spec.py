@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import mmap
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +24,19 @@ SPEC_FORMAT = 1
 
 DTYPES = ("uint8", "float32", "float16", "int64")
 Dimension = int | str
+
+# What a spec may ask for: far above what any model here has, far below what would take a machine's memory.
+_MOST_JSON_BYTES = 4 * 1024 * 1024
+_MOST_ELEMENTS = 2**28
+_LONGEST_SIDE = 8192
+_LONGEST_NAME = 200
+_MOST_NAMES = 10_000
+
+WRONG_VALUES = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
+"""What reading a value of the wrong kind out of foreign JSON may raise."""
+
+# The entry of ONNX's external_data that names the other file, also where its lengths are written longer than need be.
+_OTHER_FILE = re.compile(rb"(?:\x0a|\x8a\x80*\x00)(?:\x08|\x88\x80*\x00)$")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +55,8 @@ class TensorSpec:
                 raise ModelError(f"tensor '{self.name}' has the dimension {length!r}; a positive number or a name fits")
             if isinstance(length, int) and not 0 < length <= 65536:
                 raise ModelError(f"tensor '{self.name}' has the dimension {length}; 1 to 65536 fits")
+        if math.prod(length for length in self.shape if isinstance(length, int)) > _MOST_ELEMENTS:
+            raise ModelError(f"tensor '{self.name}' has the shape {self.shape}, which is too large")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +76,8 @@ class ModelSpec:
         graph_version: version of the code that made the graph; another version means another graph.
         made_with: packages and versions, for people.
         mean, std: of a pose network, RGB on the 0..1 scale, for people: the graph normalises by itself.
+        udp: of a pose network: how its crops are to be cut, see geometry.py.
+        sigma: of a pose network: of the Gaussians it learnt, in heatmap px, for DARK decoding; 0 for the recipe's.
     """
 
     kind: str
@@ -74,6 +94,8 @@ class ModelSpec:
     made_with: Mapping[str, str]
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    udp: bool = False
+    sigma: float = 0.0
 
     def __post_init__(self) -> None:
         if self.kind not in ("pose", "detector"):
@@ -82,6 +104,10 @@ class ModelSpec:
             raise ModelError("a pose network's spec has a skeleton, a detector's has none")
         if not self.inputs or not self.outputs or not self.class_names:
             raise ModelError("a spec needs inputs, outputs and class names")
+        if not all(0 < length <= _LONGEST_SIDE for length in self.input_size_wh):
+            raise ModelError(f"a spec's input size is {self.input_size_wh}; 1 to {_LONGEST_SIDE} px fit")
+        keypoints = () if self.skeleton is None else self.skeleton.keypoint_names
+        check_names((self.name, *self.class_names, *keypoints, *(t.name for t in (*self.inputs, *self.outputs))))
 
     @property
     def output_names(self) -> tuple[str, ...]:
@@ -106,6 +132,8 @@ class ModelSpec:
             "made_with": dict(self.made_with),
             "mean": None if self.mean is None else list(self.mean),
             "std": None if self.std is None else list(self.std),
+            "udp": self.udp,
+            "sigma": self.sigma,
         }
 
     @staticmethod
@@ -135,8 +163,10 @@ class ModelSpec:
                 made_with={str(key): str(value) for key, value in dict(values["made_with"]).items()},
                 mean=_numbers(values.get("mean")),
                 std=_numbers(values.get("std")),
+                udp=bool(values.get("udp", False)),
+                sigma=float(values.get("sigma", 0.0)),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except WRONG_VALUES as error:
             raise ModelError(f"the spec cannot be read: {error!r}") from error
 
 
@@ -150,6 +180,57 @@ def _tensor_dict(tensor: TensorSpec) -> dict[str, Any]:
 
 def _tensor(values: Mapping[str, Any]) -> TensorSpec:
     return TensorSpec(name=str(values["name"]), shape=tuple(values["shape"]), dtype=str(values["dtype"]))
+
+
+def check_names(names: tuple[str, ...]) -> None:
+    """Refuse names that are no names: they are shown to people, in a terminal too.
+
+    Raises:
+        ModelError: there are too many, or one is empty, too long or holds what cannot be printed.
+    """
+    if len(names) > _MOST_NAMES:
+        raise ModelError(f"{len(names)} names are too many; {_MOST_NAMES} at most fit")
+    for name in names:
+        if not 0 < len(name) <= _LONGEST_NAME or not name.isprintable():
+            raise ModelError(f"{name[:40]!r} is not a name: 1 to {_LONGEST_NAME} printable characters fit")
+
+
+def read_json(file: Path) -> Any:
+    """The JSON of a file that anybody may have written.
+
+    Raises:
+        ModelError: it cannot be read, is too large or too deep, or is no JSON.
+    """
+    try:
+        with file.open("rb") as stream:
+            content = stream.read(_MOST_JSON_BYTES + 1)
+    except OSError as error:
+        raise ModelError(f"{file} cannot be read: {error.strerror or error}") from error
+    if len(content) > _MOST_JSON_BYTES:
+        raise ModelError(f"{file} is larger than {_MOST_JSON_BYTES} bytes, which no such file is")
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{file} is not JSON, or it is damaged") from error
+
+
+def refuse_external_data(file: Path) -> None:
+    """Refuse an ONNX file that has weights in other files: it could name any file of this machine.
+
+    The bytes are searched instead of parsed: this stands before every parser, and costs no import.
+
+    Raises:
+        ModelError: it names another file.
+    """
+    with file.open("rb") as stream:
+        if stream.seek(0, 2) == 0:
+            return
+        with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            at = content.find(b"location")
+            while at >= 0:
+                if _OTHER_FILE.search(content[max(0, at - 32) : at]):
+                    raise ModelError(f"{file} keeps weights in other files, so it is not opened; export it as one file")
+                at = content.find(b"location", at + 1)
 
 
 def spec_path(model_file: Path) -> Path:
@@ -179,14 +260,13 @@ def read_spec(model_file: Path) -> ModelSpec:
         raise ModelError(f"{model_file} does not exist")
     if not beside.is_file():
         raise ModelError(f"{model_file} has no spec beside it ({beside.name}), so it is not run; build it again")
-    try:
-        values = json.loads(beside.read_text(encoding="utf-8"))
-    except (ValueError, OSError, RecursionError) as error:
-        raise ModelError(f"{beside} cannot be read: {error}") from error
+    values = read_json(beside)
     try:
         spec = ModelSpec.from_dict(values)
     except ModelError as error:
         raise ModelError(f"{beside}: {error}") from error
     if sha256_of(model_file) != spec.file_sha256:
         raise ModelError(f"{model_file} is not the file that its spec describes (SHA-256 differs); build it again")
+    if model_file.suffix.lower() == ".onnx":
+        refuse_external_data(model_file)
     return spec

@@ -76,6 +76,8 @@ def export_pose(weights: Path, output: Path, *, precision: str = "fp32", with_cr
         precision=precision,
         mean=checkpoint.mean,
         std=checkpoint.std,
+        udp=config.udp,
+        sigma=config.sigma,
     )
 
 
@@ -166,6 +168,8 @@ def save_with_spec(
     precision: str = "fp32",
     mean: tuple[float, ...] | None = None,
     std: tuple[float, ...] | None = None,
+    udp: bool = False,
+    sigma: float = 0.0,
 ) -> ModelSpec:
     """Check a graph, write it whole under its final name, then its spec, and return the spec.
 
@@ -193,6 +197,8 @@ def save_with_spec(
         class_names=class_names,
         mean=mean,
         std=std,
+        udp=udp,
+        sigma=sigma,
         file_sha256=sha256_of(output),
         weights_sha256=sha256_of(weights),
         graph_version=GRAPH_VERSION,

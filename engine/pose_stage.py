@@ -10,7 +10,7 @@ import numpy as np
 
 from engine.backends import Backend
 from engine.errors import BackendError, ModelError
-from engine.geometry import apply_affines, boxes_to_affines, invert_affines, warp_crops
+from engine.geometry import apply_affines, boxes_to_affines, heatmap_stride, invert_affines, warp_crops
 from engine.skeleton import Skeleton
 from engine.types import AttentionMaps, Detections, Float32Array, Poses, UInt8Array
 
@@ -50,6 +50,7 @@ class PoseStage:
         self._backend = backend
         self._max_people = max_people
         self._input_size_wh = spec.input_size_wh
+        self._udp = spec.udp
         self._want = ("keypoints", *wanted_maps)
         self._crops = np.empty((0, self._input_size_wh[1], self._input_size_wh[0], 3), np.uint8)
 
@@ -67,7 +68,8 @@ class PoseStage:
         if people == 0:
             return [PosedFrame(poses=Poses.empty(self.skeleton.num_keypoints), attention=self._no_maps())] * len(frames)
         started = time.perf_counter()
-        frame_to_crop = boxes_to_affines(np.concatenate([d.boxes_xyxy for _, d in frames]), self._input_size_wh)
+        boxes = np.concatenate([d.boxes_xyxy for _, d in frames])
+        frame_to_crop = boxes_to_affines(boxes, self._input_size_wh, udp=self._udp)
         crop_to_frame = invert_affines(frame_to_crop)
         crops = self._crop_buffer(people)
         ends = np.cumsum(counts).tolist()
@@ -119,9 +121,18 @@ class PoseStage:
         return AttentionMaps(
             areas=outputs.get("areas"),
             attention=outputs.get("attention"),
-            crop_to_frame=crop_to_frame,
+            crop_to_frame=self._evenly_spanned(crop_to_frame, next(outputs[n] for n in self._want[1:]).shape),
             input_size_wh=self._input_size_wh,
         )
+
+    def _evenly_spanned(self, crop_to_frame: Float32Array, shape: tuple[int, ...]) -> Float32Array:
+        """Affines (N, 2, 3) for who takes it that maps of that shape span the crop evenly, as those of UDP do not."""
+        if not self._udp or shape[3] < 2:
+            return crop_to_frame
+        grid = (shape[3], shape[2])
+        real, even = (heatmap_stride(self._input_size_wh, grid, udp=udp) for udp in (True, False))
+        factors = np.array([real[0] / even[0], real[1] / even[1], 1], np.float32)
+        return np.asarray(crop_to_frame * factors, np.float32)
 
     def _no_maps(self) -> AttentionMaps | None:
         """The maps of nobody: those who draw need not ask whether a frame was empty."""

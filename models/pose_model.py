@@ -33,6 +33,9 @@ class PoseModelConfig:
         fusion: how the aggregated features join, see `KCAM`.
         coarse_supervision: whether training puts a loss on the coarse heatmaps (table 1 of the paper).
         area_normalization: see `KCAM`.
+        udp: crops and heatmaps keep the middles of their outer pixels in place (Huang et al., "The Devil is in the
+            Details"), see `engine/geometry.py`; changes no layer, but a network works only with what it learnt on.
+        sigma: standard deviation in heatmap px of the Gaussians it learns; 0 for 2 at 64x48, 3 at 96x72.
     """
 
     name: str
@@ -42,12 +45,17 @@ class PoseModelConfig:
     fusion: Fusion = "concat"
     coarse_supervision: bool = True
     area_normalization: AreaNormalization = "sum"
+    udp: bool = False
+    sigma: float = 0.0
 
     def __post_init__(self) -> None:
         if self.name not in MODEL_NAMES:
             close = difflib.get_close_matches(str(self.name), MODEL_NAMES, n=1)
             hint = f" Did you mean '{close[0]}'?" if close else ""
             raise ValueError(f"unknown model '{self.name}'.{hint} Known: {', '.join(MODEL_NAMES)}")
+        for field in ("num_keypoints", "deconv_channels"):
+            if type(getattr(self, field)) is not int:
+                raise ValueError(f"{field} is {getattr(self, field)!r}; a whole number fits")
         if not 1 <= self.num_keypoints <= _MAX_KEYPOINTS:
             raise ValueError(f"num_keypoints is {self.num_keypoints}; 1 to {_MAX_KEYPOINTS} fits")
         if len(self.input_size_wh) != 2 or any(n % 32 or not 0 < n <= _MAX_SIDE for n in self.input_size_wh):
@@ -58,6 +66,8 @@ class PoseModelConfig:
             raise ValueError(f"fusion is '{self.fusion}'; concat, add or none fits")
         if self.area_normalization not in ("sum", "softmax"):
             raise ValueError(f"area_normalization is '{self.area_normalization}'; sum or softmax fits")
+        if not 0 <= self.sigma <= _MAX_SIDE:
+            raise ValueError(f"sigma is {self.sigma}; 0 or more fits")
 
     @property
     def has_kcam(self) -> bool:
@@ -93,7 +103,7 @@ class PoseModelConfig:
         try:
             width, height = values.get("input_size_wh", (192, 256))
             return PoseModelConfig(**{**values, "input_size_wh": (int(width), int(height))})
-        except TypeError as error:
+        except (TypeError, OverflowError, AttributeError) as error:
             raise ValueError(f"not the fields of a pose model: {error}") from error
 
 

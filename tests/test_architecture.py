@@ -58,6 +58,7 @@ RULES = (
         for pattern, lazily in (
             ("engine/compiler.py", BUILD),
             ("engine/onnx_export.py", BUILD),
+            ("engine/quantize.py", BUILD),
             ("engine/strong_typing.py", ("onnx",)),
             ("engine/trt_build.py", BUILD),
             ("engine/torch2trt_build.py", BUILD),

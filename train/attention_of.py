@@ -61,7 +61,8 @@ def look_at(checkpoint: PoseCheckpoint, photo_bgr: UInt8Array, box_xyxy: Float32
         OptionError: the network has no KCAM head.
     """
     size = checkpoint.config.input_size_wh
-    affines = boxes_to_affines(box_xyxy[None], size)
+    udp = checkpoint.config.udp
+    affines = boxes_to_affines(box_xyxy[None], size, udp=udp)
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (checkpoint.mean, checkpoint.std))
     crop = torch.from_numpy(warp_crops(photo_bgr, affines, size))
     with torch.inference_mode():
@@ -74,7 +75,7 @@ def look_at(checkpoint: PoseCheckpoint, photo_bgr: UInt8Array, box_xyxy: Float32
         picture_bgr=warp_crops(photo_bgr, (affines * scale).astype(np.float32), shown)[0],
         input_size_wh=size,
         photo_to_crop=affines[0],
-        keypoints=decode_heatmaps(output.heatmaps.float().numpy(), size)[0],
+        keypoints=decode_heatmaps(output.heatmaps.float().numpy(), size, udp=udp)[0],
         areas=output.areas.float().numpy()[0],
         attention=output.attention.float().numpy()[0],
         skeleton=Skeleton.from_dict(checkpoint.skeleton),

@@ -36,6 +36,16 @@ class PersonBoxes:
     def __len__(self) -> int:
         return len(self.images)
 
+    def take(self, indices: Sequence[int]) -> PersonBoxes:
+        """Some of the boxes."""
+        chosen = np.asarray(indices, np.intp)
+        return PersonBoxes(
+            images=[self.images[i] for i in chosen],
+            image_ids=[self.image_ids[i] for i in chosen],
+            boxes_xyxy=self.boxes_xyxy[chosen],
+            scores=self.scores[chosen],
+        )
+
 
 def labelled_boxes(people: PeopleSet) -> PersonBoxes:
     """The box of every labelled person, in order."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import OptionError, nearest_hint
+from engine.heatmap import recipe_sigma
 from models.pose_model import PoseModelConfig
 
 _CHOICES = {
@@ -39,7 +40,6 @@ class TrainConfig:
         milestones: shares of the run at which "step" steps; the paper's 170 and 200 of 210 epochs.
         warmup_steps: linear start.
         alpha: weight of the coarse loss in equation 4.
-        sigma: of the target Gaussians in heatmap px; 0 for 2 at 64x48, 3 at 96x72 and in proportion between.
         rotation_deg, scale_range: uniform ranges of the crop's turn and of its size as a factor of the padded box.
         flip_probability, half_body_probability: of mirroring; of cropping to the upper or lower body.
         joint_weights: weights 1.2 and 1.5 for elbows and knees, wrists and ankles.
@@ -78,7 +78,6 @@ class TrainConfig:
     milestones: tuple[float, ...] = (170 / 210, 200 / 210)
     warmup_steps: int = 0
     alpha: float = 0.2
-    sigma: float = 0.0
     rotation_deg: float = 40.0
     scale_range: tuple[float, float] = (0.5, 1.5)
     flip_probability: float = 0.5
@@ -111,7 +110,7 @@ class TrainConfig:
         for name in ("epochs", "batch_size", "devices", "nodes", "validate_every"):
             if getattr(self, name) < 1:
                 raise OptionError(f"--{name.replace('_', '-')} is {getattr(self, name)}; at least 1 fits")
-        for name in ("weight_decay", "warmup_steps", "alpha", "sigma", "color_jitter", "workers", "threads", "seed"):
+        for name in ("weight_decay", "warmup_steps", "alpha", "color_jitter", "workers", "threads", "seed"):
             if getattr(self, name) < 0:
                 raise OptionError(f"--{name.replace('_', '-')} is {getattr(self, name)}; 0 or more fits")
         for name in ("flip_probability", "half_body_probability"):
@@ -153,7 +152,7 @@ class TrainConfig:
 
     def target_sigma(self, heatmap_size_wh: tuple[int, int]) -> float:
         """Standard deviation of the target Gaussians in heatmap px; never below 1.5, where a map would be mere dots."""
-        return self.sigma or max(1.5, 2.0 * heatmap_size_wh[1] / 64)
+        return self.pose_model.sigma or recipe_sigma(heatmap_size_wh[1])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""

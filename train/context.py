@@ -32,18 +32,12 @@ def context_report(
     """
     if "areas" not in backend.spec.output_names:
         return {}
-    chosen = np.unique(np.linspace(0, len(people.people) - 1, _MOST_PEOPLE).astype(int))
-    every = labelled_boxes(people)
-    boxes = PersonBoxes(
-        images=[every.images[i] for i in chosen],
-        image_ids=[every.image_ids[i] for i in chosen],
-        boxes_xyxy=every.boxes_xyxy[chosen],
-        scores=every.scores[chosen],
-    )
+    chosen = np.unique(np.linspace(0, len(people.people) - 1, _MOST_PEOPLE).astype(int)).tolist()
+    boxes = labelled_boxes(people).take(chosen)
     labelled = np.stack([people.people[i].keypoints[:, 2] > 0 for i in chosen])
     peaks: list[Float32Array] = []
     entropies: list[float] = []
-    for batch in iterate_crops(boxes, images, backend.spec.input_size_wh, batch_size):
+    for batch in iterate_crops(boxes, images, backend.spec.input_size_wh, batch_size, udp=backend.spec.udp):
         maps = backend.infer({"crops": batch.crops}, ("areas", "attention"))
         areas, attention = maps["areas"], maps["attention"]
         peaks.append((areas.max(axis=(2, 3)) * areas.shape[2] * areas.shape[3])[labelled[batch.indices]])
@@ -63,7 +57,8 @@ def _representation_cosine(weights: Path, boxes: PersonBoxes, images: ImageStore
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (checkpoint.mean, checkpoint.std))
     values = []
     with torch.inference_mode():
-        for batch in iterate_crops(boxes, images, checkpoint.config.input_size_wh, batch_size):
+        config = checkpoint.config
+        for batch in iterate_crops(boxes, images, config.input_size_wh, batch_size, udp=config.udp):
             output = checkpoint.model(normalize_crops(torch.from_numpy(batch.crops), mean, std))
             values.append(context_statistics(output)["representation_cosine"])
     return float(torch.cat(values).mean())

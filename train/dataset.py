@@ -35,12 +35,17 @@ class Sample(TypedDict):
 
 
 class ImageStore:
-    """Decoded pictures by index, kept in memory when asked."""
+    """Decoded pictures by index, kept in memory when asked.
+
+    Attributes:
+        broken: what is wrong with each picture that could not be decoded so far, by index.
+    """
 
     def __init__(self, people: PeopleSet, keep: bool) -> None:
         self._files = people.image_files
         self._kept: dict[int, UInt8Array] = {}
         self._keep = keep
+        self.broken: dict[int, str] = {}
 
     def __deepcopy__(self, _memo: object) -> ImageStore:
         return self  # whoever averages weights copies the whole module; the pictures need not be there twice
@@ -65,6 +70,17 @@ class ImageStore:
             self._kept[index] = decoded
         return decoded
 
+    def readable(self, index: int) -> UInt8Array | None:
+        """As by index, or None where it cannot be decoded; each of those is named once."""
+        if index in self.broken:
+            return None
+        try:
+            return self[index]
+        except SourceError as error:
+            self.broken[index] = str(error)
+            print(f"skipped: {error}")
+            return None
+
 
 def without_unreadable(people: PeopleSet, images: ImageStore) -> PeopleSet:
     """The people whose pictures can be decoded; the others are named.
@@ -74,27 +90,33 @@ def without_unreadable(people: PeopleSet, images: ImageStore) -> PeopleSet:
     Raises:
         SourceError: no picture can be decoded.
     """
-    complaints: dict[int, str] = {}
     for index in sorted({person.image for person in people.people}):
-        try:
-            images[index]
-        except SourceError as error:
-            complaints[index] = str(error)
-            print(f"skipped: {error}")
-    if not complaints:
+        images.readable(index)
+    return without_broken(people, images)
+
+
+def without_broken(people: PeopleSet, images: ImageStore) -> PeopleSet:
+    """The people but those of the pictures that the store has met as broken; how many that are is said.
+
+    Raises:
+        SourceError: nobody is left.
+    """
+    broken = images.broken
+    if not broken:
         return people
-    left = tuple(person for person in people.people if person.image not in complaints)
-    print(f"{people.origin}: {len(complaints)} pictures skipped, {len(people.people) - len(left)} people with them")
-    if not left:
-        raise SourceError(f"{people.origin}: none of its pictures can be decoded; the first: {complaints.popitem()[1]}")
-    lost = {person.image_id for person in people.people if person.image in complaints}
+    left = tuple(person for person in people.people if person.image not in broken)
+    print(f"{people.origin}: {len(broken)} pictures skipped, {len(people.people) - len(left)} people with them")
+    if people.people and not left:
+        first = next(iter(broken.values()))
+        raise SourceError(f"{people.origin}: none of its pictures can be decoded; the first: {first}")
+    lost = {person.image_id for person in people.people if person.image in broken}
     truth = people.ground_truth
     kept_labels = [label for label in truth["annotations"] if label["image_id"] not in lost]
     return dataclasses.replace(
         people,
         people=left,
         ground_truth={**truth, "annotations": kept_labels},
-        complaints=(*people.complaints, *complaints.values()),
+        complaints=(*people.complaints, *broken.values()),
     )
 
 
@@ -110,7 +132,6 @@ class TrainDataset(Dataset[Sample]):
         self._input_size_wh = input_size_wh
         self._heatmap_size_wh = (input_size_wh[0] // 4, input_size_wh[1] // 4)
         self._joint_weights = joint_weights(people.skeleton.keypoint_names)
-        self._named: set[int] = set()
 
     def __len__(self) -> int:
         return len(self._people.people)
@@ -133,6 +154,7 @@ class TrainDataset(Dataset[Sample]):
             self._input_size_wh,
             self._heatmap_size_wh,
             self._config.target_sigma(self._heatmap_size_wh),
+            udp=self._config.pose_model.udp,
         )
         if self._config.joint_weights:
             weights = weights * self._joint_weights
@@ -146,12 +168,9 @@ class TrainDataset(Dataset[Sample]):
         """A person and the picture; where it cannot be decoded, the next person whose picture can."""
         for offset in range(len(self)):
             person = self._people.people[(index + offset) % len(self)]
-            try:
-                return person, self._images[person.image]
-            except SourceError as error:
-                if person.image not in self._named:
-                    self._named.add(person.image)
-                    print(f"skipped: {error}")
+            image = self._images.readable(person.image)
+            if image is not None:
+                return person, image
         raise SourceError(f"{self._people.origin}: none of its pictures can be decoded")
 
     def _random_affine(self, person: Person, rng: np.random.Generator) -> tuple[Float32Array, bool]:
@@ -163,7 +182,8 @@ class TrainDataset(Dataset[Sample]):
         centers, sizes = box_centers_sizes(box[None], self._input_size_wh)
         sizes = sizes * np.float32(rng.uniform(*config.scale_range))
         rotation = np.float32(rng.uniform(-config.rotation_deg, config.rotation_deg))
-        affine = crop_affines(centers, sizes, self._input_size_wh, np.array([rotation]))[0]
+        udp = config.pose_model.udp
+        affine = crop_affines(centers, sizes, self._input_size_wh, np.array([rotation]), udp=udp)[0]
         flipped = bool(rng.random() < config.flip_probability)
         if flipped:
             affine[0] = -affine[0]

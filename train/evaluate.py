@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 
 from engine.backends import Backend, OpenedBackend, open_pose_backend
-from engine.errors import EngineError, OptionError
-from engine.heatmap import DECODERS
+from engine.errors import EngineError, OptionError, SourceError
+from engine.heatmap import DECODERS, decoder_for
 from engine.types import Float32Array, UInt8Array
 from models.checkpoints import CheckpointError, write_atomically
 from train.boxes import PersonBoxes, category_id, crop_areas, labelled_boxes, read_detections, read_pictures
 from train.breakdown import breakdown
 from train.coco_eval import METRIC_NAMES, coco_result, kept_people, keypoint_ap, rescore
 from train.context import context_report
-from train.dataset import ImageStore
+from train.dataset import ImageStore, without_broken
 from train.foreign_checkpoint import usable_weights
 from train.paper_tables import compare_with_table_3, number, table
 from train.people import PeopleSet, read_people
@@ -37,6 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--model", default=None, help="network of an official or MMPose checkpoint: hrnet_w32, resnet50, ..."
     )
     weights.add_argument("--input-size", default=None, help="of such a checkpoint, height x width (256x192)")
+    weights.add_argument("--udp", action="store_true", help="such a checkpoint was trained with UDP coordinates")
     weights.add_argument("--save", type=Path, default=None, help="keep it as FILE.safetensors, which main.py takes")
     data = parser.add_argument_group("data")
     data.add_argument("--data", type=Path, required=True, help="data set, as python -m train takes it")
@@ -80,13 +81,22 @@ def heatmaps_of(backend: Backend) -> PredictHeatmaps:
 def predict_results(
     backend: Backend, people: PeopleSet, images: ImageStore, boxes: PersonBoxes, arguments: argparse.Namespace
 ) -> tuple[list[dict[str, Any]], Float32Array]:
-    """Results in COCO's form, rescored and rid of doubles, and the box (N, 4) that each was found in."""
-    size = backend.spec.input_size_wh
+    """Results in COCO's form, rescored and rid of doubles, and the box (N, 4) that each was found in.
+
+    Raises:
+        SourceError: none of the pictures can be decoded.
+    """
+    spec = backend.spec
+    size, udp = spec.input_size_wh, spec.udp
     predict = heatmaps_of(backend)
     if arguments.flip_test:
-        predict = flip_averaged(predict, people.skeleton.flip_order)
-    decode = DECODERS[arguments.decode]
-    keypoints = predict_boxes(predict, boxes, images, size, batch_size=arguments.batch_size, decode=decode)
+        predict = flip_averaged(predict, people.skeleton.flip_order, udp=udp)
+    decode = decoder_for(arguments.decode, sigma=spec.sigma, udp=udp)
+    keypoints = predict_boxes(predict, boxes, images, size, batch_size=arguments.batch_size, decode=decode, udp=udp)
+    readable = [row for row, image in enumerate(boxes.images) if image not in images.broken]
+    if not readable:
+        raise SourceError(f"none of the pictures of {people.origin} can be decoded")
+    boxes, keypoints = boxes.take(readable), keypoints[readable]
     scores = rescore(boxes.scores, keypoints[:, :, 2])
     areas = crop_areas(boxes.boxes_xyxy, size)
     kept = kept_people(boxes.image_ids, keypoints[:, :, :2], scores, areas, people.skeleton.oks_sigmas)
@@ -107,12 +117,14 @@ def evaluate(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[dict[s
     boxes = labelled_boxes(people) if arguments.boxes == "gt" else read_detections(Path(arguments.boxes), people)
     images = ImageStore(people, keep=False)
     given = (arguments.weights, arguments.model, arguments.input_size, people, arguments.save)
-    with usable_weights(*given) as weights:
+    with usable_weights(*given, udp=arguments.udp) as weights:
         opened = open_pose_backend(weights, backend=arguments.backend, precision=arguments.precision, say=print)
         with opened.backend as backend:
             _check_keypoints(backend, people, arguments.weights)
             results, found_in = predict_results(backend, people, images, boxes, arguments)
+            people = without_broken(people, images)
             report = _conditions(arguments, opened, people, boxes)
+            report["skipped"] = len(people.complaints)
             if people.people:
                 sigmas = people.skeleton.oks_sigmas
                 report["metrics"] = keypoint_ap(people.ground_truth, results, sigmas)
@@ -148,6 +160,7 @@ def _conditions(
         "box_count": len(boxes),
         "flip_test": arguments.flip_test,
         "decode": arguments.decode,
+        "udp": backend.spec.udp,
     }
 
 
@@ -156,7 +169,8 @@ def describe(report: dict[str, Any]) -> str:
     labelled = "the labelled ones" if report["boxes"] == "gt" else Path(report["boxes"]).name
     return (
         f"boxes: {labelled} ({report['box_count']}), {'flip test' if report['flip_test'] else 'no flip test'}, "
-        f"{report['decode']} decoding, {report['backend']} {report['precision']} on {report['device']}"
+        f"{report['decode']} decoding, {'UDP, ' if report['udp'] else ''}{report['backend']} {report['precision']} "
+        f"on {report['device']}"
     )
 
 
@@ -164,6 +178,8 @@ def print_report(report: dict[str, Any]) -> None:
     """Tables a person can read."""
     print(f"{report['model']} {report['input_size']} on {report['data']} {report['split']}: {report['people']} people")
     print(describe(report))
+    if report["skipped"]:
+        print(f"{report['skipped']} broken pictures or labels were skipped")
     if "metrics" not in report:
         print(f"{report['split']} has no labels: results only")
         return

@@ -19,7 +19,13 @@ _PICKLES = (".pth", ".pt", ".tar", ".ckpt", ".bin")
 
 @contextlib.contextmanager
 def usable_weights(
-    name: str, model: str | None, input_size: str | None, people: PeopleSet, save_to: Path | None = None
+    name: str,
+    model: str | None,
+    input_size: str | None,
+    people: PeopleSet,
+    save_to: Path | None = None,
+    *,
+    udp: bool = False,
 ) -> Iterator[Path]:
     """The file of a pose model: as `resolve_pose_model` finds it, or made of a foreign checkpoint while it is needed.
 
@@ -29,6 +35,7 @@ def usable_weights(
             needs none.
         input_size: of a foreign checkpoint, such as "256x192", which is also what None means.
         people: whose keypoints a foreign checkpoint is said to find.
+        udp: a foreign checkpoint was trained with UDP coordinates, see `PoseModelConfig`.
         save_to: keep what was made of a foreign checkpoint there, as a weights file of ours.
 
     Raises:
@@ -36,11 +43,12 @@ def usable_weights(
     """
     path = Path(name).expanduser()
     if not _is_foreign(path, model):
-        if model is not None or input_size is not None or save_to is not None:
-            raise OptionError(f"{name} says itself what it is; --model, --input-size and --save are for foreign files")
+        if model is not None or input_size is not None or save_to is not None or udp:
+            options = "--model, --input-size, --udp and --save"
+            raise OptionError(f"{name} says itself what it is; {options} are for foreign files")
         yield resolve_pose_model(name)
         return
-    pose_model = load_foreign_pose_model(path, _config_of(path, model, input_size))
+    pose_model = load_foreign_pose_model(path, _config_of(path, model, input_size, udp))
     found, expected = pose_model.config.num_keypoints, people.skeleton.num_keypoints
     if found != expected:
         raise OptionError(f"{name} finds {found} keypoints, but {people.origin} labels {expected}")
@@ -69,12 +77,12 @@ def _is_foreign(path: Path, model: str | None) -> bool:
     return False
 
 
-def _config_of(path: Path, model: str | None, input_size: str | None) -> PoseModelConfig:
+def _config_of(path: Path, model: str | None, input_size: str | None, udp: bool) -> PoseModelConfig:
     """The network of a foreign checkpoint, as a person or the run it belongs to names it."""
     beside = path.parent.parent / "config.json"
     try:
         if model is not None:
-            return PoseModelConfig(name=model, input_size_wh=parse_size(input_size or "256x192"))
+            return PoseModelConfig(name=model, input_size_wh=parse_size(input_size or "256x192"), udp=udp)
         if path.suffix == ".ckpt" and beside.is_file():
             return PoseModelConfig.from_dict(json.loads(beside.read_text(encoding="utf-8"))["pose_model"])
     except (ValueError, KeyError) as error:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from engine.heatmap import DECODERS
+from engine.heatmap import decoder_for
 from engine.types import Float32Array, UInt8Array
 from models.checkpoints import IMAGENET_MEAN, IMAGENET_STD, save_pose_model
 from models.pose_model import PoseModel, PoseOutput
@@ -152,8 +152,10 @@ class PoseTraining(L.LightningModule):
             heatmaps: Float32Array = output.heatmaps.float().cpu().numpy()
             return heatmaps
 
+        pose_model = self.config.pose_model
+        decode = decoder_for(self.config.decode, sigma=pose_model.sigma, udp=pose_model.udp)
         keypoints = predict_people(
-            predict, self.validation, self.validation_images, size, decode=DECODERS[self.config.decode]
+            predict, self.validation, self.validation_images, size, decode=decode, udp=pose_model.udp
         )
         medians = {name: float(torch.cat(values).median()) for name, values in statistics.items()}
         return score_people(self.validation, keypoints), medians

@@ -55,6 +55,7 @@ _NETWORK: tuple[tuple[str, Callable[[str], Any], str], ...] = (
     ("deconv_channels", int, "width of a ResNet's deconvolutions (256)"),
     ("fusion", str, "concat, add or none: table 2 of the paper (concat)"),
     ("area_normalization", str, "sum or softmax (sum)"),
+    ("sigma", float, "of the targets in heatmap px; 0 for 2 at 64x48 and 3 at 96x72 (0)"),
 )
 
 # Everything else; the defaults stand in TrainConfig.
@@ -73,7 +74,6 @@ _RUN: dict[str, tuple[Callable[[str], Any], str]] = {
     "milestones": (_numbers, "shares of the run at which 'step' steps down, such as 0.81,0.95"),
     "warmup_steps": (int, "linear start"),
     "alpha": (float, "weight of the coarse loss (equation 4)"),
-    "sigma": (float, "of the targets in heatmap px; 0 for 2 at 64x48 and 3 at 96x72"),
     "rotation_deg": (float, "crops turn by up to so many degrees"),
     "scale_range": (_range, "size of a crop as a factor of its box, such as 0.5,1.5"),
     "flip_probability": (float, "of mirroring a crop"),
@@ -120,6 +120,7 @@ def build_parser() -> argparse.ArgumentParser:
     for name, read, text in _NETWORK:
         network.add_argument(_flag(name), type=_reader(read), help=text)
     network.add_argument("--no-coarse-supervision", action="store_true", help="table 1 of the paper")
+    network.add_argument("--udp", action="store_true", help="unbiased coordinates (UDP); they travel in the weights")
     run = parser.add_argument_group("run")
     for name, (read, text) in _RUN.items():
         run.add_argument(_flag(name), type=_reader(read), help=text + _default_text(name))
@@ -194,7 +195,7 @@ def config_from(options: Mapping[str, Any]) -> TrainConfig:
         "input_size_wh": values.pop("input_size", (192, 256)),
         "coarse_supervision": not values.pop("no_coarse_supervision", False),
     }
-    for key in ("deconv_channels", "fusion", "area_normalization"):
+    for key in ("deconv_channels", "fusion", "area_normalization", "sigma", "udp"):
         if key in values:
             network[key] = values.pop(key)
     if values.pop("no_cache_images", False):

@@ -37,22 +37,30 @@ class CropBatch:
 
 
 def iterate_crops(
-    boxes: PersonBoxes, images: ImageStore, input_size_wh: tuple[int, int], batch_size: int
+    boxes: PersonBoxes, images: ImageStore, input_size_wh: tuple[int, int], batch_size: int, *, udp: bool = False
 ) -> Iterator[CropBatch]:
-    """Upright, padded crops of every box, picture by picture, so that each picture is decoded once."""
+    """Upright, padded crops of every box, picture by picture, so that each picture is decoded once.
+
+    Boxes of pictures that cannot be decoded are left out; the store names those and keeps their list.
+    """
     width, height = input_size_wh
     order = np.argsort(np.asarray(boxes.images), kind="stable")
-    shown, image = -1, np.zeros((0, 0, 3), np.uint8)
+    shown: int | None = None
+    image: UInt8Array | None = None
     for start in range(0, len(boxes), batch_size):
         indices = order[start : start + batch_size]
         crops = np.empty((len(indices), height, width, 3), np.uint8)
-        affines = boxes_to_affines(boxes.boxes_xyxy[indices], input_size_wh)
+        affines = boxes_to_affines(boxes.boxes_xyxy[indices], input_size_wh, udp=udp)
+        cut = np.zeros(len(indices), bool)
         for row, index in enumerate(indices):
             if boxes.images[index] != shown:
                 shown = boxes.images[index]
-                image = images[shown]
-            warp_crops(image, affines[row : row + 1], input_size_wh, crops[row : row + 1])
-        yield CropBatch(crops=crops, crop_to_image=invert_affines(affines), indices=indices)
+                image = images.readable(shown)
+            if image is not None:
+                warp_crops(image, affines[row : row + 1], input_size_wh, crops[row : row + 1])
+                cut[row] = True
+        if cut.any():
+            yield CropBatch(crops=crops[cut], crop_to_image=invert_affines(affines[cut]), indices=indices[cut])
 
 
 def normalize_crops(crops: Tensor, mean: Tensor, std: Tensor) -> Tensor:
@@ -65,18 +73,19 @@ def normalize_crops(crops: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     return ((images - mean * 255) / (std * 255)).contiguous(memory_format=torch.channels_last)
 
 
-def flip_averaged(predict: PredictHeatmaps, flip_order: tuple[int, ...]) -> PredictHeatmaps:
+def flip_averaged(predict: PredictHeatmaps, flip_order: tuple[int, ...], *, udp: bool = False) -> PredictHeatmaps:
     """The flip test: mean of the heatmaps of a crop and of its mirror image, the latter turned back.
 
     The mirrored maps are moved one px to the right, as in the official code, because mirroring maps of stride 4
-    shifts them by that much against the crop.
+    shifts them by that much against the crop; with UDP coordinates the two fall on each other as they are.
     """
     order = list(flip_order)
 
     def both(crops: UInt8Array) -> Float32Array:
         plain = predict(crops)
         mirrored = predict(np.ascontiguousarray(crops[:, :, ::-1]))[:, order, :, ::-1].copy()
-        mirrored[..., 1:] = mirrored[..., :-1].copy()
+        if not udp:
+            mirrored[..., 1:] = mirrored[..., :-1].copy()
         return np.asarray((plain + mirrored) * 0.5, np.float32)
 
     return both
@@ -90,10 +99,14 @@ def predict_boxes(
     *,
     batch_size: int = 32,
     decode: Decoder = decode_heatmaps,
+    udp: bool = False,
 ) -> Float32Array:
-    """(N, K, 3) float32: x, y in picture px and score, for every box; there must be at least one."""
+    """(N, K, 3) float32: x, y in picture px and score, for every box; there must be at least one.
+
+    Boxes of pictures that cannot be decoded get zeros, see `iterate_crops`.
+    """
     keypoints = np.zeros((len(boxes), 0, 3), np.float32)
-    for batch in iterate_crops(boxes, images, input_size_wh, batch_size):
+    for batch in iterate_crops(boxes, images, input_size_wh, batch_size, udp=udp):
         decoded = decode(predict(batch.crops), input_size_wh)
         if keypoints.shape[1] == 0:
             keypoints = np.zeros((len(boxes), *decoded.shape[1:]), np.float32)
@@ -110,10 +123,11 @@ def predict_people(
     *,
     batch_size: int = 32,
     decode: Decoder = decode_heatmaps,
+    udp: bool = False,
 ) -> Float32Array:
     """`predict_boxes` for the labelled box of every person of a set."""
     boxes = labelled_boxes(people)
-    return predict_boxes(predict, boxes, images, input_size_wh, batch_size=batch_size, decode=decode)
+    return predict_boxes(predict, boxes, images, input_size_wh, batch_size=batch_size, decode=decode, udp=udp)
 
 
 def padded_areas(people: PeopleSet) -> Float32Array:

@@ -14,6 +14,7 @@ from engine.backends.contract import Array, Closing, OpenOptions, Probe, check_c
 from engine.backends.cuda_driver import why_no_cuda
 from engine.compiler import ensure_onnx
 from engine.errors import BackendError
+from engine.int8_files import find_int8
 from engine.model_spec import read_spec
 
 _PACKAGES = ("onnxruntime", "onnxruntime-gpu")
@@ -40,7 +41,8 @@ def probe(device: str) -> Probe:
 
 def open_pose(model: Path, options: OpenOptions) -> OnnxRuntimeBackend:
     """Open a pose model."""
-    return OnnxRuntimeBackend(ensure_onnx(model, say=options.say), options)
+    file = find_int8(model) if options.precision == "int8" else ensure_onnx(model, say=options.say)
+    return OnnxRuntimeBackend(file, options)
 
 
 def open_detector(onnx_file: Path, options: OpenOptions) -> OnnxRuntimeBackend:
@@ -59,9 +61,10 @@ class OnnxRuntimeBackend(Closing):
     name = "onnxruntime"
 
     def __init__(self, onnx_file: Path, options: OpenOptions) -> None:
-        if options.precision not in ("auto", "fp32"):
-            raise refuse_precision(self.name, options.precision, ["fp32"], "bf16 runs on openvino and torch")
         self.spec = read_spec(onnx_file)
+        able = "int8" if self.spec.precision == "int8" else "fp32"
+        if options.precision not in ("auto", able):
+            raise refuse_precision(self.name, options.precision, [able], "bf16 runs on openvino and torch")
         self.precision = self.spec.precision
         self.device = "cpu" if options.device == "auto" else options.device
         try:

@@ -14,6 +14,7 @@ import numpy as np
 from engine.backends.contract import Array, Closing, OpenOptions, Probe, check_call, empty_outputs, refuse_precision
 from engine.compiler import ensure_onnx
 from engine.errors import BackendError
+from engine.int8_files import find_int8
 from engine.model_spec import read_spec
 
 # A program for one exact shape runs a detector about a quarter faster than one for any shape, but takes part of a
@@ -37,7 +38,8 @@ def probe(device: str) -> Probe:
 
 def open_pose(model: Path, options: OpenOptions) -> OpenVinoBackend:
     """Open a pose model."""
-    return OpenVinoBackend(ensure_onnx(model, say=options.say), options)
+    file = find_int8(model) if options.precision == "int8" else ensure_onnx(model, say=options.say)
+    return OpenVinoBackend(file, options)
 
 
 def open_detector(onnx_file: Path, options: OpenOptions) -> OpenVinoBackend:
@@ -77,10 +79,11 @@ class OpenVinoBackend(Closing):
             self._model: Any = core.read_model(str(onnx_file))
         except RuntimeError as error:
             raise BackendError(f"openvino cannot read {onnx_file.name}: {_first_line(error)}") from error
-        self.precision = _precision(options.precision, has_bf16)
+        self.precision = _precision(options.precision, has_bf16, self.spec.precision == "int8")
         self._core: Any = core
         self._settings: dict[str, Any] = {
-            "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[self.precision],
+            # What is not quantised in an INT8 graph: its layers say themselves what they are computed in.
+            "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16", "int8": "f32"}[self.precision],
         }
         if options.threads is not None:
             self._settings["INFERENCE_NUM_THREADS"] = options.threads
@@ -159,7 +162,11 @@ class OpenVinoBackend(Closing):
         self._core = None
 
 
-def _precision(asked: str, has_bf16: bool) -> str:
+def _precision(asked: str, has_bf16: bool, is_int8: bool) -> str:
+    if is_int8:
+        if asked in ("auto", "int8"):
+            return "int8"
+        raise refuse_precision("openvino", asked, ["int8"], "the file is an INT8 graph; name its .safetensors file")
     if asked == "auto":
         return "bf16" if has_bf16 else "fp32"
     if asked == "fp32" or (asked == "bf16" and has_bf16):

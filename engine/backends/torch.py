@@ -138,6 +138,8 @@ def _spec(weights: Path, graph: Any, skeleton: Skeleton, checkpoint: Any, with_c
         class_names=checkpoint.class_names,
         mean=checkpoint.mean,
         std=checkpoint.std,
+        udp=checkpoint.config.udp,
+        sigma=checkpoint.config.sigma,
         file_sha256=digest,
         weights_sha256=digest,
         graph_version=GRAPH_VERSION,
