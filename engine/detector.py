@@ -10,7 +10,7 @@ import numpy as np
 
 from engine.backends import Backend, OpenedBackend, OpenOptions, open_detector_backend
 from engine.compiler import ensure_detector
-from engine.errors import ModelError, OptionError, nearest_hint
+from engine.errors import BackendError, ModelError, OptionError, nearest_hint
 from engine.letterbox import Letterbox
 from engine.model_spec import ModelSpec
 from engine.types import Detections, Float32Array, UInt8Array
@@ -81,10 +81,21 @@ class PersonDetector:
         if height == 0 or width == 0:
             return Detections.empty()
         image = self._letterbox.apply(image_bgr)
-        output = self.backend.infer({"images": image[None]}, [self._output])[self._output][0]
+        output = self._checked(self.backend.infer({"images": image[None]}, [self._output])[self._output])
         rows = output if self._output == "boxes" else self._from_candidates(output)
         boxes = self._letterbox.to_frame(rows[:, :4], (width, height))
         return self._keep(boxes, rows[:, 4], rows[:, 5])
+
+    def _checked(self, output: Float32Array) -> Float32Array:
+        """What the network gave for one picture: boxes (M, 6), or candidates (4 + classes, A)."""
+        classes = len(self.backend.spec.class_names)
+        axis, length = (2, 6) if self._output == "boxes" else (1, 4 + classes)
+        if output.ndim != 3 or len(output) != 1 or output.shape[axis] != length:
+            raise BackendError(
+                f"{self.backend.spec.name} gave {self._output} of shape {output.shape}; it is no detector"
+            )
+        checked: Float32Array = output[0]
+        return checked
 
     def _keep(self, boxes: Float32Array, scores: Float32Array, classes: Float32Array) -> Detections:
         """Drop what is no box of a wanted class, then keep the best."""

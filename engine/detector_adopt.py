@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import ModelError
+from engine.model_spec import refuse_external_data
 
 _PREFIX = "kcam_adopted_"
 
@@ -30,6 +31,7 @@ def adopt_graph(source: Path, input_size: int | None) -> tuple[Any, tuple[str, .
 
     from engine.detector_export import DEFAULT_INPUT_SIZE, names_in_order
 
+    refuse_external_data(source)
     try:
         proto = onnx.load(str(source), load_external_data=False)
         onnx.checker.check_model(proto)

@@ -113,13 +113,21 @@ def _load_pt(source: Path) -> tuple[Any, int]:
     """The network in a `.pt` file and the input size it was trained at; code in the file does not run."""
     prepare_ultralytics()
     import ultralytics.utils
-    from ultralytics.nn.tasks import load_checkpoint
+    from ultralytics.nn import tasks
+
+    from models.foreign_weights import CheckpointError, check_archive
 
     disable_telemetry()
-    if not getattr(ultralytics.utils, "SAFE_LOAD", False):
+    restricted = getattr(getattr(tasks, "_SafeLoad", None), "SUPPORTED", False)
+    if not (getattr(ultralytics.utils, "SAFE_LOAD", False) and restricted):
+        # Where torch is too old for it, the package would load the file without restrictions, and without a word.
         raise ModelError(f"{source} is not opened: this ultralytics cannot load weights without running code")
     try:
-        model, checkpoint = load_checkpoint(str(source))  # type: ignore[no-untyped-call]
+        check_archive(source)
+        # An absolute path, because the package fetches what has only a name.
+        model, checkpoint = tasks.load_checkpoint(str(source.resolve()))  # type: ignore[no-untyped-call]
+    except CheckpointError as error:
+        raise ModelError(str(error)) from error
     except Exception as error:  # its loader raises many kinds for a damaged or refused file
         raise ModelError(f"{source} is not a detector that can be read safely: {_first_line(error)}") from error
     if getattr(model, "task", None) != "detect":

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import ModelError
-from engine.model_spec import ModelSpec, read_spec, spec_path
+from engine.model_spec import WRONG_VALUES, ModelSpec, read_json, read_spec, spec_path
 
 RECORD_FORMAT = 1
 STATES = ("passed", "unchecked", "failed")
@@ -154,7 +154,7 @@ def read_record(engine_file: Path) -> EngineRecord:
     if not beside.is_file():
         raise ModelError(f"{engine_file} has no record of its build beside it ({beside.name}); build it again")
     try:
-        values = json.loads(beside.read_text(encoding="utf-8"))
+        values = read_json(beside)
         if values["format"] != RECORD_FORMAT or values["state"] not in STATES:
             raise ValueError("another format")
         return EngineRecord(
@@ -164,7 +164,7 @@ def read_record(engine_file: Path) -> EngineRecord:
             weights=str(values["weights"]),
             built_s=float(values["built_s"]),
         )
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except WRONG_VALUES as error:
         raise ModelError(f"{beside} cannot be read ({error!r}); build the engine again") from error
 
 

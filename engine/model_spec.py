@@ -78,6 +78,7 @@ class ModelSpec:
         mean, std: of a pose network, RGB on the 0..1 scale, for people: the graph normalises by itself.
         udp: of a pose network: how its crops are to be cut, see geometry.py.
         sigma: of a pose network: of the Gaussians it learnt, in heatmap px, for DARK decoding; 0 for the recipe's.
+        decode: of a pose network: how the graph makes keypoints of heatmaps, see heatmap.py.
     """
 
     kind: str
@@ -96,6 +97,7 @@ class ModelSpec:
     std: tuple[float, ...] | None = None
     udp: bool = False
     sigma: float = 0.0
+    decode: str = "quarter"
 
     def __post_init__(self) -> None:
         if self.kind not in ("pose", "detector"):
@@ -134,6 +136,7 @@ class ModelSpec:
             "std": None if self.std is None else list(self.std),
             "udp": self.udp,
             "sigma": self.sigma,
+            "decode": self.decode,
         }
 
     @staticmethod
@@ -165,6 +168,7 @@ class ModelSpec:
                 std=_numbers(values.get("std")),
                 udp=bool(values.get("udp", False)),
                 sigma=float(values.get("sigma", 0.0)),
+                decode=str(values.get("decode", "quarter")),
             )
         except WRONG_VALUES as error:
             raise ModelError(f"the spec cannot be read: {error!r}") from error

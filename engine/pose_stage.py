@@ -77,7 +77,7 @@ class PoseStage:
             warp_crops(image, frame_to_crop[end - count : end], self._input_size_wh, out=crops[end - count : end])
         cropped = time.perf_counter()
         outputs = self._backend.infer({"crops": crops[:people]}, self._want)
-        self._check(outputs["keypoints"], people)
+        self._check(outputs, people)
         posed = time.perf_counter()
         results = []
         for (_, detections), count, end in zip(frames, counts, ends, strict=True):
@@ -100,10 +100,15 @@ class PoseStage:
             self._crops = np.empty((room, *self._crops.shape[1:]), np.uint8)
         return self._crops
 
-    def _check(self, keypoints: Float32Array, people: int) -> None:
-        expected = (people, self.skeleton.num_keypoints, 3)
-        if keypoints.shape != expected:
-            raise BackendError(f"the pose network gave keypoints of shape {keypoints.shape}, expected {expected}")
+    def _check(self, outputs: Mapping[str, np.ndarray], people: int) -> None:
+        for name in self._want:
+            shape, expected = outputs[name].shape, (people, self.skeleton.num_keypoints)
+            fits = shape[2:] == (3,) if name == "keypoints" else len(shape) == 4
+            if shape[:2] != expected or not fits:
+                rest = "3" if name == "keypoints" else "h, w"
+                raise BackendError(
+                    f"the pose network gave {name} of shape {shape}, expected ({people}, {expected[1]}, {rest})"
+                )
 
     def _poses(self, keypoints: Float32Array, detections: Detections, crop_to_frame: Float32Array) -> Poses:
         """Poses in frame px from keypoints (N, K, 3) in crop px."""

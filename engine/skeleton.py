@@ -108,7 +108,7 @@ class Skeleton:
                 oks_sigmas=tuple(float(sigma) for sigma in values["oks_sigmas"]),
                 upper_body=tuple(int(index) for index in values.get("upper_body", ())),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise ModelError(f"the skeleton in the file cannot be read: {error!r}") from error
 
 

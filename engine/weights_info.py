@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import ModelError
-from engine.model_spec import ModelSpec, spec_path
+from engine.model_spec import WRONG_VALUES, ModelSpec, check_names, read_json, spec_path
 from engine.skeleton import Skeleton
 
 METADATA_KEY = "kcam"
@@ -54,15 +54,18 @@ def _from_safetensors(path: Path) -> WeightsInfo:
         config = values["config"]
         name = str(config["name"])
         width, height = (int(length) for length in config["input_size_wh"])
+        skeleton = Skeleton.from_dict(values["skeleton"])
+        class_names = tuple(str(known) for known in values["class_names"])
+        check_names((name, *class_names, *skeleton.keypoint_names))
         return WeightsInfo(
             name=name,
             input_size_wh=(width, height),
-            skeleton=Skeleton.from_dict(values["skeleton"]),
-            class_names=tuple(str(known) for known in values["class_names"]),
+            skeleton=skeleton,
+            class_names=class_names,
             has_attention=name.startswith("kcam_"),
             notes={str(key): str(value) for key, value in dict(values.get("notes", {})).items()},
         )
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+    except WRONG_VALUES as error:
         raise ModelError(f"{path} is a safetensors file, but not a pose model of this program") from error
 
 
@@ -87,12 +90,9 @@ def _safetensors_header(path: Path) -> Mapping[str, Any]:
 def _from_spec(path: Path) -> WeightsInfo:
     """The spec is trusted as far as names go; whoever runs the file checks that the two belong together."""
     beside = spec_path(path)
-    try:
-        spec = ModelSpec.from_dict(json.loads(beside.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise ModelError(f"{path} has no readable spec beside it ({beside.name}): {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise ModelError(f"{beside} is not JSON, or it is damaged") from error
+    if not beside.is_file():
+        raise ModelError(f"{path} has no readable spec beside it ({beside.name})")
+    spec = ModelSpec.from_dict(read_json(beside))
     if spec.skeleton is None:
         raise ModelError(f"{path} is a {spec.kind}, not a pose model")
     return WeightsInfo(

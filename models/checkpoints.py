@@ -126,6 +126,8 @@ def read_metadata(path: Path) -> dict[str, Any]:
                 raise CheckpointError(f"{path} is not a safetensors file, or it is cut short")
             header = json.loads(stream.read(size))
         metadata = json.loads(header["__metadata__"][_METADATA_KEY])
+        if not isinstance(metadata, dict):
+            raise TypeError("no fields")
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
     except (KeyError, TypeError) as error:
@@ -150,22 +152,22 @@ def load_pose_model(path: Path) -> PoseCheckpoint:
     metadata = read_metadata(path)
     try:
         config = PoseModelConfig.from_dict(metadata["config"])
-    except ValueError as error:
-        raise CheckpointError(f"{path}: {error}") from error
+        said: dict[str, Any] = {
+            "skeleton": dict(metadata["skeleton"]),
+            "class_names": tuple(str(name) for name in metadata["class_names"]),
+            "mean": _three(metadata["mean"], path),
+            "std": _three(metadata["std"], path),
+            "notes": {str(key): str(value) for key, value in metadata.get("notes", {}).items()},
+        }
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise CheckpointError(f"{path}: its header cannot be used: {error}") from error
     try:
         tensors = load_file(path)
-    except SafetensorError as error:
+    except (SafetensorError, KeyError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged: {error}") from error
-    model = build_from_config(config)
+    model = _build_for(config, tensors, path)
     load_tensors(model, tensors, path)
-    return PoseCheckpoint(
-        model=model.eval(),
-        skeleton=dict(metadata["skeleton"]),
-        class_names=tuple(str(name) for name in metadata["class_names"]),
-        mean=_three(metadata["mean"], path),
-        std=_three(metadata["std"], path),
-        notes={str(key): str(value) for key, value in metadata.get("notes", {}).items()},
-    )
+    return PoseCheckpoint(model=model.eval(), **said)
 
 
 def _three(values: Any, path: Path) -> tuple[float, float, float]:
@@ -174,26 +176,44 @@ def _three(values: Any, path: Path) -> tuple[float, float, float]:
     return float(values[0]), float(values[1]), float(values[2])
 
 
+def _build_for(config: PoseModelConfig, tensors: Mapping[str, Tensor], path: Path) -> PoseModel:
+    """The network of a configuration, unless that asks for many gigabytes which the file does not have.
+
+    The width of the deconvolutions is the only field with which a network grows without end.
+    """
+    second_and_third = 0 if "hrnet" in config.name else 2 * 16 * config.deconv_channels**2
+    if second_and_third > sum(tensor.numel() for tensor in tensors.values()):
+        raise CheckpointError(f"{path}: deconv_channels is {config.deconv_channels}, but it holds far fewer numbers")
+    return build_from_config(config)
+
+
 def load_tensors(model: PoseModel, tensors: Mapping[str, Tensor], path: Path) -> None:
     """Load every tensor of a network; the names and shapes must be exactly its own.
 
     Raises:
-        CheckpointError: names or shapes differ; the message names the first that does.
+        CheckpointError: they are not, or hold something else than numbers; the message names the first that does.
     """
     wanted = {k: v for k, v in model.state_dict().items() if not k.endswith("num_batches_tracked")}
     given = {k: v for k, v in tensors.items() if not k.endswith("num_batches_tracked")}
     for name, value in wanted.items():
         if name not in given:
             raise CheckpointError(f"{path} is not a {model.config.name}: '{name}' is missing")
-        if given[name].shape != value.shape:
+        found = given[name]
+        if found.shape != value.shape:
             raise CheckpointError(
-                f"{path}: '{name}' has shape {tuple(given[name].shape)}, "
+                f"{path}: '{name}' has shape {tuple(found.shape)}, "
                 f"a {model.config.name} as configured wants {tuple(value.shape)}"
             )
+        if found.is_floating_point() != value.is_floating_point():
+            raise CheckpointError(f"{path}: '{name}' holds {found.dtype}, {value.dtype} was expected")
     extra = sorted(set(given) - set(wanted))
     if extra:
         raise CheckpointError(f"{path} is not a {model.config.name}: it also holds '{extra[0]}'")
-    model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in given.items()}, strict=False)
+    given = {k: v.float() if v.is_floating_point() else v for k, v in given.items()}
+    for name, value in given.items():
+        if not value.isfinite().all():
+            raise CheckpointError(f"{path}: '{name}' holds values that are not numbers")
+    model.load_state_dict(given, strict=False)
 
 
 def load_foreign_pose_model(path: Path, config: PoseModelConfig) -> PoseModel:
@@ -209,7 +229,9 @@ def load_foreign_pose_model(path: Path, config: PoseModelConfig) -> PoseModel:
     """
     tensors = read_foreign_tensors(path)
     try:
-        model = build_from_config(dataclasses.replace(config, **shape_fields(tensors)))
+        model = _build_for(dataclasses.replace(config, **shape_fields(tensors)), tensors, path)
+    except CheckpointError:
+        raise
     except ValueError as error:
         raise CheckpointError(f"{path}: {error}") from error
     load_tensors(model, tensors, path)

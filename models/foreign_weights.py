@@ -7,6 +7,7 @@ run; a file that wants more than tensors and plain values is refused.
 from __future__ import annotations
 
 import re
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ def read_foreign_tensors(path: Path) -> dict[str, Tensor]:
             return official_names(load_file(path))
         except SafetensorError as error:
             raise CheckpointError(f"{path} is damaged: {error}") from error
+    check_archive(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds here, pickle errors among them
@@ -57,7 +59,37 @@ def read_foreign_tensors(path: Path) -> dict[str, Tensor]:
     tensors = {str(name): value for name, value in content.items() if torch.is_tensor(value)}
     if not tensors:
         raise CheckpointError(f"{path} holds no tensors")
+    for name, value in tensors.items():
+        _check_extent(path, name, value)
     return official_names(tensors)
+
+
+def check_archive(path: Path) -> None:
+    """Refuse a checkpoint that would unpack to more than it is; PyTorch stores its tensors as they are.
+
+    Raises:
+        CheckpointError: it cannot be read, or is packed.
+    """
+    try:
+        if not zipfile.is_zipfile(path):
+            return
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+        size = path.stat().st_size
+    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError) as error:
+        raise CheckpointError(f"{path} is not read: it is damaged or cut short") from error
+    unpacked = sum(entry.file_size for entry in entries)
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries) or unpacked > size:
+        raise CheckpointError(
+            f"{path} is not read: it is packed, {unpacked} bytes into {size}, which PyTorch's checkpoints are not"
+        )
+
+
+def _check_extent(path: Path, name: str, value: Tensor) -> None:
+    """A tensor may be a view that repeats a few bytes without end, or of a kind that holds no numbers of its own."""
+    plain = value.layout == torch.strided and value.device.type == "cpu" and not value.is_quantized
+    if not plain or value.numel() * value.element_size() > value.untyped_storage().nbytes():
+        raise CheckpointError(f"{path} is not read: '{name}' holds less than its shape {tuple(value.shape)} says")
 
 
 def _why_refused(error: Exception) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from models.kcam import KCAM, AreaNormalization, Fusion
+
+Decode = Literal["quarter", "dark"]
 
 BACKBONE_NAMES = (
     "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "hrnet_w18", "hrnet_w32", "hrnet_w48",
@@ -36,6 +38,8 @@ class PoseModelConfig:
         udp: crops and heatmaps keep the middles of their outer pixels in place (Huang et al., "The Devil is in the
             Details"), see `engine/geometry.py`; changes no layer, but a network works only with what it learnt on.
         sigma: standard deviation in heatmap px of the Gaussians it learns; 0 for 2 at 64x48, 3 at 96x72.
+        decode: how its heatmaps become keypoints in use: "quarter" px as in the paper, or "dark", see
+            `engine/heatmap.py`; changes no layer.
     """
 
     name: str
@@ -47,6 +51,7 @@ class PoseModelConfig:
     area_normalization: AreaNormalization = "sum"
     udp: bool = False
     sigma: float = 0.0
+    decode: Decode = "quarter"
 
     def __post_init__(self) -> None:
         if self.name not in MODEL_NAMES:
@@ -66,6 +71,8 @@ class PoseModelConfig:
             raise ValueError(f"fusion is '{self.fusion}'; concat, add or none fits")
         if self.area_normalization not in ("sum", "softmax"):
             raise ValueError(f"area_normalization is '{self.area_normalization}'; sum or softmax fits")
+        if self.decode not in ("quarter", "dark"):
+            raise ValueError(f"decode is '{self.decode}'; quarter or dark fits")
         if not 0 <= self.sigma <= _MAX_SIDE:
             raise ValueError(f"sigma is {self.sigma}; 0 or more fits")
 
