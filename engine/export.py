@@ -16,7 +16,7 @@ from engine.frame_source import FrameSource
 from engine.interrupts import InterruptGuard
 from engine.outputs import Outputs, expected_frames
 from engine.overlay import OverlayOptions, draw
-from engine.progress import Progress, default_progress
+from engine.progress import Progress, Unfailing, default_progress
 from engine.skeleton import Skeleton
 from engine.types import Frame, FrameResult
 
@@ -91,7 +91,8 @@ class ExportSummary:
         dropped_frames: frames of a live source that came faster than they were worked on.
         audio_note: what became of the sound; None where there was none.
         notes: further lines for the person.
-        interrupted: ended by Ctrl-C; what was done until then is whole.
+        interrupted: ended by Ctrl-C or the like; what was done until then is whole.
+        signal_number: of the signal that ended it; None where the interrupt came in another way.
     """
 
     frames: int
@@ -103,6 +104,7 @@ class ExportSummary:
     audio_note: str | None = None
     notes: tuple[str, ...] = ()
     interrupted: bool = False
+    signal_number: int | None = None
 
     @property
     def fps(self) -> float:
@@ -115,7 +117,7 @@ def export(
 ) -> ExportSummary:
     """Write the video (or photos) and the poses of a source.
 
-    Ctrl-C ends the run as the end of the source does: the files are whole up to there.
+    Ctrl-C and requests to end the process end the run as the end of the source does: the files are whole up to there.
 
     Raises:
         OptionError: an output's name does not fit what is written.
@@ -123,31 +125,20 @@ def export(
         SourceError: reading failed, or no frame came.
         EngineError: whatever else failed; when frames were written before, the message names the kept part files.
     """
-    outputs = Outputs(
-        source,
-        pipeline.skeleton,
-        output=options.output,
-        poses=options.poses,
-        overwrite=options.overwrite,
-        crf=options.crf,
-        preset=options.preset,
-    )
-    progress = progress or default_progress(quiet=options.quiet)
-    run = _Run(source, pipeline, options, outputs, progress)
     started_s = time.monotonic()
-    try:
-        with InterruptGuard() as guard:
-            try:
-                with Steps() as steps:
-                    run.all_frames(guard, steps)
-            except KeyboardInterrupt:
-                run.interrupted = True
-            with guard.held(last=True):
-                written = run.finish()
-    except BaseException as error:
-        _fail(error, outputs, run.frames)
-    finally:
-        progress.close()
+    with InterruptGuard() as guard:
+        with guard.held():  # from here on there are files to put in order
+            outputs = Outputs(
+                source,
+                pipeline.skeleton,
+                output=options.output,
+                poses=options.poses,
+                overwrite=options.overwrite,
+                crf=options.crf,
+                preset=options.preset,
+            )
+            run = _Run(source, pipeline, options, outputs, Unfailing(progress or default_progress(quiet=options.quiet)))
+        written = run.from_start_to_end(guard)
     return ExportSummary(
         frames=run.frames,
         frames_with_people=run.frames_with_people,
@@ -158,6 +149,7 @@ def export(
         audio_note=outputs.audio_note,
         notes=(*source.notes, *run.notes, *outputs.notes),
         interrupted=run.interrupted,
+        signal_number=guard.signal_number if run.interrupted else None,
     )
 
 
@@ -177,6 +169,21 @@ class _Run:
         self.frames = self.frames_with_people = 0
         self.interrupted = False
         self.notes: list[str] = []
+
+    def from_start_to_end(self, guard: InterruptGuard) -> tuple[Path, ...]:
+        """Work, and put the files in order however it ends."""
+        try:
+            try:
+                with Steps() as steps:
+                    self.all_frames(guard, steps)
+            except KeyboardInterrupt:
+                self.interrupted = True
+            with guard.held(last=True):
+                return self.finish()
+        except BaseException as error:
+            _fail(error, self._outputs, self.frames)
+        finally:
+            self._progress.close()
 
     def all_frames(self, guard: InterruptGuard, steps: Steps) -> None:
         """The way of a frame: source, pipeline, drawing, files; the steps before drawing work ahead."""
@@ -238,6 +245,9 @@ def _fail(error: BaseException, outputs: Outputs, frames: int) -> NoReturn:
         raise error
     where = " and ".join(str(path) for path in kept)
     text = f"the {frames} frame(s) written so far are kept in {where}"
+    if outputs.kept_frames is not None and outputs.kept_frames < frames:  # the disk did not take what was held back
+        part = f"the first {outputs.kept_frames} of {frames} frame(s)"
+        text = f"{part if outputs.kept_frames else f'the poses of {frames} frame(s)'} are kept in {where}"
     if isinstance(error, EngineError):
         raise type(error)(f"{error} ({text})") from error
     error.add_note(text)

@@ -26,7 +26,7 @@ def file_lock(path: Path, on_wait: Callable[[], None] = lambda: None) -> Iterato
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b") as stream:
         waited = False
-        while not _try_lock(stream):
+        while not try_lock(stream):
             if not waited:
                 on_wait()
                 waited = True
@@ -34,13 +34,13 @@ def file_lock(path: Path, on_wait: Callable[[], None] = lambda: None) -> Iterato
         try:
             yield
         finally:
-            _unlock(stream)
+            unlock(stream)
 
 
 if sys.platform == "win32":
     import msvcrt
 
-    def _try_lock(stream: IO[bytes]) -> bool:
+    def try_lock(stream: IO[bytes]) -> bool:
         stream.seek(0)
         try:
             msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)
@@ -48,19 +48,19 @@ if sys.platform == "win32":
             return False
         return True
 
-    def _unlock(stream: IO[bytes]) -> None:
+    def unlock(stream: IO[bytes]) -> None:
         stream.seek(0)
         msvcrt.locking(stream.fileno(), msvcrt.LK_UNLCK, 1)
 
 else:
     import fcntl
 
-    def _try_lock(stream: IO[bytes]) -> bool:
+    def try_lock(stream: IO[bytes]) -> bool:
         try:
             fcntl.flock(stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
         return True
 
-    def _unlock(stream: IO[bytes]) -> None:
+    def unlock(stream: IO[bytes]) -> None:
         fcntl.flock(stream.fileno(), fcntl.LOCK_UN)

@@ -1,4 +1,4 @@
-"""Ctrl-C that never falls between two things that belong together."""
+"""Ctrl-C and the like that never fall between two things that belong together."""
 
 from __future__ import annotations
 
@@ -9,33 +9,43 @@ from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+_ASKS_TO_END = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+"""Ctrl-C, what `kill` and a system that shuts down send, the terminal is gone, and its like on Windows; not all are
+known everywhere."""
+
 
 class InterruptGuard:
     """While it is entered, Ctrl-C raises KeyboardInterrupt at once, except inside `held()`: there it waits for the end.
 
-    So a frame is written to all outputs or to none. Outside the main thread, and where the program has a handler of
-    its own, everything stays as it is.
+    So a frame is written to all outputs or to none. The other signals that ask a program to end do the same. Outside
+    the main thread, and where the program has a handler of its own, everything stays as it is.
+
+    Attributes:
+        signal_number: of the signal that came; None while none has.
     """
 
     def __init__(self) -> None:
         self._holding = False
         self._pending = False
-        self._previous: Any = None
+        self._previous: dict[int, Any] = {}
+        self.signal_number: int | None = None
 
     def __enter__(self) -> Self:
-        in_main = threading.current_thread() is threading.main_thread()
-        if in_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            self._previous = signal.signal(signal.SIGINT, self._handle)
+        if threading.current_thread() is threading.main_thread():
+            for name in _ASKS_TO_END:
+                number = getattr(signal, name, None)
+                if number is not None and signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL):
+                    self._previous[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._previous is not None:
-            signal.signal(signal.SIGINT, self._previous)
-            self._previous = None
+        while self._previous:
+            signal.signal(*self._previous.popitem())
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        self.signal_number = number
         if self._holding:
             self._pending = True
         else:
@@ -48,7 +58,7 @@ class InterruptGuard:
         try:
             yield
         finally:
-            self._holding = False
+            self._holding = last
         if self._pending:
             self._pending = False
             if not last:

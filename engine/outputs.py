@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from fractions import Fraction
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from engine.errors import OptionError, OutputError
 from engine.frame_source import FrameSource, SourceInfo
-from engine.part_file import PartFile, check_target, make_folder
+from engine.part_file import PartFile, check_target, check_writable
 from engine.photo_source import WRITABLE_SUFFIXES, photos_in, write_photo
 from engine.poses_writer import PosesWriter, check_poses_path
 from engine.skeleton import Skeleton
@@ -17,12 +18,20 @@ from engine.types import FrameResult, UInt8Array
 from engine.video_writer import VideoWriter
 
 DEFAULT_FOLDER = Path("outputs")
+_LONGEST_STEM = 220
+"""Bytes of a name that leave room for what is put behind it; file systems take 255."""
+
+
+def _shortened(stem: str) -> str:
+    while len(os.fsencode(stem)) > _LONGEST_STEM:
+        stem = stem[:-1]
+    return stem
 
 
 def _stem(info: SourceInfo) -> str:
     """A file name for what comes out of a source, without a suffix."""
     if info.path is not None:
-        return f"{info.path.name if info.path.is_dir() else info.path.stem}_pose"
+        return f"{_shortened(info.path.name if info.path.is_dir() else info.path.stem)}_pose"
     name = info.name.split("://", 1)[-1]
     return f"{re.sub(r'[^A-Za-z0-9]+', '_', name).strip('_') or 'stream'}_pose"
 
@@ -61,9 +70,12 @@ def photo_targets(info: SourceInfo, output: Path) -> dict[Path, Path]:
     targets: dict[Path, Path] = {}
     for photo in photos_in(info.path):
         suffix = photo.suffix.lower() if photo.suffix.lower() in WRITABLE_SUFFIXES else ".png"
-        target = output / f"{photo.stem}_pose{suffix}"
+        stem, number = _shortened(photo.stem), 2
+        target = output / f"{stem}_pose{suffix}"
         if target in targets.values():  # a.png and a.ppm
-            target = output / f"{photo.stem}_{photo.suffix[1:].lower()}_pose{suffix}"
+            target = output / f"{stem}_{photo.suffix[1:].lower()}_pose{suffix}"
+        while target in targets.values():  # long names that were alike where they were cut
+            target, number = output / f"{stem}_{number}_pose{suffix}", number + 1
         targets[photo] = target
     return targets
 
@@ -81,10 +93,8 @@ class PhotosWriter:
         self._overwrite = overwrite
         for target in self._targets.values():
             check_target(target, overwrite=overwrite, inputs=inputs)
-        for folder in {target.parent for target in self._targets.values()}:
-            make_folder(folder)
-            probe = PartFile(folder / ".write_test")  # told now rather than after the first network run
-            probe.discard()
+        for target in {target.parent: target for target in self._targets.values()}.values():
+            check_writable(target)  # told now rather than after the first network run
         self.written: list[Path] = []
 
     def write(self, image_bgr: UInt8Array, photo: Path | None) -> None:
@@ -105,7 +115,11 @@ class PhotosWriter:
 
 
 class Outputs:
-    """All that one run writes. A frame goes to every file or, on an error, the run ends with none under its name."""
+    """All that one run writes. A frame goes to every file or, on an error, the run ends with none under its name.
+
+    Attributes:
+        kept_frames: after `abort`, the frames in the video that was kept; None without a video.
+    """
 
     def __init__(
         self,
@@ -153,6 +167,7 @@ class Outputs:
                 part.discard()
             raise
         self._first_pts: int | None = None
+        self.kept_frames: int | None = None
 
     @property
     def audio_note(self) -> str | None:
@@ -205,6 +220,7 @@ class Outputs:
     def abort(self) -> tuple[Path, ...]:
         """End after an error; the files that hold something are kept under their part names and given back."""
         kept = [writer.abort() for writer in (self._video, self._poses) if writer is not None]
+        self.kept_frames = None if self._video is None else self._video.frames
         return tuple(path for path in kept if path is not None)
 
 

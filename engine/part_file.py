@@ -1,12 +1,27 @@
-"""A file that a run writes: it grows under a `.part` name and gets its own name when it is whole."""
+"""A file that a run writes: it grows under a `.part` name and gets its own name when it is whole.
+
+While a run lives it holds a lock on its part file. A part file without a holder was left by a run that was killed: the
+next run for the same name sets it aside as `<stem>.unfinished-<when><suffix>`, says so, and never removes it.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
+import threading
+import time
 from pathlib import Path
+from typing import IO
 
 from engine.errors import OutputError
+from engine.file_lock import try_lock
 
 _MAX_PARTS = 100
+_LONGEST_NAME = 255
+"""Bytes that a file's name may have on the usual file systems."""
+_SYNC_EVERY_S = 1.0
+"""A power cut costs what was written after the last time that the disk was told to keep it."""
 
 
 def check_target(final: Path, *, overwrite: bool, inputs: tuple[Path, ...] = ()) -> None:
@@ -18,15 +33,56 @@ def check_target(final: Path, *, overwrite: bool, inputs: tuple[Path, ...] = ())
         inputs: files that are being read and must not be replaced, whatever was asked.
 
     Raises:
-        OutputError: the target exists, is a folder, or is one of the inputs.
+        OutputError: the target exists, is a folder, is one of the inputs, or cannot be looked at.
     """
-    for source in inputs:
-        if final.resolve() == source.resolve() or (final.exists() and source.exists() and final.samefile(source)):
-            raise OutputError(f"the output {final} is the input itself: name another output")
-    if final.is_dir():
-        raise OutputError(f"the output {final} is a folder: name a file")
-    if final.exists() and not overwrite:
-        raise OutputError(f"{final} exists already: name another output, or add --overwrite to replace it")
+    try:
+        for source in inputs:
+            if final.resolve() == source.resolve() or (final.exists() and source.exists() and final.samefile(source)):
+                raise OutputError(f"the output {final} is the input itself: name another output")
+        if final.is_dir():
+            raise OutputError(f"the output {final} is a folder: name a file")
+        if final.exists() and not overwrite:
+            raise OutputError(f"{final} exists already: name another output, or add --overwrite to replace it")
+    except (OSError, RuntimeError) as error:  # a name that is too long, a folder that may not be looked into, a loop
+        raise OutputError(f"cannot write to {final}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def check_writable(final: Path) -> None:
+    """Find out whether a target could be written; nothing stays behind.
+
+    Raises:
+        OutputError: its folder cannot be written, or another run is writing it.
+    """
+    make_folder(final.parent)
+    part = marked(final, "part")
+    try:
+        if _is_held(part):
+            raise _busy(final, part)
+        probe = marked(final, f"probe-{os.getpid()}")
+        probe.open("xb").close()
+        probe.unlink()
+    except OSError as error:
+        raise OutputError(f"cannot write in {final.parent}: {error.strerror or error}") from error
+
+
+def marked(final: Path, mark: str) -> Path:
+    """The name of a file with a mark before its suffix; its stem is cut where the name would be too long."""
+    stem, tail = final.stem, f".{mark}{final.suffix}"
+    while stem and len(os.fsencode(stem + tail)) > _LONGEST_NAME:
+        stem = stem[:-1]
+    return final.with_name(stem + tail)
+
+
+def _busy(final: Path, part: Path) -> OutputError:
+    return OutputError(f"another run is writing {final} now (as {part.name}): wait for it, or name another output")
+
+
+def _is_held(part: Path) -> bool:
+    """Whether a run that is still going writes a part file; on Windows it can be told only by renaming it."""
+    if sys.platform == "win32" or not part.exists():
+        return False
+    with part.open("rb") as stream:
+        return _lock(stream) is False
 
 
 class PartFile:
@@ -35,58 +91,197 @@ class PartFile:
     Attributes:
         final: the name it gets when whole.
         path: the name it has until then, `<stem>.part<suffix>` beside the final one.
-        note: a line about an unfinished file of an earlier run that was found and left alone; None without one.
+        note: a line about what an earlier run left unfinished and where it is kept; None where there was nothing.
     """
 
     def __init__(self, final: Path, *, overwrite: bool = False, inputs: tuple[Path, ...] = ()) -> None:
         """Create the empty part file, so that an unwritable place is told at once and not after an hour.
 
         Raises:
-            OutputError: the target is refused (see `check_target`) or its folder cannot be written.
+            OutputError: the target is refused (see `check_target`), another run is writing it, or its folder cannot be
+                written.
         """
         check_target(final, overwrite=overwrite, inputs=inputs)
         self.final = final
         self._overwrite = overwrite
         self.note: str | None = None
+        self._synced_s = time.monotonic()
+        self._sync: threading.Thread | None = None
+        self._sync_error: OSError | None = None
         make_folder(final.parent)
-        self.path = self._reserve()
+        self.path, self._stream = self._reserve()
 
-    def _reserve(self) -> Path:
-        for number in range(1, _MAX_PARTS + 1):
-            mark = "part" if number == 1 else f"part{number}"
-            path = self.final.with_name(f"{self.final.stem}.{mark}{self.final.suffix}")
+    def _reserve(self) -> tuple[Path, IO[bytes]]:
+        path = marked(self.final, "part")
+        for _ in range(_MAX_PARTS):
             try:
-                with path.open("xb"):
-                    pass
+                stream = path.open("xb")
             except FileExistsError:
-                # It may be all that is left of a long run that was killed, or belong to a run that is still going.
-                self.note = f"an unfinished file of an earlier run was left as it is: {path}"
+                self._set_aside(path)
                 continue
             except OSError as error:
                 raise OutputError(f"cannot write in {self.final.parent}: {error.strerror or error}") from error
-            return path
-        raise OutputError(
-            f"{_MAX_PARTS} unfinished files of {self.final.name} stand in {self.final.parent}: remove some"
-        )
+            if _lock(stream) is not False and _is_same(stream, path):
+                return path, stream
+            stream.close()  # another run was quicker: whose file this is now is found out above
+        raise _busy(self.final, path)
 
-    def commit(self) -> Path:
-        """Give the whole file its own name, in one step.
+    def _set_aside(self, path: Path) -> None:
+        """Give a part file that nobody writes any more a name that says what it is; an empty one is removed.
 
         Raises:
-            OutputError: a file came to stand there meanwhile, or renaming failed; the part file is kept and named.
+            OutputError: somebody writes it, or it cannot be renamed.
         """
-        if self.final.exists() and not self._overwrite:
-            raise OutputError(f"{self.final} came to exist during the run; the result is kept as {self.path}")
         try:
-            self.path.replace(self.final)
+            with path.open("rb") as stream:
+                if _lock(stream) is False:
+                    raise _busy(self.final, path)
+                if _lock(stream) is None and sys.platform != "win32":
+                    raise OutputError(
+                        f"{path} stands there, and whether a run still writes it cannot be told on this file system:"
+                        " rename it, or name another output"
+                    )
+                if not _is_same(stream, path):
+                    return
+                size, changed_s = path.stat().st_size, path.stat().st_mtime
+                if sys.platform == "win32":
+                    stream.close()  # or it could not be renamed
+                if size == 0:
+                    path.unlink()
+                    return
+                aside = self._name_aside(changed_s)
+                _move(path, aside)
+        except FileNotFoundError:  # its run came to its end meanwhile
+            return
+        except PermissionError as error:
+            if sys.platform == "win32":  # which does not rename what another process has open
+                raise _busy(self.final, path) from None
+            raise OutputError(f"cannot set {path} of an earlier run aside: {error.strerror}") from error
+        except OSError as error:
+            raise OutputError(f"cannot set {path} of an earlier run aside: {error.strerror or error}") from error
+        self.note = f"an earlier run was cut off; what it wrote is kept as {aside}"
+
+    def _name_aside(self, changed_s: float) -> Path:
+        mark = time.strftime("unfinished-%Y%m%d-%H%M%S", time.localtime(changed_s))
+        names = [mark, *(f"{mark}-{number}" for number in range(2, _MAX_PARTS))]
+        return next(
+            (path for name in names if not (path := marked(self.final, name)).exists()), marked(self.final, mark)
+        )
+
+    def sync_soon(self) -> None:
+        """Tell the disk now and then to keep what was written so far; does not wait for it."""
+        now_s = time.monotonic()
+        if now_s - self._synced_s < _SYNC_EVERY_S or (self._sync is not None and self._sync.is_alive()):
+            return
+        self._synced_s = now_s
+        self._sync = threading.Thread(target=self._sync_now, name=f"sync {self.path.name}", daemon=True)
+        self._sync.start()
+
+    def _sync_now(self) -> None:
+        try:
+            os.fsync(self._stream.fileno())
+        except OSError as error:
+            self._sync_error = error
+
+    def commit(self) -> Path:
+        """Give the whole file its own name, in one step, once the disk has it.
+
+        Raises:
+            OutputError: a file came to stand there meanwhile, or writing or renaming failed; the part file is kept and
+                named.
+        """
+        self._end_sync()
+        self._sync_now()
+        self._stream.close()
+        try:
+            if self._sync_error is not None:
+                raise self._sync_error
+            if self._overwrite:
+                self.path.replace(self.final)
+            else:
+                _move(self.path, self.final)
+            _sync_folder(self.final.parent)
+        except FileExistsError:
+            raise OutputError(f"{self.final} came to exist during the run; the result is kept as {self.path}") from None
         except OSError as error:
             why = error.strerror or error
-            raise OutputError(f"cannot rename to {self.final} ({why}); the result is kept as {self.path}") from error
+            kept = f"the result is kept as {self.path}" if self.path.exists() else f"{self.path} was removed meanwhile"
+            raise OutputError(f"cannot rename to {self.final} ({why}); {kept}") from error
         return self.final
+
+    def keep(self) -> Path:
+        """Leave what was written under the part name."""
+        self._end_sync()
+        with contextlib.suppress(ValueError):  # closed already
+            self._sync_now()
+        self._stream.close()
+        return self.path
 
     def discard(self) -> None:
         """Remove the part file."""
+        self._end_sync()
+        if sys.platform == "win32":
+            self._stream.close()
         self.path.unlink(missing_ok=True)
+        self._stream.close()
+
+    def _end_sync(self) -> None:
+        if self._sync is not None:
+            self._sync.join()
+
+
+def _lock(stream: IO[bytes]) -> bool | None:
+    """Lock a part file: whether it is ours now; None where locks are not to be had.
+
+    Windows would keep our own encoder from a locked file; there, a file that is open cannot be renamed or removed.
+    """
+    if sys.platform == "win32":
+        return None
+    try:
+        return try_lock(stream)
+    except OSError:  # some network file systems have none
+        return None
+
+
+def _is_same(stream: IO[bytes], path: Path) -> bool:
+    """Whether a name still means the file that is open."""
+    try:
+        return os.path.samestat(os.fstat(stream.fileno()), path.stat())
+    except OSError:
+        return False
+
+
+def _move(path: Path, to: Path) -> None:
+    """Rename a file without replacing another.
+
+    Raises:
+        FileExistsError: there is one already.
+        OSError: it cannot be renamed.
+    """
+    if sys.platform != "win32":  # where renaming refuses to replace
+        try:
+            os.link(path, to)
+        except FileExistsError:
+            raise
+        except OSError:  # no links on this file system
+            if to.exists():
+                raise FileExistsError(to) from None
+        else:
+            path.unlink()
+            return
+    path.rename(to)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Tell the disk to keep the names of a folder, where a system can do that."""
+    if sys.platform == "win32":
+        return
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def make_folder(folder: Path) -> None:

@@ -16,6 +16,7 @@ import contextlib
 import csv
 import io
 import json
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,6 +102,7 @@ class PosesWriter:
         self._columns = csv_columns(skeleton)
         self._results = 0
         self.frames = 0
+        self._whole_bytes = 0
         self._file: TextIO | None = None
         self._put("[" if self._form == ".json" else _csv_line(self._columns) if self._form == ".csv" else "")
 
@@ -132,6 +134,7 @@ class PosesWriter:
             image_id = int(photo.stem) if photo is not None and photo.stem.isdecimal() else frame
             self._put("".join(self._coco_results(image_id, people)))
         self.frames += 1
+        self._part.sync_soon()
 
     def _csv_rows(self, frame: int, time_s: float, people: Sequence[_Person]) -> Iterable[str]:
         if not people:
@@ -161,6 +164,7 @@ class PosesWriter:
                 self._file = self._part.path.open("w", encoding="utf-8", newline="")
             self._file.write(text)
             self._file.flush()
+            self._whole_bytes += len(text.encode())
         except OSError as error:
             raise OutputError(f"cannot write {self._part.path}: {error.strerror or error}") from error
 
@@ -176,8 +180,16 @@ class PosesWriter:
             if self._form == ".json":
                 self._put("\n]\n")
         finally:
-            file, self._file = self._file, None
+            self._close()
+
+    def _close(self) -> None:
+        if self._file is None:
+            return
+        file, self._file = self._file, None
+        try:
             file.close()
+        except OSError as error:
+            raise OutputError(f"cannot write {self._part.path}: {error.strerror or error}") from error
 
     def commit(self) -> Path:
         """Give the finished file its name.
@@ -195,9 +207,11 @@ class PosesWriter:
         # A disk that is full or gone takes no more: what is on it already is all that can be had.
         with contextlib.suppress(OSError, OutputError):
             self.finish()
+        with contextlib.suppress(OSError):  # of a line that the disk took in part
+            os.truncate(self._part.path, self._whole_bytes)
         if not self._part.path.exists():
             return None
         if self.frames == 0:
             self._part.discard()
             return None
-        return self._part.path
+        return self._part.keep()

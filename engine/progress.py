@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from typing import Any, Protocol
 
 _LINE_EVERY_S = 5.0
@@ -20,6 +21,31 @@ class Progress(Protocol):
 
     def close(self) -> None:
         """The run is over."""
+
+
+class Unfailing:
+    """Tells what another does, until the terminal or pipe that it tells it to is gone: a run goes on all the same."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def start(self, name: str, total: int | None) -> None:
+        """The run begins."""
+        self._try(lambda: self._progress.start(name, total))
+
+    def advance(self) -> None:
+        """One more frame is done."""
+        self._try(self._progress.advance)
+
+    def close(self) -> None:
+        """The run is over."""
+        self._try(self._progress.close)
+
+    def _try(self, tell: Callable[[], None]) -> None:
+        try:
+            tell()
+        except (OSError, ValueError):
+            self._progress = SilentProgress()
 
 
 class SilentProgress:

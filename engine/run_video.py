@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 import sys
 from pathlib import Path
+from typing import TextIO
 
 from engine.errors import ModelError
 from engine.export import ExportOptions, ExportSummary, export
@@ -12,7 +15,7 @@ from engine.frame_source import SourceInfo
 from engine.model_files import find_detector, is_offline, resolve_pose_model
 from engine.outputs import photo_targets, resolve_output
 from engine.overlay import AttentionView, OverlayOptions, parse_view
-from engine.part_file import PartFile, check_target
+from engine.part_file import check_target, check_writable
 from engine.pipeline import PosePipeline, open_pipeline
 from engine.pipeline_options import DetectEvery, PipelineOptions
 from engine.poses_writer import check_poses_path
@@ -20,6 +23,8 @@ from engine.sources import open_source
 from engine.weights_info import read_weights_info
 
 EXIT_INTERRUPTED = 130
+EXIT_SIGNAL = 128
+"""And the number of the signal: what shells expect of a program that a signal ended."""
 
 
 def run_video(arguments: argparse.Namespace) -> int:
@@ -28,7 +33,7 @@ def run_video(arguments: argparse.Namespace) -> int:
     What can be told without a network is told before one is loaded, the quickest first.
 
     Returns:
-        0, or 130 where Ctrl-C ended a file early; a live source has no other end, so there it is 0.
+        0, or 130 where Ctrl-C (143 where SIGTERM) ended a file early; a live source has no other end: there it is 0.
 
     Raises:
         EngineError: it cannot be done; the message says why.
@@ -44,11 +49,13 @@ def run_video(arguments: argparse.Namespace) -> int:
         check_outputs(source.info, arguments.output, arguments.poses, overwrite=arguments.overwrite)
         with open_pipeline(options, say=_silence if arguments.quiet else _say) as pipeline:
             if not arguments.quiet:
-                print(what_runs(pipeline), flush=True)
+                _print(what_runs(pipeline))
             summary = export(source, pipeline, export_options(arguments, attention))
         if not arguments.quiet:
-            print(told(summary))
-        return EXIT_INTERRUPTED if summary.interrupted and not source.info.is_live else 0
+            _print(told(summary))
+        if not summary.interrupted or source.info.is_live:
+            return 0
+        return EXIT_INTERRUPTED if summary.signal_number is None else EXIT_SIGNAL + summary.signal_number
 
 
 def pipeline_options(
@@ -127,9 +134,8 @@ def check_outputs(info: SourceInfo, output: Path | None, poses: Path | None, *, 
         targets.append(poses)
     for file in targets:
         check_target(file, overwrite=overwrite, inputs=inputs)
-    # The first of each folder is begun and taken back: whether a folder can be written is not to be had otherwise.
-    for file in {file.parent: file for file in targets}.values():
-        PartFile(file, overwrite=overwrite, inputs=inputs).discard()
+    for file in targets if info.kind != "photos" else {file.parent: file for file in targets}.values():
+        check_writable(file)
 
 
 def what_runs(pipeline: PosePipeline) -> str:
@@ -163,8 +169,20 @@ def told(summary: ExportSummary) -> str:
     return "\n".join([*lines, *summary.notes])
 
 
+def _print(text: str, stream: TextIO | None = None) -> None:
+    """Tell a person; where nobody reads any more (`| head`, a closed terminal), the files count and not the words."""
+    stream = stream or sys.stdout
+    try:
+        print(text, file=stream, flush=True)
+    except OSError:
+        with contextlib.suppress(OSError, ValueError):  # or the interpreter would complain about the rest at its end
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
+
+
 def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    _print(line, sys.stderr)
 
 
 def _silence(_line: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -28,11 +29,15 @@ _FALLBACK_RATE = Fraction(25)
 _MUXER_OPTIONS = {
     "movflags": "hybrid_fragmented+frag_keyframe+delay_moov+default_base_moof",
     "flush_packets": "1",
-    "max_interleave_delta": "500000",  # microseconds to wait for a stream that has ended; the default is 10 s
+    "max_interleave_delta": "200000",  # microseconds to wait for a stream that has ended; the default is 10 s
 }
 _MPEG_RANGE = 1
 _FINEST_CLOCK = 1_000_000
 _LARGEST_PX = 16_384  # of x264
+# A killed run loses less than two seconds: what x264 holds back, and what is not yet a fragment. Fragments end before
+# key frames only: where they cut through B-frames, FFmpeg counts the length of the track one frame short.
+_HELD_BACK_S = _KEY_EVERY_S = Fraction(3, 4)
+_LEAST_ROOM, _MOST_THREADS = 8, 8
 # swscale's bilinear | accurate rounding | full chroma: without the last two everything comes out 1 to 2 levels darker.
 _EXACT_COLORS = 2 | 0x40000 | 0x2000
 
@@ -52,6 +57,26 @@ def _check_size(size_wh: tuple[int, int]) -> None:
         raise OutputError(
             f"pictures of {size_wh[0]}x{size_wh[1]} px cannot be written as a video: at most {_LARGEST_PX} px on a side"
         )
+
+
+def _held_back(rate: Fraction, live: bool) -> dict[str, str]:
+    """Options of x264 that bound the frames it holds back."""
+    room = int(rate * _HELD_BACK_S)
+    if live or room < _LEAST_ROOM:  # live frames may come far more slowly than at their rate
+        return {"tune": "zerolatency"}
+    lookahead = min(10, room // 2)
+    # x264 looks ahead, keeps a frame for each further thread, and five more for B-frames and for their threads.
+    threads = max(1, min(os.cpu_count() or 1, _MOST_THREADS, room - lookahead - 4))
+    return {"rc-lookahead": str(lookahead), "threads": str(threads)}
+
+
+def _playable_frames(path: Path) -> int:
+    """How many frames a file holds that was not written to its end."""
+    try:
+        with av.open(f"file:{path}") as container:
+            return sum(packet.size > 0 and not packet.is_corrupt for packet in container.demux(video=0))
+    except (av.error.FFmpegError, OSError, IndexError):
+        return 0
 
 
 class VideoWriter:
@@ -81,7 +106,7 @@ class VideoWriter:
         self._time_base = _common_base(self._source_base, 1 / self._rate)
         self._ticks = int(self._source_base / self._time_base)
         self._step = max(1, round(1 / (self._rate * self._time_base)))
-        self._x264 = {"crf": str(crf), "preset": preset, "forced-idr": "1"}
+        self._x264 = {"crf": str(crf), "preset": preset, "forced-idr": "1", **_held_back(self._rate, info.is_live)}
         self._keep_audio = keep_audio
         self._output: Any = None
         self._stream: Any = None
@@ -92,6 +117,7 @@ class VideoWriter:
         self._last_pts: int | None = None
         self._key_pts: int | None = None
         self._packets = 0
+        self._unwritten = False
         self.frames = 0
 
     @property
@@ -121,14 +147,15 @@ class VideoWriter:
                 self._first_pts = pts
             frame = self._to_yuv(image_bgr)
             frame.pts, frame.time_base = pts, self._time_base
-            # A fragment ends before a key frame: one every second, counted by time and not by frames.
-            if self._key_pts is None or (pts + self._step - self._key_pts) * self._time_base > 1:
+            # Counted by time and not by frames.
+            if self._key_pts is None or (pts + self._step - self._key_pts) * self._time_base > _KEY_EVERY_S:
                 frame.pict_type, self._key_pts = PictureType.I, pts
             self._mux(self._stream.encode(frame))
         except (av.error.FFmpegError, OSError) as error:
             raise OutputError(f"cannot write {self._part.path}: {reason(error)}") from error
         self._last_pts = pts
         self.frames += 1
+        self._part.sync_soon()
 
     def _begin(self, image_bgr: UInt8Array) -> None:
         height, width = image_bgr.shape[:2]
@@ -201,11 +228,13 @@ class VideoWriter:
         """
         if self._output is None or self._last_pts is None:
             return
+        self._unwritten = True
         try:
             self._mux(self._stream.encode(None), final_count=self.frames)
             if self._audio is not None:
                 self._audio.finish((self._last_pts + self._step) * self._time_base)
             self._output.close()
+            self._unwritten = False
         except (av.error.FFmpegError, OSError) as error:
             raise OutputError(f"cannot write {self._part.path}: {reason(error)}") from error
         finally:
@@ -222,17 +251,20 @@ class VideoWriter:
     def abort(self) -> Path | None:
         """End after an error: what was written is closed and kept under its part name, which is given back.
 
-        None where nothing worth keeping was written (the part file is then removed) or the file has its name already.
+        None where nothing that plays was written (the part file is then removed) or the file has its name already.
+        Afterwards `frames` counts those that are kept.
         """
         # A disk that is full or gone takes no more: the fragments on it already are all that can be had.
         with contextlib.suppress(OutputError):
             self.finish()
         if not self._part.path.exists():
             return None
-        if self.frames == 0 or self._part.path.stat().st_size == 0:
+        if self._unwritten:
+            self.frames = _playable_frames(self._part.path)
+        if self.frames == 0:
             self._part.discard()
             return None
-        return self._part.path
+        return self._part.keep()
 
     def _release(self) -> None:
         self._output = self._stream = None
