@@ -5,29 +5,37 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import threading
+from collections import Counter
 from types import SimpleNamespace
 from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from engine.errors import EngineError, ModelError
+from engine.following import overlaps
 from engine.types import Float32Array, Int64Array
 from engine.ultralytics_env import disable_telemetry, prepare_ultralytics
 
-# Every box that is posed is worth an id, so all of them compete in ByteTrack's first round. Scores say nothing there:
-# with them fused in, a weak box that overlaps its track by half would begin a new id.
+# Every box that is posed is worth an id, so all of them compete in ByteTrack's first round whatever their scores. Its
+# second round, made for weak boxes, which keep ids alive and begin none, is for boxes that lie on a surer one: a
+# detector often sees one person twice for some frames, and the second box must neither begin an id nor take the first
+# one's (docs/decisions/0014-identities.md).
+_SURE, _DOUBLE = 1.0, 0.3
 _SETTINGS = {
-    "track_high_thresh": 0.0,
-    "track_low_thresh": 0.0,
-    "new_track_thresh": 0.0,
+    "track_high_thresh": 0.5,
+    "track_low_thresh": 0.1,
+    "new_track_thresh": 0.5,
     "track_buffer": 30,
     "match_thresh": 0.8,
     "fuse_score": False,
 }
-LOST_S = 1.0
+DOUBLE_OVERLAP = 0.4
+"""Boxes that overlap more than this, intersection over union, are taken for one person seen twice."""
+LOST_S = 2.0
 """A person who is gone for longer than this comes back under a new id."""
-_FEWEST_LOST, _MOST_LOST = 5, 240  # the same in frames: ByteTrack counts those
+_FEWEST_LOST, _MOST_LOST = 5, 480  # the same in frames: ByteTrack counts those
 
 
 class PersonTracker:
@@ -41,7 +49,7 @@ class PersonTracker:
         self._tracker: Any = None
         self._error: EngineError | None = None
         self._numbers = itertools.count(1)
-        self._number_of: dict[int, int] = {}
+        self._number_of: dict[tuple[int, int], int] = {}
         self._last_s: float | None = None
         self._step_s = 1 / 30
         self._loader = threading.Thread(target=self._load, name="tracker import", daemon=True)
@@ -74,7 +82,7 @@ class PersonTracker:
         """Ids (N,) int64, from 1, of the boxes of the next frame; call it for frames without boxes, too.
 
         Args:
-            boxes_xyxy: (N, 4) float32, frame px.
+            boxes_xyxy: (N, 4) float32, frame px, the surest first.
             time_s: time of the frame in seconds.
 
         Raises:
@@ -85,21 +93,38 @@ class PersonTracker:
             raise self._error
         tracker = self._tracker
         tracker.max_frames_lost = self._lost_frames(time_s)
-        tracker.update(_Boxes(boxes_xyxy))
-        ids = np.zeros(len(boxes_xyxy), np.int64)
+        doubled = doubles(boxes_xyxy)
+        tracker.update(_Boxes(boxes_xyxy, doubled >= 0))
+        tracks = np.zeros(len(boxes_xyxy), np.int64)
         for track in tracker.tracked_stracks:
             # Also those that ByteTrack holds back until it has seen them twice: they keep their id when it has.
             if track.frame_id == tracker.frame_id:
-                ids[int(track.idx)] = self._number(int(track.track_id))
-        for index in np.flatnonzero(ids == 0):  # dropped as the double of a lost one: shown, but not followed
-            ids[index] = next(self._numbers)
+                tracks[int(track.idx)] = int(track.track_id)
+        ids = self._numbers_for(tracks, doubled)
         if len(self._number_of) > 4 * (len(tracker.tracked_stracks) + len(tracker.lost_stracks)) + 64:
             known = {int(track.track_id) for track in (*tracker.tracked_stracks, *tracker.lost_stracks)}
-            self._number_of = {own: number for own, number in self._number_of.items() if own in known}
+            self._number_of = {own: number for own, number in self._number_of.items() if own[0] in known}
         return ids
 
-    def _number(self, own: int) -> int:
-        """Our id for one of the tracker's, in order of appearance whatever other trackers of the process count."""
+    def _numbers_for(self, tracks: Int64Array, doubled: Int64Array) -> Int64Array:
+        """Our ids (N,), in order of appearance whatever other trackers of the process count.
+
+        Args:
+            tracks: (N,) the tracker's; 0 for boxes that it does not follow.
+            doubled: (N,) see `doubles`.
+        """
+        ids = np.zeros(len(tracks), np.int64)
+        seen: Counter[int] = Counter()
+        for index, track in enumerate(tracks.tolist()):
+            of = int(tracks[doubled[index]]) if track == 0 and doubled[index] >= 0 else 0
+            seen[of] += 1
+            # A box that is not followed is shown all the same: that of someone seen twice has an id of its own as long
+            # as they keep theirs, any other (dropped as the double of a lost one) has one for this frame.
+            own = (track, 0) if track else (of, seen[of]) if of else None
+            ids[index] = next(self._numbers) if own is None else self._number(own)
+        return ids
+
+    def _number(self, own: tuple[int, int]) -> int:
         if own not in self._number_of:
             self._number_of[own] = next(self._numbers)
         return self._number_of[own]
@@ -112,21 +137,36 @@ class PersonTracker:
         return int(np.clip(round(LOST_S / self._step_s), _FEWEST_LOST, _MOST_LOST))
 
 
+def doubles(boxes_xyxy: Float32Array) -> Int64Array:
+    """For each box (N, 4) the index of a surer one that it lies on, which lies on none itself; -1 where there is none.
+
+    The surest come first.
+    """
+    boxes = boxes_xyxy.astype(np.float64)
+    overlap = overlaps(boxes, boxes)
+    of = np.full(len(boxes), -1, np.int64)
+    for index in range(1, len(boxes)):
+        under = np.flatnonzero((of[:index] < 0) & (overlap[index, :index] > DOUBLE_OVERLAP))
+        if len(under):
+            of[index] = under[overlap[index, under].argmax()]
+    return of
+
+
 class _Boxes:
     """Boxes in the form that the tracker takes."""
 
-    def __init__(self, boxes_xyxy: Float32Array) -> None:
+    def __init__(self, boxes_xyxy: Float32Array, is_double: npt.NDArray[np.bool_]) -> None:
         boxes = np.asarray(boxes_xyxy, np.float32).reshape(-1, 4)
         sizes = np.maximum(boxes[:, 2:] - boxes[:, :2], 1)  # it drops boxes without area
         self.xywh = np.concatenate([(boxes[:, :2] + boxes[:, 2:]) / 2, sizes], axis=1)
-        self.conf = np.ones(len(boxes), np.float32)
+        self.conf = np.where(is_double, _DOUBLE, _SURE).astype(np.float32)
         self.cls = np.zeros(len(boxes), np.float32)
 
     def __len__(self) -> int:
         return len(self.xywh)
 
     def __getitem__(self, index: Any) -> _Boxes:
-        part = _Boxes(np.zeros((0, 4), np.float32))
+        part = _Boxes(np.zeros((0, 4), np.float32), np.zeros(0, np.bool_))
         part.xywh, part.conf, part.cls = self.xywh[index], self.conf[index], self.cls[index]
         return part
 
