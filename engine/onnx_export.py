@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from engine.pose_graph import PoseGraph
     from models.checkpoints import PoseCheckpoint
 
-GRAPH_VERSION = 3
+GRAPH_VERSION = 4
 """Raised with every change of what the exported graphs compute; older files in the cache are then made anew."""
 
 OPSET = 18
@@ -78,6 +78,7 @@ def export_pose(weights: Path, output: Path, *, precision: str = "fp32", with_cr
         std=checkpoint.std,
         udp=config.udp,
         sigma=config.sigma,
+        decode=config.decode,
     )
 
 
@@ -170,6 +171,7 @@ def save_with_spec(
     std: tuple[float, ...] | None = None,
     udp: bool = False,
     sigma: float = 0.0,
+    decode: str = "quarter",
 ) -> ModelSpec:
     """Check a graph, write it whole under its final name, then its spec, and return the spec.
 
@@ -199,6 +201,7 @@ def save_with_spec(
         std=std,
         udp=udp,
         sigma=sigma,
+        decode=decode,
         file_sha256=sha256_of(output),
         weights_sha256=sha256_of(weights),
         graph_version=GRAPH_VERSION,

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from engine.graph_decode import GraphDecoder
 from models.kcam import KCAM, KCAMOutput
 from models.pose_model import PoseModel
 
@@ -36,6 +37,14 @@ class PoseGraph(nn.Module):
         self.register_buffer("scale", scale.float().view(1, 3, 1, 1), persistent=False)
         self.register_buffer("shift", shift.float().view(1, 3, 1, 1), persistent=False)
         self.compute_dtype = torch.float32
+        config = model.config
+        self.decode = GraphDecoder(
+            config.input_size_wh,
+            config.heatmap_size_wh,
+            dark=config.decode == "dark",
+            sigma=config.sigma,
+            udp=config.udp,
+        )
 
     @property
     def output_names(self) -> tuple[str, ...]:
@@ -56,31 +65,10 @@ class PoseGraph(nn.Module):
         images = pixels_bgr.flip(1) * self.scale + self.shift  # (N, 3, H, W), RGB
         output = self.model(images.to(self.compute_dtype, memory_format=torch.channels_last))
         heatmaps = output.heatmaps.float()
-        keypoints = self.decode(heatmaps)
+        keypoints = self.decode(heatmaps)  # (N, K, 3)
         if not self.has_kcam:
             return keypoints, heatmaps
         return keypoints, heatmaps, output.areas.float(), output.attention.float()
-
-    def decode(self, heatmaps: Tensor) -> Tensor:
-        """`engine.heatmap.decode_heatmaps` in torch: the same rules, number for number. (N, K, h, w) to (N, K, 3)."""
-        width, height = self.model.config.heatmap_size_wh
-        flat = heatmaps.flatten(2)  # (N, K, P)
-        index = flat.argmax(dim=2, keepdim=True)  # (N, K, 1)
-        x = index % width
-        y = torch.div(index, width, rounding_mode="floor")
-        right, left = (x + 1).clamp(max=width - 1), (x - 1).clamp(min=0)
-        below, above = (y + 1).clamp(max=height - 1), (y - 1).clamp(min=0)
-        # One gather for the peak and its four neighbours.
-        places = torch.cat(
-            [index, y * width + right, y * width + left, below * width + x, above * width + x], dim=2
-        )  # (N, K, 5)
-        peak, at_right, at_left, at_below, at_above = torch.split(flat.gather(2, places), 1, dim=2)  # each (N, K, 1)
-        free = ((x > 1) & (x < width - 1) & (y > 1) & (y < height - 1)).float() * 0.25
-        positive = (peak > 0).float()
-        stride_x, stride_y = self.input_size_wh[0] / width, self.input_size_wh[1] / height
-        keypoint_x = (x.float() + torch.sign(at_right - at_left) * free) * stride_x * positive
-        keypoint_y = (y.float() + torch.sign(at_below - at_above) * free) * stride_y * positive
-        return torch.cat([keypoint_x, keypoint_y, peak], dim=2)
 
     def lower_precision(self, dtype: torch.dtype) -> None:
         """Compute in 16 bits from here on, except where that would move keypoints.
@@ -102,7 +90,8 @@ class PoseGraph(nn.Module):
 class FoldedKCAM(nn.Module):
     """KCAM with its two large 1x1 convolutions moved from the pixels to the K representations; the same numbers.
 
-    Equation 2 takes F' = Wq F + bq only in the product with R', so Wq can go to R': F'. R' = F . (Wq^T R') + bq . R'.
+    Equation 2 takes F' = Wq F + bq only in the product with R' = Wk R, so Wq can go to R, too:
+    F'. R' = F . (Wq^T Wk R) + (Wk^T bq) . R.
     The convolution behind the fusion is linear, too: of E = sum_j S_ij R''_j it makes sum_j S_ij (We R''_j). K is 17
     where the pixels are thousands; docs/decisions/0007-folded-attention.md says what that brings.
 
@@ -110,20 +99,21 @@ class FoldedKCAM(nn.Module):
         kcam: in eval mode.
     """
 
-    query_weight: Tensor
-    query_bias: Tensor
     aggregated_weight: Tensor
 
     def __init__(self, kcam: KCAM) -> None:
         super().__init__()
         self.plain = kcam
         scale, shift = _scale_and_shift(kcam.query[1])
-        query = _weight(kcam.query[0])  # (C, C, 1, 1)
-        self.register_buffer("query_weight", query.flatten(1) * scale[:, None], persistent=False)
-        self.register_buffer("query_bias", shift.view(1, -1, 1), persistent=False)
+        query = _weight(kcam.query[0]).flatten(1) * scale[:, None]  # (C, C)
+        key = kcam.key.weight.detach()[:, :, 0]  # (C, C)
+        channels = len(key)
+        # R' is linear in R, too, so one convolution gives both what meets the pixels and what is added to the product.
+        folded = torch.cat([query.double().T, shift.double()[None]]) @ key.double()  # (C + 1, C)
+        self.to_logits = nn.Conv1d(channels, channels + 1, 1, bias=False)
+        self.to_logits.weight = nn.Parameter(folded.float()[:, :, None], requires_grad=False)
         scale, shift = _scale_and_shift(kcam.fuse[1])
         weight = _weight(kcam.fuse[0]) * scale[:, None, None, None]  # (C, C or 2C, 1, 1)
-        channels = len(weight)
         self.register_buffer("aggregated_weight", weight[:, -channels:].flatten(1), persistent=False)
         self.own = nn.Conv2d(channels, channels, 1)
         # Without fusion, E goes on alone.
@@ -138,11 +128,11 @@ class FoldedKCAM(nn.Module):
         pixels = features.flatten(2)  # (B, C, P)
         by_pixel = pixels.transpose(1, 2)  # (B, P, C)
         representations = torch.matmul(areas.to(pixels.dtype), by_pixel)  # (B, K, C)
-        differences = areas - areas.mean(dim=1, keepdim=True)  # (B, K, P)
+        # A sum and not a difference: OpenVINO rewrites differences, and forgets on the way what is to stay float32.
+        differences = areas + areas.sum(dim=1, keepdim=True) * (-1 / grid[1])  # (B, K, P)
         from_mean = torch.matmul(differences.to(pixels.dtype), by_pixel)  # (B, K, C)
-        key = self.plain.key(from_mean.transpose(1, 2)).transpose(1, 2)  # (B, K, C)
-        folded = torch.matmul(key, self.query_weight)  # (B, K, C)
-        offset = torch.matmul(key, self.query_bias)  # (B, K, 1)
+        by_keypoint = self.to_logits(from_mean.transpose(1, 2)).transpose(1, 2)  # (B, K, C + 1)
+        folded, offset = torch.split(by_keypoint, [features.shape[1], 1], dim=2)  # (B, K, C) and (B, K, 1)
         attention = torch.softmax(torch.matmul(folded, pixels).float() + offset.float(), dim=1)  # (B, K, P)
         value = torch.matmul(self.aggregated_weight, self.plain.value(representations.transpose(1, 2)))  # (B, C, K)
         aggregated = torch.matmul(value, attention.to(value.dtype)).reshape(features.shape)  # (B, C, h, w)

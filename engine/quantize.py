@@ -150,6 +150,7 @@ def _save(proto: Any, output: Path, spec: ModelSpec, weights: Path, made_with: d
         std=spec.std,
         udp=spec.udp,
         sigma=spec.sigma,
+        decode=spec.decode,
     )
     spec = dataclasses.replace(saved, made_with={**saved.made_with, **made_with})
     write_spec(output, spec)

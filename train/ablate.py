@@ -97,7 +97,7 @@ def run_row(config: TrainConfig) -> dict[str, Any]:
         return dict(json.loads(result.read_text(encoding="utf-8")))
     train(config, resume=(config.output / "checkpoints" / "last.ckpt").is_file())
     weights = config.output / "last.safetensors"
-    arguments = ["--weights", str(weights), "--data", str(config.data), "--decode", config.decode]
+    arguments = ["--weights", str(weights), "--data", str(config.data), "--decode", config.pose_model.decode]
     report, _ = evaluate(evaluation_parser().parse_args(arguments))
     content = {key: report[key] for key in ("metrics", "breakdown", "context", "boxes", "flip_test", "decode")}
     write_atomically(result, (json.dumps(content, indent=1) + "\n").encode())
@@ -157,7 +157,8 @@ def describe_budget(config: TrainConfig) -> str:
     return (
         f"ours: {config.pose_model.name} {height}x{width} on {config.data}, {length}{steps}, "
         f"batch {config.batch_size}, learning rate {config.learning_rate:g}, start {config.init}; val with labelled "
-        f"boxes, no flip test, {config.decode} decoding, weights at the end; mean ± sample standard deviation"
+        f"boxes, no flip test, {config.pose_model.decode} decoding, weights at the end; "
+        "mean ± sample standard deviation"
     )
 
 

@@ -16,7 +16,6 @@ _CHOICES = {
     "schedule": ("step", "cosine"),
     "optimizer": ("adam", "adamw"),
     "precision": ("fp32", "bf16", "fp16"),
-    "decode": ("quarter", "dark"),
 }
 
 
@@ -51,7 +50,6 @@ class TrainConfig:
         precision: "fp32", "bf16" or "fp16" (mixed).
         compile: torch.compile the network.
         freeze_batch_norm: keep the batch norms' statistics as they are.
-        decode: how val heatmaps become keypoints, "quarter" or "dark".
         devices, nodes: of Lightning's trainer; batch_size is divided among them.
         checkpoint_minutes: the most work that a stop can lose.
         checkpoint_steps: also save every so many steps; 0 for by minutes and epochs alone.
@@ -90,7 +88,6 @@ class TrainConfig:
     precision: str = "fp32"
     compile: bool = False
     freeze_batch_norm: bool = False
-    decode: str = "quarter"
     devices: int = 1
     nodes: int = 1
     checkpoint_minutes: float = 10.0

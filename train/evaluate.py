@@ -45,7 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     data.add_argument("--boxes", default="gt", help="gt for the labelled ones, or a detector's DETECTIONS.json")
     test = parser.add_argument_group("test")
     test.add_argument("--flip-test", action="store_true", help="average with the mirrored crop")
-    test.add_argument("--decode", default="quarter", choices=sorted(DECODERS), help="heatmap to keypoint (quarter)")
+    test.add_argument("--decode", choices=sorted(DECODERS), help="heatmap to keypoint (as the weights say)")
     test.add_argument("--backend", default="torch", help="torch, openvino, onnxruntime, ... or auto (torch)")
     test.add_argument("--precision", default="fp32", help="auto, fp32, fp16, bf16 or int8 (fp32)")
     test.add_argument("--batch-size", type=int, default=16)
@@ -91,7 +91,7 @@ def predict_results(
     predict = heatmaps_of(backend)
     if arguments.flip_test:
         predict = flip_averaged(predict, people.skeleton.flip_order, udp=udp)
-    decode = decoder_for(arguments.decode, sigma=spec.sigma, udp=udp)
+    decode = decoder_for(arguments.decode or spec.decode, sigma=spec.sigma, udp=udp)
     keypoints = predict_boxes(predict, boxes, images, size, batch_size=arguments.batch_size, decode=decode, udp=udp)
     readable = [row for row, image in enumerate(boxes.images) if image not in images.broken]
     if not readable:
@@ -159,7 +159,7 @@ def _conditions(
         "boxes": arguments.boxes,
         "box_count": len(boxes),
         "flip_test": arguments.flip_test,
-        "decode": arguments.decode,
+        "decode": arguments.decode or backend.spec.decode,
         "udp": backend.spec.udp,
     }
 

@@ -153,7 +153,7 @@ class PoseTraining(L.LightningModule):
             return heatmaps
 
         pose_model = self.config.pose_model
-        decode = decoder_for(self.config.decode, sigma=pose_model.sigma, udp=pose_model.udp)
+        decode = decoder_for(pose_model.decode, sigma=pose_model.sigma, udp=pose_model.udp)
         keypoints = predict_people(
             predict, self.validation, self.validation_images, size, decode=decode, udp=pose_model.udp
         )

@@ -55,6 +55,7 @@ _NETWORK: tuple[tuple[str, Callable[[str], Any], str], ...] = (
     ("deconv_channels", int, "width of a ResNet's deconvolutions (256)"),
     ("fusion", str, "concat, add or none: table 2 of the paper (concat)"),
     ("area_normalization", str, "sum or softmax (sum)"),
+    ("decode", str, "of heatmaps to keypoints, also where the weights are used: quarter or dark (quarter)"),
     ("sigma", float, "of the targets in heatmap px; 0 for 2 at 64x48 and 3 at 96x72 (0)"),
 )
 
@@ -87,7 +88,6 @@ _RUN: dict[str, tuple[Callable[[str], Any], str]] = {
     ),
     "ema_decay": (float, "running average of the weights, such as 0.999; 0 for none"),
     "precision": (str, "fp32, bf16 or fp16 (mixed)"),
-    "decode": (str, "of val heatmaps: quarter or dark"),
     "devices": (int, "processes (CPU) or cards a machine"),
     "nodes": (int, "machines"),
     "checkpoint_minutes": (float, "the most work that a stop can lose"),
@@ -195,7 +195,7 @@ def config_from(options: Mapping[str, Any]) -> TrainConfig:
         "input_size_wh": values.pop("input_size", (192, 256)),
         "coarse_supervision": not values.pop("no_coarse_supervision", False),
     }
-    for key in ("deconv_channels", "fusion", "area_normalization", "sigma", "udp"):
+    for key in ("deconv_channels", "fusion", "area_normalization", "decode", "sigma", "udp"):
         if key in values:
             network[key] = values.pop(key)
     if values.pop("no_cache_images", False):

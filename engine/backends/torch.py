@@ -140,6 +140,7 @@ def _spec(weights: Path, graph: Any, skeleton: Skeleton, checkpoint: Any, with_c
         std=checkpoint.std,
         udp=checkpoint.config.udp,
         sigma=checkpoint.config.sigma,
+        decode=checkpoint.config.decode,
         file_sha256=digest,
         weights_sha256=digest,
         graph_version=GRAPH_VERSION,

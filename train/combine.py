@@ -1,0 +1,75 @@
+"""`python -m train.combine`: one set of weights out of several, and how its heatmaps become keypoints.
+
+The mean of weights that one run gave at several times, or of runs from one start, is often better than each of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import get_args
+
+import torch
+
+from models.checkpoints import CheckpointError, load_pose_model, save_pose_model
+from models.pose_model import Decode, PoseModel, build_from_config
+
+
+def mean_of(models: Sequence[PoseModel]) -> PoseModel:
+    """A network whose floating-point tensors are the means of those of networks alike; in evaluation mode."""
+    states = [model.state_dict() for model in models]
+    mean = {
+        name: torch.stack([state[name].double() for state in states]).mean(0).to(value.dtype)
+        if value.is_floating_point()
+        else value
+        for name, value in states[0].items()
+    }
+    model = build_from_config(models[0].config)
+    model.load_state_dict(mean)
+    return model.eval()
+
+
+def combine(files: Sequence[Path], output: Path, decode: Decode | None) -> None:
+    """Write the mean of weights files; skeleton, classes and notes are the first one's.
+
+    Raises:
+        CheckpointError: a file cannot be used, or is of another network than the first.
+    """
+    checkpoints = [load_pose_model(file) for file in files]
+    first = checkpoints[0]
+    for file, other in zip(files[1:], checkpoints[1:], strict=True):
+        if (other.model.config, other.skeleton) != (first.model.config, first.skeleton):
+            raise CheckpointError(
+                f"{file} is of another network or skeleton than {files[0]}; only like ones have a mean"
+            )
+    model = mean_of([checkpoint.model for checkpoint in checkpoints])
+    if decode is not None:
+        model.config = dataclasses.replace(model.config, decode=decode)
+    # The AP in the notes is the first file's own, not that of the mean.
+    notes = {key: value for key, value in first.notes.items() if len(files) == 1 or key != "AP"}
+    save_pose_model(output, model, skeleton=first.skeleton, class_names=first.class_names, notes=notes)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Write the file; exit code 2 and one line where the input does not serve."""
+    parser = argparse.ArgumentParser(prog="python -m train.combine", description="Average weights of one network.")
+    parser.add_argument("--weights", type=Path, nargs="+", required=True, help="one or more .safetensors files")
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--decode", choices=get_args(Decode), help="how heatmaps become keypoints (as in the first)")
+    arguments = parser.parse_args(argv)
+    try:
+        combine(arguments.weights, arguments.output, arguments.decode)
+    except CheckpointError as error:
+        print(f"train.combine: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"train.combine: {error.filename or arguments.output}: {error.strerror}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
