@@ -97,7 +97,8 @@ class ExportJob:
         self._stopped = threading.Event()
         self._done = 0
         self._total: int | None = None
-        self._thread = threading.Thread(target=self._run, name=f"export {output.name}", daemon=True)
+        # No daemon: when the window is closed, the process lives until what was written is whole.
+        self._thread = threading.Thread(target=self._run, name=f"export {output.name}")
         self._thread.start()
 
     def cancel(self) -> None:

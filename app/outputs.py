@@ -21,6 +21,7 @@ from app.probe_painter import paint_probe
 from app.recorder import Recording, RecordingEnded
 from app.session import Session
 from app.shots import Shown, Unexpected
+from app.unfinished import UnfinishedOffer
 from engine.errors import EngineError
 from engine.frame_source import FrameSource
 from engine.outputs import DEFAULT_FOLDER, resolve_output
@@ -60,6 +61,7 @@ class Outputs(QObject):
         self.export_job: ExportJob | None = None
         session.on_shown = self._offer
         self._told.connect(self._act)
+        self._unfinished = UnfinishedOffer(notice, lambda: self.folder, self)
 
     def _offer(self, shown: Shown) -> None:
         """In the threads that give results."""

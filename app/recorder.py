@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from app.compose import Look, compose
 from app.shots import Shown, Unexpected
-from engine.errors import EngineError, OutputError
+from engine.errors import EngineError
 from engine.frame_source import SourceInfo
 from engine.part_file import PartFile
 from engine.poses_writer import PosesWriter
@@ -55,8 +55,9 @@ class Recording:
         self._look, self._tell = look, tell
         self._part = PartFile(path, overwrite=True)
         self._info = SourceInfo(
-            name=info.name, kind="camera", frame_rate=info.frame_rate, time_base=_TIME_BASE, tags=info.tags
-        )
+            name=info.name, kind="camera", frame_rate=info.frame_rate, time_base=_TIME_BASE, tags=info.tags,
+            is_live=True,
+        )  # fmt: skip
         self._video = VideoWriter(self._part, self._info, keep_audio=False) if path.suffix == ".mp4" else None
         self._poses: PosesWriter | None = None
         self._queue: queue.Queue[Shown | None] = queue.Queue(_ROOM)
@@ -65,7 +66,8 @@ class Recording:
         self._stopped = threading.Event()
         self.started_s = time.monotonic()
         self.frames = self.dropped = 0
-        self._thread = threading.Thread(target=self._run, name=f"recording {path.name}", daemon=True)
+        # No daemon: when the window is closed, the process lives until what was recorded is whole.
+        self._thread = threading.Thread(target=self._run, name=f"recording {path.name}")
         self._thread.start()
 
     def offer(self, shown: Shown) -> None:
@@ -92,14 +94,17 @@ class Recording:
         return time.monotonic() - self.started_s
 
     def disk_left_bytes(self) -> int:
-        """Room on the disk that is written to."""
-        return shutil.disk_usage(self.path.parent).free
+        """Room on the disk that is written to; 0 where the folder is gone."""
+        try:
+            return shutil.disk_usage(self.path.parent).free
+        except OSError:
+            return 0
 
     def _run(self) -> None:
         error: str | None = None
         path: Path | None = None
         try:
-            self._write_all()
+            error = self._write_all()
             path = self._finish()
         except EngineError as caught:
             error = self._give_up(caught)
@@ -108,20 +113,26 @@ class Recording:
             self._tell(Unexpected(error=caught, where="the recording thread"))
         finally:
             self._stopped.set()
-            self._tell(RecordingEnded(path, self.frames, self.dropped, error))
+            with contextlib.suppress(RuntimeError):  # the window is gone already
+                self._tell(RecordingEnded(path, self.frames, self.dropped, error))
 
-    def _write_all(self) -> None:
+    def _write_all(self) -> str | None:
+        """Write what comes until the end, and say why where nobody asked for it."""
         while True:
             try:
                 shown = self._queue.get(timeout=0.1)
             except queue.Empty:
                 if self._stopped.is_set():
-                    return
+                    return None
                 continue
             if shown is not None:
                 self._write(shown)
             if self.frames % 30 == 0 and self.disk_left_bytes() < _LEAST_DISK_BYTES:
-                raise OutputError(f"the disk of {self.path.parent} is almost full; recording stopped")
+                # While there is still room for it, the file becomes a whole one.
+                return (
+                    f"the disk of {self.path.parent} is almost full: recording stopped,"
+                    f" {self.frames} frame(s) are in {self.path.name}"
+                )
 
     def _write(self, shown: Shown) -> None:
         time_s = self._time_s(shown)
@@ -160,6 +171,9 @@ class Recording:
     def _give_up(self, error: Exception) -> str:
         writer = self._video or self._poses
         kept = None
-        with contextlib.suppress(EngineError):
-            kept = None if writer is None else writer.abort()
+        with contextlib.suppress(EngineError, OSError):
+            if writer is None:
+                self._part.discard()
+            else:
+                kept = writer.abort()
         return f"{error} (what was written is kept in {kept})" if kept is not None else str(error)

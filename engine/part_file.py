@@ -15,11 +15,9 @@ from pathlib import Path
 from typing import IO
 
 from engine.errors import OutputError
-from engine.file_lock import try_lock
+from engine.unfinished import busy, is_held, is_same, lock, marked, move, set_aside
 
-_MAX_PARTS = 100
-_LONGEST_NAME = 255
-"""Bytes that a file's name may have on the usual file systems."""
+_MOST_TRIES = 100
 _SYNC_EVERY_S = 1.0
 """A power cut costs what was written after the last time that the disk was told to keep it."""
 
@@ -56,33 +54,13 @@ def check_writable(final: Path) -> None:
     make_folder(final.parent)
     part = marked(final, "part")
     try:
-        if _is_held(part):
-            raise _busy(final, part)
+        if is_held(part):
+            raise busy(final, part)
         probe = marked(final, f"probe-{os.getpid()}")
         probe.open("xb").close()
         probe.unlink()
     except OSError as error:
         raise OutputError(f"cannot write in {final.parent}: {error.strerror or error}") from error
-
-
-def marked(final: Path, mark: str) -> Path:
-    """The name of a file with a mark before its suffix; its stem is cut where the name would be too long."""
-    stem, tail = final.stem, f".{mark}{final.suffix}"
-    while stem and len(os.fsencode(stem + tail)) > _LONGEST_NAME:
-        stem = stem[:-1]
-    return final.with_name(stem + tail)
-
-
-def _busy(final: Path, part: Path) -> OutputError:
-    return OutputError(f"another run is writing {final} now (as {part.name}): wait for it, or name another output")
-
-
-def _is_held(part: Path) -> bool:
-    """Whether a run that is still going writes a part file; on Windows it can be told only by renaming it."""
-    if sys.platform == "win32" or not part.exists():
-        return False
-    with part.open("rb") as stream:
-        return _lock(stream) is False
 
 
 class PartFile:
@@ -113,60 +91,20 @@ class PartFile:
 
     def _reserve(self) -> tuple[Path, IO[bytes]]:
         path = marked(self.final, "part")
-        for _ in range(_MAX_PARTS):
+        for _ in range(_MOST_TRIES):
             try:
                 stream = path.open("xb")
             except FileExistsError:
-                self._set_aside(path)
+                aside = set_aside(path, self.final)
+                if aside is not None:
+                    self.note = f"an earlier run was cut off; what it wrote is kept as {aside}"
                 continue
             except OSError as error:
                 raise OutputError(f"cannot write in {self.final.parent}: {error.strerror or error}") from error
-            if _lock(stream) is not False and _is_same(stream, path):
+            if lock(stream) is not False and is_same(stream, path):
                 return path, stream
             stream.close()  # another run was quicker: whose file this is now is found out above
-        raise _busy(self.final, path)
-
-    def _set_aside(self, path: Path) -> None:
-        """Give a part file that nobody writes any more a name that says what it is; an empty one is removed.
-
-        Raises:
-            OutputError: somebody writes it, or it cannot be renamed.
-        """
-        try:
-            with path.open("rb") as stream:
-                if _lock(stream) is False:
-                    raise _busy(self.final, path)
-                if _lock(stream) is None and sys.platform != "win32":
-                    raise OutputError(
-                        f"{path} stands there, and whether a run still writes it cannot be told on this file system:"
-                        " rename it, or name another output"
-                    )
-                if not _is_same(stream, path):
-                    return
-                size, changed_s = path.stat().st_size, path.stat().st_mtime
-                if sys.platform == "win32":
-                    stream.close()  # or it could not be renamed
-                if size == 0:
-                    path.unlink()
-                    return
-                aside = self._name_aside(changed_s)
-                _move(path, aside)
-        except FileNotFoundError:  # its run came to its end meanwhile
-            return
-        except PermissionError as error:
-            if sys.platform == "win32":  # which does not rename what another process has open
-                raise _busy(self.final, path) from None
-            raise OutputError(f"cannot set {path} of an earlier run aside: {error.strerror}") from error
-        except OSError as error:
-            raise OutputError(f"cannot set {path} of an earlier run aside: {error.strerror or error}") from error
-        self.note = f"an earlier run was cut off; what it wrote is kept as {aside}"
-
-    def _name_aside(self, changed_s: float) -> Path:
-        mark = time.strftime("unfinished-%Y%m%d-%H%M%S", time.localtime(changed_s))
-        names = [mark, *(f"{mark}-{number}" for number in range(2, _MAX_PARTS))]
-        return next(
-            (path for name in names if not (path := marked(self.final, name)).exists()), marked(self.final, mark)
-        )
+        raise busy(self.final, path)
 
     def sync_soon(self) -> None:
         """Tell the disk now and then to keep what was written so far; does not wait for it."""
@@ -199,7 +137,7 @@ class PartFile:
             if self._overwrite:
                 self.path.replace(self.final)
             else:
-                _move(self.path, self.final)
+                move(self.path, self.final)
             _sync_folder(self.final.parent)
         except FileExistsError:
             raise OutputError(f"{self.final} came to exist during the run; the result is kept as {self.path}") from None
@@ -228,48 +166,6 @@ class PartFile:
     def _end_sync(self) -> None:
         if self._sync is not None:
             self._sync.join()
-
-
-def _lock(stream: IO[bytes]) -> bool | None:
-    """Lock a part file: whether it is ours now; None where locks are not to be had.
-
-    Windows would keep our own encoder from a locked file; there, a file that is open cannot be renamed or removed.
-    """
-    if sys.platform == "win32":
-        return None
-    try:
-        return try_lock(stream)
-    except OSError:  # some network file systems have none
-        return None
-
-
-def _is_same(stream: IO[bytes], path: Path) -> bool:
-    """Whether a name still means the file that is open."""
-    try:
-        return os.path.samestat(os.fstat(stream.fileno()), path.stat())
-    except OSError:
-        return False
-
-
-def _move(path: Path, to: Path) -> None:
-    """Rename a file without replacing another.
-
-    Raises:
-        FileExistsError: there is one already.
-        OSError: it cannot be renamed.
-    """
-    if sys.platform != "win32":  # where renaming refuses to replace
-        try:
-            os.link(path, to)
-        except FileExistsError:
-            raise
-        except OSError:  # no links on this file system
-            if to.exists():
-                raise FileExistsError(to) from None
-        else:
-            path.unlink()
-            return
-    path.rename(to)
 
 
 def _sync_folder(folder: Path) -> None:
