@@ -28,7 +28,7 @@ BUILD = (*HEAVY, "onnx", "onnxslim", "onnxruntime", "openvino", "nncf", "tensorr
 """What building a network may take: it runs in a child process."""
 TRAIN = ("train", "models", "torch", "lightning", "ultralytics", "pycocotools", "cv2", "numpy", "tensorboard", "tqdm",
          "matplotlib", "yaml", *SHARED, "engine.backends", "engine.compiler", "engine.model_files",
-         "engine.detector")  # fmt: skip
+         "engine.detector", "engine.parity")  # fmt: skip
 PICKLES = ("pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal")
 
 
