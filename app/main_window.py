@@ -23,6 +23,7 @@ from app.status_file import status_of, write_status
 from app.window_events import WindowEvents
 from app.window_layout import WindowLayout
 from app.window_slots import slots_of
+from engine.addresses import shown
 from engine.errors import OutputError
 from engine.frame_source import FrameSource
 from engine.pipeline import PipelineOptions
@@ -139,9 +140,9 @@ class MainWindow(WindowLayout):
     def open_source(self, text: str) -> None:
         """Open a source; the present one is shown until the new one gives its first word."""
         self.notice.clear_level("error", "warning")
-        self.header.set_source(self.tr("Opening {name}…").format(name=Path(text).name or text))
+        self.header.set_source(self.tr("Opening {name}…").format(name=Path(shown(text)).name or shown(text)))
         if self.session.playback is None:
-            self.welcome.say(self.tr("Opening…"), text, busy=True)
+            self.welcome.say(self.tr("Opening…"), shown(text), busy=True)
         self.session.open(text)
 
     def open_pipeline(self, options: PipelineOptions) -> None:

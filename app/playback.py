@@ -13,11 +13,12 @@ from dataclasses import replace
 from typing import Any
 
 from app.shots import PlaybackChanged, Shot, SignalBack, SignalLost, SourceFailed, SourceOpened, Unexpected
+from engine.addresses import shown
 from engine.errors import EngineError, SourceError
-from engine.frame_source import FrameSource, SourceInfo
+from engine.frame_source import FrameSource, SignalLoss, SourceInfo
+from engine.reconnect import ReconnectingSource, Retry
 from engine.types import Frame
 
-RETRY_FIRST_S, RETRY_MOST_S = 0.5, 8.0
 SPEEDS = (0.25, 0.5, 1.0, 2.0, 4.0)
 _MOST_LAG_S = 0.5
 _JUMP_S = 1.0
@@ -120,6 +121,8 @@ class Playback:
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
+        if isinstance(self._source, ReconnectingSource):
+            self._source.end()
 
     def join(self, limit_s: float) -> bool:
         """Wait for the end of the thread; False where it did not come in time (a driver that hangs)."""
@@ -142,19 +145,24 @@ class Playback:
             self._tell(SourceFailed(serial=self.serial, text=self.text, message=str(error)))
         except Exception as error:
             self._tell(Unexpected(error=error, where="the capture thread"))
-            self._tell(SourceFailed(serial=self.serial, text=self.text, message=f"{self.text} cannot be read"))
+            self._tell(SourceFailed(serial=self.serial, text=self.text, message=f"{shown(self.text)} cannot be read"))
 
     # --- live -----------------------------------------------------------------------------------------------------
 
     def _run_live(self) -> None:
-        while not self._stopped:
-            message = f"{self._source.info.name} ended" if self._source is not None else ""
-            try:
-                self._read_live()
-            except SourceError as error:
-                message = str(error)
-            if not self._stopped:
-                self._find_again(message)
+        opened = self._source
+        assert opened is not None  # noqa: S101 - opened before
+        source = (
+            opened
+            if isinstance(opened, ReconnectingSource)
+            else ReconnectingSource(opened, lambda: self._open(self.text))
+        )
+        source.retry = Retry(give_up_s=None)  # somebody looks on, and says when it is enough
+        source.watch(self._tell_signal)
+        self._source = source
+        self._read_live()
+        if not self._stopped:
+            raise SourceError(f"{source.info.name} ended")
 
     def _read_live(self) -> None:
         assert self._source is not None  # noqa: S101 - opened before
@@ -165,24 +173,11 @@ class Playback:
                 self._steps = max(0, self._steps - 1)
                 self._offer(frame, frame.timestamp_s, live=True)
 
-    def _find_again(self, message: str) -> None:
-        """Try to open a lost live source, less and less often, until it is back or nobody wants it any more."""
-        assert self._source is not None  # noqa: S101 - opened before
-        self._source.close()
-        wait_s = RETRY_FIRST_S
-        while not self._stopped:
-            self._tell(SignalLost(serial=self.serial, message=message, retry_in_s=wait_s))
-            with self._changed:
-                self._changed.wait_for(lambda: self._stopped, wait_s)
-            if self._stopped:
-                return
-            try:
-                self._source = self._open(self.text)
-            except SourceError as error:
-                message, wait_s = str(error), min(wait_s * 2, RETRY_MOST_S)
-                continue
+    def _tell_signal(self, loss: SignalLoss | None) -> None:
+        if loss is None:
             self._tell(SignalBack(serial=self.serial))
-            return
+        else:
+            self._tell(SignalLost(serial=self.serial, message=loss.message, retry_in_s=loss.retry_in_s))
 
     # --- files ----------------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from typing import Any
 from PyQt5.QtCore import QByteArray, QSettings
 
 from app.qt_setup import NAME
+from engine.addresses import has_secret
 from engine.errors import EngineError
 from engine.overlay import AttentionView, OverlayOptions
 from engine.pipeline import PipelineOptions
@@ -90,11 +91,12 @@ class Settings:
     def recent(self) -> list[str]:
         """Sources that were opened, the last one first."""
         found = self.store.value("sources/recent", [])
-        return [str(text) for text in found] if isinstance(found, list) else [str(found)] if found else []
+        texts = [str(text) for text in found] if isinstance(found, list) else [str(found)] if found else []
+        return [text for text in texts if not has_secret(text)]
 
     def add_recent(self, text: str) -> None:
-        """Remember a source; addresses that carry a password are not remembered."""
-        if "://" in text and "@" in text.split("://", 1)[1].split("/", 1)[0]:
+        """Remember a source; addresses that may carry a password or a key are not remembered."""
+        if has_secret(text):
             return
         self.store.setValue("sources/recent", [text, *(old for old in self.recent if old != text)][:_MOST_RECENT])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -66,6 +66,18 @@ class SourceInfo:
     tags: PictureTags = PictureTags()
 
 
+@dataclass(frozen=True, kw_only=True)
+class SignalLoss:
+    """A live source gives nothing any more: why, in one line, and in how many seconds it is looked for again."""
+
+    message: str
+    retry_in_s: float
+
+
+SignalListener = Callable[[SignalLoss | None], None]
+"""Told of each try to find a lost source, and None when its pictures come again; in the thread that reads."""
+
+
 class FrameSource(Protocol):
     """A source is opened, iterated once and closed; it is a context manager.
 
@@ -88,6 +100,9 @@ class FrameSource(Protocol):
     @property
     def notes(self) -> tuple[str, ...]:
         """One line for each thing that went wrong so far while reading went on."""
+
+    def watch(self, listener: SignalListener) -> None:
+        """Be told when a live source is lost and found again; others never are."""
 
     def frame_path(self, index: int) -> Path | None:
         """The photo that became the frame of this index; None for everything but photos."""
@@ -116,6 +131,7 @@ class SourceBase:
         self._info = info
         self._unreadable = 0
         self._notes: list[str] = []
+        self.tell: SignalListener = lambda _loss: None
 
     @property
     def info(self) -> SourceInfo:
@@ -136,6 +152,10 @@ class SourceBase:
     def notes(self) -> tuple[str, ...]:
         """One line for each thing that went wrong so far."""
         return tuple(self._notes)
+
+    def watch(self, listener: SignalListener) -> None:
+        """Be told when a live source is lost and found again."""
+        self.tell = listener
 
     def frame_path(self, index: int) -> Path | None:
         """No frame is a file of its own."""

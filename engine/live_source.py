@@ -12,10 +12,10 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
+from engine.container import reason
 from engine.errors import SourceError
 from engine.frame_source import PictureTags, SourceBase, SourceInfo
 from engine.types import Frame, UInt8Array
-from engine.video_source import reason
 
 LIVE_TIME_BASE = Fraction(1, 90_000)
 OPEN_TIMEOUT_S = 15.0

@@ -11,7 +11,7 @@ from typing import TextIO
 
 from engine.errors import ModelError
 from engine.export import ExportOptions, ExportSummary, export
-from engine.frame_source import SourceInfo
+from engine.frame_source import SignalLoss, SourceInfo
 from engine.model_files import find_detector, is_offline, resolve_pose_model
 from engine.outputs import photo_targets, resolve_output
 from engine.overlay import AttentionView, OverlayOptions, parse_view
@@ -42,6 +42,8 @@ def run_video(arguments: argparse.Namespace) -> int:
     export_options(arguments, attention=None)
     pipeline_options(arguments, None, None)
     with open_source(arguments.video) as source:
+        if not arguments.quiet:
+            source.watch(_say_signal)
         attention = attention_view(arguments.attention, arguments.pose_model)
         options = pipeline_options(arguments, attention, source.info)
         if not options.download or is_offline():
@@ -179,6 +181,10 @@ def _print(text: str, stream: TextIO | None = None) -> None:
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, stream.fileno())
             os.close(nowhere)
+
+
+def _say_signal(loss: SignalLoss | None) -> None:
+    _say("the pictures come again" if loss is None else f"{loss.message}; trying again in {loss.retry_in_s:.1f} s")
 
 
 def _say(line: str) -> None:

@@ -8,11 +8,13 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Self
 
+from engine.addresses import shown
 from engine.demo_source import DemoSource
 from engine.errors import SourceError
 from engine.frame_source import FrameSource, PictureTags, SourceBase, SourceInfo
 from engine.live_source import CameraCapture, LiveSource
 from engine.photo_source import PHOTO_SUFFIXES, PhotoSource, photos_in
+from engine.reconnect import ReconnectingSource, Retry
 from engine.stream_source import open_url
 from engine.types import Frame
 from engine.video_source import VideoSource
@@ -52,20 +54,36 @@ def list_cameras() -> list[CameraInfo]:
     return [cameras[index] for index in sorted(cameras)]
 
 
-def open_source(text: str, *, loop: bool = False) -> FrameSource:
+def open_source(text: str, *, loop: bool = False, retry: Retry | None = Retry()) -> FrameSource:  # noqa: B008 - frozen
     """Open what a text names and check that it gives frames.
 
     Args:
         text: path of a video, photo or folder of photos; a camera's number; a URL; or 'demo'.
         loop: begin again at the end, for ever, with time going on; live sources have no end.
+        retry: how a live source that is lost is looked for; None for not at all.
 
     Raises:
         SourceError: it cannot be opened; one line says what was expected and what was found.
     """
     source = _open_once(text)
+    if source.info.is_live and retry is not None:
+        return ReconnectingSource(source, lambda: _open_again(text), retry)
     if loop and not source.info.is_live:
         return LoopedSource(source, lambda: _open_once(text))
     return source
+
+
+def _open_again(text: str) -> FrameSource:
+    """A live source that was lost.
+
+    Raises:
+        SourceError: it is not there, or is something else now.
+    """
+    source = _open_once(text)
+    if source.info.is_live:
+        return source
+    source.close()
+    raise SourceError(f"{source.info.name} is no live source any more")
 
 
 def _open_once(text: str) -> FrameSource:
@@ -83,7 +101,7 @@ def _open_once(text: str) -> FrameSource:
         index = int(text)
         return LiveSource(CameraCapture(index), SourceInfo(name=f"camera {index}", kind="camera"))
     raise SourceError(
-        f"{text} does not exist: expected a video, photo or folder, a camera number, a URL or 'demo'"
+        f"{shown(text)} does not exist: expected a video, photo or folder, a camera number, a URL or 'demo'"
         if "://" not in text
         else f"URLs of the kind {text.split('://', 1)[0]}:// are not known: expected {', '.join(_URL_SCHEMES)}"
     )

@@ -2,39 +2,45 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
-from urllib.parse import urlsplit
 
 import av
 
+from engine.addresses import url_name
+from engine.container import first_video_stream, open_container, reason, stream_rate
 from engine.decoded_picture import frame_to_bgr, picture_tags
 from engine.errors import SourceError
 from engine.frame_source import PictureTags, SourceInfo
 from engine.live_source import OPEN_TIMEOUT_S, READ_TIMEOUT_S, LiveSource
 from engine.types import UInt8Array
-from engine.video_source import VideoSource, first_video_stream, open_container, reason, stream_rate
+from engine.video_source import VideoSource
 
 
 class StreamCapture:
     """A stream without an end, through an opened PyAV container."""
 
-    def __init__(self, container: Any, name: str) -> None:
+    def __init__(self, container: Any, name: str, read_timeout_s: float = READ_TIMEOUT_S) -> None:
         self._container = container
         self._name = name
+        self._read_timeout_s = read_timeout_s
+        self._until_s = 0.0
         self._frames: Any = None
+        self._first: Any = None
 
     def open(self) -> tuple[Fraction | None, PictureTags]:
         """Find the pictures of the stream.
 
         Raises:
-            SourceError: the stream holds no video.
+            SourceError: the stream holds no video, or gives no picture in time.
         """
         stream = first_video_stream(self._container, self._name)
         stream.thread_type = "SLICE"  # threads by frame would hold back as many frames as there are threads
         self._frames = self._decode(stream)
-        first = next(self._frames, None)
+        first = self._next()
         if first is None:
             raise SourceError(f"{self._name} gave no picture")
         self._first = first
@@ -42,10 +48,31 @@ class StreamCapture:
 
     def _decode(self, stream: Any) -> Iterator[Any]:
         for packet in self._container.demux(stream):
-            try:
+            with contextlib.suppress(av.error.InvalidDataError):  # streams begin in the middle and lose packets
                 yield from packet.decode()
-            except av.error.InvalidDataError:
-                continue  # streams begin in the middle and lose packets; the next whole picture counts
+            if time.monotonic() > self._until_s:
+                raise SourceError(f"{self._name} sends something, but no picture came for {self._read_timeout_s:.0f} s")
+
+    def _next(self) -> Any:
+        """The next decoded picture; None where a stream that has a length has ended.
+
+        PyAV ends a read that waits too long; that something comes which is no picture is for us to notice.
+
+        Raises:
+            SourceError: the connection broke, or gave no picture in time.
+        """
+        self._until_s = time.monotonic() + self._read_timeout_s
+        try:
+            frame = next(self._frames, None)
+        except av.error.EOFError:
+            frame = None
+        except av.error.ExitError:
+            raise SourceError(f"{self._name} gave nothing for {self._read_timeout_s:.0f} s") from None
+        except (av.error.FFmpegError, OSError) as error:
+            raise SourceError(f"{self._name}: the stream broke off ({reason(error)})") from None
+        if frame is None and self._container.size <= 0:
+            raise SourceError(f"{self._name}: the other side ended the stream")
+        return frame
 
     def read(self) -> UInt8Array | None:
         """The next picture; None when the stream ends.
@@ -54,28 +81,14 @@ class StreamCapture:
             SourceError: the connection broke or gave nothing in time.
         """
         frame, self._first = self._first, None
-        try:
-            if frame is None:
-                frame = next(self._frames, None)
-        except av.error.EOFError:
-            return None
-        except (av.error.FFmpegError, OSError) as error:
-            raise SourceError(f"{self._name}: the stream broke off ({reason(error)})") from None
+        if frame is None:
+            frame = self._next()
         return None if frame is None else frame_to_bgr(frame)
 
     def close(self) -> None:
         """Close the connection."""
+        self._frames = None
         self._container.close()
-
-
-def url_name(url: str) -> str:
-    """A URL as it may be shown: host and path, without user, password and query (which may hold a key)."""
-    parts = urlsplit(url)
-    try:
-        port = f":{parts.port}" if parts.port else ""
-    except ValueError:
-        port = ""
-    return f"{parts.scheme.lower()}://{parts.hostname or ''}{port}{parts.path}"
 
 
 def open_url(
@@ -92,7 +105,7 @@ def open_url(
     if container.duration and container.duration > 0 and url.lower().startswith("http"):
         return VideoSource(url, name=name, container=container)
     return LiveSource(
-        StreamCapture(container, name),
+        StreamCapture(container, name, read_timeout_s),
         SourceInfo(name=name, kind="stream"),
         open_timeout_s=open_timeout_s,
         read_timeout_s=read_timeout_s,

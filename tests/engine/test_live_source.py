@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from engine.addresses import url_name
 from engine.errors import SourceError
 from engine.frame_source import PictureTags, SourceInfo
 from engine.live_source import LiveSource, NewestFrameSlot
 from engine.sources import open_source
-from engine.stream_source import url_name
 from engine.types import UInt8Array
 from tests.engine.clips import ClipSpec, frames_of, make_clip, refusal
 
