@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from engine.backends.contract import Array, Closing, OpenOptions, Probe, check_call, empty_outputs, refuse_precision
+from engine.backends.openvino_precision import keep_attention_float32
 from engine.compiler import ensure_onnx
 from engine.errors import BackendError
 from engine.int8_files import find_int8
@@ -87,6 +88,7 @@ class OpenVinoBackend(Closing):
         }
         if options.threads is not None:
             self._settings["INFERENCE_NUM_THREADS"] = options.threads
+        self._careful: Any = None  # the model whose attention stays float32, made when attention is first asked for
         self._requests: dict[_Key, Any] = {}
         self._uses: Counter[_Key] = Counter()
         self._streams: dict[tuple[str, ...], list[Any]] = {}
@@ -147,8 +149,16 @@ class OpenVinoBackend(Closing):
         return self._requests[any_shape]
 
     def _compile(self, want: tuple[str, ...], shapes: _Shapes | None, hints: Mapping[str, Any]) -> Any:
-        model = self._model.clone()
-        results = [model.output(name).get_node() for name in want]
+        names = list(want)
+        if self.precision == "bf16" and "attention" in want:
+            if self._careful is None:
+                self._careful = keep_attention_float32(self._openvino, self._core, self._model.clone())
+            model = self._careful.clone()
+            # Areas that somebody may look at are not rounded on their way to the attention either.
+            names += [name for name in ("areas",) if name in self.spec.output_names and name not in want]
+        else:
+            model = self._model.clone()
+        results = [model.output(name).get_node() for name in names]
         model = self._openvino.Model(results, model.get_parameters(), self.spec.name)
         if shapes is not None:
             model.reshape({tensor.name: list(shape) for tensor, shape in zip(self.spec.inputs, shapes, strict=True)})
@@ -158,7 +168,7 @@ class OpenVinoBackend(Closing):
         """Free all programs."""
         self._requests.clear()
         self._streams.clear()
-        self._model = None
+        self._model = self._careful = None
         self._core = None
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import openvino
 import pytest
 import torch
 
@@ -150,6 +151,25 @@ def test_bfloat16_does_not_round_the_heatmaps(name: str, weights: Path, onnx_fil
     assert (outputs["heatmaps"].view(np.uint32) & 0xFFFF).any()
     np.testing.assert_array_equal(outputs["keypoints"], decode_heatmaps(outputs["heatmaps"], INPUT_SIZE_WH))
     np.testing.assert_allclose(outputs["attention"].sum(axis=1), 1, atol=0.02)
+
+
+def test_attention_in_bfloat16_is_nearer_to_float32_than_openvino_alone_brings_it(
+    shipped: Path, photo_paths: list[Path], tmp_path: Path
+) -> None:
+    file = tmp_path / "shipped.onnx"
+    crops = _people_crops(photo_paths, export_pose(shipped, file).input_size_wh)[:50]
+    with OpenVinoBackend(file, OpenOptions(precision="fp32")) as backend:
+        exact = backend.infer({"crops": crops}, ["attention"])["attention"]
+    with OpenVinoBackend(file, OpenOptions()) as backend:
+        if backend.precision != "bf16":
+            pytest.skip("this processor has no bfloat16 of its own")
+        error = np.abs(backend.infer({"crops": crops}, ["keypoints", "attention"])["attention"] - exact)
+        for count in (1, 3, 5, 8, 16):  # there was a way that went wrong from the fifth crop on
+            some = backend.infer({"crops": crops[:count]}, ["keypoints", "attention"])["attention"]
+            assert np.abs(some - exact[:count]).mean() < 0.001
+    plain = openvino.Core().compile_model(str(file), "CPU", {"INFERENCE_PRECISION_HINT": "bf16"})
+    alone = np.abs(plain({"crops": crops})["attention"] - exact)
+    assert 0 < error.mean() < 0.8 * alone.mean()
 
 
 def test_parity_notices_what_it_is_for(reference: backends.Backend) -> None:
