@@ -117,6 +117,14 @@ def _add_benchmark_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--people", default="1,4,8,16", metavar="N,N", help="also with so many people (1,4,8,16)")
     group.add_argument("--frames", type=whole_number, default=200, metavar="N", help="frames to measure with (200)")
     group.add_argument("--report", type=Path, metavar="FILE.json", help="keep the numbers, and a plot beside them")
+    group.add_argument("--plot", type=Path, metavar="FILE.png", help="draw frames/s against people, a line a backend")
+    group.add_argument(
+        "--soak",
+        nargs="?",
+        const="2000,20000",
+        metavar="LIVE,EXPORT",
+        help="also whether delay and memory stay flat over so many frames (2000,20000)",
+    )
     group.add_argument("--compare", metavar="NAMES", help="also against: ultralytics, serial (one core, one thread)")
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from engine.backends import BACKENDS, probe_backends
+from engine.backends import BACKENDS, PRECISIONS, probe_backends
 from engine.benchmark_measure import (
     Clip,
     measure_export,
@@ -25,6 +25,7 @@ from engine.benchmark_measure import (
 )
 from engine.benchmark_report import machine, peak_memory_mib, people_ratios, told, write_json, write_plot
 from engine.benchmark_serial import compare_serial
+from engine.benchmark_soak import soak, soak_frames
 from engine.benchmark_ultralytics import compare, other_programs
 from engine.doctor import stated_ap
 from engine.errors import BackendError, EngineError, OptionError, nearest_hint
@@ -35,6 +36,8 @@ from engine.pipeline_options import PipelineOptions
 from engine.types import Frame, UInt8Array
 
 COMPARISONS = ("ultralytics", "serial")
+ROWS = {"openvino": ("fp32", "bf16", "int8"), "onnxruntime": ("fp32", "int8"), "torch": ("fp32", "bf16")}
+"""Precisions that `--precision all` measures; other runtimes have the one that was built."""
 _MAIN = Path(__file__).resolve().parent.parent / "main.py"
 _MOST_PEOPLE = 64
 
@@ -50,15 +53,20 @@ def run_benchmark(arguments: argparse.Namespace) -> int:
     """
     comparisons = comparisons_of(arguments.compare)
     counts = people_of(arguments.people)
+    precisions = precisions_of(arguments.precision)
     options = options_of(arguments)
-    if arguments.report is not None:
-        check_target(arguments.report, overwrite=True)
+    plot = plot_of(arguments)
+    long_runs = None if arguments.soak is None else soak_frames(arguments.soak)
+    for target in (arguments.report, plot):
+        if target is not None:
+            check_target(target, overwrite=True)
     report: dict[str, Any] = {"command": " ".join(["python main.py", *sys.argv[1:]]), "machine": machine()}
     clip = read_clip(arguments.video or "demo", arguments.frames)
     report["video"] = {"name": clip.info.name, "frames": len(clip.frames), "size_wh": clip.info.size_wh}
-    if arguments.backend == "all":
-        report["backends"] = [_in_child(name, arguments, counts) for name in usable_backends()]
-        options = dataclasses.replace(options, backend="auto")
+    if arguments.backend == "all" or len(precisions) != 1 or precisions == ("all",):
+        names = usable_backends() if arguments.backend == "all" else [arguments.backend]
+        rows = [(name, row) for name in names for row in rows_of(name, precisions)]
+        report["backends"] = [_in_child(name, row, arguments, counts) for name, row in rows]
     else:
         report["backends"] = [measure(options, clip, arguments.video or "demo", counts)]
     report["compare"] = {}
@@ -67,9 +75,11 @@ def run_benchmark(arguments: argparse.Namespace) -> int:
     if "serial" in comparisons:
         _note("running pairs of exports")
         report["compare"]["serial"] = compare_serial(serial_arguments(arguments))
+    if long_runs is not None:
+        report["soak"] = soak(lambda **fields: open_pipeline(dataclasses.replace(options, **fields)), clip, long_runs,
+                              _note)  # fmt: skip
     print(told(report))
-    if arguments.report is not None:
-        _keep(report, arguments.report)
+    _keep(report, arguments.report, plot)
     return 0 if any("error" not in one for one in report["backends"]) else 1
 
 
@@ -83,6 +93,38 @@ def people_of(text: str) -> tuple[int, ...]:
     if not all(1 <= count <= _MOST_PEOPLE for count in counts):
         raise OptionError(f"--people {text}: numbers from 1 to {_MOST_PEOPLE} with commas between were expected")
     return tuple(sorted(set(counts)))
+
+
+def precisions_of(text: str) -> tuple[str, ...]:
+    """What to measure in, from `fp32,bf16,int8`; "all" stands for what each runtime can do.
+
+    Raises:
+        OptionError: one is not known.
+    """
+    names = tuple(part.strip() for part in text.split(","))
+    for name in names:
+        if name not in ("all", *PRECISIONS):
+            raise OptionError(f"unknown precision '{name}'.{nearest_hint(name, ('all', *PRECISIONS))}")
+    return ("all",) if "all" in names else tuple(dict.fromkeys(names))
+
+
+def rows_of(backend: str, precisions: tuple[str, ...]) -> tuple[str, ...]:
+    """The precisions to measure a runtime in."""
+    return ROWS.get(backend, ("auto",)) if precisions == ("all",) else precisions
+
+
+def plot_of(arguments: argparse.Namespace) -> Path | None:
+    """Where the plot goes: as asked, or beside the report.
+
+    Raises:
+        OptionError: its name is not that of a picture.
+    """
+    if arguments.plot is None:
+        return None if arguments.report is None else Path(arguments.report).with_suffix(".png")
+    plot = Path(arguments.plot)
+    if plot.suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise OptionError(f"--plot {plot}: a name that ends in .png, .svg or .pdf was expected")
+    return plot
 
 
 def comparisons_of(text: str | None) -> tuple[str, ...]:
@@ -101,11 +143,13 @@ def comparisons_of(text: str | None) -> tuple[str, ...]:
 def options_of(arguments: argparse.Namespace) -> PipelineOptions:
     """What is measured."""
     given = {} if arguments.score_threshold is None else {"score_threshold": arguments.score_threshold}
+    precisions = precisions_of(arguments.precision)
     return PipelineOptions(
         pose_model=arguments.pose_model,
         detector=arguments.detector,
         backend="auto" if arguments.backend == "all" else arguments.backend,
-        precision=arguments.precision,
+        # Where several are measured, comparisons and long runs are made in what auto takes.
+        precision=precisions[0] if len(precisions) == 1 and precisions != ("all",) else "auto",
         device=arguments.device,
         max_people=max(arguments.max_people, *people_of(arguments.people)),
         classes=arguments.classes,
@@ -180,13 +224,14 @@ def serial_arguments(arguments: argparse.Namespace) -> list[str]:
     return [
         *("--video", arguments.video or "demo", "--max-frames", str(arguments.frames)),
         *_network_arguments(arguments),
+        *("--precision", options_of(arguments).precision),
         *("--backend", "auto" if arguments.backend == "all" else arguments.backend),
     ]
 
 
 def _network_arguments(arguments: argparse.Namespace) -> list[str]:
     words: list[str] = []
-    for name in ("pose_model", "detector", "precision", "device", "classes", "score_threshold"):
+    for name in ("pose_model", "detector", "device", "classes", "score_threshold"):
         value = getattr(arguments, name)
         if value is not None:
             words += [f"--{name.replace('_', '-')}", str(value)]
@@ -195,31 +240,39 @@ def _network_arguments(arguments: argparse.Namespace) -> list[str]:
     return words
 
 
-def _in_child(name: str, arguments: argparse.Namespace, counts: tuple[int, ...]) -> dict[str, Any]:
+def _in_child(name: str, precision: str, arguments: argparse.Namespace, counts: tuple[int, ...]) -> dict[str, Any]:
     """Measure one backend in a process of its own, so that memory and threads are its alone."""
-    _note(f"{name}:")
+    _note(f"{name}, {precision}:")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "report.json"
         words = ["--benchmark", "--video", arguments.video or "demo", "--frames", str(arguments.frames)]
         words += ["--people", ",".join(map(str, counts)), "--backend", name, "--report", str(file)]
+        words += ["--precision", precision]
         words += [] if arguments.threads is None else ["--threads", str(arguments.threads)]
         words += ["--max-people", str(arguments.max_people), *_network_arguments(arguments)]
         done = subprocess.run([sys.executable, str(_MAIN), *words], capture_output=True, text=True, check=False)
         if done.returncode != 0 or not file.is_file():
             lines = done.stderr.strip().splitlines()
-            return {"asked": name, "error": lines[-1].removeprefix("error: ") if lines else "it failed"}
+            return {
+                "asked": name,
+                "precision": precision,
+                "error": lines[-1].removeprefix("error: ") if lines else "it failed",
+            }
         result: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))["backends"][0]
         return result
 
 
-def _keep(report: dict[str, Any], path: Path) -> None:
-    write_json(path, report)
-    plot = path.with_suffix(".png")
+def _keep(report: dict[str, Any], path: Path | None, plot: Path | None) -> None:
+    if path is not None:
+        write_json(path, report)
+        print(f"\n{path}")
+    if plot is None:
+        return
     try:
         problem = write_plot(plot, report)
     except (EngineError, OSError) as error:
         raise BackendError(f"the plot {plot} cannot be written: {error}") from error
-    print(f"\n{path}" + (f"\n{plot}" if problem is None else f"\n{problem}"))
+    print(plot if problem is None else problem)
 
 
 def _note(line: str) -> None:

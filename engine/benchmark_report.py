@@ -16,7 +16,12 @@ from engine.doctor import processor
 from engine.errors import OutputError
 from engine.part_file import PartFile
 
-_PACKAGES = ("numpy", "opencv-python", "av", "openvino", "onnxruntime", "torch", "ultralytics")
+MOST_LATER = 1.25
+"""A delay that grows to more times what it was at first is not flat."""
+MOST_GROWTH_MIB = 16.0
+"""Memory that grows by more along a long run is not flat; the pools of the runtimes breathe by less."""
+
+_PACKAGES = ("numpy", "opencv-python", "av", "openvino", "onnxruntime", "nncf", "torch", "ultralytics")
 
 
 def machine() -> dict[str, Any]:
@@ -53,6 +58,15 @@ def peak_memory_mib() -> float | None:
     return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
 
 
+def memory_mib() -> float | None:
+    """The memory that this process holds now, in MiB; None where the system does not tell without another package."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except (OSError, ValueError, IndexError):
+        return None
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
 def table(rows: Sequence[Sequence[object]], head: Sequence[str]) -> str:
     """A table in columns, the first to the left, numbers to the right."""
     cells = [[f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in row] for row in (head, *rows)]
@@ -77,14 +91,41 @@ def told(report: Mapping[str, Any]) -> str:
     ]
     for one in report["backends"]:
         parts.append(_backend_told(one))
+    if len(report["backends"]) > 1:
+        parts.append(summary(report["backends"]))
     for name, values in report.get("compare", {}).items():
         parts.append(_comparison_told(name, values))
+    if "soak" in report:
+        parts.append(soak_told(report["soak"]))
     return "\n\n".join(parts)
+
+
+def summary(backends: Sequence[Mapping[str, Any]]) -> str:
+    """One row for each runtime and precision that was measured."""
+    counts = sorted({row["people"] for one in backends for row in one.get("people", [])})
+    head = ("runtime", "precision", "pose ms", "export", "live", *(f"{n} people" for n in counts), "peak MiB")
+    rows = []
+    for one in backends:
+        if "error" in one:
+            continue
+        runs, by_count = one["runs"], {row["people"]: f"{row['fps']:.1f}" for row in one["people"]}
+        pose = one["steps"].get("pose", {}).get("p50")
+        live = one["live"].get("auto", {}).get("fps")
+        rows.append((
+            f"{runs['backend']} ({runs['device']})", runs["precision"],
+            *("-" if value is None else f"{value:.1f}" for value in (pose, one["export"]["fps"], live)),
+            *(by_count.get(count, "-") for count in counts),
+            "-" if one["peak_memory_mib"] is None else f"{one['peak_memory_mib']:.0f}",
+        ))  # fmt: skip
+    if not rows:
+        return "nothing could be measured"
+    return "frames/s of file export, live use, and live use with so many people:\n" + table(rows, head)
 
 
 def _backend_told(one: Mapping[str, Any]) -> str:
     if "error" in one:
-        return f"{one['asked']}: {one['error']}"
+        precision = f", {one['precision']}" if one.get("precision", "auto") != "auto" else ""
+        return f"{one['asked']}{precision}: {one['error']}"
     runs = one["runs"]
     lines = [
         f"poses on {runs['backend']} ({runs['device']}, {runs['precision']}): {runs['pose_model']}, "
@@ -101,7 +142,7 @@ def _backend_told(one: Mapping[str, Any]) -> str:
         lines.append(
             f"live, detection {'auto' if every == 'auto' else 'on every frame'}: {live['fps']:.1f} frames/s, "
             f"delay p50 {live['latency_ms']['p50']:.1f} p95 {live['latency_ms']['p95']:.1f} ms "
-            f"(first half {live['latency_ms_first_half_p50']:.1f}, second {live['latency_ms_second_half_p50']:.1f}), "
+            f"(in each half {' and '.join(f'{part:.1f}' for part in live['latency_ms_parts_p50'])}), "
             f"{live['dropped_frames']} of the source's frames dropped"
         )
     lines += _people_told(one)
@@ -144,6 +185,34 @@ def people_ratios(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         f"all other steps {row['others_ms'] / others:.2f} times"
         for row in rows[1:]
     ]
+
+
+def soak_told(found: Mapping[str, Any]) -> str:
+    """What `benchmark_soak.py` measured, for people."""
+    lines = []
+    if "live" in found:
+        live = found["live"]
+        parts = ", ".join(f"{value:.1f}" for value in live["latency_ms_parts_p50"])
+        lines.append(
+            f"live over {live['frames']} frames, {live['dropped_frames']} dropped: delay p50 in each tenth {parts} ms, "
+            f"p95 {live['latency_ms']['p95']:.1f} ms; {_word(live['flat'])} (at most {live['later_over_earlier']:.2f} "
+            f"times an earlier tenth's, {MOST_LATER} allowed)"
+        )
+    if "export" in found:
+        long = found["export"]
+        told = "this system does not tell how much memory a process holds"
+        if long["growth_mib"] is not None:
+            held = ", ".join(f"{value:.0f}" for _, value in long["memory_mib"])
+            told = (
+                f"memory along it {held} MiB; {_word(long['flat'])} ({long['growth_mib']:+.1f} MiB from the second to "
+                f"the last fifth, {MOST_GROWTH_MIB:.0f} allowed)"
+            )
+        lines.append(f"export of {long['frames']} generated frames at {long['fps']:.1f} frames/s: {told}")
+    return "\n".join(lines)
+
+
+def _word(flat: bool) -> str:
+    return "flat" if flat else "NOT flat"
 
 
 def write_json(path: Path, report: Mapping[str, Any]) -> None:

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -24,7 +25,7 @@ from engine.benchmark_measure import (
     read_clip,
     tile,
 )
-from engine.benchmark_report import people_ratios, table
+from engine.benchmark_report import people_ratios, summary, table
 from engine.benchmark_ultralytics import OtherPrograms, compare
 from engine.errors import BackendError, OptionError, SourceError
 from engine.pipeline import PosePipeline
@@ -159,6 +160,50 @@ def test_what_to_compare_with() -> None:
         benchmark.comparisons_of("ultralitics")
 
 
+@pytest.mark.parametrize(
+    ("text", "found"), [("auto", ("auto",)), ("fp32, int8,fp32", ("fp32", "int8")), ("bf16,all", ("all",))]
+)
+def test_precisions_to_measure(text: str, found: tuple[str, ...]) -> None:
+    assert benchmark.precisions_of(text) == found
+
+
+def test_each_runtime_is_measured_in_what_it_can_do() -> None:
+    assert benchmark.rows_of("onnxruntime", ("all",)) == ("fp32", "int8")
+    assert benchmark.rows_of("tensorrt", ("all",)) == ("auto",)
+    assert benchmark.rows_of("onnxruntime", ("bf16",)) == ("bf16",)
+    with pytest.raises(OptionError, match="Did you mean 'bf16'"):
+        benchmark.precisions_of("bf61")
+
+
+def test_a_row_for_each_runtime_and_precision(
+    video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What cannot run says why; the plot has the name that was asked for."""
+    people = [{"people": n, "fps": 40.0 / n, "others_ms": 1.0, "steps": {"pose": {"p50": 3.0}}} for n in (1, 8)]
+
+    def child(name: str, precision: str, *_rest: object) -> dict[str, Any]:
+        if precision == "int8":
+            return {"asked": name, "precision": precision, "error": "kcam_a has not been made into an INT8 graph"}
+        runs = {**RUNS, "backend": name, "precision": precision}
+        one: dict[str, Any] = {"asked": name, "runs": runs, "ap": None, "steps": {}, "people_ratios": [], "live": {}}
+        return {**one, "export": {"fps": 21.0, "frames": 3}, "people": people, "peak_memory_mib": 512.0}
+
+    monkeypatch.setattr(benchmark, "_in_child", child)
+    plot = tmp_path / "plot.png"
+    arguments = ["--benchmark", "--video", str(video), "--frames", "3", "--backend", "openvino", "--precision", "all"]
+    assert main.main([*arguments, "--plot", str(plot)]) == 0
+    told = capsys.readouterr().out
+    assert "openvino, int8: kcam_a has not been made into an INT8 graph" in told
+    rows = [line.split() for line in told.splitlines() if line.startswith("openvino (cpu) ")]
+    assert rows == [
+        ["openvino", "(cpu)", precision, "-", "21.0", "-", "40.0", "5.0", "512"] for precision in ("fp32", "bf16")
+    ]
+    assert cv2.imread(str(plot)) is not None
+    assert main.main([*arguments, "--plot", str(tmp_path / "plot.txt")]) == 2
+    assert "plot.txt" in capsys.readouterr().err
+    assert summary([{"asked": "a", "error": "b"}]) == "nothing could be measured"
+
+
 def test_tables_are_in_columns() -> None:
     lines = table([("a", 1.234), ("long name", 100.0)], ("what", "ms")).splitlines()
     assert lines == ["what           ms", "-" * 17, "a            1.23", "long name  100.00"]
@@ -265,7 +310,7 @@ def test_a_backend_that_cannot_run_does_not_end_the_others(
     good |= {"live": {}, "people": [], "people_ratios": [], "peak_memory_mib": None}
     bad = {"asked": "openvino", "error": "openvino cannot run here"}
     monkeypatch.setattr(benchmark, "usable_backends", lambda: ["openvino", "onnxruntime"])
-    monkeypatch.setattr(benchmark, "_in_child", lambda name, *_rest: good if name == "onnxruntime" else bad)
+    monkeypatch.setattr(benchmark, "_in_child", lambda name, _precision, *_rest: good if name == "onnxruntime" else bad)
     arguments = ["--benchmark", "--video", str(video), "--frames", "3", "--backend", "all"]
     assert main.main([*arguments, "--report", str(tmp_path / "r.json")]) == 0
     out = capsys.readouterr().out
@@ -280,7 +325,7 @@ def test_the_children_s_errors_are_one_line(video: Path, tmp_path: Path) -> None
     arguments = main.build_parser().parse_args(
         ["--benchmark", "--video", str(video), "--frames", "2", "--pose-model", str(tmp_path / "gone.safetensors")]
     )
-    found = benchmark._in_child("openvino", arguments, (1,))
-    assert found["asked"] == "openvino"
+    found = benchmark._in_child("openvino", "fp32", arguments, (1,))
+    assert (found["asked"], found["precision"]) == ("openvino", "fp32")
     assert "gone.safetensors does not exist" in found["error"]
     assert not found["error"].startswith("error:")
