@@ -9,10 +9,9 @@ from pathlib import Path
 
 from engine.compiler import Say, digest_of, ensure_entry, entry_of, say_nothing, why_unusable
 from engine.errors import BackendError, ModelError
+from engine.model_files import INT8_SUFFIX
 from engine.model_spec import read_spec
 
-SUFFIX = ".int8.onnx"
-"""How the file of an INT8 graph ends that stands beside its weights."""
 _MARK = "-int8-"
 _UNFINISHED = (".part", ".stale")
 
@@ -62,7 +61,7 @@ def find_int8(weights: Path) -> Path:
             raise BackendError(f"{weights.name} is a graph in {precision}; for int8 name its .safetensors file")
         return weights
     digest = digest_of(weights)
-    for file in (*_made(weights, digest), weights.with_name(weights.stem + SUFFIX)):
+    for file in (*_made(weights, digest), weights.with_name(weights.stem + INT8_SUFFIX)):
         if file.is_file() and why_unusable(file, digest) is None:
             return file
     raise BackendError(

@@ -12,6 +12,8 @@ from engine.errors import ModelError, nearest_hint
 
 WEIGHTS_DIR = Path(__file__).resolve().parent.parent / "models" / "weights"
 CACHE_VARIABLE = "KCAM_CACHE_DIR"
+INT8_SUFFIX = ".int8.onnx"
+"""How the file of a pose model's INT8 graph ends that stands beside its weights."""
 OFFLINE_VARIABLE = "KCAM_OFFLINE"
 """Set to 1 by `--offline`, and so handed on to child processes."""
 
@@ -74,7 +76,8 @@ def bundled_pose_models() -> tuple[str, ...]:
 
 def bundled_detectors() -> tuple[str, ...]:
     """Names of the detectors that ship with the program."""
-    return tuple(sorted(file.stem for file in WEIGHTS_DIR.glob("*.onnx")))
+    files = (file for file in WEIGHTS_DIR.glob("*.onnx") if not file.name.endswith(INT8_SUFFIX))
+    return tuple(sorted(file.stem for file in files))
 
 
 def resolve_pose_model(name_or_path: str | Path | None = None) -> Path:
