@@ -40,7 +40,7 @@ class OneLineParser(argparse.ArgumentParser):
     """Says what is wrong in one line; the whole usage is one `--help` away."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(EXIT_BAD_INPUT, f"error: {message} (see {self.prog} --help)\n")
+        self.exit(EXIT_BAD_INPUT, f"error: {one_line(message)} (see {self.prog} --help)\n")
 
 
 def whole_number(text: str) -> int:
@@ -244,9 +244,10 @@ def _report(error: Exception, verbose: bool) -> int:
     return EXIT_FAILURE
 
 
-def one_line(error: Exception) -> str:
-    """The message of an error without line breaks."""
-    return " ".join(str(error).split())
+def one_line(message: Exception | str) -> str:
+    """A message without line breaks, and without signs that a terminal would obey (names of files may hold any)."""
+    words = " ".join(str(message).split())
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii") for sign in words)
 
 
 if __name__ == "__main__":
