@@ -82,10 +82,9 @@ class OpenVinoBackend(Closing):
             raise BackendError(f"openvino cannot read {onnx_file.name}: {_first_line(error)}") from error
         self.precision = _precision(options.precision, has_bf16, self.spec.precision == "int8")
         self._core: Any = core
-        self._settings: dict[str, Any] = {
-            # What is not quantised in an INT8 graph: its layers say themselves what they are computed in.
-            "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16", "int8": "f32"}[self.precision],
-        }
+        # An INT8 graph says itself which layers are computed in eight bits; this is for the others.
+        self._in_bf16 = self.precision == "bf16" or (self.precision == "int8" and has_bf16)
+        self._settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "bf16" if self._in_bf16 else "f32"}
         if options.threads is not None:
             self._settings["INFERENCE_NUM_THREADS"] = options.threads
         self._careful: Any = None  # the model whose attention stays float32, made when attention is first asked for
@@ -150,7 +149,7 @@ class OpenVinoBackend(Closing):
 
     def _compile(self, want: tuple[str, ...], shapes: _Shapes | None, hints: Mapping[str, Any]) -> Any:
         names = list(want)
-        if self.precision == "bf16" and "attention" in want:
+        if self._in_bf16 and "attention" in want:
             if self._careful is None:
                 self._careful = keep_attention_float32(self._openvino, self._core, self._model.clone())
             model = self._careful.clone()

@@ -112,15 +112,18 @@ def test_the_backbone_is_quantised_and_the_rest_is_not(weights: Path, graph: Pat
 @pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
 def test_both_runtimes_run_the_same_graph(name: str, weights: Path, graph: Path) -> None:
     crops = random_crops(6, seed=77)
+    maps = ("heatmaps", "areas", "attention")
     with open_pose_backend(weights, backend="torch", precision="fp32").backend as plain:
-        expected = plain.infer({"crops": crops}, ("heatmaps",))["heatmaps"]
+        outputs = plain.infer({"crops": crops}, maps)
     for precision in ("int8", "auto"):
         with open_pose_backend(graph, backend=name, precision=precision, threads=1).backend as backend:
             assert backend.precision == "int8"
-            found = backend.infer({"crops": crops}, ("keypoints", "heatmaps"))
+            found = backend.infer({"crops": crops}, ("keypoints", *maps))
     assert found["keypoints"].shape == (6, 4, 3)
-    spread = float(expected.std())
-    assert 0 < np.abs(found["heatmaps"] - expected).mean() < 0.25 * spread, "near float32, and not float32 itself"
+    for wanted in maps:
+        difference = float(np.abs(found[wanted] - outputs[wanted]).mean())
+        assert 0 < difference < 0.25 * float(outputs[wanted].std()), f"{wanted}: near float32, and not float32 itself"
+    np.testing.assert_allclose(found["attention"].sum(axis=1), 1, atol=1e-3)
     with pytest.raises(BackendError, match="int8"):
         open_pose_backend(graph, backend=name, precision="fp32")
 
