@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from fractions import Fraction
 from typing import Any
 
@@ -11,6 +12,9 @@ from engine.errors import SourceError
 
 # FFmpeg writes to stderr on its own unless told not to; what matters is raised as an exception.
 av.logging.set_level(None)
+
+_DRAWN_TEXT = ("tty", "bin", "xbin", "adf", "idf")
+"""Formats in which FFmpeg draws the letters of any file whose name fits."""
 
 
 def reason(error: BaseException) -> str:
@@ -26,15 +30,21 @@ def open_container(media: str, shown: str, *, options: dict[str, str] | None = N
         SourceError: it cannot be opened or holds nothing that FFmpeg knows.
     """
     try:
-        return av.open(media, "r", options=options or {}, timeout=timeout_s, metadata_errors="replace")
+        container = av.open(media, "r", options=options or {}, timeout=timeout_s, metadata_errors="replace")
     except (av.error.InvalidDataError, av.error.EOFError):
         raise SourceError(
             f"{shown} cannot be read as a video: expected MP4, MKV, AVI or the like, found other data"
             " (or a video so cut off that its index is missing)"
         ) from None
     except (av.error.FFmpegError, OSError, ValueError) as error:
+        if getattr(error, "errno", None) == errno.EIO and media.startswith("file:"):
+            raise SourceError(f"{shown} cannot be read: its head is damaged or cut off, or the disk fails") from None
         # "from None", because the error's own text repeats the URL with its password.
         raise SourceError(f"cannot open {shown}: {reason(error)}") from None
+    if container.format.name in _DRAWN_TEXT:
+        container.close()
+        raise SourceError(f"{shown} is a text: expected a video or a photo")
+    return container
 
 
 def first_video_stream(container: Any, shown: str) -> Any:

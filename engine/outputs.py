@@ -28,6 +28,13 @@ def _shortened(stem: str) -> str:
     return stem
 
 
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # longer than a name can be: what is wrong is told when it is written
+        return False
+
+
 def _stem(info: SourceInfo) -> str:
     """A file name for what comes out of a source, without a suffix."""
     if info.path is not None:
@@ -44,7 +51,7 @@ def resolve_output(info: SourceInfo, output: Path | None) -> Path:
     """
     photo = info.path if info.kind == "photos" else None
     if photo is not None and photo.is_dir():
-        if output is not None and not output.is_dir() and output.suffix:
+        if output is not None and not _is_folder(output) and output.suffix:
             raise OptionError(f"the source is a folder of photos: --output must name a folder, not {output}")
         return output if output is not None else DEFAULT_FOLDER / _stem(info)
     if photo is not None:
@@ -54,7 +61,7 @@ def resolve_output(info: SourceInfo, output: Path | None) -> Path:
         suffixes, what, own = [".mp4"], "an MP4 video", ".mp4"
     if output is None:
         return DEFAULT_FOLDER / f"{_stem(info)}{own}"
-    if output.is_dir() or not output.suffix:
+    if _is_folder(output) or not output.suffix:
         return output / f"{_stem(info)}{own}"
     if output.suffix.lower() not in suffixes:
         raise OptionError(f"{what} is written: --output must end with {' or '.join(suffixes)}, not {output.suffix}")

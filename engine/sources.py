@@ -21,6 +21,7 @@ from engine.video_source import VideoSource
 
 __all__ = ["CameraInfo", "FrameSource", "PictureTags", "SourceInfo", "list_cameras", "open_source"]
 
+_LONGEST_SHOWN = 300
 _URL_SCHEMES = ("rtsp://", "rtsps://", "rtmp://", "http://", "https://", "udp://", "tcp://", "srt://", "rtp://")
 
 
@@ -93,18 +94,26 @@ def _open_once(text: str) -> FrameSource:
     path = Path(text).expanduser()
     if text.lower().startswith(_URL_SCHEMES):
         return open_url(text)
-    if path.exists():  # a file called "demo" or "0" is meant before the words are
+    if _exists(path):  # a file called "demo" or "0" is meant before the words are
         return _open_path(path)
     if text == "demo":
         return DemoSource()
     if text.isascii() and text.isdigit():
         index = int(text)
         return LiveSource(CameraCapture(index), SourceInfo(name=f"camera {index}", kind="camera"))
+    named = shown(text[:_LONGEST_SHOWN])
     raise SourceError(
-        f"{shown(text)} does not exist: expected a video, photo or folder, a camera number, a URL or 'demo'"
+        f"{named} does not exist: expected a video, photo or folder, a camera number, a URL or 'demo'"
         if "://" not in text
         else f"URLs of the kind {text.split('://', 1)[0]}:// are not known: expected {', '.join(_URL_SCHEMES)}"
     )
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # longer than a name can be, or no name at all
+        return False
 
 
 def _open_path(path: Path) -> FrameSource:

@@ -109,8 +109,10 @@ class VideoSource(SourceBase):
             self._first = next(self._pictures, None)
             if self._first is None:
                 raise SourceError(f"no frame of {self._shown} can be decoded: the file is damaged or cut off")
-        except BaseException:
+        except BaseException as error:
             self._container.close()
+            if isinstance(error, SourceError) and self._is_cut_off() and "cut off" not in str(error):
+                raise SourceError(f"{error} (the file is cut off)") from None
             raise
         self._learn_from(self._first)
 

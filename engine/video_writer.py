@@ -21,6 +21,7 @@ from engine.errors import OutputError, SourceError
 from engine.frame_source import BT709, SourceInfo
 from engine.part_file import PartFile
 from engine.types import UInt8Array
+from engine.whole_writes import WholeWrites, playable_frames
 
 _FALLBACK_RATE = Fraction(25)
 # While it grows the file is fragmented, so that a killed run leaves a video that plays; when it is closed FFmpeg
@@ -70,15 +71,6 @@ def _held_back(rate: Fraction, live: bool) -> dict[str, str]:
     return {"rc-lookahead": str(lookahead), "threads": str(threads)}
 
 
-def _playable_frames(path: Path) -> int:
-    """How many frames a file holds that was not written to its end."""
-    try:
-        with av.open(f"file:{path}") as container:
-            return sum(packet.size > 0 and not packet.is_corrupt for packet in container.demux(video=0))
-    except (av.error.FFmpegError, OSError, IndexError):
-        return 0
-
-
 class VideoWriter:
     """One video in the making. Everything it writes stands under the part file's name until `commit`."""
 
@@ -117,7 +109,8 @@ class VideoWriter:
         self._last_pts: int | None = None
         self._key_pts: int | None = None
         self._packets = 0
-        self._unwritten = False
+        self._file: WholeWrites | None = None
+        self._broken = False  # a write failed: FFmpeg's muxer must not be called again, or it may crash the process
         self.frames = 0
 
     @property
@@ -151,8 +144,11 @@ class VideoWriter:
             if self._key_pts is None or (pts + self._step - self._key_pts) * self._time_base > _KEY_EVERY_S:
                 frame.pict_type, self._key_pts = PictureType.I, pts
             self._mux(self._stream.encode(frame))
-        except (av.error.FFmpegError, OSError) as error:
-            raise OutputError(f"cannot write {self._part.path}: {reason(error)}") from error
+        except BaseException as error:
+            self._broken = True
+            if isinstance(error, av.error.FFmpegError | OSError):
+                raise OutputError(f"cannot write {self._part.path}: {reason(error)}") from error
+            raise
         self._last_pts = pts
         self.frames += 1
         self._part.sync_soon()
@@ -163,7 +159,8 @@ class VideoWriter:
         _check_size(self._size_wh)
         # The track counts in units of the time base; the movie's own clock must not be coarser than that.
         options = {**_MUXER_OPTIONS, "movie_timescale": str(max(1000, self._time_base.denominator))}
-        self._output = av.open(f"file:{self._part.path}", "w", format="mp4", options=options)
+        self._file = WholeWrites(self._part.path)
+        self._output = av.open(self._file, "w", format="mp4", options=options)
         tags = self._info.tags
         self._stream = self._output.add_stream(
             "libx264", rate=self._rate, time_base=self._time_base, options=self._x264
@@ -226,15 +223,16 @@ class VideoWriter:
         Raises:
             OutputError: the file cannot be written.
         """
-        if self._output is None or self._last_pts is None:
+        if self._output is None or self._last_pts is None or self._broken:
+            self._release()
             return
-        self._unwritten = True
+        self._broken = True  # until it went well
         try:
             self._mux(self._stream.encode(None), final_count=self.frames)
             if self._audio is not None:
                 self._audio.finish((self._last_pts + self._step) * self._time_base)
             self._output.close()
-            self._unwritten = False
+            self._broken = False
         except (av.error.FFmpegError, OSError) as error:
             raise OutputError(f"cannot write {self._part.path}: {reason(error)}") from error
         finally:
@@ -259,14 +257,16 @@ class VideoWriter:
             self.finish()
         if not self._part.path.exists():
             return None
-        if self._unwritten:
-            self.frames = _playable_frames(self._part.path)
+        if self._broken:
+            self.frames = playable_frames(self._part.path)
         if self.frames == 0:
             self._part.discard()
             return None
         return self._part.keep()
 
     def _release(self) -> None:
+        if self._file is not None:
+            self._file.close()  # before the container goes: nothing more is to be written
         self._output = self._stream = None
         if self._audio is not None:
             self._audio.close()

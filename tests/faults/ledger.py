@@ -94,8 +94,9 @@ class Fault:
             process.kill()
             out, err = process.communicate()
             raise Hung(f"no end after {limit_s} s: {out}{err}") from None
-        self.quiet(out + err)
-        return Ended(process.returncode, out, err)
+        done = Ended(process.returncode, out or "", err or "")
+        self.quiet(done.out + done.err)
+        return done
 
     def run(self, *arguments: str | Path, env: Mapping[str, str] | None = None, limit_s: float = LIMIT_S) -> Ended:
         """Python in a process of its own, from start to end."""

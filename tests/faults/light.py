@@ -1,0 +1,85 @@
+"""The command line with networks that answer at once: in this process, or as `python -m tests.faults.light ...`.
+
+FAULTS_FRAME_S is how long it takes over each frame, in seconds; after FAULTS_SAY_AT frames it prints a line that begins
+with "at frame". FAULTS_NOISE=1 fills the frames with noise, which H.264 cannot make small.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+import main
+from engine import run_video
+from engine.pipeline import Found, PipelineOptions, PosePipeline
+from engine.pose_stage import PosedFrame
+from engine.types import FrameResult
+from tests.engine.fakes import BrightestPixel, FixedDetector, boxes
+
+DESCRIPTION = {
+    "pose_model": "light", "backend": "none", "device": "cpu", "precision": "fp32", "passed_over": [],
+    "detector": "light", "detector_backend": "none", "detector_device": "cpu", "detector_precision": "fp32",
+    "detector_passed_over": [],
+}  # fmt: skip
+
+
+class LightPipeline(PosePipeline):
+    """The real way of a frame around networks of a few lines, with one person in each frame."""
+
+    def __init__(self) -> None:
+        box = boxes((0, 0, 1e5, 1e5))
+        super().__init__(FixedDetector(box, np.ones(1, np.float32)), BrightestPixel(), description=DESCRIPTION)
+        self._frame_s = float(os.environ.get("FAULTS_FRAME_S", "0"))
+        self._say_at = int(os.environ.get("FAULTS_SAY_AT", "-1"))
+        self._noise = os.environ.get("FAULTS_NOISE") == "1"
+
+    def finish(self, posed: tuple[Found, PosedFrame]) -> FrameResult:
+        frame = posed[0].frame
+        time.sleep(self._frame_s)
+        if self._noise:
+            random = np.random.default_rng(frame.index)
+            frame.image_bgr[:] = random.integers(0, 255, frame.image_bgr.shape, np.uint8)
+        if frame.index == self._say_at:
+            print(f"at frame {frame.index}", flush=True)
+        return super().finish(posed)
+
+
+def open_light(_options: PipelineOptions, **_say: object) -> PosePipeline:
+    return LightPipeline()
+
+
+class Told(NamedTuple):
+    """How a run of the command line ended, and what it said."""
+
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Told]
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    """`main.py` in this process, with light networks; what C libraries print is caught as well."""
+    monkeypatch.setattr(run_video, "open_pipeline", open_light)
+
+    def run(*arguments: str | Path) -> Told:
+        capfd.readouterr()
+        code = main.main([str(argument) for argument in arguments])
+        return Told(code, *capfd.readouterr())
+
+    return run
+
+
+if __name__ == "__main__":
+    # mypy would have it that a name that another module imported is not to be set.
+    setattr(run_video, "open_pipeline", open_light)  # noqa: B010
+    raise SystemExit(main.main(sys.argv[1:]))

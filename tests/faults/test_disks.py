@@ -1,0 +1,174 @@
+"""Disks that are full, may not be written, or go away in mid-run: one line, and what was written is kept and named."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from engine.sources import open_source
+from tests.engine.clips import ClipSpec, left_in, make_clip, picture, save_photo
+from tests.faults.ledger import Fault
+from tests.faults.light import Run, command
+
+__all__ = ["command"]
+
+pytestmark = pytest.mark.fault("disks")
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_clip(
+        tmp_path_factory.mktemp("clip") / "clip.mp4", ClipSpec(frames=100, size_wh=(160, 120), audio="aac")
+    )
+
+
+class SmallDisk:
+    """A file system of its own in memory."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir()
+
+    def mount(self, *options: str) -> None:
+        command = ["mount", "-t", "tmpfs", "-o", ",".join(options), "tmpfs", str(self.folder)]
+        done = subprocess.run(command, check=False, capture_output=True)
+        if done.returncode:
+            pytest.skip("no file system may be mounted here")
+
+    def unmount(self) -> None:
+        subprocess.run(["umount", "-l", self.folder], capture_output=True, check=False)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    if not sys.platform.startswith("linux") or os.geteuid() != 0:
+        pytest.skip("only root on Linux may mount a small disk")
+    disk = SmallDisk(tmp_path / "disk")
+    yield disk
+    disk.unmount()
+
+
+@pytest.fixture
+def noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures that fill a disk."""
+    monkeypatch.setenv("FAULTS_NOISE", "1")
+
+
+def decoded_frames(path: Path) -> int:
+    with open_source(str(path)) as source:
+        return sum(1 for _ in source)
+
+
+@pytest.mark.parametrize("size", ["4k", "40k", "100k", "400k", "900k", "1040k"])
+@pytest.mark.usefixtures("noise")
+def test_a_full_disk(size: str, small_disk: SmallDisk, clip: Path, command: Run, fault: Fault) -> None:
+    """From a disk that holds nothing to one that is full when the index is written."""
+    small_disk.mount(f"size={size}")
+    folder = small_disk.folder
+    done = command("--video", clip, "--output", folder / "o.mp4", "--poses", folder / "o.jsonl")
+    line = fault.refused(done.code, done.err)
+    assert "No space left on device" in line
+    kept = left_in(folder)
+    fault.keeps(all(".part." in name for name in kept), f"left: {kept}")
+    fault.keeps(all(str(folder / name) in line for name in kept), "what is kept is not named")
+    told = re.search(r"the first (\d+) of (\d+) frame|the (\d+) frame\(s\) written so far", line)
+    if "o.part.mp4" in kept:
+        assert told is not None, line
+        promised = int(told[1] or told[3])
+        frames = decoded_frames(folder / "o.part.mp4")
+        fault.keeps(frames >= promised - 1 and frames > 0, f"{frames} of {promised} frames play: {line}")
+        if size in ("400k", "900k", "1040k"):
+            of = int(told[2] or told[3])
+            fault.keeps(frames >= of - 2 * 25, f"{of - frames} frames lost: more than 2 s")
+    if "o.part.jsonl" in kept:
+        text = (folder / "o.part.jsonl").read_text()
+        assert text.endswith("}\n"), "no line is there in part"
+
+
+def test_a_full_disk_under_photos(small_disk: SmallDisk, tmp_path: Path, command: Run, fault: Fault) -> None:
+    """Each photo is a whole file or none."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for number in range(6):
+        save_photo(photos / f"{number}.bmp", picture(160, 120, number))  # 58 kB each
+    small_disk.mount("size=200k")
+    done = command("--video", photos, "--output", small_disk.folder)
+    fault.refused(done.code, done.err)
+    written = left_in(small_disk.folder)
+    fault.keeps(written == ["0_pose.bmp", "1_pose.bmp", "2_pose.bmp"], f"left: {written}")
+    assert all(decoded_frames(small_disk.folder / name) == 1 for name in written)
+
+
+def test_a_target_that_may_not_be_written(small_disk: SmallDisk, clip: Path, command: Run, fault: Fault) -> None:
+    small_disk.mount("ro")
+    for options in (
+        ("--output", small_disk.folder / "o.mp4"),
+        ("--output", small_disk.folder / "deeper" / "o.mp4"),
+        ("--output", clip.parent / "o.mp4", "--poses", small_disk.folder / "o.csv"),
+    ):
+        done = command("--video", clip, *options)
+        line = fault.refused(done.code, done.err)
+        assert "Read-only file system" in line
+        assert str(small_disk.folder) in line
+        assert left_in(clip.parent, clip) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps a folder that is in use")
+def test_the_folder_is_removed_in_mid_run(tmp_path: Path, clip: Path, fault: Fault) -> None:
+    folder = tmp_path / "results"
+    process = fault.start(
+        "-m", "tests.faults.light", "--video", clip, "--output", folder / "o.mp4",
+        env={"FAULTS_FRAME_S": "0.02", "FAULTS_SAY_AT": "20"},
+    )  # fmt: skip
+    while not (folder / "o.part.mp4").exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    time.sleep(0.3)
+    (folder / "o.part.mp4").unlink()
+    folder.rmdir()
+    done = fault.end(process)
+    line = fault.refused(done.code, done.err)
+    assert "was removed meanwhile" in line
+
+
+def test_a_file_comes_to_stand_there_in_mid_run(tmp_path: Path, clip: Path, fault: Fault) -> None:
+    """Somebody else's file is not replaced, and ours is kept."""
+    process = fault.start(
+        "-m", "tests.faults.light", "--video", clip, "--output", tmp_path / "o.mp4", env={"FAULTS_FRAME_S": "0.02"}
+    )
+    while not (tmp_path / "o.part.mp4").exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    (tmp_path / "o.mp4").write_text("precious")
+    done = fault.end(process)
+    line = fault.refused(done.code, done.err)
+    fault.keeps((tmp_path / "o.mp4").read_text() == "precious", "it was replaced")
+    assert "o.part.mp4" in line
+    fault.keeps(decoded_frames(tmp_path / "o.part.mp4") == 100, "frames are missing")
+
+
+def test_a_slow_disk_does_not_hold_the_run_up(
+    tmp_path: Path, clip: Path, command: Run, fault: Fault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the disk takes its time, frames are worked on; no thread is left when the run ends."""
+    slow = threading.Event()
+    sync = os.fsync
+
+    def fsync(handle: int) -> None:
+        slow.wait(0.5)
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr("engine.part_file._SYNC_EVERY_S", 0.0)
+    before = threading.active_count()
+    assert command("--video", clip, "--output", tmp_path / "o.mp4").code == 0
+    assert threading.active_count() == before
+    fault.keeps(decoded_frames(tmp_path / "o.mp4") == 100, "frames are missing")

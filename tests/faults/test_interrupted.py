@@ -1,0 +1,166 @@
+"""Work that is interrupted: by Ctrl-C, by a request to end, by being killed; and what the next start makes of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from engine.sources import open_source
+from tests.engine.clips import ClipSpec, left_in, make_clip, read_back
+from tests.faults.ledger import Fault, Hung
+from tests.faults.light import Run, command
+
+__all__ = ["command"]
+
+pytestmark = [
+    pytest.mark.fault("interrupted work"),
+    pytest.mark.skipif(sys.platform == "win32", reason="sends signals to a child"),
+]
+
+FRAMES, RATE = 500, 25
+AHEAD = 10
+"""How many frames may be worked on and not yet written."""
+
+
+@pytest.fixture(scope="module")
+def long_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twenty seconds with sound."""
+    spec = ClipSpec(frames=FRAMES, size_wh=(96, 64), audio="aac", options={"movflags": "faststart"})
+    return make_clip(tmp_path_factory.mktemp("clip") / "long.mp4", spec)
+
+
+def begin(fault: Fault, source: Path, folder: Path, say_at: int, frame_s: float = 0.01) -> subprocess.Popen[str]:
+    """A slow export in a process of its own, which has reached a frame."""
+    process = fault.start(
+        "-m", "tests.faults.light", "--video", source, "--output", folder / "o.mp4", "--poses", folder / "o.jsonl",
+        env={"FAULTS_FRAME_S": str(frame_s), "FAULTS_SAY_AT": str(say_at)},
+    )  # fmt: skip
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("at frame"):
+            return process
+    raise Hung(f"ended before frame {say_at}: {fault.end(process).err}")
+
+
+def decoded_times(path: Path) -> list[float]:
+    """Of every frame that a file gives."""
+    with open_source(str(path)) as source:
+        return [frame.timestamp_s for frame in source]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+@pytest.mark.parametrize("at", [1, 60])
+def test_asked_to_end(number: signal.Signals, at: int, tmp_path: Path, long_clip: Path, fault: Fault) -> None:
+    process = begin(fault, long_clip, tmp_path, at)
+    process.send_signal(number)
+    done = fault.end(process)
+    assert done.code == 128 + number, done.err
+    if at < AHEAD and left_in(tmp_path) == []:
+        assert "stopped after 0 frames" in done.out  # it came before the first one was written
+        return
+    fault.keeps(left_in(tmp_path) == ["o.jsonl", "o.mp4"], f"left: {left_in(tmp_path)}")
+    video = read_back(tmp_path / "o.mp4")
+    lines = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()]
+    fault.keeps(
+        len(video.times) == len(lines) == video.listed_frames >= at - AHEAD, f"{len(video.times)}, {len(lines)}"
+    )
+    assert [line["time_s"] for line in lines] == pytest.approx([float(time) for time in video.times], abs=1e-6)
+    assert f"stopped after {len(lines)} frame" in done.out
+
+
+def test_asked_to_end_again_and_again(tmp_path: Path, long_clip: Path, fault: Fault) -> None:
+    """Whoever is impatient loses nothing."""
+    process = begin(fault, long_clip, tmp_path, 40)
+    for number in (signal.SIGINT, signal.SIGINT, signal.SIGTERM, signal.SIGINT):
+        process.send_signal(number)
+        time.sleep(0.01)
+    done = fault.end(process)
+    fault.keeps(left_in(tmp_path) == ["o.jsonl", "o.mp4"], f"left: {left_in(tmp_path)} {done.err}")
+    lines = (tmp_path / "o.jsonl").read_text().splitlines()
+    fault.keeps(len(read_back(tmp_path / "o.mp4").times) == len(lines) >= 40 - AHEAD, "frames are missing")
+
+
+def test_killed_and_started_again(tmp_path: Path, long_clip: Path, fault: Fault, command: Run) -> None:
+    process = begin(fault, long_clip, tmp_path, 300)
+    process.kill()
+    fault.end(process)
+    assert left_in(tmp_path) == ["o.part.jsonl", "o.part.mp4"], "nothing under the final name"
+    lines = (tmp_path / "o.part.jsonl").read_text().splitlines()
+    times = decoded_times(tmp_path / "o.part.mp4")
+    fault.keeps(len(lines) >= 300 - AHEAD, f"{len(lines)} lines")
+    fault.keeps(len(times) >= len(lines) - 2 * RATE, f"{len(times)} of {len(lines)} frames: more than 2 s are lost")
+    assert times == pytest.approx([number / RATE for number in range(len(times))], abs=1e-6)
+    video, poses = (tmp_path / "o.part.mp4").read_bytes(), (tmp_path / "o.part.jsonl").read_bytes()
+    # The next run says where it keeps them, and so does every one after it.
+    arguments = ("--video", long_clip, "--output", tmp_path / "o.mp4", "--poses", tmp_path / "o.jsonl")
+    done = command(*arguments, "--max-frames", "3")
+    assert done.code == 0, done.err
+    again = command(*arguments, "--max-frames", "3", "--overwrite")
+    assert again.code == 0, again.err
+    assert "earlier run" not in again.out
+    kept = {path for path in tmp_path.iterdir() if "unfinished" in path.name}
+    fault.keeps(sorted(path.read_bytes() for path in kept) == sorted([video, poses]), f"left: {left_in(tmp_path)}")
+    assert all(path.name in done.out for path in kept), done.out
+    assert left_in(tmp_path, *kept) == ["o.jsonl", "o.mp4"]
+
+
+def test_killed_before_anything_was_written(tmp_path: Path, long_clip: Path, fault: Fault, command: Run) -> None:
+    """An empty file is nothing that a person made."""
+    for name in ("o.part.mp4", "o.part.jsonl"):
+        (tmp_path / name).touch()
+    arguments = ("--output", tmp_path / "o.mp4", "--poses", tmp_path / "o.jsonl", "--max-frames", "3")
+    done = command("--video", long_clip, *arguments)
+    assert done.code == 0
+    assert left_in(tmp_path) == ["o.jsonl", "o.mp4"]
+    assert "earlier run" not in done.out
+
+
+def test_the_reader_of_its_words_is_gone(tmp_path: Path, long_clip: Path, fault: Fault) -> None:
+    """`main.py ... | head -0`: the files count, and not the words."""
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.faults.light", "--video", str(long_clip), "--output", str(tmp_path / "o.mp4"),
+         "--max-frames", "20"],
+        stdout=write_end, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    os.close(write_end)
+    done = fault.end(process)
+    assert done.code == 0, done.err
+    assert "error" not in done.err.lower()
+    fault.keeps(len(read_back(tmp_path / "o.mp4").times) == 20, "frames are missing")
+
+
+def test_power_is_lost(
+    tmp_path: Path, long_clip: Path, command: Run, fault: Fault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is told to keep a file while it grows, and before it gets its name: order is all that can be tested."""
+    told: list[str] = []
+    sync, replace = os.fsync, os.link
+
+    def fsync(handle: int) -> None:
+        told.append(f"sync {Path(f'/proc/self/fd/{handle}').readlink().name}")
+        sync(handle)
+
+    def link(old: Path, new: Path) -> None:
+        told.append(f"name {Path(new).name}")
+        replace(old, new)
+
+    if not Path("/proc/self/fd").is_dir():
+        pytest.skip("no /proc to tell which file is synced")
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "link", link)
+    monkeypatch.setattr("engine.part_file._SYNC_EVERY_S", 0.01)
+    assert command("--video", long_clip, "--output", tmp_path / "o.mp4", "--max-frames", "100").code == 0
+    named = told.index("name o.mp4")
+    assert told[:named].count("sync o.part.mp4") >= 3
+    assert told[named - 1] == "sync o.part.mp4"
+    assert re.fullmatch("sync .+", told[-1]), "the folder, which holds the name"
