@@ -18,6 +18,7 @@ from typing import Any
 
 from engine.errors import EngineError, OptionError
 from models.checkpoints import CheckpointError, write_atomically
+from models.pose_model import PoseModelConfig
 from train.coco_eval import METRIC_NAMES
 from train.config import TrainConfig
 from train.evaluate import build_parser as evaluation_parser
@@ -110,6 +111,9 @@ def _check_same_run(config: TrainConfig) -> None:
     if not saved.is_file():
         return
     before, now = json.loads(saved.read_text(encoding="utf-8")), json.loads(json.dumps(config.to_dict()))
+    # Fields that came later have their defaults in older files, and two of them stood with the run's own.
+    older = {name: before[name] for name in ("sigma", "decode") if name in before}
+    before["pose_model"] = PoseModelConfig.from_dict({**older, **before["pose_model"]}).to_dict()
     for values in (before, now):
         values["pose_model"].pop("num_keypoints")  # the data set says it
     for key in sorted(set(before) & set(now) - set(_FREE_FIELDS)):

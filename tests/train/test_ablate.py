@@ -107,6 +107,11 @@ def test_what_is_finished_is_kept_and_what_was_stopped_goes_on(
     command = ["--table", "1", "--seeds", "2", "--output", str(tmp_path / "a"), "--data", "d", *TINY, "--epochs", "2"]
     with pytest.raises(KeyboardInterrupt):
         main(command)
+    for saved in (tmp_path / "a").rglob("config.json"):  # as older versions wrote it
+        values = json.loads(saved.read_text())
+        for name in ("udp", "sigma", "decode"):
+            values["pose_model"].pop(name)
+        saved.write_text(json.dumps({**values, "sigma": 0.0, "decode": "quarter"}))
     assert main([*command, "--threads", "1"]) == 0
     first, second = [("without_seed0", False), ("with_seed0", False)], [("with_seed0", True), ("without_seed1", False)]
     assert fake.calls == [*first, *second, ("with_seed1", False)]
