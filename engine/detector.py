@@ -9,6 +9,7 @@ from typing import Self
 import numpy as np
 
 from engine.backends import Backend, OpenedBackend, OpenOptions, open_detector_backend
+from engine.box_suppression import NMS_OVERLAP
 from engine.compiler import ensure_detector
 from engine.errors import BackendError, ModelError, OptionError, nearest_hint
 from engine.letterbox import Letterbox
@@ -16,7 +17,6 @@ from engine.model_spec import ModelSpec
 from engine.types import Detections, Float32Array, UInt8Array
 
 DEFAULT_SCORE_THRESHOLD = 0.3
-_NMS_OVERLAP = 0.7
 # More boxes than this a frame are noise; it bounds the work of dropping overlapping ones.
 _MOST_CANDIDATES = 1000
 
@@ -125,7 +125,7 @@ class PersonDetector:
         rows = np.concatenate(
             [centers - sizes / 2, centers + sizes / 2, peak[chosen, None], classes[:, None]], axis=1, dtype=np.float32
         )
-        left: Float32Array = rows[drop_overlapping(rows[:, :4], classes, _NMS_OVERLAP)]
+        left: Float32Array = rows[drop_overlapping(rows[:, :4], classes, NMS_OVERLAP)]
         return left
 
     def close(self) -> None:

@@ -18,11 +18,12 @@ from typing import Any
 from engine import engine_cache, torch2trt_build, trt_build
 from engine.backends.cuda_driver import Gpu, gpu, why_no_cuda
 from engine.backends.trt_package import load_package
+from engine.box_suppression import MOST_BOXES, append_suppression
 from engine.device_memory import open_memory
 from engine.engine_file import EngineKey, EngineRecord, failure_of, read_engine, read_record, write_record
 from engine.errors import BackendError, ModelError, OptionError, OutputError, nearest_hint
 from engine.file_lock import file_lock
-from engine.model_spec import ModelSpec, read_spec, sha256_of, write_spec
+from engine.model_spec import ModelSpec, TensorSpec, read_spec, sha256_of, write_spec
 from engine.onnx_export import GRAPH_VERSION, export_pose
 from engine.strong_typing import lower_graph
 
@@ -223,10 +224,17 @@ def _typed_graph(order: EngineOrder, key: EngineKey, graph: Path) -> ModelSpec:
     import onnx
 
     proto = onnx.load(str(order.model))
+    spec = read_spec(order.model)
+    outputs = spec.outputs
+    if spec.output_names == ("candidates",):
+        # On the processor dropping overlapping boxes outside of the graph is faster (decision 0012), and the file stays
+        # as it is; a GPU has the boxes before the processor has the candidates.
+        append_suppression(proto)
+        outputs = (TensorSpec(name="boxes", shape=("B", MOST_BOXES, 6), dtype="float32"),)
     lower_graph(proto, key.precision)
     onnx.checker.check_model(proto)
     onnx.save(proto, str(graph))
-    return dataclasses.replace(read_spec(order.model), precision=key.precision)
+    return dataclasses.replace(spec, precision=key.precision, outputs=outputs, graph_version=GRAPH_VERSION)
 
 
 def _check(order: EngineOrder, trt: Any, device: Gpu | None, file: Path, say: Callable[[str], None]) -> None:

@@ -61,6 +61,7 @@ RULES = (
             ("engine/onnx_export.py", BUILD),
             ("engine/quantize.py", BUILD),
             ("engine/strong_typing.py", ("onnx",)),
+            ("engine/box_suppression.py", ("onnx",)),
             ("engine/trt_build.py", BUILD),
             ("engine/torch2trt_build.py", BUILD),
             ("engine/engine_build.py", BUILD),

@@ -75,6 +75,7 @@ class _Tensor:
         tensor = value.type.tensor_type
         self.name = value.name
         self.shape = tuple(d.dim_value if d.dim_value > 0 else -1 for d in tensor.shape.dim)
+        self.names = tuple(d.dim_param for d in tensor.shape.dim)
         self.dtype = _TYPES[tensor.elem_type]
 
 
@@ -301,15 +302,17 @@ class _Context:
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
         if name in self.shapes:
             return self.shapes[name]
-        open_lengths = {
-            length
-            for key in self.shapes
-            for length, known in zip(self.shapes[key], self.engine.tensors[key].shape, strict=True)
-            if known == -1 and (key != "frame")
+        # An open length of an output is that of the inputs' dimension of the same name.
+        named = {
+            dimension: length
+            for key, shape in self.shapes.items()
+            for length, dimension in zip(shape, self.engine.tensors[key].names, strict=True)
         }
-        # Of the graphs that run here only the number of people is open in an output.
-        (people,) = open_lengths or {1}
-        return tuple(people if length == -1 else length for length in self.engine.tensors[name].shape)
+        tensor = self.engine.tensors[name]
+        return tuple(
+            named.get(dimension, 1) if length == -1 else length
+            for length, dimension in zip(tensor.shape, tensor.names, strict=True)
+        )
 
     def set_tensor_address(self, name: str, address: int) -> bool:
         self.addresses[name] = address
