@@ -20,6 +20,7 @@ from engine.calibration import calibration_crops
 from engine.errors import BackendError
 from engine.model_spec import ModelSpec, write_spec
 from engine.onnx_export import export_pose, save_with_spec
+from engine.openvino_env import silence_openvino
 from engine.parity import ParityReport, compare
 from engine.parity_gate import told
 from engine.types import UInt8Array
@@ -83,6 +84,7 @@ def quantized_graph(plain: Path, crops: UInt8Array) -> Any:
     """
     import onnx
 
+    silence_openvino()
     try:
         import nncf
     except ImportError as error:

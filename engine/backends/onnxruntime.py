@@ -71,6 +71,7 @@ class OnnxRuntimeBackend(Closing):
             import onnxruntime
         except ImportError as error:
             raise BackendError(f"the onnxruntime package cannot be loaded: {error}") from error
+        onnxruntime.disable_telemetry_events()  # Microsoft's builds for Windows report unless told not to
         settings = onnxruntime.SessionOptions()
         settings.log_severity_level = 3  # errors; its warnings are about things a person can do nothing about
         if options.threads is not None:

@@ -17,6 +17,7 @@ from engine.compiler import ensure_onnx
 from engine.errors import BackendError
 from engine.int8_files import find_int8
 from engine.model_spec import read_spec
+from engine.openvino_env import silence_openvino
 
 # A program for one exact shape runs a detector about a quarter faster than one for any shape, but takes part of a
 # second to compile: a shape earns it by coming often, and no more than these are kept.
@@ -69,6 +70,7 @@ class OpenVinoBackend(Closing):
         if options.device.startswith("cuda"):
             raise BackendError(probe("cuda").detail)
         self.spec = read_spec(onnx_file)
+        silence_openvino()
         try:
             import openvino
         except ImportError as error:
