@@ -267,29 +267,29 @@ def imagenet_file(backbone_name: str) -> Path:
     Raises:
         CheckpointError: it is not on this machine and cannot be fetched; the message names the file it wants.
     """
+    offline = os.environ.get("KCAM_OFFLINE", "") not in ("", "0")  # as main.py --offline sets it
+    absent = f"ImageNet weights of {backbone_name} are not on this machine and cannot be fetched"
     if backbone_name.startswith("resnet"):
         from torchvision.models import get_model_weights
 
         url = str(get_model_weights(backbone_name)["IMAGENET1K_V1"].url)
         file = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
         if not file.is_file():
+            advice = CheckpointError(f"{absent}: put {url} at {file}")
+            if offline:
+                raise advice
             try:
                 file.parent.mkdir(parents=True, exist_ok=True)
                 torch.hub.download_url_to_file(url, str(file), hash_prefix=file.stem.rpartition("-")[2])
-            except OSError as error:
-                raise CheckpointError(
-                    f"ImageNet weights of {backbone_name} are not on this machine and cannot be fetched: "
-                    f"put {url} at {file}"
-                ) from error
+            except (OSError, RuntimeError) as error:  # RuntimeError: what came has another hash
+                raise advice from error
         return file
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     repository = f"timm/{backbone_name}.ms_in1k" if backbone_name != "hrnet_w18" else "timm/hrnet_w18.ms_aug_in1k"
     try:
-        return Path(hf_hub_download(repository, "model.safetensors"))
+        return Path(hf_hub_download(repository, "model.safetensors", local_files_only=offline))
     except (OSError, HfHubHTTPError, LocalEntryNotFoundError) as error:
-        raise CheckpointError(
-            f"ImageNet weights of {backbone_name} are not on this machine and cannot be fetched: get model.safetensors "
-            f"of {repository} from Hugging Face and give its path to --init"
-        ) from error
+        advice = CheckpointError(f"{absent}: get model.safetensors of {repository} from Hugging Face, --init PATH")
+        raise advice from error

@@ -316,6 +316,38 @@ def test_find_detector_names_the_nearest_place(folder: Path) -> None:
         find_detector("yolo12x")
 
 
+@pytest.mark.parametrize(
+    ("backbone", "address"), [("resnet18", "https://download.pytorch.org/"), ("hrnet_w32", "timm/")]
+)
+def test_imagenet_weights_are_not_fetched_offline(
+    backbone: str, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import socket
+
+    from models.checkpoints import CheckpointError, imagenet_file
+
+    monkeypatch.setenv(OFFLINE_VARIABLE, "1")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(socket.socket, "connect", lambda *_arguments: pytest.fail("a socket was opened"))
+    with pytest.raises(CheckpointError, match=f"{backbone} are not on this machine") as caught:
+        imagenet_file(backbone)
+    assert address in str(caught.value)
+
+
+def test_imagenet_weights_of_another_hash_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from models.checkpoints import CheckpointError, imagenet_file
+
+    def wrong_hash(*_arguments: object, **_options: object) -> None:
+        raise RuntimeError('invalid hash value (expected "f37072fd", got "00")')
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", wrong_hash)
+    with pytest.raises(CheckpointError, match="put https://"):
+        imagenet_file("resnet18")
+
+
 NO_SOCKETS = """
 import os, socket
 def refuse(*arguments, **options):
