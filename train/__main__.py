@@ -26,6 +26,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (EngineError, CheckpointError) as error:
         print(f"train: {error}", file=sys.stderr)
         return 2
+    except OSError as error:  # a full disk, a folder that may not be written
+        print(f"train: {error.filename or 'the run'} cannot be written: {error.strerror}", file=sys.stderr)
+        return 2
     print(f"weights: {weights}")
     return 0
 

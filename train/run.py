@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import io
 import os
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from engine.errors import OptionError
-from models.checkpoints import imagenet_file, initialize_from
+from engine.errors import OptionError, OutputError
+from models.checkpoints import imagenet_file, initialize_from, write_atomically
 from models.pose_model import PoseModel, build_from_config
 from train.averaging import recalibrate_batch_norm, warm_average
 from train.config import TrainConfig
@@ -100,6 +103,30 @@ def _finish_average(training: PoseTraining) -> None:
         training.write_weights(config.output / "best.safetensors", notes)
 
 
+class WholeCheckpoints(TorchCheckpointIO):
+    """Checkpoints under their name only when whole, whatever ends the writing.
+
+    Lightning fills a file of the system's temporary folder and moves it, which is a copy where that is another disk: a
+    full one would then leave half a file in place of the last good checkpoint.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        """Write a checkpoint.
+
+        Raises:
+            OutputError: it cannot be written; what was there stays as it was.
+        """
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        try:
+            write_atomically(Path(path), content.getvalue())
+        except OSError as error:
+            told = f"no checkpoint can be written to {Path(path).parent} ({error.strerror})"
+            if (Path(path).parent / "last.ckpt").is_file():
+                told += "; last.ckpt is as it was: make room, and go on with --resume"
+            raise OutputError(told) from error
+
+
 def _trainer(config: TrainConfig, checkpoints: Path) -> L.Trainer:
     callbacks: list[Callback] = [
         _checkpoint(checkpoints, every_n_epochs=1, save_on_exception=True),
@@ -122,6 +149,7 @@ def _trainer(config: TrainConfig, checkpoints: Path) -> L.Trainer:
             TensorBoardLogger(config.output, name="tensorboard"),
         ],
         callbacks=callbacks,
+        plugins=[WholeCheckpoints()],
         check_val_every_n_epoch=config.validate_every,
         reload_dataloaders_every_n_epochs=1,
         num_sanity_val_steps=0,

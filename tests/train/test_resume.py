@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -9,8 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from models.checkpoints import write_atomically
 from tests.conftest import ROOT
 from tests.train.people_folder import write_people
+from train import profile as profile_module
+from train import run as run_module
+from train.__main__ import main
 
 OPTIONS = [
     "--model", "kcam_resnet18", "--deconv-channels", "16", "--input-size", "64x64", "--batch-size", "4",
@@ -52,13 +57,52 @@ def test_a_run_killed_in_mid_epoch_goes_on_exactly(data: Path, tmp_path: Path) -
 
 
 def test_a_finished_run_is_not_overwritten(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from train.__main__ import main
-
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "last.ckpt").write_bytes(b"precious")
     assert main([*OPTIONS, "--data", str(data), "--output", str(tmp_path)]) == 2
     assert "--resume" in capsys.readouterr().err
     assert (tmp_path / "checkpoints" / "last.ckpt").read_bytes() == b"precious"
+
+
+def test_a_full_disk_leaves_the_last_good_checkpoint(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The disk is full from the second checkpoint on, and has room again later."""
+    written: list[Path] = []
+    whole = write_atomically
+
+    def until_full(path: Path, content: bytes) -> None:
+        if len(written) >= 1:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        written.append(path)
+        whole(path, content)
+
+    output = tmp_path / "run"
+    common = [*OPTIONS, "--data", str(data), "--output", str(output), "--epochs", "2", "--checkpoint-steps", "2"]
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module, "write_atomically", until_full)
+        assert main(common) == 2
+    last = output / "checkpoints" / "last.ckpt"
+    error = capfd.readouterr().err
+    assert f"train: no checkpoint can be written to {last.parent} (No space left on device); last.ckpt is as" in error
+    assert "Traceback" not in error
+    assert torch.load(last, weights_only=True)["global_step"] == 2
+    assert [path.name for path in last.parent.iterdir()] == ["last.ckpt"]
+    assert main([*common, "--resume"]) == 0
+    assert torch.load(last, weights_only=True)["global_step"] == 8
+
+
+def test_profile_tells_images_a_second(
+    data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(profile_module, "_WARM_UP", 1)
+    monkeypatch.setattr(profile_module, "_STEPS", 2)
+    assert main([*OPTIONS, "--data", str(data), "--profile"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    rates = {line.split(":")[0].strip(): float(line.split()[1]) for line in lines if line.endswith("images/s")}
+    assert set(rates) == {"loader", "model", "both"} and min(rates.values()) > 0
+    share = float(lines[-1].rsplit(" ", 1)[1])
+    assert share == pytest.approx(rates["both"] / min(rates["loader"], rates["model"]), abs=0.02)
 
 
 def test_two_processes_equal_one(data: Path, tmp_path: Path) -> None:
