@@ -61,6 +61,7 @@ class Outputs(QObject):
         self.export_job: ExportJob | None = None
         session.on_shown = self._offer
         self._told.connect(self._act)
+        self._closed = False
         self._unfinished = UnfinishedOffer(notice, lambda: self.folder, self)
 
     def _offer(self, shown: Shown) -> None:
@@ -146,7 +147,7 @@ class Outputs(QObject):
 
     def _begin(self, suffix: str) -> Recording | None:
         source = self._session.source
-        if source is None:
+        if source is None or self._closed:  # a recording that began now would never end
             return None
         try:
             return Recording(
@@ -262,6 +263,7 @@ class Outputs(QObject):
     def close(self, limit_s: float) -> bool:
         """End everything and wait for the files to be whole; False where one was not in time."""
         self._session.on_shown = None
+        self._closed = True
         until_s = time.monotonic() + limit_s
         if self.export_job is not None:
             self.export_job.cancel()
