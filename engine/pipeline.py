@@ -183,6 +183,10 @@ class PosePipeline:
         if self._smoother is not None:
             self._smoother.reset()
 
+    def look(self, looking: bool) -> None:
+        """Whether somebody looks at the maps; while nobody does, those that lie on a device stay there."""
+        self._posing.looking = looking
+
     def describe(self) -> dict[str, Any]:
         """What really runs, in plain values, for people and for reports."""
         return dict(self._description)
@@ -234,6 +238,7 @@ def open_pipeline(options: PipelineOptions, *, say: Callable[[str], None] = lamb
             precision=precision,
             device=options.device,
             threads=options.threads,
+            with_crop=True,
             say=say,
         )
         undo.enter_context(pose.backend)

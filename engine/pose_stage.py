@@ -52,6 +52,10 @@ class PoseStage:
         self._input_size_wh = spec.input_size_wh
         self._udp = spec.udp
         self._want = ("keypoints", *wanted_maps)
+        self._takes_frames = "frame" in {tensor.name for tensor in spec.inputs}
+        # A backend that keeps its maps on a device copies them only while somebody looks.
+        self._keeps_maps = hasattr(backend, "fetch")
+        self.looking = True
         self._crops = np.empty((0, self._input_size_wh[1], self._input_size_wh[0], 3), np.uint8)
 
     def run(self, frames: Sequence[tuple[UInt8Array, Detections]]) -> list[PosedFrame]:
@@ -71,26 +75,43 @@ class PoseStage:
         boxes = np.concatenate([d.boxes_xyxy for _, d in frames])
         frame_to_crop = boxes_to_affines(boxes, self._input_size_wh, udp=self._udp)
         crop_to_frame = invert_affines(frame_to_crop)
-        crops = self._crop_buffer(people)
         ends = np.cumsum(counts).tolist()
-        for (image, _), count, end in zip(frames, counts, ends, strict=True):
-            warp_crops(image, frame_to_crop[end - count : end], self._input_size_wh, out=crops[end - count : end])
-        cropped = time.perf_counter()
-        outputs = self._backend.infer({"crops": crops[:people]}, self._want)
+        parts = [slice(end - count, end) for count, end in zip(counts, ends, strict=True)]
+        want = self._want if self.looking or not self._keeps_maps else self._want[:1]
+        if self._takes_frames:
+            cropped = time.perf_counter()
+            outputs = self._infer_frames([image for image, _ in frames], crop_to_frame, parts, want)
+        else:
+            crops = self._crop_buffer(people)
+            for (image, _), part in zip(frames, parts, strict=True):
+                warp_crops(image, frame_to_crop[part], self._input_size_wh, out=crops[part])
+            cropped = time.perf_counter()
+            outputs = self._backend.infer({"crops": crops[:people]}, want)
         self._check(outputs, people)
         posed = time.perf_counter()
         results = []
-        for (_, detections), count, end in zip(frames, counts, ends, strict=True):
-            mine, share = slice(end - count, end), count / people * 1000
+        for (_, detections), count, mine in zip(frames, counts, parts, strict=True):
+            share = count / people * 1000
             results.append(
                 PosedFrame(
                     poses=self._poses(outputs["keypoints"][mine], detections, crop_to_frame[mine]),
-                    attention=self._maps({name: outputs[name][mine] for name in self._want}, crop_to_frame[mine]),
+                    attention=self._maps({name: maps[mine] for name, maps in outputs.items()}, crop_to_frame[mine]),
                     crop_ms=(cropped - started) * share,
                     pose_ms=(posed - cropped) * share,
                 )
             )
         return results
+
+    def _infer_frames(
+        self, images: Sequence[UInt8Array], crop_to_frame: Float32Array, parts: Sequence[slice], want: Sequence[str]
+    ) -> Mapping[str, np.ndarray]:
+        """Outputs of all people from a network that cuts them out of the whole frame itself, one frame a call."""
+        called = [
+            self._backend.infer({"frame": image, "crop_to_frame": crop_to_frame[part]}, want)
+            for image, part in zip(images, parts, strict=True)
+            if part.stop > part.start
+        ]
+        return {name: np.concatenate([outputs[name] for outputs in called]) for name in want}
 
     def _crop_buffer(self, people: int) -> UInt8Array:
         """Room for the crops of so many people; kept from frame to frame, so that a stream allocates nothing."""
@@ -101,7 +122,7 @@ class PoseStage:
         return self._crops
 
     def _check(self, outputs: Mapping[str, np.ndarray], people: int) -> None:
-        for name in self._want:
+        for name in outputs:
             shape, expected = outputs[name].shape, (people, self.skeleton.num_keypoints)
             fits = shape[2:] == (3,) if name == "keypoints" else len(shape) == 4
             if shape[:2] != expected or not fits:
@@ -121,7 +142,7 @@ class PoseStage:
         )
 
     def _maps(self, outputs: Mapping[str, np.ndarray], crop_to_frame: Float32Array) -> AttentionMaps | None:
-        if len(self._want) == 1:
+        if len(outputs) == 1:
             return None
         return AttentionMaps(
             areas=outputs.get("areas"),

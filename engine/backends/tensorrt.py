@@ -71,8 +71,11 @@ def _open(model: Path, kind: str, options: OpenOptions, package: str) -> Backend
         raise ModelError(f"{model} cannot be read ({error.strerror})") from error
     reasons: list[str] = []
     refusal: BackendError | None = None
-    for precision, way in itertools.product(precisions, _WAYS[package]):
-        found = engine_cache.find(model.stem, dataclasses.replace(wanted, precision=precision, runtime=way))
+    # Engines that take whole frames come first where the caller takes both kinds.
+    crops = (True, False) if wanted.with_crop else (False,)
+    for precision, way, with_crop in itertools.product(precisions, _WAYS[package], crops):
+        key = dataclasses.replace(wanted, precision=precision, runtime=way, with_crop=with_crop)
+        found = engine_cache.find(model.stem, key)
         if found.file is None:
             reasons.append(found.reason)
             continue
@@ -82,7 +85,7 @@ def _open(model: Path, kind: str, options: OpenOptions, package: str) -> Backend
             refusal = refusal or error
     if refusal is not None:
         raise refusal
-    told = f"{model.stem} has no engine for {package} on this GPU: {reasons[0]}"
+    told = f"{model.stem} has no engine for {package} on this GPU: {reasons[len(crops) - 1]}"
     raise BackendError(f"{told}; {_advice(model, kind, package)}")
 
 

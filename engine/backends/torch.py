@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import importlib.util
 from collections.abc import Mapping, Sequence
@@ -35,8 +36,8 @@ def probe(device: str) -> Probe:
 
 
 def open_pose(model: Path, options: OpenOptions) -> TorchBackend:
-    """Open a pose model."""
-    return TorchBackend(model, options)
+    """Open a pose model. It takes crops: whole frames have another size with every source, and a graph for each."""
+    return TorchBackend(model, dataclasses.replace(options, with_crop=False))
 
 
 def open_detector(onnx_file: Path, options: OpenOptions) -> TorchBackend:
