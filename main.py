@@ -32,7 +32,8 @@ examples:
   python main.py --doctor
 
 Ctrl-C ends a run early; what was done until then is kept as a whole file.
-Exit codes: 0 done; 1 a fault of the program; 2 something to put right (one line says what); 130 stopped by Ctrl-C.
+Exit codes: 0 done; 1 a fault of the program; 2 something to put right (one line says what); 130 stopped by Ctrl-C
+(143 by SIGTERM).
 """
 
 
