@@ -11,7 +11,7 @@ PYTHON ?= $(shell for candidate in python3.11 python3.12 python3 python; do \
 
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 
-.PHONY: demo app screenshots test test-faults clean help
+.PHONY: demo app screenshots test test-faults soak clean help
 
 help:
 	@echo "make demo   a pose video of the built-in clip, outputs/demo_pose.mp4 (no window, no GPU, no camera needed)"
@@ -19,6 +19,7 @@ help:
 	@echo "make screenshots  pictures of the window on the demo, docs/window-*.png (without a screen: inside Xvfb)"
 	@echo "make test   style, types and tests"
 	@echo "make test-faults  bad files, interrupted work, full disks and the like (part of make test, too)"
+	@echo "make soak   long runs that must stay flat, an hour or more; SOAK=\"--live-seconds 60 --frames 1000\" for shorter ones"
 	@echo "make clean  remove the environment and what demo wrote"
 
 demo: $(VENV)/.installed
@@ -41,6 +42,9 @@ test: $(VENV)/.installed-dev
 # Ends with `N passed, 0 failed`; the table above it counts what was lost.
 test-faults: $(VENV)/.installed-dev
 	$(VENV)/bin/python -m pytest tests/faults
+
+soak: $(VENV)/.installed-dev
+	$(VENV)/bin/python -m tests.soak $(SOAK)
 
 clean:
 	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis

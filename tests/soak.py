@@ -1,0 +1,245 @@
+"""Long runs: a live source with changes of the model, and an export of many frames; fails where something grows.
+
+    python -m tests.soak [--live-seconds 1800] [--frames 100000]
+
+Prints memory, threads, open files and latency at the start (once everything has been opened) and at the end. The live
+source is a camera on 127.0.0.1 that shows the demo and hangs up now and then; the networks are the shipped ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import itertools
+import math
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import av
+import cv2
+import psutil  # type: ignore[import-untyped]
+
+from engine.demo_source import DemoSource
+from engine.export import ExportOptions, export
+from engine.pipeline import open_pipeline
+from engine.pipeline_options import PipelineOptions
+from engine.reconnect import ReconnectingSource
+from engine.sources import open_source
+from tests.faults.live_server import Connection, camera
+
+SWITCH_S = 15.0
+"""How long one model serves."""
+HANG_UP_S = 40.0
+"""How long one connection of the camera lasts."""
+CHOICES = (
+    PipelineOptions(backend="openvino", want_attention=True),
+    PipelineOptions(backend="onnxruntime", detect_every=3),
+    PipelineOptions(backend="openvino", precision="fp32", detect_every=1, smoothing=False),
+)
+_WARM_FRAMES = 400
+_FIRST_FRAMES = 3  # after a change of the model these wait for what is compiled at first use
+# What may differ between start and end without being growth: allocators keep pages, caches fill once.
+_MORE_MB, _MORE_SHARE = 60.0, 0.08
+_MORE_THREADS, _MORE_FILES = 2, 4
+_SLOWER, _SLOWER_MS = 1.5, 20.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """What this process holds at a moment, and the latency since the last sample."""
+
+    memory_mb: float
+    threads: int
+    files: int
+    latency_ms: float
+
+
+@dataclass
+class Watch:
+    """Takes samples, and compares the first after the warm-up with the last."""
+
+    name: str
+    samples: list[Sample] = field(default_factory=list)
+    latencies_ms: list[float] = field(default_factory=list)
+
+    def take(self) -> None:
+        """A sample; of the garbage only what nobody could free counts."""
+        gc.collect()
+        process = psutil.Process()
+        self.samples.append(
+            Sample(
+                memory_mb=process.memory_info().rss / 1e6,
+                threads=process.num_threads(),
+                files=len(process.open_files()) + len(process.net_connections()),
+                latency_ms=statistics.median(self.latencies_ms) if self.latencies_ms else math.nan,
+            )
+        )
+        self.latencies_ms.clear()
+
+    def report(self, what: str) -> list[str]:
+        """Print the table; returns what has grown."""
+        if len(self.samples) < 3:
+            return [f"{self.name}: too short to tell, {len(self.samples)} sample(s)"]
+        quarter = max(1, (len(self.samples) - 1) // 4)
+        start, end = _of_several(self.samples[1 : 1 + quarter]), _of_several(self.samples[-quarter:])
+        print(f"\n{self.name}: {what}")
+        print(f"{'':14}{'start':>10}{'end':>10}{'highest':>10}")
+        for name in ("memory_mb", "threads", "files", "latency_ms"):
+            highest = max(getattr(sample, name) for sample in self.samples)
+            print(f"{name:14}{getattr(start, name):>10.1f}{getattr(end, name):>10.1f}{highest:>10.1f}")
+        limits = {
+            "memory_mb": start.memory_mb + max(_MORE_MB, _MORE_SHARE * start.memory_mb),
+            "threads": start.threads + _MORE_THREADS,
+            "files": start.files + _MORE_FILES,
+            "latency_ms": start.latency_ms * _SLOWER + _SLOWER_MS,
+        }
+        return [
+            f"{self.name}: {name} grew from {getattr(start, name):.1f} to {getattr(end, name):.1f}"
+            for name, limit in limits.items()
+            if getattr(end, name) > limit
+        ]
+
+
+def _of_several(samples: list[Sample]) -> Sample:
+    """What several samples agree on: the runtimes end their threads when they please, so the fewest count."""
+
+    def values(name: str) -> list[float]:
+        found = [float(getattr(sample, name)) for sample in samples]
+        return [value for value in found if not math.isnan(value)] or [math.nan]
+
+    return Sample(
+        memory_mb=statistics.median(values("memory_mb")),
+        threads=round(min(values("threads"))),
+        files=round(min(values("files"))),
+        latency_ms=statistics.median(values("latency_ms")),
+    )
+
+
+def demo_parts(count: int = 150) -> list[bytes]:
+    """Frames of the demo as parts of an MJPEG stream."""
+    parts = []
+    with DemoSource() as source:
+        for frame in itertools.islice(source, count):
+            done, data = cv2.imencode(".jpg", frame.image_bgr)
+            assert done
+            head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
+            parts.append(head.encode() + data.tobytes() + b"\r\n")
+    return parts
+
+
+def live(seconds: float, switch_s: float) -> list[str]:
+    """Watch a camera for a while and change the model over and over."""
+    parts = demo_parts()
+
+    def show(connection: Connection) -> None:
+        connection.head()
+        until_s = time.monotonic() + HANG_UP_S
+        for part in itertools.cycle(parts):
+            connection.send(part)
+            if connection.stopped.wait(1 / 25) or time.monotonic() > until_s:
+                return
+
+    watch = Watch("live")
+    before = set(threading.enumerate())
+    with camera("mjpeg", show) as server, open_source(server.url("admin:word")) as source:
+        assert isinstance(source, ReconnectingSource)
+        told: list[object] = []
+        source.watch(told.append)
+        ends_s = time.monotonic() + seconds
+        frames = iter(source)
+        switches = seen = people = 0
+        for options in itertools.cycle(CHOICES):
+            with open_pipeline(options) as pipeline:
+                pipeline.wait_until_ready()
+                until_s = min(time.monotonic() + switch_s, ends_s)
+                for number, frame in enumerate(frames):
+                    result = pipeline.process(frame)
+                    if number >= _FIRST_FRAMES:
+                        watch.latencies_ms.append((time.monotonic() - frame.timestamp_s) * 1000)
+                    seen += 1
+                    people += len(result.poses) > 0
+                    if time.monotonic() > until_s:
+                        break
+            switches += 1
+            if switches % len(CHOICES) == 0:  # always after the same one, because models differ in size
+                watch.take()
+            if time.monotonic() > ends_s:
+                break
+        losses = told.count(None)
+        dropped = source.dropped_frames
+    what = (
+        f"{seconds:.0f} s, {seen} frames ({people} with people, {dropped} dropped), {switches} models, {losses} losses"
+    )
+    grown = watch.report(what)
+    left = sorted(thread.name for thread in set(threading.enumerate()) - before)
+    return [*grown, *([f"live: thread(s) left: {', '.join(left)}"] if left else [])]
+
+
+class _Sampling:
+    """The progress of an export: samples at equal steps."""
+
+    def __init__(self, watch: Watch, every: int) -> None:
+        self._watch, self._every = watch, every
+        self.done, self._last_s = 0, time.monotonic()
+
+    def start(self, name: str, total: int | None) -> None:
+        """Nothing is shown."""
+
+    def advance(self) -> None:
+        """A frame is written."""
+        now_s = time.monotonic()
+        self._watch.latencies_ms.append((now_s - self._last_s) * 1000)
+        self._last_s = now_s
+        self.done += 1
+        if self.done == _WARM_FRAMES:
+            self._watch.latencies_ms.clear()  # one lap of the demo: every shape of a batch has been met
+        if self.done >= _WARM_FRAMES and (self.done - _WARM_FRAMES) % self._every == 0:
+            self._watch.take()
+
+    def close(self) -> None:
+        """The run is over."""
+
+
+def exporting(frames: int) -> list[str]:
+    """Export the demo, which begins anew at its end, with poses; then read both files back."""
+    watch = Watch("export")
+    with tempfile.TemporaryDirectory(prefix="kcam-soak-") as folder:
+        video, poses = Path(folder) / "long.mp4", Path(folder) / "long.jsonl"
+        sampling = _Sampling(watch, max(1, (frames - _WARM_FRAMES) // 24))
+        with open_source("demo", loop=True) as source, open_pipeline(PipelineOptions(detect_every=1)) as pipeline:
+            options = ExportOptions(output=video, poses=poses, max_frames=frames, quiet=True)
+            summary = export(source, pipeline, options, progress=sampling)
+        with av.open(str(video)) as container:
+            shown = sum(packet.size > 0 for packet in container.demux(container.streams.video[0]))
+        with poses.open(encoding="utf-8") as stream:
+            lines = sum(1 for _ in stream)
+        size_mb = video.stat().st_size / 1e6
+    grown = watch.report(f"{summary.frames} frames, {summary.fps:.1f} frames/s, {size_mb:.1f} MB")
+    if not shown == lines == frames:
+        grown.append(f"export: {frames} frames were wanted, {shown} in the video, {lines} in the poses file")
+    return grown
+
+
+def main() -> int:
+    """Both runs; 1 where something grew."""
+    parser = argparse.ArgumentParser(prog="python -m tests.soak", description="Long runs that must stay flat.")
+    parser.add_argument("--live-seconds", type=float, default=1800, metavar="S", help="length of the live run (1800)")
+    parser.add_argument("--switch-seconds", type=float, default=SWITCH_S, metavar="S", help="how long a model serves")
+    parser.add_argument("--frames", type=int, default=100_000, metavar="N", help="length of the export (100000)")
+    arguments = parser.parse_args()
+    grown: list[str] = []
+    if arguments.live_seconds > 0:
+        grown += live(arguments.live_seconds, arguments.switch_seconds)
+    if arguments.frames > 0:
+        grown += exporting(arguments.frames)
+    print("\n" + ("\n".join(grown) if grown else "nothing grew"))
+    return 1 if grown else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
