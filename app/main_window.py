@@ -13,6 +13,7 @@ from PyQt5.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent
 from app.actions import add_actions
 from app.compose import Look
 from app.composer import Picture
+from app.engine_builds import EngineBuilds
 from app.focus_keys import FocusKeys
 from app.inference import OpenPipeline, open_with_maps
 from app.outputs import Outputs
@@ -69,6 +70,7 @@ class MainWindow(WindowLayout):
             self.session, self.notice, open_source=open_source, open_pipeline=open_pipeline, report=report, parent=self
         )
         self.events = WindowEvents(self)
+        self.builds = EngineBuilds(self)
         self.actions_by_name = add_actions(self, slots_of(self))
         bar = self.menuBar()
         if bar is not None:
@@ -286,7 +288,9 @@ class MainWindow(WindowLayout):
             self._write_status()
         self.settings.geometry = self.saveGeometry()
         self.settings.overlay = self.overlay_panel.options
+        self.builds.cancel()
         self.outputs.close(_CLOSE_LIMIT_S)
         self.session.close()
+        self.builds.close(0.5)
         self.sources.wait()
         super().closeEvent(event)

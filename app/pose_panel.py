@@ -19,6 +19,7 @@ from PyQt5.QtWidgets import (
     QWidget,
 )
 
+from app.build_choice import BuildChoice
 from app.overlay_panel import RIGHT, faint, heading
 from engine.backends import BACKENDS, PRECISIONS
 from engine.errors import EngineError
@@ -105,6 +106,7 @@ class PosePanel(QWidget):
         self._settle.timeout.connect(lambda: self.changed.emit(self.options))
         self._make_choices()
         self._make_people()
+        self.builds = BuildChoice()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(16, 8, 16, 16)
         layout.setSpacing(6)
@@ -116,6 +118,8 @@ class PosePanel(QWidget):
         layout.addLayout(self._people)
         layout.addWidget(self.tracking)
         layout.addWidget(self.smoothing)
+        layout.addWidget(heading(self.tr("Build an engine")))
+        layout.addWidget(self.builds)
         layout.addStretch(1)
         self.set_options(self._base)
 

@@ -84,6 +84,7 @@ class WindowEvents(QObject):
         window.apply_look()
         window.settings.add_recent(event.text)
         window.sources.refresh()
+        window.builds.refresh()
 
     def _source_failed(self, event: SourceFailed) -> None:
         window = self._window
@@ -127,10 +128,14 @@ class WindowEvents(QObject):
 
     def _pipeline_ready(self, event: PipelineReady) -> None:
         window = self._window
-        window.notice.clear_level("busy", "error")
+        if window.builds.is_running:
+            window.notice.clear_level("error")
+        else:
+            window.notice.clear_level("busy", "error")
         window.pose_panel.show_running(event.description)
         window.overlay_panel.set_skeleton(event.skeleton, has_attention=event.has_attention)
         window.view.set_clickable(event.has_attention)
+        window.builds.refresh()
         window.statistics.clear_window()
 
     def _pipeline_failed(self, event: PipelineFailed) -> None:

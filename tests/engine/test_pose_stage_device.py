@@ -16,7 +16,7 @@ from tests.engine import standin_tensorrt
 from tests.engine.engine_orders import Use, build
 from tests.engine.small_pose_model import random_crops
 
-PEOPLE = ([[20, 10, 90, 120], [100, 30, 190, 150]], [], [[5, 40, 70, 140]])
+PEOPLE: tuple[list[list[int]], ...] = ([[20, 10, 90, 120], [100, 30, 190, 150]], [], [[5, 40, 70, 140]])
 
 
 def _frames() -> list[tuple[UInt8Array, Detections]]:

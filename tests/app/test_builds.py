@@ -1,0 +1,100 @@
+"""Building an engine from the window: the video goes on, and the engine is changed over to when it is ready."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pytestqt.qtbot import QtBot
+
+from app.main_window import MainWindow
+from engine.build_offers import BuildOffer, build_offers
+from tests.app.fakes import Backstage
+
+OFFER = BuildOffer(key="openvino", title="A graph", arguments=("--x",), backend="openvino", precision="fp32")
+Children = list["subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def children(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Children:
+    """Real child processes that stand for builds: they say something, and end when a file appears."""
+    made: Children = []
+    real = subprocess.Popen
+    code = (
+        "import json, pathlib, time\n"
+        "print(json.dumps({'event': 'progress', 'message': 'compiling'}), flush=True)\n"
+        f"while not pathlib.Path({str(tmp_path / 'end')!r}).exists(): time.sleep(0.02)\n"
+        "print(json.dumps({'event': 'done', 'output': 'x.engine'}), flush=True)\n"
+    )
+
+    def popen(_command: list[str], **options: object) -> subprocess.Popen[str]:
+        made.append(real([sys.executable, "-c", code], **options))  # type: ignore[call-overload]
+        return made[-1]
+
+    monkeypatch.setattr("engine.compiler.subprocess.Popen", popen)
+    return made
+
+
+def _begin(window: MainWindow, qtbot: QtBot, offer: BuildOffer = OFFER) -> None:
+    window.pose_panel.builds.set_offers((offer,))
+    window.pose_panel.builds.button.click()
+    qtbot.waitUntil(lambda: "compiling" in window.notice.text, timeout=8000)
+
+
+def test_the_video_goes_on_and_the_engine_takes_over(
+    window: MainWindow, backstage: Backstage, qtbot: QtBot, children: Children, tmp_path: Path
+) -> None:
+    _begin(window, qtbot)
+    assert not window.pose_panel.builds.button.isEnabled()
+    painted = window.statistics.frames_painted_with_people
+    qtbot.waitUntil(lambda: window.statistics.frames_painted_with_people > painted + 5)
+    pipelines = len(backstage.pipelines)
+    (tmp_path / "end").touch()
+    qtbot.waitUntil(lambda: len(backstage.pipelines) == pipelines + 1, timeout=8000)
+    qtbot.waitUntil(lambda: window.session.options is not None and window.session.options.backend == "openvino")
+    assert (window.pose_panel.options.backend, window.pose_panel.options.precision) == ("openvino", "fp32")
+    assert window.pose_panel.builds.button.isEnabled()
+
+
+def test_what_is_for_other_machines_changes_nothing_here(
+    window: MainWindow, backstage: Backstage, qtbot: QtBot, children: Children, tmp_path: Path
+) -> None:
+    _begin(window, qtbot, BuildOffer(key="ahead", title="For others", arguments=("--x",)))
+    (tmp_path / "end").touch()
+    qtbot.waitUntil(lambda: "Built x.engine" in window.notice.text, timeout=8000)
+    assert len(backstage.pipelines) == 1
+
+
+def test_a_build_is_cancelled(window: MainWindow, qtbot: QtBot, children: Children) -> None:
+    _begin(window, qtbot)
+    window.notice.button.click()
+    qtbot.waitUntil(lambda: children[0].poll() is not None, timeout=3000)
+    qtbot.waitUntil(lambda: window.notice.text == "The build was cancelled.")
+    assert window.session.options is not None and window.session.options.backend == "auto"
+
+
+def test_closing_during_a_build_ends_it_in_time(window: MainWindow, qtbot: QtBot, children: Children) -> None:
+    _begin(window, qtbot)
+    started = time.monotonic()
+    window.close()
+    assert time.monotonic() - started < 3
+    assert children[0].poll() is not None
+
+
+def test_what_cannot_be_built_says_why(make_window: Callable[..., MainWindow], qtbot: QtBot) -> None:
+    offers = {offer.key: offer for offer in build_offers("kcam_resnet18")}
+    assert "people" in offers["int8"].why_not or "not installed" in offers["int8"].why_not
+    with_people = {offer.key: offer for offer in build_offers("kcam_resnet18", "walk.mp4")}
+    assert with_people["int8"].arguments[-2:] == ("--calibrate", "walk.mp4")
+    assert offers["tensorrt-rtx-ahead"].arguments[-2:] == ("--target", "sm75,sm86,sm89,sm120")
+    window = make_window(start=False)
+    choice = window.pose_panel.builds
+    refused = BuildOffer(key="tensorrt", title="TensorRT", arguments=(), why_not="there is no NVIDIA driver")
+    choice.set_offers((OFFER, refused))
+    assert choice.button.isEnabled() and choice.reason.isHidden()
+    choice.offers.setCurrentIndex(1)
+    assert not choice.button.isEnabled() and choice.reason.text() == "there is no NVIDIA driver"
