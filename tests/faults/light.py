@@ -2,6 +2,7 @@
 
 FAULTS_FRAME_S is how long it takes over each frame, in seconds; after FAULTS_SAY_AT frames it prints a line that begins
 with "at frame". FAULTS_NOISE=1 fills the frames with noise, which H.264 cannot make small.
+FAULTS_MOST_BYTES is how large a file may grow (in a process of its own, and not on Windows).
 """
 
 from __future__ import annotations
@@ -79,7 +80,16 @@ def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) 
     return run
 
 
+def limit_files() -> None:
+    if os.environ.get("FAULTS_MOST_BYTES"):
+        import resource
+
+        most = int(os.environ["FAULTS_MOST_BYTES"])
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+
+
 if __name__ == "__main__":
+    limit_files()
     # mypy would have it that a name that another module imported is not to be set.
     setattr(run_video, "open_pipeline", open_light)  # noqa: B010
     raise SystemExit(main.main(sys.argv[1:]))

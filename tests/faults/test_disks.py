@@ -93,6 +93,22 @@ def test_a_full_disk(size: str, small_disk: SmallDisk, clip: Path, command: Run,
         assert text.endswith("}\n"), "no line is there in part"
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
+def test_a_file_that_may_not_grow(tmp_path: Path, clip: Path, fault: Fault) -> None:
+    """As with a quota, or on a file system whose files end at 4 GB: any user can be met by it."""
+    done = fault.run(
+        "-m", "tests.faults.light", "--video", clip, "--output", tmp_path / "o.mp4", "--poses", tmp_path / "o.jsonl",
+        env={"FAULTS_NOISE": "1", "FAULTS_MOST_BYTES": "500000"},
+    )  # fmt: skip
+    line = fault.refused(done.code, done.err)
+    assert "File too large" in line
+    assert left_in(tmp_path) == ["o.part.jsonl", "o.part.mp4"]
+    told = re.search(r"the first (\d+) of (\d+) frame", line)
+    assert told is not None, line
+    frames, kept, of = decoded_frames(tmp_path / "o.part.mp4"), int(told[1]), int(told[2])
+    fault.keeps(frames >= kept - 1 and frames >= of - 2 * 25, f"{frames} of {of} frames play: {line}")
+
+
 def test_a_full_disk_under_photos(small_disk: SmallDisk, tmp_path: Path, command: Run, fault: Fault) -> None:
     """Each photo is a whole file or none."""
     photos = tmp_path / "photos"
