@@ -35,6 +35,9 @@ class Pipeline(Protocol):
     def restart(self) -> None:
         """The next frame does not go on from the one before."""
 
+    def look(self, looking: bool) -> None:
+        """Whether somebody looks at attention maps; while nobody does, those on a device stay there."""
+
     def describe(self) -> dict[str, Any]:
         """What really runs."""
 
@@ -84,6 +87,7 @@ class Inference:
         put: Callable[[int, Shown], None],
         tell: Callable[[Any], None],
         open_pipeline: OpenPipeline,
+        is_looked_at: Callable[[], bool],
     ) -> None:
         """Start to open the pipeline; nothing is processed before `begin`.
 
@@ -94,9 +98,11 @@ class Inference:
             put: takes the serial and each result, in the inference thread.
             tell: takes events (app.shots), in the inference thread.
             open_pipeline: opens the options.
+            is_looked_at: whether somebody looks at attention maps; asked before each frame.
         """
         self.options, self.serial = options, serial
         self._shots, self._put, self._tell, self._open = shots, put, tell, open_pipeline
+        self._is_looked_at = is_looked_at
         self._begun, self._stopped = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"inference {serial}", daemon=True)
         self._thread.start()
@@ -158,6 +164,7 @@ class Inference:
             if place not in (None, (shot.serial, shot.epoch)):
                 pipeline.restart()
             place = (shot.serial, shot.epoch)
+            pipeline.look(self._is_looked_at())
             result = pipeline.process(shot.frame)
             self._put(self.serial, Shown(shot=shot, result=result, skeleton=pipeline.skeleton))
 

@@ -95,9 +95,9 @@ class MainWindow(WindowLayout):
         self.view.resized.connect(lambda width, height: self.session.composer.set_room((width, height)))
         self.view.painted.connect(self._painted)
         self.view.clicked.connect(self.events.place_probe)
-        self.view.cleared.connect(lambda: self.session.composer.place_probe(None))
+        self.view.cleared.connect(self.events.clear_probe)
         self.overlay_panel.changed.connect(lambda _options: self.apply_look())
-        self.overlay_panel.probe_cleared.connect(lambda: self.session.composer.place_probe(None))
+        self.overlay_panel.probe_cleared.connect(self.events.clear_probe)
         self.pose_panel.changed.connect(self.open_pipeline)
         self.sources.chosen.connect(self.open_source)
         self.welcome.file_asked.connect(self.sources.ask_file)
@@ -162,6 +162,7 @@ class MainWindow(WindowLayout):
         self.view.auto_scale = overlay.scale == "auto"
         self.view.score_threshold = overlay.score_threshold
         self.session.composer.set_look(Look(overlay=overlay, mirror=mirror))
+        self.session.look(overlay.attention is not None or self.overlay_panel.has_probe)
 
     def toggle_playing(self) -> None:
         """Play or pause."""

@@ -167,6 +167,11 @@ class OverlayPanel(QWidget):
             self._probe_text.setVisible(not is_set)
 
     @property
+    def has_probe(self) -> bool:
+        """Whether there is a probe to take away."""
+        return self.clear_probe.isVisibleTo(self)
+
+    @property
     def options(self) -> OverlayOptions:
         """What is chosen."""
         kind = _KINDS[self.kinds.checkedId()] if self._has_attention else None

@@ -62,7 +62,7 @@ class Session(QObject):
         self._inference: Inference | None = None
         self._next_inference: Inference | None = None
         self._retired: list[Playback | Inference] = []
-        self._closed = False
+        self._closed = self._looking = False
         self.loop, self.speed = True, 1.0
         self.source: SourceOpened | None = None
         self.ready: PipelineReady | None = None
@@ -132,7 +132,14 @@ class Session(QObject):
             put=self._take_result,
             tell=self._told.emit,
             open_pipeline=self._open_pipeline,
+            is_looked_at=lambda: self._looking,
         )
+
+    def look(self, looking: bool) -> None:
+        """Whether somebody looks at attention maps; where the video stands still, its frame gets them now."""
+        begins, self._looking = looking and not self._looking, looking
+        if begins and self._last_shot is not None:
+            self._shots.put(self._last_shot)
 
     @property
     def options(self) -> PipelineOptions | None:

@@ -162,7 +162,14 @@ class WindowEvents(QObject):
             text = self.tr("The probe needs attention maps, and {name} has none; kcam_ models have.")
             window.notice.say("warning", text.format(name=name))
             return
+        window.session.look(True)
         window.session.composer.place_probe((x, y))
+
+    def clear_probe(self) -> None:
+        """Take the probe away."""
+        window = self._window
+        window.session.composer.place_probe(None)
+        window.session.look(window.overlay_panel.options.attention is not None)
 
     def _unexpected(self, event: Unexpected) -> None:
         self._window.report(event.error, event.where)

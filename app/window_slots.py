@@ -39,7 +39,7 @@ def slots_of(window: MainWindow) -> dict[str, Callable[[], object]]:
         "next_keypoint": lambda: overlay.step_keypoint(1),
         "previous_keypoint": lambda: overlay.step_keypoint(-1),
         "probe_next": lambda: probe_next(window),
-        "clear_probe": lambda: window.session.composer.place_probe(None),
+        "clear_probe": window.events.clear_probe,
         "skeleton": flip(overlay.skeleton),
         "boxes": flip(overlay.boxes),
         "ids": flip(overlay.ids),

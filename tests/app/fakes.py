@@ -60,12 +60,18 @@ class FakePipeline:
         self.skeleton = backstage.skeleton
         self.restarts = 0
         self.closed = False
+        self.looking = True
 
     def process(self, frame: Frame) -> FrameResult:
         if self._backstage.process_error is not None:
             raise self._backstage.process_error
         time.sleep(self._backstage.process_s)
-        return fake_result(frame, attention=self._backstage.has_attention, skeleton=self.skeleton)
+        # As an engine on a GPU: its maps stay there while nobody looks.
+        attention = self._backstage.has_attention and self.looking
+        return fake_result(frame, attention=attention, skeleton=self.skeleton)
+
+    def look(self, looking: bool) -> None:
+        self.looking = looking
 
     def restart(self) -> None:
         self.restarts += 1

@@ -268,3 +268,19 @@ def test_passwords_are_not_remembered(settings: Settings) -> None:
     settings.add_recent("rtsp://someone:secret@host/stream")
     settings.add_recent("rtsp://host/stream")
     assert settings.recent == ["rtsp://host/stream"]
+
+
+def test_attention_is_fetched_while_somebody_looks(window: MainWindow, backstage: Backstage, qtbot: QtBot) -> None:
+    def has_maps() -> bool:
+        picture = window.view.picture
+        return picture is not None and picture.shown.result is not None and picture.shown.result.attention is not None
+
+    qtbot.waitUntil(lambda: shows_people(window) and not has_maps())
+    HANDS.keyClick(window, Qt.Key.Key_Space)
+    qtbot.wait(60)
+    HANDS.keyClick(window, Qt.Key.Key_A)  # also of a frame that stands still
+    qtbot.waitUntil(has_maps)
+    while window.overlay_panel.options.attention is not None:
+        HANDS.keyClick(window, Qt.Key.Key_A)
+    HANDS.keyClick(window, Qt.Key.Key_Space)
+    qtbot.waitUntil(lambda: not has_maps())
