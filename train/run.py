@@ -13,7 +13,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
@@ -127,9 +127,29 @@ class WholeCheckpoints(TorchCheckpointIO):
             raise OutputError(told) from error
 
 
+class EpochCheckpoint(Checkpoint):
+    """Writes `last.ckpt` after every epoch and when a run is stopped.
+
+    Lightning's own class writes it after an epoch only where it has also written one of the best, of which none is
+    kept here: the best weights have a file of their own.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """The epoch and the look at val are over."""
+        trainer.save_checkpoint(self.file, weights_only=False)
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Ctrl-C among others; what could not be written is not tried again."""
+        if not isinstance(exception, OSError | OutputError):
+            trainer.save_checkpoint(self.file, weights_only=False)
+
+
 def _trainer(config: TrainConfig, checkpoints: Path) -> L.Trainer:
     callbacks: list[Callback] = [
-        _checkpoint(checkpoints, every_n_epochs=1, save_on_exception=True),
+        EpochCheckpoint(checkpoints / "last.ckpt"),
         _checkpoint(checkpoints, train_time_interval=datetime.timedelta(minutes=config.checkpoint_minutes)),
     ]
     if config.checkpoint_steps:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from tests.train.people_folder import write_people
 from train import profile as profile_module
 from train import run as run_module
 from train.__main__ import main
+from train.module import PoseTraining
 
 OPTIONS = [
     "--model", "kcam_resnet18", "--deconv-channels", "16", "--input-size", "64x64", "--batch-size", "4",
@@ -89,6 +91,29 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(
     assert torch.load(last, weights_only=True)["global_step"] == 2
     assert [path.name for path in last.parent.iterdir()] == ["last.ckpt"]
     assert main([*common, "--resume"]) == 0
+    assert torch.load(last, weights_only=True)["global_step"] == 8
+
+
+def test_every_epoch_leaves_a_checkpoint_and_so_does_a_stop(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a run of minutes, too, which no clock would have saved."""
+    steps: list[int] = []
+    plain = PoseTraining.on_train_epoch_start
+    output = tmp_path / "run"
+    last = output / "checkpoints" / "last.ckpt"
+
+    def look(training: PoseTraining) -> None:
+        steps.append(torch.load(last, weights_only=True)["global_step"] if last.is_file() else 0)
+        if len(steps) == 3:
+            raise KeyboardInterrupt
+        plain(training)
+
+    monkeypatch.setattr(PoseTraining, "on_train_epoch_start", look)
+    with contextlib.suppress(KeyboardInterrupt, SystemExit):
+        main([*OPTIONS, "--data", str(data), "--output", str(output), "--epochs", "4"])
+    assert steps == [0, 4, 8]
+    assert [path.name for path in last.parent.iterdir()] == ["last.ckpt"]
     assert torch.load(last, weights_only=True)["global_step"] == 8
 
 
