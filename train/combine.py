@@ -1,4 +1,4 @@
-"""`python -m train.combine`: one set of weights out of several, and how its heatmaps become keypoints.
+"""`python -m train.combine`: one set of weights out of several; how heatmaps become keypoints; how sharp it attends.
 
 The mean of weights that one run gave at several times, or of runs from one start, is often better than each of them.
 """
@@ -32,8 +32,16 @@ def mean_of(models: Sequence[PoseModel]) -> PoseModel:
     return model.eval()
 
 
-def combine(files: Sequence[Path], output: Path, decode: Decode | None) -> None:
+def combine(files: Sequence[Path], output: Path, decode: Decode | None = None, sharpen: float = 1.0) -> None:
     """Write the mean of weights files; skeleton, classes and notes are the first one's.
+
+    Args:
+        files: of one network.
+        output: to write.
+        decode: how heatmaps become keypoints; None leaves it as in the first file.
+        sharpen: factor on the logits of the attention (equation 2). A head that was sharpened has to be trained on
+            (`python -m train --init FILE --freeze-backbone`), because what follows the attention knew it flat; see
+            docs/decisions/0015-flat-attention.md.
 
     Raises:
         CheckpointError: a file cannot be used, or is of another network than the first.
@@ -48,8 +56,12 @@ def combine(files: Sequence[Path], output: Path, decode: Decode | None) -> None:
     model = mean_of([checkpoint.model for checkpoint in checkpoints])
     if decode is not None:
         model.config = dataclasses.replace(model.config, decode=decode)
-    # The AP in the notes is the first file's own, not that of the mean.
-    notes = {key: value for key, value in first.notes.items() if len(files) == 1 or key != "AP"}
+    if sharpen != 1.0:
+        if model.kcam is None:
+            raise CheckpointError(f"{files[0]} is a {model.config.name}, which has no attention to sharpen")
+        model.kcam.key.weight.data.mul_(sharpen)
+    # The AP in the notes is the first file's own, not that of what became of it.
+    notes = {key: value for key, value in first.notes.items() if (len(files) == 1 and sharpen == 1.0) or key != "AP"}
     save_pose_model(output, model, skeleton=first.skeleton, class_names=first.class_names, notes=notes)
 
 
@@ -59,9 +71,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--weights", type=Path, nargs="+", required=True, help="one or more .safetensors files")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--decode", choices=get_args(Decode), help="how heatmaps become keypoints (as in the first)")
+    parser.add_argument("--sharpen", type=float, default=1.0, help="factor on the attention's logits (1)")
     arguments = parser.parse_args(argv)
     try:
-        combine(arguments.weights, arguments.output, arguments.decode)
+        combine(arguments.weights, arguments.output, arguments.decode, arguments.sharpen)
     except CheckpointError as error:
         print(f"train.combine: {error}", file=sys.stderr)
         return 2

@@ -50,6 +50,7 @@ class TrainConfig:
         precision: "fp32", "bf16" or "fp16" (mixed).
         compile: torch.compile the network.
         freeze_batch_norm: keep the batch norms' statistics as they are.
+        freeze_backbone: train the KCAM head alone, on features and coarse heatmaps that stay as they are.
         devices, nodes: of Lightning's trainer; batch_size is divided among them.
         checkpoint_minutes: the most work that a stop can lose.
         checkpoint_steps: also save every so many steps; 0 for by minutes and epochs alone.
@@ -88,6 +89,7 @@ class TrainConfig:
     precision: str = "fp32"
     compile: bool = False
     freeze_batch_norm: bool = False
+    freeze_backbone: bool = False
     devices: int = 1
     nodes: int = 1
     checkpoint_minutes: float = 10.0
@@ -116,6 +118,10 @@ class TrainConfig:
         checks: tuple[tuple[bool, str], ...] = (
             (self.hours is None or self.hours > 0, f"--hours is {self.hours}; a positive number fits"),
             (self.adam_epsilon > 0, f"--adam-epsilon is {self.adam_epsilon}; a positive number fits"),
+            (
+                self.pose_model.has_kcam or not self.freeze_backbone,
+                f"--freeze-backbone leaves nothing of {self.pose_model.name} to train; kcam_... has a head",
+            ),
             (self.learning_rate > 0, f"--learning-rate is {self.learning_rate}; a positive number fits"),
             (0 < self.scale_range[0] <= self.scale_range[1], f"--scale-range is {self.scale_range}; LOW,HIGH fits"),
             (0 <= self.ema_decay < 1, f"--ema-decay is {self.ema_decay}; 0 to below 1 fits"),

@@ -35,6 +35,9 @@ class PoseTraining(L.LightningModule):
         super().__init__()
         self.config = config
         self.model = model
+        if config.freeze_backbone:
+            for name, value in model.named_parameters():
+                value.requires_grad_(name.startswith("kcam"))
         self.images = ImageStore(people, config.cache_images)
         self.people = without_unreadable(people, self.images) if config.cache_images else people
         self.validation_images = ImageStore(validation, config.cache_images)
@@ -88,16 +91,15 @@ class PoseTraining(L.LightningModule):
         """Adam, without weight decay unless asked: the paper's numbers need it so."""
         config = self.config
         kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
-        return kind(
-            self.model.parameters(), lr=config.learning_rate, eps=config.adam_epsilon, weight_decay=config.weight_decay
-        )
+        trained = [value for value in self.model.parameters() if value.requires_grad]
+        return kind(trained, lr=config.learning_rate, eps=config.adam_epsilon, weight_decay=config.weight_decay)
 
     def on_train_epoch_start(self) -> None:
         """Freeze what is to be frozen; Lightning has just put everything into training mode."""
-        if self.config.freeze_batch_norm:
-            for module in self.model.modules():
-                if isinstance(module, nn.BatchNorm2d):
-                    module.eval()
+        for name, module in self.model.named_modules():
+            frozen = self.config.freeze_backbone and not name.startswith("kcam")
+            if (self.config.freeze_batch_norm or frozen) and isinstance(module, nn.BatchNorm2d):
+                module.eval()
 
     def on_train_batch_start(self, batch: Sample, batch_idx: int) -> None:
         """Set the learning rate for the share of the run that is done."""

@@ -102,6 +102,7 @@ _SWITCHES = {
     "joint_weights": "weights 1.2 and 1.5 for elbows and knees, wrists and ankles",
     "compile": "torch.compile the network",
     "freeze_batch_norm": "keep the batch norms' statistics as they are",
+    "freeze_backbone": "train the KCAM head alone",
 }
 
 

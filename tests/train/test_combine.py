@@ -56,3 +56,16 @@ def test_weights_of_another_network_are_refused(tmp_path: Path, capsys: pytest.C
     error = capsys.readouterr().err
     assert "b.safetensors" in error and error.count("\n") == 1
     assert not (tmp_path / "c.safetensors").exists()
+
+
+def test_a_sharpened_head_attends_as_if_its_logits_were_multiplied(tmp_path: Path) -> None:
+    start, output = write(tmp_path / "a.safetensors", 1), tmp_path / "sharp.safetensors"
+    assert main(["--weights", str(start), "--output", str(output), "--sharpen", "4"]) == 0
+    picture = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        before = load_pose_model(start).model(picture).attention
+        after = load_pose_model(output).model(picture).attention
+    assert before is not None and after is not None
+    # exp(4 a) over its sum is the fourth power of exp(a), again brought to a sum of one.
+    expected = before**4 / (before**4).sum(1, keepdim=True)
+    torch.testing.assert_close(after, expected, atol=2e-3, rtol=0)

@@ -103,3 +103,15 @@ def test_each_label_is_found_once() -> None:
     found = np.array([[1, 0, 11, 10], [0, 0, 10, 10], [100, 100, 110, 110]], np.float32)
     assert match(truth, found).tolist() == [True, False]
     assert match(truth, np.zeros((0, 4), np.float32)).tolist() == [False, False]
+
+
+def test_with_a_frozen_backbone_only_the_head_moves(run: tuple[Path, Path], tmp_path: Path) -> None:
+    data, trained = run
+    start, output = trained / "last.safetensors", tmp_path / "head"
+    options = ["--data", str(data), "--output", str(output), "--workers", "0", "--init", str(start)]
+    assert main([*TINY, *options, "--epochs", "1", "--freeze-backbone", "--learning-rate", "0.01"]) == 0
+    before = load_pose_model(start).model.state_dict()
+    after = load_pose_model(output / "last.safetensors").model.state_dict()
+    moved = {name for name, value in after.items() if not value.equal(before[name])}
+    assert moved and all(name.startswith("kcam") for name in moved)
+    assert any(name.startswith("kcam.key") for name in moved)
