@@ -69,6 +69,8 @@ class Composer:
         self._probe_clear = False
         self._dirty = self._stopped = False
         self._probe = Probe()
+        self.probe = self._probe.copy()
+        """The probe as it was in the newest picture; never changed, so that any thread may copy it."""
         self._thread = threading.Thread(target=self._run, name="drawing", daemon=True)
         self._thread.start()
 
@@ -152,6 +154,7 @@ class Composer:
             if wish is not None and not self._probe.place(shown.result, wish):
                 self._probe.clear()
             reading = self._probe.read(shown.result)
+        self.probe = self._probe.copy()
         height, width = shown.shot.frame.image_bgr.shape[:2]
         composed: Composed = compose(shown, look, fit((width, height), room_wh))
         return Picture(

@@ -1,4 +1,8 @@
-"""Writes a whole file in the background, with a source and a pipeline of its own; no frame is dropped."""
+"""Writes a whole file in the background, with a source and a pipeline of its own; no frame is dropped.
+
+The probe is left out: it stands on one person of one moment of the window, whom an export that begins at the first
+frame with ids of its own would only meet by chance.
+"""
 
 from __future__ import annotations
 
@@ -106,8 +110,8 @@ class ExportJob:
         self._stopped.set()
         cancel_build(self._thread)
 
-    def join(self, limit_s: float) -> bool:
-        """Wait for the end."""
+    def join(self, limit_s: float | None) -> bool:
+        """Wait for the end; None for as long as it takes."""
         self._thread.join(limit_s)
         return not self._thread.is_alive()
 

@@ -60,6 +60,8 @@ def launch(arguments: argparse.Namespace) -> int:
         signal.signal(signal.SIGTERM, lambda *_: window.close())
         window.show()
         window.start(arguments.source)
-        return int(application.exec_())
+        code = int(application.exec_())
+        window.outputs.wait()  # a recording is painted with Qt, which needs the application
+        return code
     finally:
         errors.remove()

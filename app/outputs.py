@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from PyQt5.QtCore import QObject, pyqtSignal
-from PyQt5.QtGui import QImage, QPainter
+from PyQt5.QtGui import QImage
 from PyQt5.QtWidgets import QApplication, QFileDialog, QWidget
 
-from app.compose import compose
 from app.composer import Picture, to_qimage
 from app.export_job import ExportEnded, ExportJob, ExportProgress
+from app.frame_picture import frame_picture
 from app.inference import OpenPipeline
 from app.notice_bar import NoticeBar
-from app.probe_painter import paint_probe
 from app.recorder import Recording, RecordingEnded
 from app.session import Session
 from app.shots import Shown, Unexpected
@@ -85,21 +84,7 @@ class Outputs(QObject):
 
     def frame_image(self, picture: Picture) -> QImage:
         """The picture in the size of its frame, with overlay and probe."""
-        look = self._session.composer.look
-        composed = compose(picture.shown, look)
-        image = to_qimage(composed.image_bgr)
-        if picture.reading is not None:
-            painter = QPainter(image)
-            paint_probe(
-                painter,
-                picture.reading,
-                composed.frame_to_picture,
-                unit_px=max(1.0, min(image.width(), image.height()) / 700),
-                auto_scale=look.overlay.scale == "auto",
-                score_threshold=look.overlay.score_threshold,
-            )
-            painter.end()
-        return image
+        return to_qimage(frame_picture(picture.shown, self._session.composer.look, picture.reading))
 
     def copy(self, picture: Picture | None) -> None:
         """Put the picture on the clipboard."""
@@ -154,6 +139,7 @@ class Outputs(QObject):
                 self._target(suffix),
                 info=source.info,
                 look=lambda: self._session.composer.look,
+                probe=lambda: self._session.composer.probe,
                 tell=self._told.emit,
             )
         except EngineError as error:
@@ -204,6 +190,8 @@ class Outputs(QObject):
             return
         percent = None
         text = self.tr("Exporting {name}").format(name=job.output.name)
+        if self._session.composer.probe.is_set:
+            text += self.tr(" without the probe, which only recordings show")
         if progress is not None:
             percent = min(100, 100 * progress.done // progress.total) if progress.total else None
             text += self.tr(" · {done} of {total} frames").format(done=progress.done, total=progress.total or "?")
@@ -259,6 +247,13 @@ class Outputs(QObject):
             if ended.dropped:
                 text += self.tr(" ({count} left out: the encoder was too slow)").format(count=ended.dropped)
             self._say_file(text, ended.path)
+
+    def wait(self) -> None:
+        """Wait until everything that was asked for is whole, as long as that takes."""
+        jobs: tuple[Recording | ExportJob | None, ...] = (self.video, self.poses, self.export_job)
+        for job in jobs:
+            if job is not None:
+                job.join(None)
 
     def close(self, limit_s: float) -> bool:
         """End everything and wait for the files to be whole; False where one was not in time."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +35,8 @@ class Probe:
     """A point that is fixed to a person: it keeps its place in the person's box as the box moves and grows."""
 
     def __init__(self) -> None:
+        self.placed = 0
+        """How often it was placed or taken away: tells a click from a step of following."""
         self._track_id: int | None = None
         self._box: Float32Array | None = None
         self._share: Float32Array = np.zeros(2, np.float32)
@@ -46,6 +49,11 @@ class Probe:
     def clear(self) -> None:
         """Take the probe away."""
         self._box = self._track_id = None
+        self.placed += 1
+
+    def copy(self) -> Probe:
+        """One on the same place of the same person, which follows by itself from here."""
+        return copy.copy(self)  # its arrays are replaced and never written to
 
     def place(self, result: FrameResult, point_xy: tuple[float, float]) -> bool:
         """Fix the probe to the person at a point in frame px; False, and nothing changes, where nobody is."""
@@ -56,6 +64,7 @@ class Probe:
         box = result.poses.boxes_xyxy[person]
         self._remember(result.poses, person)
         self._share = np.asarray((point - box[:2]) / np.maximum(box[2:] - box[:2], 1), np.float32)
+        self.placed += 1
         return True
 
     def read(self, result: FrameResult) -> ProbeReading | None:

@@ -6,7 +6,7 @@ import math
 
 import cv2
 import numpy as np
-from PyQt5.QtCore import QPointF, QRectF, Qt
+from PyQt5.QtCore import QCoreApplication, QPointF, QRectF, Qt
 from PyQt5.QtGui import QColor, QFont, QFontMetricsF, QLinearGradient, QPainter, QPainterPath, QPen
 
 from app.compose import transformed
@@ -90,6 +90,10 @@ def paint_probe(
     painter.drawPath(_star(star, unit_px * 13))
 
 
+def _tr(text: str) -> str:
+    return QCoreApplication.translate("ProbeLegend", text)
+
+
 def strongest(reading: ProbeReading, skeleton: Skeleton, count: int = _LISTED) -> list[tuple[str, float]]:
     """Names and values of the keypoints that bear most on the point, the strongest first."""
     order = np.argsort(-reading.values, kind="stable")[:count]
@@ -97,9 +101,14 @@ def strongest(reading: ProbeReading, skeleton: Skeleton, count: int = _LISTED) -
 
 
 def paint_probe_legend(
-    painter: QPainter, area: QRectF, reading: ProbeReading, skeleton: Skeleton, texts: tuple[str, str], *,
-    auto_scale: bool, unit_px: float = 1.0,
-) -> None:  # fmt: skip
+    painter: QPainter,
+    area: QRectF,
+    reading: ProbeReading,
+    skeleton: Skeleton,
+    *,
+    auto_scale: bool,
+    unit_px: float = 1.0,
+) -> None:
     """Paint the card that says what the circles mean, into the lower right corner of an area.
 
     Args:
@@ -107,10 +116,10 @@ def paint_probe_legend(
         area: where the picture is.
         reading: what the probe says.
         skeleton: names of the keypoints.
-        texts: title and explanation, in the person's language.
         auto_scale: see `paint_probe`.
         unit_px: see `paint_probe`.
     """
+    texts = _tr("Probe"), _tr("how much the point draws on")
     font, bold = QFont(painter.font()), QFont(painter.font())
     font.setPixelSize(max(1, round(12 * unit_px)))
     bold.setPixelSize(max(1, round(13 * unit_px)))

@@ -12,7 +12,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from app.compose import Look, compose
+from app.compose import Look
+from app.frame_picture import frame_picture
+from app.probe import Probe, ProbeReading
 from app.shots import Shown, Unexpected
 from engine.errors import EngineError
 from engine.frame_source import SourceInfo
@@ -39,20 +41,30 @@ class RecordingEnded(NamedTuple):
 class Recording:
     """One video or poses file in the making. `offer` may be called from any thread; nothing here waits but `join`."""
 
-    def __init__(self, path: Path, *, info: SourceInfo, look: Callable[[], Look], tell: Callable[[Any], None]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        info: SourceInfo,
+        look: Callable[[], Look],
+        probe: Callable[[], Probe],
+        tell: Callable[[Any], None],
+    ) -> None:
         """Begin; a file that exists is replaced when the new one is whole.
 
         Args:
             path: `.mp4` for the annotated video, `.jsonl` for poses.
             info: of the source.
             look: gives the present look; called in the recording thread.
+            probe: gives the probe of the newest picture; called in the recording thread, and only copied there.
             tell: takes RecordingEnded, in the recording thread.
 
         Raises:
             OutputError: the place cannot be written.
         """
         self.path = path
-        self._look, self._tell = look, tell
+        self._look, self._newest_probe, self._tell = look, probe, tell
+        self._probe = probe().copy()
         self._part = PartFile(path, overwrite=True)
         self._info = SourceInfo(
             name=info.name, kind="camera", frame_rate=info.frame_rate, time_base=_TIME_BASE, tags=info.tags,
@@ -83,8 +95,8 @@ class Recording:
         """Write what was offered, and end."""
         self._stopped.set()
 
-    def join(self, limit_s: float) -> bool:
-        """Wait for the end."""
+    def join(self, limit_s: float | None) -> bool:
+        """Wait for the end; None for as long as it takes."""
         self._thread.join(limit_s)
         return not self._thread.is_alive()
 
@@ -137,12 +149,19 @@ class Recording:
     def _write(self, shown: Shown) -> None:
         time_s = self._time_s(shown)
         if self._video is not None:
-            image = compose(shown, self._look()).image_bgr
+            image = frame_picture(shown, self._look(), self._read_probe(shown))
             self._video.write(image, round(time_s / _TIME_BASE))
         elif shown.result is not None and shown.skeleton is not None:
             poses = self._poses_writer(shown.skeleton)
             poses.write(self.frames, time_s, shown.result.poses)
         self.frames += 1
+
+    def _read_probe(self, shown: Shown) -> ProbeReading | None:
+        """The probe in this frame; followed here, too, for the window skips frames and is ahead of the encoder."""
+        newest = self._newest_probe()
+        if newest.placed != self._probe.placed:
+            self._probe = newest.copy()
+        return None if shown.result is None else self._probe.read(shown.result)
 
     def _poses_writer(self, skeleton: Skeleton) -> PosesWriter:
         if self._poses is None:

@@ -153,8 +153,7 @@ class VideoView(QWidget):
             score_threshold=self.score_threshold,
         )
         painter.restore()
-        texts = (self.tr("Probe"), self.tr("how much the point draws on"))
-        paint_probe_legend(painter, area, picture.reading, picture.shown.skeleton, texts, auto_scale=self.auto_scale)
+        paint_probe_legend(painter, area, picture.reading, picture.shown.skeleton, auto_scale=self.auto_scale)
 
     def _paint_badge(self, painter: QPainter) -> None:
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)

@@ -15,6 +15,7 @@ from pytestqt.qtbot import QtBot
 from app import recorder
 from app.compose import Look
 from app.main_window import MainWindow
+from app.probe import Probe
 from app.recorder import Recording, RecordingEnded
 from app.shots import Shot, Shown
 from engine.frame_source import SourceInfo
@@ -115,7 +116,7 @@ class Recorded:
     def __init__(self, path: Path) -> None:
         self.told: list[object] = []
         self.info = SourceInfo(name="camera 0", kind="camera", is_live=True)
-        self.recording = Recording(path, info=self.info, look=Look, tell=self.told.append)
+        self.recording = Recording(path, info=self.info, look=Look, probe=Probe, tell=self.told.append)
 
     def offer(self, frames: Iterator[Shown]) -> None:
         for shown in frames:
