@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from engine.errors import ModelError
 from engine.model_files import downloads_dir
+from engine.opencv_threads import opencv_threads_kept
 from engine.types import UInt8Array
 from engine.ultralytics_env import disable_telemetry, prepare_ultralytics
 
@@ -50,14 +50,13 @@ def other_programs() -> Iterator[OtherPrograms]:
     Raises:
         ModelError: ultralytics cannot be loaded, or does not export.
     """
-    threads = cv2.getNumThreads()
     prepare_ultralytics()
     try:
-        make: Any = importlib.import_module("ultralytics").YOLO
+        with opencv_threads_kept():
+            make: Any = importlib.import_module("ultralytics").YOLO
     except ImportError as error:
         raise ModelError(f"--compare ultralytics needs the packages ultralytics and torch ({error})") from error
     disable_telemetry()
-    cv2.setNumThreads(threads)
     with tempfile.TemporaryDirectory() as folder:
         weights, note = _weights(make, Path(folder))
         try:

@@ -9,12 +9,12 @@ from collections import Counter
 from types import SimpleNamespace
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from engine.errors import EngineError, ModelError
 from engine.following import overlaps
+from engine.opencv_threads import opencv_threads_kept
 from engine.types import Float32Array, Int64Array
 from engine.ultralytics_env import disable_telemetry, prepare_ultralytics
 
@@ -65,9 +65,9 @@ class PersonTracker:
         self._loader.join()
 
     def _load(self) -> None:
-        threads = cv2.getNumThreads()
         try:
-            self._tracker = _new_tracker()
+            with opencv_threads_kept():
+                self._tracker = _new_tracker()
         except ImportError as error:
             self._error = ModelError(
                 f"tracking needs the packages ultralytics, torch and lap ({error}); "
@@ -75,8 +75,6 @@ class PersonTracker:
             )
         except Exception as error:  # a package that is there and broken fails in any way it likes
             self._error = ModelError(f"tracking cannot be loaded ({type(error).__name__}: {error}); try --no-tracking")
-        finally:
-            cv2.setNumThreads(threads)  # importing ultralytics takes OpenCV's threads away
 
     def update(self, boxes_xyxy: Float32Array, time_s: float) -> Int64Array:
         """Ids (N,) int64, from 1, of the boxes of the next frame; call it for frames without boxes, too.

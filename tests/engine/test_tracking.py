@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import builtins
+import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -18,6 +21,7 @@ from engine.types import Float32Array
 from tests.engine.fakes import boxes
 
 RATE = 30.0
+ROOT = Path(__file__).parents[2]
 
 
 def walk(number: int) -> Float32Array:
@@ -122,12 +126,45 @@ def test_trackers_do_not_count_each_other_s_people() -> None:
     assert second.update(walk(0), 0.0).tolist() == [1, 2, 3]
 
 
-def test_opencv_keeps_its_threads() -> None:
+def test_opencv_has_its_threads_while_the_tracker_is_loaded_and_after(monkeypatch: pytest.MonkeyPatch) -> None:
     threads = cv2.getNumThreads()
-    tracker = PersonTracker()
-    tracker.wait()
-    assert tracker.is_ready
-    assert cv2.getNumThreads() == threads
+    seen: list[int] = []
+
+    def take_threads_away() -> None:
+        cv2.setNumThreads(0)
+        seen.append(cv2.getNumThreads())
+        other = threading.Thread(target=cv2.setNumThreads, args=(threads + 1,))
+        other.start()
+        other.join()
+        seen.append(cv2.getNumThreads())
+
+    monkeypatch.setattr(tracking, "_new_tracker", take_threads_away)
+    try:
+        PersonTracker().wait()
+        assert seen == [threads, threads + 1]
+        cv2.setNumThreads(threads)
+        assert cv2.getNumThreads() == threads
+    finally:
+        cv2.setNumThreads(threads)
+
+
+def test_the_packages_of_the_tracker_never_stop_what_opencv_computes_meanwhile() -> None:
+    """OpenCV divides by its number of threads: 0 for a moment ends the process where another thread is at work."""
+    script = """
+import sys
+import cv2
+from engine.tracking import PersonTracker
+
+asked = []
+real = cv2.setNumThreads
+cv2.setNumThreads = lambda count: (asked.append(count), real(count))
+tracker = PersonTracker()
+tracker.wait()
+assert tracker.is_ready
+print("ultralytics.utils" in sys.modules, asked)
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout.split("\n")[0] == "True []", done.stderr
 
 
 def broken(make: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> str:
