@@ -10,26 +10,36 @@ from PyQt5.QtWidgets import QFileDialog, QInputDialog, QLineEdit, QMenu, QWidget
 
 from app.settings import Settings
 from engine.errors import EngineError
-from engine.sources import CameraInfo, list_cameras
+from engine.sources import CameraInfo, CameraSizes, list_cameras, measured
 
 _VIDEO = "*.mp4 *.mkv *.avi *.mov *.webm *.m4v *.mpg *.mpeg *.ts *.wmv *.flv"
 _PHOTO = "*.jpg *.jpeg *.png *.bmp *.webp *.tif *.tiff"
 
 
 class CameraSearch(QThread):
-    """Asks the system for its cameras, which may take a while, away from the GUI thread."""
+    """Asks the system for its cameras, which may take a while, away from the GUI thread.
+
+    Signals:
+        named: the names are known, and the sizes of cameras that were asked before; `finished` tells the other sizes.
+    """
+
+    named = pyqtSignal()
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self.cameras: list[CameraInfo] = []
         self.message = ""
+        self._sizes = CameraSizes()
 
     def run(self) -> None:
         """List the cameras."""
         try:
-            self.cameras, self.message = list_cameras(), ""
+            found, self.message = list_cameras(), ""
         except EngineError as error:
-            self.cameras, self.message = [], str(error)
+            found, self.message = [], str(error)
+        self.cameras = measured(found, self._sizes, limit_s=0)
+        self.named.emit()
+        self.cameras = measured(found, self._sizes)
 
 
 def shown_name(text: str) -> str:
@@ -54,6 +64,7 @@ class SourceMenu(QMenu):
         self.setTitle(self.tr("&Source"))
         self._settings = settings
         self.search = CameraSearch(self)
+        self.search.named.connect(self._fill)
         self.search.finished.connect(self._fill)
         self.aboutToShow.connect(self.look_again)
         self._fill()
@@ -79,7 +90,7 @@ class SourceMenu(QMenu):
         self.clear()
         for camera in self.search.cameras:
             self.add(
-                self.tr("Camera {index}: {name}").format(index=camera.index, name=camera.name),
+                self.tr("Camera {index}: {name}").format(index=camera.index, name=camera.label),
                 lambda _checked=False, index=camera.index: self.chosen.emit(str(index)),
             )
         if not self.search.cameras:

@@ -243,12 +243,12 @@ def stated_ap(card: Path) -> str | None:
 
 
 def cameras() -> Iterator[Finding]:
-    """Cameras, by the number to give to --video."""
-    from engine.sources import list_cameras
+    """Cameras, by the number to give to --video, with the size of their pictures."""
+    from engine.sources import CameraSizes, list_cameras, measured
 
-    found = list_cameras()
+    found = measured(list_cameras(), CameraSizes())
     for camera in found:
-        yield Finding(section="Cameras", name=str(camera.index), text=camera.name)
+        yield Finding(section="Cameras", name=str(camera.index), text=camera.label)
     if not found:
         advice = "plug one in"
         if sys.platform.startswith("linux"):

@@ -17,10 +17,12 @@ from pytestqt.qtbot import QtBot
 
 from app.error_report import ErrorReport
 from app.main_window import MainWindow
+from app.settings import Settings
+from app.source_menu import SourceMenu
 from app.status_file import memory_mb
 from engine.compiler import run_build
 from engine.errors import BackendError
-from engine.sources import open_source
+from engine.sources import CameraInfo, CameraSizes, open_source
 from tests.app.conftest import shows_people
 from tests.app.fakes import Backstage
 
@@ -86,6 +88,32 @@ def test_without_a_camera_the_window_offers_a_file_and_the_demo(
     assert not window.welcome.open_file.isHidden()
     window.welcome.demo.click()
     qtbot.waitUntil(lambda: backstage.opened_sources == ["demo"])
+
+
+def test_cameras_are_listed_by_name_and_size_and_a_silent_one_by_name(
+    settings: Settings, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = threading.Event()
+
+    def ask(index: int) -> tuple[int, int] | None:
+        return (640, 480) if index == 0 or answer.wait(20) else None
+
+    monkeypatch.setattr("app.source_menu.CameraSizes", lambda: CameraSizes(ask))
+    found = [CameraInfo(index=0, name="Desk"), CameraInfo(index=2, name="Door")]
+    monkeypatch.setattr("app.source_menu.list_cameras", lambda: found)
+    menu = SourceMenu(settings)
+    qtbot.addWidget(menu)
+
+    def cameras() -> list[str]:
+        return [action.text() for action in menu.actions()[:2]]
+
+    menu.look_again()
+    qtbot.waitUntil(lambda: cameras() == ["Camera 0: Desk, 640×480", "Camera 2: Door"], timeout=5000)
+    qtbot.waitUntil(menu.search.isFinished, timeout=5000)
+    answer.set()
+    menu.look_again()
+    qtbot.waitUntil(lambda: cameras() == ["Camera 0: Desk, 640×480", "Camera 2: Door, 640×480"], timeout=5000)
+    qtbot.waitUntil(menu.search.isFinished, timeout=5000)
 
 
 def test_a_lost_camera_is_found_again(
