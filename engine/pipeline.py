@@ -108,8 +108,8 @@ class PosePipeline:
     def process(self, frame: Frame) -> FrameResult:
         """Boxes, poses, ids and wanted maps of one frame; all people go through the pose network in one call.
 
-        A frame without anyone gives empty poses, and the pose network is not called. The tracker is not waited for:
-        results that come before it is loaded have no ids (see `wait_until_ready`).
+        A frame without anyone gives empty poses, and the pose network is not called. The tracker is loaded after the
+        first frames and not waited for: results until then have no ids (see `wait_until_ready`).
 
         Raises:
             BackendError: a runtime failed, or gave outputs that do not fit its spec.
@@ -154,10 +154,11 @@ class PosePipeline:
         if self.detect_every != 1:
             self._follow(found, poses)
         if self._tracker is not None and self._tracker.is_ready:
-            ids = self._tracker.update(poses.boxes_xyxy, frame.timestamp_s)
-            poses = dataclasses.replace(poses, track_ids=ids)
+            poses = dataclasses.replace(poses, track_ids=self._tracker.update(poses.boxes_xyxy, frame.timestamp_s))
             if self._smoother is not None:
                 poses = self._smoother.smooth(poses, frame.timestamp_s)
+        elif self._tracker is not None:
+            self._tracker.passed(len(poses))
         return FrameResult(
             frame=frame,
             detections=found.detections,
@@ -172,7 +173,7 @@ class PosePipeline:
         )
 
     def wait_until_ready(self) -> None:
-        """Wait for the tracker, which is loaded in the background: from now on every result has ids."""
+        """Load the tracker now and wait for it: from now on every result has ids."""
         if self._tracker is not None:
             self._tracker.wait()
 

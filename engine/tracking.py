@@ -36,13 +36,16 @@ DOUBLE_OVERLAP = 0.4
 LOST_S = 2.0
 """A person who is gone for longer than this comes back under a new id."""
 _FEWEST_LOST, _MOST_LOST = 5, 480  # the same in frames: ByteTrack counts those
+# Loading would share the processor with the first calls of the networks, in which runtimes compile, and keep people
+# waiting for a first picture: at the second frame with people the first is on the screen.
+_FRAMES_WITH_PEOPLE_FIRST, _FRAMES_FIRST = 2, 30
 
 
 class PersonTracker:
     """Gives ids to boxes; the same person keeps theirs.
 
-    ByteTrack comes with torch, whose import takes seconds: it is begun in a thread when this object is made, so that
-    networks can be opened and first frames be shown meanwhile.
+    ByteTrack comes with torch, whose import takes seconds: it happens in a thread, which the first frames begin
+    (`passed`), or `wait`.
     """
 
     def __init__(self) -> None:
@@ -52,17 +55,30 @@ class PersonTracker:
         self._number_of: dict[tuple[int, int], int] = {}
         self._last_s: float | None = None
         self._step_s = 1 / 30
-        self._loader = threading.Thread(target=self._load, name="tracker import", daemon=True)
-        self._loader.start()
+        self._loader: threading.Thread | None = None
+        self._passed = self._passed_with_people = 0
+
+    def passed(self, people: int) -> None:
+        """A frame with so many people was done without ids: after the first of them loading begins."""
+        self._passed += 1
+        self._passed_with_people += people > 0
+        if self._passed_with_people >= _FRAMES_WITH_PEOPLE_FIRST or self._passed >= _FRAMES_FIRST:
+            self._begin()
 
     @property
     def is_ready(self) -> bool:
         """Whether ids can be had without waiting."""
-        return not self._loader.is_alive()
+        return self._loader is not None and not self._loader.is_alive()
 
     def wait(self) -> None:
         """Wait until ids can be had."""
-        self._loader.join()
+        self._begin().join()
+
+    def _begin(self) -> threading.Thread:
+        if self._loader is None:
+            self._loader = threading.Thread(target=self._load, name="tracker import", daemon=True)
+            self._loader.start()
+        return self._loader
 
     def _load(self) -> None:
         try:

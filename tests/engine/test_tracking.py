@@ -6,7 +6,7 @@ import builtins
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,10 @@ import pytest
 
 from engine import tracking
 from engine.errors import ModelError
+from engine.pipeline import PosePipeline
 from engine.tracking import PersonTracker
-from engine.types import Float32Array
-from tests.engine.fakes import boxes
+from engine.types import Float32Array, Frame
+from tests.engine.fakes import BrightestPixel, FixedDetector, boxes
 
 RATE = 30.0
 ROOT = Path(__file__).parents[2]
@@ -124,6 +125,33 @@ def test_trackers_do_not_count_each_other_s_people() -> None:
     first, second = PersonTracker(), PersonTracker()
     assert first.update(walk(0), 0.0).tolist() == [1, 2, 3]
     assert second.update(walk(0), 0.0).tolist() == [1, 2, 3]
+
+
+def begins_to_load(people: Sequence[int], monkeypatch: pytest.MonkeyPatch) -> int:
+    """After how many frames, of so many people each, the tracker's packages are being imported; 0 if after none."""
+    end = threading.Event()
+    monkeypatch.setattr(tracking, "_new_tracker", end.wait)
+    detector = FixedDetector(boxes(), np.zeros(0, np.float32))
+    pipeline = PosePipeline(detector, BrightestPixel(), tracking=True)
+    image = np.zeros((480, 640, 3), np.uint8)
+    try:
+        for number, count in enumerate(people):
+            detector.boxes_xyxy = boxes(*[(50 * index, 50, 50 * index + 40, 200) for index in range(count)])
+            detector.scores = np.ones(count, np.float32)
+            pipeline.process(Frame(image_bgr=image, index=number, timestamp_s=number / RATE, pts=number))
+            if "tracker import" in [thread.name for thread in threading.enumerate()]:
+                return number + 1
+        return 0
+    finally:
+        end.set()
+        pipeline.wait_until_ready()
+
+
+def test_people_are_shown_before_the_tracker_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert begins_to_load([3, 3, 3], monkeypatch) == 2
+    assert begins_to_load([3], monkeypatch) == 0
+    assert begins_to_load([0, 0, 0, 0, 1, 0, 2, 2], monkeypatch) == 7
+    assert begins_to_load([0] * 40, monkeypatch) == 30  # nobody is there to be shown: now is the time
 
 
 def test_opencv_has_its_threads_while_the_tracker_is_loaded_and_after(monkeypatch: pytest.MonkeyPatch) -> None:
