@@ -24,6 +24,7 @@ def chosen_options(arguments: argparse.Namespace, remembered: PipelineOptions) -
         "detector": arguments.detector,
         "classes": arguments.classes,
         "score_threshold": arguments.score_threshold,
+        "person_threshold": arguments.person_threshold,
         "backend": None if arguments.backend == "auto" else arguments.backend,
         "precision": None if arguments.precision == "auto" else arguments.precision,
         "device": None if arguments.device == "auto" else arguments.device,

@@ -20,6 +20,7 @@ from PyQt5.QtWidgets import (
 )
 
 from app.build_choice import BuildChoice
+from app.elided_combo import ElidedCombo
 from app.overlay_panel import RIGHT, faint, heading
 from engine.backends import BACKENDS, PRECISIONS
 from engine.errors import EngineError
@@ -38,7 +39,7 @@ def _default(kind: str) -> str | None:
         return None
 
 
-class ModelChoice(QComboBox):
+class ModelChoice(ElidedCombo):
     """Shipped models by name, and files.
 
     Signals:
@@ -51,7 +52,6 @@ class ModelChoice(QComboBox):
         super().__init__()
         self._pattern, self._title = pattern, title
         self.setAccessibleName(title)
-        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         for name in sorted(shipped, key=lambda name: (name != default, name)):
             self.addItem(self.tr("{name} (default)").format(name=name) if name == default else name, name)
         if not shipped:
@@ -108,7 +108,7 @@ class PosePanel(QWidget):
         self._make_people()
         self.builds = BuildChoice()
         layout = QVBoxLayout(self)
-        layout.setContentsMargins(16, 8, 16, 16)
+        layout.setContentsMargins(16, 8, 10, 16)
         layout.setSpacing(6)
         layout.addWidget(heading(self.tr("Networks")))
         layout.addLayout(self._networks)
@@ -196,6 +196,7 @@ class PosePanel(QWidget):
             classes=self._base.classes,
             download=self._base.download,
             score_threshold=self.score.value() / 100,
+            person_threshold=self._base.person_threshold,
             max_people=self.most.value(),
             tracking=self.tracking.isChecked(),
             smoothing=self.smoothing.isChecked(),

@@ -142,7 +142,8 @@ def comparisons_of(text: str | None) -> tuple[str, ...]:
 
 def options_of(arguments: argparse.Namespace) -> PipelineOptions:
     """What is measured."""
-    given = {} if arguments.score_threshold is None else {"score_threshold": arguments.score_threshold}
+    thresholds = ("score_threshold", "person_threshold")
+    given = {name: getattr(arguments, name) for name in thresholds if getattr(arguments, name) is not None}
     precisions = precisions_of(arguments.precision)
     return PipelineOptions(
         pose_model=arguments.pose_model,
@@ -231,7 +232,7 @@ def serial_arguments(arguments: argparse.Namespace) -> list[str]:
 
 def _network_arguments(arguments: argparse.Namespace) -> list[str]:
     words: list[str] = []
-    for name in ("pose_model", "detector", "device", "classes", "score_threshold"):
+    for name in ("pose_model", "detector", "device", "classes", "score_threshold", "person_threshold"):
         value = getattr(arguments, name)
         if value is not None:
             words += [f"--{name.replace('_', '-')}", str(value)]

@@ -23,12 +23,13 @@ _OFFICIAL_DETECTOR = re.compile(r"(yolo26[nsmlx]|yolo12[nsmlx]|yolo11[nsmlx]|yol
 
 @dataclass(frozen=True, kw_only=True)
 class DefaultModels:
-    """What is used unless a person says otherwise: names of the pose model and detector, precision, box threshold."""
+    """What is used unless a person says otherwise: names of the pose model and detector, precision, thresholds."""
 
     pose_model: str
     detector: str
     precision: str = "auto"
     score_threshold: float = 0.3
+    person_threshold: float = 0.1
 
 
 def default_models() -> DefaultModels:
@@ -52,6 +53,14 @@ def default_score_threshold() -> float:
         return default_models().score_threshold
     except ModelError:
         return DefaultModels.score_threshold
+
+
+def default_person_threshold() -> float:
+    """The score of a person, keypoints included, below which there mostly is none; 0.1 where no weights ship."""
+    try:
+        return default_models().person_threshold
+    except ModelError:
+        return DefaultModels.person_threshold
 
 
 def cache_dir() -> Path:

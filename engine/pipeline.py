@@ -17,6 +17,7 @@ from engine.detector import PersonDetector, open_detector
 from engine.errors import OptionError
 from engine.following import PeopleFollower
 from engine.model_files import default_models
+from engine.person_filter import PersonFilter
 from engine.pipeline_options import DetectEvery, PipelineOptions, check_detect_every
 from engine.pose_stage import PosedFrame, PoseStage, person_scores
 from engine.skeleton import Skeleton
@@ -72,6 +73,7 @@ class PosePipeline:
         tracking: bool = False,
         smoothing: bool = False,
         detect_every: DetectEvery = 1,
+        person_threshold: float | None = None,
         description: Mapping[str, Any] | None = None,
     ) -> None:
         """Join a detector and a pose network; the pipeline closes both when it is closed.
@@ -82,6 +84,7 @@ class PosePipeline:
             max_people: boxes that are posed in one frame, those with the highest scores.
             want_areas, want_attention: whether results carry these maps.
             tracking, smoothing, detect_every: see PipelineOptions.
+            person_threshold: see PipelineOptions; None keeps whatever the detector finds.
             description: what runs, for `describe`.
 
         Raises:
@@ -95,6 +98,9 @@ class PosePipeline:
             pose_backend, want_areas=want_areas, want_attention=want_attention, max_people=max_people
         )
         self.skeleton: Skeleton = self._posing.skeleton
+        self._filter: PersonFilter | None = None
+        if person_threshold is not None:
+            self._filter = PersonFilter(threshold=person_threshold, oks_sigmas=self.skeleton.oks_sigmas)
         self.detect_every = detect_every
         self._detector = detector
         self._backend = pose_backend
@@ -150,9 +156,13 @@ class PosePipeline:
         """Ids and calm keypoints for the poses of the next frame; frames come in their order."""
         started = time.perf_counter()
         found, found_poses = posed
-        frame, poses = found.frame, found_poses.poses
-        if self.detect_every != 1:
-            self._follow(found, poses)
+        frame = found.frame
+        if not found.looked:  # the follower knows whom it has sent, and itself lets go of the lost
+            self._follow(found, found_poses.poses)
+        detections, found_poses = self._without_doubtful(found.detections, found_poses)
+        poses = found_poses.poses
+        if found.looked and self.detect_every != 1:
+            self._follow(dataclasses.replace(found, detections=detections), poses)
         if self._tracker is not None and self._tracker.is_ready:
             poses = dataclasses.replace(poses, track_ids=self._tracker.update(poses.boxes_xyxy, frame.timestamp_s))
             if self._smoother is not None:
@@ -205,6 +215,14 @@ class PosePipeline:
     def __exit__(self, *_error: object) -> None:
         self.close()
 
+    def _without_doubtful(self, detections: Detections, posed: PosedFrame) -> tuple[Detections, PosedFrame]:
+        """The people of a frame who are people, see person_filter.py."""
+        kept = None if self._filter is None else self._filter.kept(posed.poses)
+        if kept is None:
+            return detections, posed
+        maps = None if posed.attention is None else posed.attention.take(kept)
+        return detections.take(kept), dataclasses.replace(posed, poses=posed.poses.take(kept), attention=maps)
+
     def _follow(self, found: Found, poses: Poses) -> None:
         """Remember where the people are now, for the boxes of the next frame."""
         time_s = found.frame.timestamp_s
@@ -254,6 +272,7 @@ def open_pipeline(options: PipelineOptions, *, say: Callable[[str], None] = lamb
             tracking=options.tracking,
             smoothing=options.smoothing,
             detect_every=options.detect_every,
+            person_threshold=options.person_threshold,
             description={**_told(pose, "pose_model", ""), **_told(opened, "detector", "detector_")},
         )
         undo.pop_all()

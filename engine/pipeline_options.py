@@ -7,7 +7,7 @@ from typing import Literal
 
 from engine.backends import BACKENDS, OpenOptions
 from engine.errors import OptionError, nearest_hint
-from engine.model_files import default_score_threshold
+from engine.model_files import default_person_threshold, default_score_threshold
 
 DetectEvery = int | Literal["auto"]
 """Run the detector on every so many frames; "auto": as seldom as the scene allows."""
@@ -22,6 +22,7 @@ class PipelineOptions:
         detector: name or file of the detector; None for the default one.
         backend, precision, device: for the pose network, see `open_pose_backend`; the detector follows where it can.
         score_threshold: boxes with a lower score are left out.
+        person_threshold: people with a lower score, keypoints included, are left out, see person_filter.py.
         max_people: most people that are posed in a frame.
         classes: names or numbers of the classes to detect, with commas between them; None for those that the pose
             network poses.
@@ -41,6 +42,7 @@ class PipelineOptions:
     precision: str = "auto"
     device: str = "auto"
     score_threshold: float = field(default_factory=default_score_threshold)
+    person_threshold: float = field(default_factory=default_person_threshold)
     max_people: int = 16
     classes: str | None = None
     want_areas: bool = False
@@ -56,8 +58,9 @@ class PipelineOptions:
         if self.backend not in ("auto", *BACKENDS):
             raise OptionError(f"unknown backend '{self.backend}'.{nearest_hint(self.backend, ('auto', *BACKENDS))}")
         OpenOptions(precision=self.precision, device=self.device, threads=self.threads)  # checks them
-        if not 0 <= self.score_threshold <= 1:
-            raise OptionError(f"the score threshold {self.score_threshold} is not between 0 and 1")
+        for name in ("score_threshold", "person_threshold"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise OptionError(f"the {name.replace('_', ' ')} {getattr(self, name)} is not between 0 and 1")
         if self.max_people < 1:
             raise OptionError(f"at most {self.max_people} people in a frame makes no sense; 1 or more fits")
         check_detect_every(self.detect_every)

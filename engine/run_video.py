@@ -70,7 +70,8 @@ def pipeline_options(
     """
     still, live = info is not None and info.kind == "photos", info is not None and info.is_live
     detect_every: DetectEvery = arguments.detect_every or ("auto" if live else 1)
-    given = {} if arguments.score_threshold is None else {"score_threshold": arguments.score_threshold}
+    thresholds = ("score_threshold", "person_threshold")
+    given = {name: getattr(arguments, name) for name in thresholds if getattr(arguments, name) is not None}
     return PipelineOptions(
         pose_model=arguments.pose_model,
         detector=arguments.detector,

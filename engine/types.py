@@ -115,6 +115,16 @@ class Poses:
     def __len__(self) -> int:
         return len(self.keypoints_xy)
 
+    def take(self, index: Any) -> Poses:
+        """The people chosen by an integer or boolean index array."""
+        return Poses(
+            keypoints_xy=self.keypoints_xy[index],
+            scores=self.scores[index],
+            boxes_xyxy=self.boxes_xyxy[index],
+            person_scores=self.person_scores[index],
+            track_ids=None if self.track_ids is None else self.track_ids[index],
+        )
+
     @staticmethod
     def empty(num_keypoints: int) -> Poses:
         """No one in the frame."""
@@ -148,6 +158,15 @@ class AttentionMaps:
             maps = getattr(self, name)
             if maps is not None:
                 _check(name, maps, (len(self.crop_to_frame), None, None, None), np.float32)
+
+    def take(self, index: Any) -> AttentionMaps:
+        """The maps of the people chosen by an integer or boolean index array."""
+        return AttentionMaps(
+            areas=None if self.areas is None else self.areas[index],
+            attention=None if self.attention is None else self.attention[index],
+            crop_to_frame=self.crop_to_frame[index],
+            input_size_wh=self.input_size_wh,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
