@@ -5,7 +5,10 @@ Another model or backend is another thread: the old one goes on until the new on
 
 from __future__ import annotations
 
+import atexit
 import threading
+import time
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -20,6 +23,7 @@ from engine.types import Frame, FrameResult
 from engine.weights_info import read_weights_info
 
 _WAIT_S = 0.25
+_EXIT_LIMIT_S = 20.0
 
 
 class Pipeline(Protocol):
@@ -105,6 +109,7 @@ class Inference:
         self._is_looked_at = is_looked_at
         self._begun, self._stopped = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"inference {serial}", daemon=True)
+        _RUNNING.add(self)
         self._thread.start()
 
     def begin(self) -> None:
@@ -167,6 +172,24 @@ class Inference:
             pipeline.look(self._is_looked_at())
             result = pipeline.process(shot.frame)
             self._put(self.serial, Shown(shot=shot, result=result, skeleton=pipeline.skeleton))
+
+
+_RUNNING: weakref.WeakSet[Inference] = weakref.WeakSet()
+
+
+@atexit.register
+def _end_all() -> None:
+    """Wait for threads that were left behind in a runtime, which compiles for seconds on a busy machine.
+
+    Python ends a thread that comes back to it after its own end by unwinding the thread's stack, and the C++ of a
+    runtime answers that by aborting the process.
+    """
+    running = list(_RUNNING)
+    for inference in running:
+        inference.stop()
+    until_s = time.monotonic() + _EXIT_LIMIT_S
+    for inference in running:
+        inference.join(max(0.0, until_s - time.monotonic()))
 
 
 def cancel_build(thread: threading.Thread) -> None:

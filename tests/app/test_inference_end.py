@@ -1,0 +1,41 @@
+"""What becomes of an inference thread that is at work when the program ends."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+SCRIPT = """
+import time
+from app.inference import Inference, Opened
+from app.slots import LatestSlot
+from engine.pipeline import PipelineOptions
+from engine.skeleton import COCO17
+
+class Pipeline:
+    skeleton = COCO17
+    def describe(self):
+        return {}
+    def close(self):
+        print("closed", flush=True)
+
+def open_slowly(options, *, say):
+    time.sleep(1)  # as a runtime that compiles
+    return Opened(pipeline=Pipeline(), has_attention=False)
+
+Inference(
+    PipelineOptions(), serial=1, shots=LatestSlot(), put=print, tell=lambda event: None, open_pipeline=open_slowly,
+    is_looked_at=lambda: False,
+)
+print("the program ends", flush=True)
+"""
+
+
+def test_a_thread_that_is_still_opening_is_waited_for_when_the_program_ends() -> None:
+    """Runtimes abort the process where Python ends a thread that is inside them."""
+    done = subprocess.run([sys.executable, "-c", SCRIPT], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines() == ["the program ends", "closed"], done.stderr
+    assert done.returncode == 0
