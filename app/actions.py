@@ -126,9 +126,13 @@ class KeysDialog(QDialog):
     def _group(self, title: str, lines: list[tuple[str, str]]) -> QGridLayout:
         grid = QGridLayout()
         grid.setVerticalSpacing(4)
+        grid.setHorizontalSpacing(14)
+        # The same in every group, so that the texts stand in one line under each other.
+        grid.setColumnMinimumWidth(0, self.fontMetrics().horizontalAdvance("Ctrl+Shift+O") + 32)
         grid.setColumnStretch(1, 1)
         label = QLabel(title)
         label.setObjectName("heading")
+        label.setContentsMargins(0, 10, 0, 2)
         grid.addWidget(label, 0, 0, 1, 2)
         for row, (keys, text) in enumerate(lines, start=1):
             key = QLabel(keys)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from PyQt5.QtCore import pyqtSignal
-from PyQt5.QtWidgets import QComboBox, QPushButton, QVBoxLayout, QWidget
+from PyQt5.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
+from app.elided_combo import ElidedCombo
 from app.overlay_panel import faint
 from engine.build_offers import BuildOffer
 
@@ -20,9 +21,8 @@ class BuildChoice(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.offers = QComboBox()
+        self.offers = ElidedCombo()
         self.offers.setAccessibleName(self.tr("What to build"))
-        self.offers.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.button = QPushButton(self.tr("Build"))
         self.reason = faint("")
         self.reason.setWordWrap(True)

@@ -82,13 +82,18 @@ def _camera(painter: QPainter) -> None:
     painter.drawEllipse(QPointF(12, 13.2), 3.4, 3.4)
 
 
+def _redden(painter: QPainter) -> None:
+    if painter.brush().color() != QColor(DISABLED):
+        painter.setBrush(QColor(ERROR))
+
+
 def _record(painter: QPainter) -> None:
-    painter.setBrush(QColor(ERROR))
+    _redden(painter)
     painter.drawEllipse(QPointF(12, 12), 6.5, 6.5)
 
 
 def _stop(painter: QPainter) -> None:
-    painter.setBrush(QColor(ERROR))
+    _redden(painter)
     painter.drawRoundedRect(QRectF(6, 6, 12, 12), 2, 2)
 
 

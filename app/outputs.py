@@ -152,7 +152,7 @@ class Outputs(QObject):
         if recording is None:
             return ""
         seconds, gigabytes = int(recording.elapsed_s), recording.disk_left_bytes() / 1e9
-        text = self.tr("● {minutes}:{seconds:02d} · {gigabytes:.0f} GB free")
+        text = self.tr("● {minutes}:{seconds:02d}\n{gigabytes:.0f} GB free")
         return text.format(minutes=seconds // 60, seconds=seconds % 60, gigabytes=gigabytes)
 
     # --- export ---------------------------------------------------------------------------------------------------
@@ -191,7 +191,7 @@ class Outputs(QObject):
         percent = None
         text = self.tr("Exporting {name}").format(name=job.output.name)
         if self._session.composer.probe.is_set:
-            text += self.tr(" without the probe, which only recordings show")
+            text += self.tr(" (without the probe)")
         if progress is not None:
             percent = min(100, 100 * progress.done // progress.total) if progress.total else None
             text += self.tr(" · {done} of {total} frames").format(done=progress.done, total=progress.total or "?")

@@ -108,7 +108,7 @@ class PosePanel(QWidget):
         self._make_people()
         self.builds = BuildChoice()
         layout = QVBoxLayout(self)
-        layout.setContentsMargins(16, 8, 10, 16)
+        layout.setContentsMargins(16, 8, 9, 16)
         layout.setSpacing(6)
         layout.addWidget(heading(self.tr("Networks")))
         layout.addLayout(self._networks)

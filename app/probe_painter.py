@@ -139,6 +139,7 @@ def paint_probe_legend(
     if width > area.width() * 0.6 or height > area.height() * 0.7:
         return
     card = QRectF(area.right() - width - pad, area.bottom() - height - pad, width, height)
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
     painter.setPen(Qt.PenStyle.NoPen)
     painter.setBrush(_CARD)
     painter.drawRoundedRect(card, 8 * unit_px, 8 * unit_px)

@@ -111,7 +111,8 @@ class TransportBar(QWidget):
         self.speed.setCurrentIndex(SPEEDS.index(1.0))
         self.mirror = self._button("mirror", self.tr("Mirror (M)"), checkable=True)
         self.recording = QLabel()
-        self.recording.setStyleSheet(f"color: {ERROR}; font-weight: 600;")
+        # Two short lines: beside one long line a narrow window has no room for the slider.
+        self.recording.setStyleSheet(f"color: {ERROR}; font-weight: 600; font-size: 11px;")
         self.recording.hide()
         self.snapshot = self._button("camera", self.tr("Save a snapshot (S)"))
         self.record = self._button("record", self.tr("Record the annotated video (R)"))

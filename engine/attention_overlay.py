@@ -187,7 +187,7 @@ def draw_legend(image: UInt8Array, view: AttentionView, scale: Scale, top: float
     """Draw the legend into the lower left corner of (H, W, 3) uint8 BGR; on small frames with fewer lines."""
     height, width = image.shape[:2]
     title, shows, meaning = legend_lines(view, scale, skeleton)
-    text_px = float(np.clip(min(height, width) / 48, 7.5, 24))
+    text_px = float(np.clip(min(height, width) / 48, 9, 24))
     lines = [title, shows, meaning]
     while True:
         pad = round(text_px * 0.9)

@@ -59,9 +59,9 @@ def build_offers(pose_model: str | None, people_in: str | None = None) -> tuple[
         BuildOffer(key="int8", title="INT8 for OpenVINO, measured with this source",
                    arguments=(*model, "--runtime", "openvino", "--precision", "int8", "--calibrate", people_in or ""),
                    backend="openvino", precision="int8", why_not=_why_no_int8(pose_model, people_in)),
-        BuildOffer(key="openvino", title="Graph for OpenVINO and ONNX Runtime",
+        BuildOffer(key="openvino", title="OpenVINO and ONNX Runtime graph",
                    arguments=(*model, "--runtime", "openvino"), backend="openvino", why_not=_missing("openvino")),
-        BuildOffer(key="tensorrt-rtx-ahead", title="TensorRT-RTX, for other computers with RTX GPUs",
+        BuildOffer(key="tensorrt-rtx-ahead", title="TensorRT-RTX, for other RTX GPUs",
                    arguments=(*model, "--runtime", "tensorrt-rtx", "--target", _RTX_TARGETS), why_not=rtx),
     ]  # fmt: skip
     return tuple(sorted(offers, key=lambda offer: bool(offer.why_not)))

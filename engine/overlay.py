@@ -182,7 +182,7 @@ def _draw_label(image: UInt8Array, poses: Poses, person: int, options: OverlayOp
         return
     color = _person_color(poses, person)
     height, width = image.shape[:2]
-    text_px = float(np.clip(min(height, width) / 54, 7, 22))
+    text_px = float(np.clip(min(height, width) / 54, 8, 22))
     pad = max(2, round(text_px * 0.5))
     size = text_width(text, text_px) + 2 * pad, round(text_px) + 2 * pad
     left = int(np.clip(round(float(box[0])), 0, max(0, width - size[0])))

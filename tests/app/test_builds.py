@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from pytestqt.qtbot import QtBot
 
+from app.elided_combo import ElidedCombo
 from app.main_window import MainWindow
 from engine.build_offers import BuildOffer, build_offers
 from tests.app.fakes import Backstage
@@ -98,3 +99,32 @@ def test_what_cannot_be_built_says_why(make_window: Callable[..., MainWindow], q
     assert choice.button.isEnabled() and choice.reason.isHidden()
     choice.offers.setCurrentIndex(1)
     assert not choice.button.isEnabled() and choice.reason.text() == "there is no NVIDIA driver"
+
+
+def test_a_long_choice_ends_in_an_ellipsis_and_is_whole_in_the_list(qtbot: QtBot) -> None:
+    box = ElidedCombo()
+    qtbot.addWidget(box)
+    long = "a_pose_network_with_a_name_that_is_longer_than_any_panel_is_wide.safetensors"
+    box.addItems(["short", long])
+    box.resize(200, 30)
+    box.show()
+    assert box.shown_text() == "short"
+    box.setCurrentIndex(1)
+    assert box.shown_text().startswith("a_pose") and box.shown_text().endswith("…")
+    assert box.fontMetrics().horizontalAdvance(box.shown_text()) < 200 < box.fontMetrics().horizontalAdvance(long)
+    box.showPopup()
+    view = box.view()
+    assert view is not None and view.width() >= min(560, view.fontMetrics().horizontalAdvance(long))
+    box.hidePopup()
+    assert box.currentText() == long  # only the painting is shortened
+
+
+def test_the_smallest_window_has_room_for_a_recording(window: MainWindow, qtbot: QtBot) -> None:
+    window.resize(960, 600)
+    window.transport.record.click()
+    bar = window.transport
+    qtbot.waitUntil(lambda: "free" in bar.recording.text())
+    qtbot.wait(50)
+    assert window.width() == 960
+    assert bar.recording.width() >= bar.recording.sizeHint().width() and bar.slider.width() > 20
+    bar.record.click()
