@@ -51,7 +51,7 @@ app.main_window.MainWindow = Window
 app.settings.QSettings = lambda *_: QSettings(sys.argv[1] + "/settings.ini", QSettings.Format.IniFormat)
 arguments = argparse.Namespace(
     source="clip", status_json=Path(sys.argv[1]) / "status.json", pose_model=None, detector=None, classes=None,
-    score_threshold=None, backend="auto", precision="auto", device="auto", download=False)
+    score_threshold=None, person_threshold=None, backend="auto", precision="auto", device="auto", download=False)
 raise SystemExit(launch.launch(arguments))
 """
 
