@@ -56,6 +56,7 @@ if __name__ == "__main__":
     setattr(app.settings, "QSettings", lambda *_: QSettings(settings, QSettings.Format.IniFormat))  # noqa: B010
     chosen = argparse.Namespace(
         source="clip", status_json=None, pose_model=None, detector=None, classes=None, score_threshold=None,
+        person_threshold=None,
         backend="auto", precision="auto", device="auto", download=False, offline=False,
     )  # fmt: skip
     raise SystemExit(launch.launch(chosen))
