@@ -90,7 +90,7 @@ class SourceMenu(QMenu):
         self.clear()
         for camera in self.search.cameras:
             self.add(
-                self.tr("Camera {index}: {name}").format(index=camera.index, name=camera.label),
+                self.tr("Camera {index}: {name}").format(index=camera.index, name=camera.label.replace("&", "&&")),
                 lambda _checked=False, index=camera.index: self.chosen.emit(str(index)),
             )
         if not self.search.cameras:

@@ -71,7 +71,7 @@ QSlider::handle:horizontal:disabled {{ background: {DISABLED}; }}
 QProgressBar {{ background: {RAISED}; border: 0; border-radius: 3px; max-height: 6px; }}
 QProgressBar::chunk {{ background: {ACCENT}; border-radius: 3px; }}
 QTableWidget, QTextBrowser, QPlainTextEdit {{ background: {PANEL}; border: 1px solid {EDGE}; border-radius: 6px; }}
-QHeaderView::section {{ background: {PANEL}; color: {FAINT}; border: 0; padding: 6px; }}
+QHeaderView::section {{ background: {PANEL}; color: {FAINT}; border: 0; padding: 6px 3px; }}
 #sidebar {{ background: {PANEL}; border-left: 1px solid {EDGE}; }}
 #controls {{ background: {PANEL}; border-top: 1px solid {EDGE}; }}
 #header {{ background: {GROUND}; }}
