@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from engine.overlay import OverlayOptions
 from engine.skeleton import COCO17
 from engine.sources import open_source
 from engine.types import Frame, UInt8Array
+from engine.video_writer import VideoWriter
 from tests.app.fakes import SIZE_WH, fake_result
 from tests.app.test_controls import click_on_frame
 
@@ -125,3 +127,27 @@ def test_an_export_says_that_it_leaves_the_probe_out(window: MainWindow, qtbot: 
     window.outputs.begin_export("clip", tmp_path / "whole.mp4", window.pose_panel.options)
     assert "without the probe" in window.notice.text
     qtbot.waitUntil(lambda: "100 frames written" in window.notice.text, timeout=20000)
+
+
+def test_the_program_waits_for_a_slow_recording_with_a_probe(
+    window: MainWindow, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = VideoWriter.write
+
+    def slow(self: VideoWriter, image_bgr: UInt8Array, pts: int) -> None:
+        time.sleep(0.2)  # of sixteen frames that wait: longer than closing a window may take
+        write(self, image_bgr, pts)
+
+    monkeypatch.setattr(VideoWriter, "write", slow)
+    click_on_frame(window, qtbot, 90, 100)
+    window.transport.record.click()
+    recording = window.outputs.video
+    assert recording is not None
+    qtbot.waitUntil(lambda: recording.dropped > 0, timeout=5000)
+    window.close()
+    assert not recording.join(0)  # the window is gone, and Qt still paints the probe
+    window.outputs.wait()
+    assert recording.join(0)
+    (video,) = window.outputs.folder.glob("*.mp4")
+    with open_source(str(video)) as source:
+        assert len(list(source)) == recording.frames > 10
