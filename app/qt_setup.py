@@ -14,6 +14,8 @@ from engine.errors import OptionError
 NAME = "kcam-pose"
 TITLE = "KCAM Pose"
 PROGRAM_VERSION = "0.1.0"
+# Whoever makes windows may let go of the application before them; a window that outlives it crashes as it is deleted.
+_made: list[QApplication] = []
 
 
 def drop_opencv_plugins() -> None:
@@ -45,7 +47,7 @@ def require_screen() -> None:
 
 
 def make_application(arguments: list[str]) -> QApplication:
-    """The application object, with pictures and sizes that follow the screen's density.
+    """The application object, with pictures and sizes that follow the screen's density; it stays until Python ends.
 
     Raises:
         OptionError: there is no screen.
@@ -58,4 +60,6 @@ def make_application(arguments: list[str]) -> QApplication:
     QApplication.setHighDpiScaleFactorRoundingPolicy(Qt.HighDpiScaleFactorRoundingPolicy.PassThrough)
     QCoreApplication.setApplicationName(NAME)
     QCoreApplication.setOrganizationName(NAME)
-    return QApplication(arguments)
+    application = QApplication(arguments)
+    _made.append(application)
+    return application

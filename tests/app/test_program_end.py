@@ -1,7 +1,8 @@
-"""What becomes of an inference thread that is at work when the program ends."""
+"""The end of the program: an inference thread at work, and the order in which windows and the application go."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -39,3 +40,18 @@ def test_a_thread_that_is_still_opening_is_waited_for_when_the_program_ends() ->
     done = subprocess.run([sys.executable, "-c", SCRIPT], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.stdout.splitlines() == ["the program ends", "closed"], done.stderr
     assert done.returncode == 0
+
+
+def test_the_application_outlives_windows_whoever_lets_go_first() -> None:
+    script = (
+        "from PyQt5.QtWidgets import QApplication, QWidget\n"
+        "from app.qt_setup import make_application\n"
+        "application = make_application(['window'])\n"
+        "window = QWidget()\n"
+        "del application\n"
+        "print(QApplication.instance() is not None)\n"
+    )
+    offscreen = {**os.environ, "QT_QPA_PLATFORM": "offscreen"}
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, cwd=ROOT, env=offscreen, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, "True"), done.stderr
