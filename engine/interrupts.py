@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType, TracebackType
@@ -28,6 +29,7 @@ class InterruptGuard:
         self._holding = False
         self._pending = False
         self._previous: dict[int, Any] = {}
+        self._previous_hook = sys.unraisablehook
         self.signal_number: int | None = None
 
     def __enter__(self) -> Self:
@@ -36,6 +38,7 @@ class InterruptGuard:
                 number = getattr(signal, name, None)
                 if number is not None and signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL):
                     self._previous[number] = signal.signal(number, self._handle)
+            self._previous_hook, sys.unraisablehook = sys.unraisablehook, self._swallowed
         return self
 
     def __exit__(
@@ -43,6 +46,8 @@ class InterruptGuard:
     ) -> None:
         while self._previous:
             signal.signal(*self._previous.popitem())
+        if sys.unraisablehook == self._swallowed:
+            sys.unraisablehook = self._previous_hook
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.signal_number = number
@@ -50,6 +55,13 @@ class InterruptGuard:
             self._pending = True
         else:
             raise KeyboardInterrupt
+
+    def _swallowed(self, ignored: sys.UnraisableHookArgs) -> None:
+        """Ctrl-C that fell into a callback of the garbage collection, which drops it: it counts at the next chance."""
+        if issubclass(ignored.exc_type, KeyboardInterrupt):
+            self._pending = True
+        else:
+            self._previous_hook(ignored)
 
     @contextlib.contextmanager
     def held(self, *, last: bool = False) -> Iterator[None]:

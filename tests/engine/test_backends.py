@@ -134,7 +134,9 @@ def test_the_shipped_model_keeps_its_keypoints_in_every_backend(
     assert report.keypoints > 300
     # The attention of the 16-bit forms is looked at, not measured with. On the first weights the worst of a million
     # pixels was off by 0.13 under OpenVINO, the mean by 0.0002.
-    assert report.failures(precision, attention_tolerance=0.02 if precision == "fp32" else 0.2) == [], report
+    # A backbone in bfloat16 moves single pixels of a sharp attention far (decisions 0011, 0015); on average nothing.
+    tolerance = 0.02 if precision == "fp32" else 0.35
+    assert report.failures(precision, attention_tolerance=tolerance) == [], report
     assert report.attention_mean_error is not None and report.attention_mean_error < 0.002
 
 
@@ -303,7 +305,7 @@ def test_a_named_backend_that_cannot_run_is_an_error(onnx_file: Path, monkeypatc
     ("name", "precision", "message"),
     [
         ("onnxruntime", "bf16", "bf16 runs on openvino"),
-        ("onnxruntime", "int8", "computes in fp32"),
+        ("onnxruntime", "int8", "a graph in fp32; for int8 name its .safetensors file"),
         ("openvino", "fp16", "torch with a CUDA device"),
         ("torch", "fp16", "CUDA"),
         ("torch", "int8", "computes in fp32 and bf16"),

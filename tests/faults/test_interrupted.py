@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.interrupts import InterruptGuard
 from engine.sources import open_source
 from tests.engine.clips import ClipSpec, left_in, make_clip, read_back
 from tests.faults.ledger import Fault, Hung
@@ -59,6 +60,8 @@ def decoded_times(path: Path) -> list[float]:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
 @pytest.mark.parametrize("at", [1, 60])
 def test_asked_to_end(number: signal.Signals, at: int, tmp_path: Path, long_clip: Path, fault: Fault) -> None:
+    if signal.getsignal(number) is signal.SIG_IGN:
+        pytest.skip(f"these tests were started with {number.name} ignored (nohup), and so are their children")
     process = begin(fault, long_clip, tmp_path, at)
     process.send_signal(number)
     done = fault.end(process)
@@ -164,3 +167,24 @@ def test_power_is_lost(
     assert told[:named].count("sync o.part.mp4") >= 3
     assert told[named - 1] == "sync o.part.mp4"
     assert re.fullmatch("sync .+", told[-1]), "the folder, which holds the name"
+
+
+class _InterruptsWhenFreed:
+    """Something whose end is met by Ctrl-C; whatever is raised there, Python drops."""
+
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_an_interrupt_that_python_drops_ends_the_run_all_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    hook = sys.unraisablehook
+    guard = InterruptGuard()
+    with pytest.raises(KeyboardInterrupt), guard:
+        thing = _InterruptsWhenFreed()
+        del thing
+        with guard.held():
+            pass
+        raise AssertionError("the interrupt was lost")
+    assert guard.signal_number == signal.SIGINT
+    assert capsys.readouterr().err == ""
+    assert sys.unraisablehook == hook
