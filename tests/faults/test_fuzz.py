@@ -332,8 +332,3 @@ def test_poses_files_that_were_changed_are_read_or_refused(data: st.DataObject) 
             read_poses(file)
         except EngineError as error:
             assert "\n" not in str(error)
-
-
-def test_the_fuzzing_counts(fault: Fault) -> None:
-    """One line of the table is one example."""
-    fault.more(400 + 300 + 40 * 4 + 150 + 100 * 5 + 150 - 6)
