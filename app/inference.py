@@ -17,7 +17,8 @@ from app.shots import PipelineFailed, PipelineProgress, PipelineReady, Shot, Sho
 from app.slots import LatestSlot
 from engine.errors import EngineError
 from engine.model_files import resolve_pose_model
-from engine.pipeline import PipelineOptions, open_pipeline
+from engine.pipeline import PipelineOptions
+from engine.pipeline_opening import open_pipeline
 from engine.skeleton import Skeleton
 from engine.types import Frame, FrameResult
 from engine.weights_info import read_weights_info

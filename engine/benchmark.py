@@ -31,7 +31,8 @@ from engine.doctor import stated_ap
 from engine.errors import BackendError, EngineError, OptionError, nearest_hint
 from engine.model_files import resolve_pose_model
 from engine.part_file import check_target
-from engine.pipeline import PosePipeline, open_pipeline
+from engine.pipeline import PosePipeline
+from engine.pipeline_opening import open_pipeline
 from engine.pipeline_options import PipelineOptions
 from engine.types import Frame, UInt8Array
 

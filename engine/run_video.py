@@ -16,7 +16,8 @@ from engine.model_files import find_detector, is_offline, resolve_pose_model
 from engine.outputs import photo_targets, resolve_output
 from engine.overlay import AttentionView, OverlayOptions, parse_view
 from engine.part_file import check_target, check_writable
-from engine.pipeline import PosePipeline, open_pipeline
+from engine.pipeline import PosePipeline
+from engine.pipeline_opening import open_pipeline
 from engine.pipeline_options import DetectEvery, PipelineOptions
 from engine.poses_writer import check_poses_path
 from engine.sources import open_source

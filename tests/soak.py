@@ -26,7 +26,7 @@ import psutil  # type: ignore[import-untyped]
 
 from engine.demo_source import DemoSource
 from engine.export import ExportOptions, export
-from engine.pipeline import open_pipeline
+from engine.pipeline_opening import open_pipeline
 from engine.pipeline_options import PipelineOptions
 from engine.reconnect import ReconnectingSource
 from engine.sources import open_source

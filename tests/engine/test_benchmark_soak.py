@@ -17,7 +17,8 @@ from engine.benchmark_measure import Clip, read_clip
 from engine.benchmark_report import memory_mib, soak_told
 from engine.benchmark_soak import GeneratedSource, growth, soak, soak_export, soak_frames, soak_live
 from engine.errors import OptionError
-from engine.pipeline import PosePipeline, open_pipeline
+from engine.pipeline import PosePipeline
+from engine.pipeline_opening import open_pipeline
 from engine.pipeline_options import PipelineOptions
 from engine.types import Detections, UInt8Array
 from tests.engine.clips import ClipSpec, make_clip

@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine import pipeline as pipeline_module
+from engine import pipeline_opening
 from engine.backends import OpenedBackend
 from engine.errors import BackendError, ModelError, OptionError
-from engine.pipeline import PipelineOptions, PosePipeline, open_pipeline, person_scores
+from engine.pipeline import PipelineOptions, PosePipeline, person_scores
+from engine.pipeline_opening import open_pipeline
 from engine.skeleton import COCO17
 from engine.types import Frame, UInt8Array
 from tests.engine.fakes import BrightestPixel, FixedDetector, boxes, pose_spec
@@ -195,8 +196,8 @@ class Opening:
         self.detector_asked: dict[str, Any] = {}
         self.pose_asked: dict[str, Any] = {}
         self.fail: Exception | None = None
-        monkeypatch.setattr(pipeline_module, "open_pose_backend", self.open_pose)
-        monkeypatch.setattr(pipeline_module, "open_detector", self.open_detector)
+        monkeypatch.setattr(pipeline_opening, "open_pose_backend", self.open_pose)
+        monkeypatch.setattr(pipeline_opening, "open_detector", self.open_detector)
 
     def open_pose(self, model: str | None, **asked: Any) -> OpenedBackend:
         self.pose_asked = asked
