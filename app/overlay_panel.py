@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PyQt5.QtCore import Qt, pyqtSignal
+from PyQt5.QtCore import pyqtSignal
 from PyQt5.QtWidgets import (
     QButtonGroup,
     QCheckBox,
@@ -11,17 +11,15 @@ from PyQt5.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QPushButton,
-    QSlider,
     QVBoxLayout,
     QWidget,
 )
 
 from app.body_figure import BodyFigure, has_figure
+from app.value_slider import ScoreSlider, ValueSlider
 from engine.overlay import AttentionView, OverlayOptions
 from engine.skeleton import COCO17, Skeleton
 
-RIGHT = Qt.Alignment(Qt.AlignmentFlag.AlignRight) | Qt.AlignmentFlag.AlignVCenter
-"""How values stand beside their sliders."""
 _KINDS: tuple[str | None, ...] = (None, "areas", "attention")
 
 
@@ -93,10 +91,11 @@ class OverlayPanel(QWidget):
         self.ids.setChecked(True)
         for box in (self.skeleton, self.boxes, self.ids, self.scores):
             box.toggled.connect(self._tell)
-        self.width_slider = self._slider(0, 20, 0)
-        self.opacity = self._slider(5, 100, 100)
-        self.threshold = self._slider(0, 95, 20)
-        self._values = {slider: QLabel() for slider in (self.width_slider, self.opacity, self.threshold)}
+        self.width_slider = ValueSlider(0, 20, lambda value: self.tr("auto") if value == 0 else f"{value / 2:g} px")
+        self.opacity = ValueSlider(5, 100, lambda value: f"{value} %")
+        self.threshold = ScoreSlider(0, 95)
+        self.opacity.setValue(100)
+        self.threshold.set_score(0.2)
         self._sliders = QFormLayout()
         self._sliders.setVerticalSpacing(8)
         for text, slider in (
@@ -104,22 +103,8 @@ class OverlayPanel(QWidget):
             (self.tr("Opacity"), self.opacity),
             (self.tr("Keypoint score"), self.threshold),
         ):
-            row = QHBoxLayout()
-            row.setSpacing(10)
-            row.addWidget(slider, 1)
-            value = self._values[slider]
-            value.setMinimumWidth(40)
-            value.setAlignment(RIGHT)
-            row.addWidget(value)
-            slider.setAccessibleName(text)
-            self._sliders.addRow(text, row)
-
-    def _slider(self, low: int, high: int, value: int) -> QSlider:
-        slider = QSlider(Qt.Orientation.Horizontal)
-        slider.setRange(low, high)
-        slider.setValue(value)
-        slider.valueChanged.connect(self._tell)
-        return slider
+            slider.valueChanged.connect(self._tell)
+            slider.add_to(self._sliders, text)
 
     def _make_attention(self) -> None:
         self._kinds_row = QHBoxLayout()
@@ -185,7 +170,7 @@ class OverlayPanel(QWidget):
             scores=self.scores.isChecked(),
             line_width=self.width_slider.value() / 2 or None,
             opacity=self.opacity.value() / 100,
-            score_threshold=self.threshold.value() / 100,
+            score_threshold=self.threshold.score,
             attention=view,
             scale="auto" if self.auto_scale.isChecked() else "unit",
         )
@@ -199,7 +184,7 @@ class OverlayPanel(QWidget):
         self.scores.setChecked(options.scores)
         self.width_slider.setValue(round((options.line_width or 0) * 2))
         self.opacity.setValue(round(options.opacity * 100))
-        self.threshold.setValue(round(options.score_threshold * 100))
+        self.threshold.set_score(options.score_threshold)
         self.auto_scale.setChecked(options.scale == "auto")
         if options.attention is not None and options.attention.keypoint < self._skeleton.num_keypoints:
             self._keypoint = options.attention.keypoint
@@ -263,10 +248,6 @@ class OverlayPanel(QWidget):
     def _tell(self, *_values: object) -> None:
         if self._quiet:
             return
-        width = self.width_slider.value()
-        self._values[self.width_slider].setText(self.tr("auto") if width == 0 else f"{width / 2:g} px")
-        self._values[self.opacity].setText(f"{self.opacity.value()} %")
-        self._values[self.threshold].setText(f"{self.threshold.value() / 100:.2f}")
         name = self._skeleton.keypoint_names[self._keypoint].replace("_", " ")
         texts = (
             self.tr("Choose a map, or click a keypoint below."),

@@ -11,9 +11,7 @@ from PyQt5.QtWidgets import (
     QComboBox,
     QFileDialog,
     QFormLayout,
-    QHBoxLayout,
     QLabel,
-    QSlider,
     QSpinBox,
     QVBoxLayout,
     QWidget,
@@ -21,7 +19,8 @@ from PyQt5.QtWidgets import (
 
 from app.build_choice import BuildChoice
 from app.elided_combo import ElidedCombo
-from app.overlay_panel import RIGHT, faint, heading
+from app.overlay_panel import faint, heading
+from app.value_slider import ScoreSlider
 from engine.backends import BACKENDS, PRECISIONS
 from engine.errors import EngineError
 from engine.model_files import bundled_detectors, bundled_pose_models, default_models
@@ -155,25 +154,23 @@ class PosePanel(QWidget):
         self.every.addItems(list(_EVERY))
         self.every.activated.connect(self._touched)
         self.every.setToolTip(self.tr("Look for people on every so many frames; between them boxes follow the poses"))
-        self.score = QSlider(Qt.Orientation.Horizontal)
-        self.score.setRange(5, 95)
-        self._score_text = QLabel()
-        self._score_text.setMinimumWidth(40)
-        self._score_text.setAlignment(RIGHT)
-        self.score.valueChanged.connect(self._touched)
+        self.score, self.person_score = ScoreSlider(1, 95), ScoreSlider(0, 95)
+        for slider in (self.score, self.person_score):
+            slider.valueChanged.connect(self._touched)
         self.most = QSpinBox()
         self.most.setRange(1, 64)
         self.most.valueChanged.connect(self._touched)
         self._people = QFormLayout()
         self._people.setVerticalSpacing(8)
-        row = QHBoxLayout()
-        row.addWidget(self.score, 1)
-        row.addWidget(self._score_text)
-        self._people.addRow(self.tr("Box score"), row)
+        self.score.add_to(self._people, self.tr("Box score"), self.tr("Leave out boxes with a lower score"))
+        self.person_score.add_to(
+            self._people,
+            self.tr("Person score"),
+            self.tr("Leave out people whose box score times the mean of their keypoint scores is lower"),
+        )
         self._people.addRow(self.tr("Most people"), self.most)
         self._people.addRow(self.tr("Detect every"), self.every)
         for text, widget in (
-            (self.tr("Box score"), self.score),
             (self.tr("Most people"), self.most),
             (self.tr("Detect every so many frames"), self.every),
         ):
@@ -195,8 +192,8 @@ class PosePanel(QWidget):
             device=self._base.device,
             classes=self._base.classes,
             download=self._base.download,
-            score_threshold=self.score.value() / 100,
-            person_threshold=self._base.person_threshold,
+            score_threshold=self.score.score,
+            person_threshold=self.person_score.score,
             max_people=self.most.value(),
             tracking=self.tracking.isChecked(),
             smoothing=self.smoothing.isChecked(),
@@ -211,7 +208,8 @@ class PosePanel(QWidget):
         self.detector.set_model(options.detector)
         self.backend.setCurrentText(options.backend)
         self.precision.setCurrentText(options.precision)
-        self.score.setValue(round(options.score_threshold * 100))
+        self.score.set_score(options.score_threshold)
+        self.person_score.set_score(options.person_threshold)
         self.most.setValue(options.max_people)
         if self.every.findText(str(options.detect_every)) < 0:
             self.every.addItem(str(options.detect_every))
@@ -242,6 +240,5 @@ class PosePanel(QWidget):
         self.running.setText(line)
 
     def _touched(self, *_values: object) -> None:
-        self._score_text.setText(f"{self.score.value() / 100:.2f}")
         self.smoothing.setEnabled(self.tracking.isChecked())
         self._settle.start()

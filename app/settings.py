@@ -14,8 +14,8 @@ from engine.pipeline import PipelineOptions
 
 _MOST_RECENT = 8
 _PIPELINE: dict[str, type] = {
-    "pose_model": str, "detector": str, "backend": str, "precision": str, "score_threshold": float, "max_people": int,
-    "tracking": bool, "smoothing": bool, "detect_every": str,
+    "pose_model": str, "detector": str, "backend": str, "precision": str, "score_threshold": float,
+    "person_threshold": float, "max_people": int, "tracking": bool, "smoothing": bool, "detect_every": str,
 }  # fmt: skip
 _OVERLAY: dict[str, type] = {
     "skeleton": bool, "boxes": bool, "ids": bool, "scores": bool, "line_width": float, "opacity": float,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ POSE_CONTROLS: dict[str, tuple[Callable[[PosePanel], None], str, object]] = {
     "backend": (lambda panel: choose(panel.backend, "onnxruntime"), "backend", "onnxruntime"),
     "precision": (lambda panel: choose(panel.precision, "fp32"), "precision", "fp32"),
     "box score": (lambda panel: panel.score.setValue(55), "score_threshold", 0.55),
+    "person score": (lambda panel: panel.person_score.setValue(31), "person_threshold", 0.31),
     "most people": (lambda panel: panel.most.setValue(3), "max_people", 3),
     "tracking": (lambda panel: panel.tracking.setChecked(False), "tracking", False),
     "smoothing": (lambda panel: panel.smoothing.setChecked(False), "smoothing", False),
@@ -262,6 +264,30 @@ def test_settings_are_remembered_and_reset(
     second.reset_settings()
     assert not second.overlay_panel.boxes.isChecked() and second.overlay_panel.options.attention is None
     assert settings.recent == []
+
+
+def test_every_choice_of_the_pose_panel_is_reset(
+    make_window: Callable[..., MainWindow], qtbot: QtBot, settings: Settings
+) -> None:
+    window = make_window()
+    qtbot.waitUntil(lambda: shows_people(window))
+    first = window.pose_panel.options
+    for change, _field, _value in POSE_CONTROLS.values():
+        change(window.pose_panel)
+    qtbot.waitUntil(lambda: settings.pipeline.person_threshold == 0.31, timeout=3000)
+    window.reset_settings()
+    assert window.pose_panel.options == settings.pipeline == first
+
+
+def test_a_score_of_the_command_line_stays_as_it_was_given_until_its_slider_is_moved(qtbot: QtBot) -> None:
+    panel = PosePanel()
+    qtbot.addWidget(panel)
+    given = replace(panel.options, score_threshold=0.005, person_threshold=0.145)
+    panel.set_options(given)
+    panel.most.setValue(3)
+    assert panel.options == replace(given, max_people=3)
+    panel.person_score.setValue(panel.person_score.value() + 1)
+    assert panel.options.person_threshold == pytest.approx(0.15) and panel.options.score_threshold == 0.005
 
 
 def test_passwords_are_not_remembered(settings: Settings) -> None:
