@@ -149,11 +149,9 @@ class Composer:
         started_s = time.perf_counter()
         if clear:
             self._probe.clear()
-        reading = None
-        if shown.result is not None:
-            if wish is not None and not self._probe.place(shown.result, wish):
-                self._probe.clear()
-            reading = self._probe.read(shown.result)
+        if wish is not None and not self._probe.place(shown, wish):
+            self._probe.clear()
+        reading = self._probe.read(shown)
         self.probe = self._probe.copy()
         height, width = shown.shot.frame.image_bgr.shape[:2]
         composed: Composed = compose(shown, look, fit((width, height), room_wh))

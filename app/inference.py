@@ -172,7 +172,8 @@ class Inference:
             place = (shot.serial, shot.epoch)
             pipeline.look(self._is_looked_at())
             result = pipeline.process(shot.frame)
-            self._put(self.serial, Shown(shot=shot, result=result, skeleton=pipeline.skeleton))
+            shown = Shown(shot=shot, result=result, skeleton=pipeline.skeleton, pipeline=self.serial)
+            self._put(self.serial, shown)
 
 
 _RUNNING: weakref.WeakSet[Inference] = weakref.WeakSet()

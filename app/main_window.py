@@ -210,7 +210,9 @@ class MainWindow(WindowLayout):
         self.pages.setCurrentWidget(self.view)
         self.view.show_picture(picture)
         self.transport.set_position(picture.shown.shot.position_s)
-        self.overlay_panel.set_probe_state(picture.probe_set)
+        if picture.probe_set is not self.overlay_panel.has_probe:
+            self.overlay_panel.set_probe_state(picture.probe_set)
+            self.apply_look()  # maps are fetched as long as somebody looks at them
 
     def _painted(self, picture: Picture, paint_ms: float) -> None:
         shown = picture.shown

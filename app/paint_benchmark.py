@@ -62,7 +62,7 @@ def make_picture(result: FrameResult, size_wh: tuple[int, int]) -> tuple[Picture
         shot=Shot(frame=result.frame, captured_s=0.0, position_s=0.0, serial=1), result=result, skeleton=COCO17
     )
     probe = Probe()
-    probe.place(result, (160.0, 360.0))
+    probe.place(shown, (160.0, 360.0))
     look = Look(overlay=OverlayOptions(boxes=True, attention=AttentionView(kind="attention", keypoint=9)))
     started_s = time.perf_counter()
     composed = compose(shown, look, size_wh)
@@ -72,7 +72,7 @@ def make_picture(result: FrameResult, size_wh: tuple[int, int]) -> tuple[Picture
         image=image,
         frame_to_picture=composed.frame_to_picture,
         shown=shown,
-        reading=probe.read(result),
+        reading=probe.read(shown),
         probe_set=True,
         draw_ms=draw_ms,
     )

@@ -7,11 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from app.shots import Shown
 from engine.geometry import apply_affines, invert_affines
-from engine.types import AttentionMaps, Float32Array, FrameResult, Poses
+from engine.tracking import LOST_S
+from engine.types import AttentionMaps, Float32Array, Poses
 
-_SAME_PERSON = 0.15
-"""Overlap (intersection over union) from which a box of the next frame is taken for the same person's."""
+_SAME_PERSON = 0.3
+"""Without ids: overlap (intersection over union) from which a box of the next frame is taken for the same person's."""
+_WAIT_S = 0.5
+"""Without ids: how long a person may be gone. Later, whoever is found in their place may be somebody else."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -32,13 +36,19 @@ class ProbeReading:
 
 
 class Probe:
-    """A point that is fixed to a person: it keeps its place in the person's box as the box moves and grows."""
+    """A point that is fixed to a person: it keeps its place in the person's box as the box moves and grows.
+
+    It lets go of a person who is gone, and never goes over to somebody else. People who have ids are followed by these
+    alone, for as long as the tracker itself waits for them.
+    """
 
     def __init__(self) -> None:
         self.placed = 0
-        """How often it was placed or taken away: tells a click from a step of following."""
-        self._track_id: int | None = None
+        """How often somebody placed it or took it away: tells a click from a step of following."""
         self._box: Float32Array | None = None
+        self._track_id: int | None = None
+        self._origin = (0, 0)  # serials of the source and of the pipeline whose ids these are
+        self._seen_s = 0.0
         self._share: Float32Array = np.zeros(2, np.float32)
 
     @property
@@ -48,34 +58,42 @@ class Probe:
 
     def clear(self) -> None:
         """Take the probe away."""
-        self._box = self._track_id = None
+        self._let_go()
         self.placed += 1
 
     def copy(self) -> Probe:
         """One on the same place of the same person, which follows by itself from here."""
         return copy.copy(self)  # its arrays are replaced and never written to
 
-    def place(self, result: FrameResult, point_xy: tuple[float, float]) -> bool:
+    def place(self, shown: Shown, point_xy: tuple[float, float]) -> bool:
         """Fix the probe to the person at a point in frame px; False, and nothing changes, where nobody is."""
-        point = np.array(point_xy, np.float32)
-        person = person_at(result.poses, point)
+        if shown.result is None:
+            return False
+        point, poses = np.array(point_xy, np.float32), shown.result.poses
+        person = person_at(poses, point)
         if person is None:
             return False
-        box = result.poses.boxes_xyxy[person]
-        self._remember(result.poses, person)
+        box = poses.boxes_xyxy[person]
+        self._remember(shown, poses, person)
         self._share = np.asarray((point - box[:2]) / np.maximum(box[2:] - box[:2], 1), np.float32)
         self.placed += 1
         return True
 
-    def read(self, result: FrameResult) -> ProbeReading | None:
+    def read(self, shown: Shown) -> ProbeReading | None:
         """Attention at the probed point in this frame; None where the person is not seen or the network has none."""
-        if self._box is None or result.attention is None or result.attention.attention is None:
+        if self._box is None or shown.result is None:
             return None
-        person = self._find(result.poses)
+        result = shown.result
+        person = self._find(shown, result.poses)
         if person is None:
+            wait_s = _WAIT_S if self._track_id is None else LOST_S
+            if shown.shot.serial != self._origin[0] or result.frame.timestamp_s - self._seen_s > wait_s:
+                self._let_go()
             return None
-        self._remember(result.poses, person)
-        box = self._box
+        self._remember(shown, result.poses, person)
+        if result.attention is None or result.attention.attention is None:
+            return None
+        box = result.poses.boxes_xyxy[person]
         point = np.asarray(box[:2] + self._share * (box[2:] - box[:2]), np.float32)
         return ProbeReading(
             point_xy=point,
@@ -84,18 +102,23 @@ class Probe:
             values=attention_at(result.attention, person, point),
         )
 
-    def _remember(self, poses: Poses, person: int) -> None:
+    def _let_go(self) -> None:
+        self._box = self._track_id = None
+
+    def _remember(self, shown: Shown, poses: Poses, person: int) -> None:
         self._box = poses.boxes_xyxy[person]
         self._track_id = None if poses.track_ids is None else int(poses.track_ids[person])
+        self._origin = (shown.shot.serial, shown.pipeline)
+        self._seen_s = shown.shot.frame.timestamp_s
 
-    def _find(self, poses: Poses) -> int | None:
-        """The probed person in another frame: by id where people have one, else by the box that overlaps most."""
-        if len(poses) == 0 or self._box is None:
+    def _find(self, shown: Shown, poses: Poses) -> int | None:
+        """The probed person in another frame: by id where both frames have them, else by the box that overlaps most."""
+        source, pipeline = self._origin
+        if len(poses) == 0 or self._box is None or shown.shot.serial != source:
             return None
-        if self._track_id is not None and poses.track_ids is not None:
+        if self._track_id is not None and poses.track_ids is not None and shown.pipeline == pipeline:
             same = np.flatnonzero(poses.track_ids == self._track_id)
-            if len(same):
-                return int(same[0])
+            return int(same[0]) if len(same) else None
         overlaps = overlap_with(self._box, poses.boxes_xyxy)
         best = int(overlaps.argmax())
         return best if overlaps[best] >= _SAME_PERSON else None

@@ -161,7 +161,7 @@ class Recording:
         newest = self._newest_probe()
         if newest.placed != self._probe.placed:
             self._probe = newest.copy()
-        return None if shown.result is None else self._probe.read(shown.result)
+        return self._probe.read(shown)
 
     def _poses_writer(self, skeleton: Skeleton) -> PosesWriter:
         if self._poses is None:

@@ -31,11 +31,15 @@ class Shot:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Shown:
-    """A shot and what was found in it; `result` is None as long as no pipeline has seen it."""
+    """A shot and what was found in it; `result` is None as long as no pipeline has seen it.
+
+    `pipeline` is the serial of the one that has: ids of two pipelines have nothing to do with each other.
+    """
 
     shot: Shot
     result: FrameResult | None = None
     skeleton: Skeleton | None = None
+    pipeline: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

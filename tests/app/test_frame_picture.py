@@ -37,13 +37,13 @@ def is_star(pixel_bgr: UInt8Array) -> bool:
 def shown_and_read(size_wh: tuple[int, int]) -> tuple[Shown, ProbeReading]:
     """The made-up people in a grey frame, and a probe at (90, 150)."""
     frame = Frame(image_bgr=np.full((size_wh[1], size_wh[0], 3), 60, np.uint8), index=0, timestamp_s=0.0)
-    result = fake_result(frame)
-    probe = Probe()
-    assert probe.place(result, (90.0, 150.0))
-    reading = probe.read(result)
-    assert reading is not None
     shot = Shot(frame=frame, captured_s=0.0, position_s=0.0, serial=1)
-    return Shown(shot=shot, result=result, skeleton=COCO17), reading
+    shown = Shown(shot=shot, result=fake_result(frame), skeleton=COCO17)
+    probe = Probe()
+    assert probe.place(shown, (90.0, 150.0))
+    reading = probe.read(shown)
+    assert reading is not None
+    return shown, reading
 
 
 @pytest.mark.parametrize("mirror", [False, True])

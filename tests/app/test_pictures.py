@@ -89,32 +89,74 @@ def test_the_probe_reads_the_map_where_the_point_is() -> None:
     np.testing.assert_allclose(outside, values[1, :, 11, 0], atol=1e-4)
 
 
-def test_the_probe_follows_its_person_by_id_and_by_box() -> None:
-    result = fake_result(FRAME)
-    probe = Probe()
-    assert not probe.place(result, (5.0, 5.0)) and not probe.is_set
-    assert probe.place(result, (80.0, 100.0))
-    order = np.array([1, 0])
-    poses, maps = result.poses, result.attention
-    assert maps is not None and maps.attention is not None
-    swapped = replace(
-        result,
-        poses=replace(
-            poses, keypoints_xy=poses.keypoints_xy[order], boxes_xyxy=poses.boxes_xyxy[order] + np.float32(4),
-            track_ids=np.array([7, 3], np.int64),
-        ),
-        attention=replace(maps, crop_to_frame=maps.crop_to_frame[order]),
-    )  # fmt: skip
-    for other in (swapped, replace(swapped, poses=replace(swapped.poses, track_ids=None))):
-        reading = probe.read(other)
-        assert reading is not None
-        np.testing.assert_allclose(reading.point_xy, [84, 104], atol=1e-3)
-    alone = replace(
-        result,
-        poses=replace(poses, boxes_xyxy=poses.boxes_xyxy[[1, 1]], track_ids=np.array([8, 9], np.int64)),
+LEFT, RIGHT = [40, 30, 120, 170], [200, 20, 280, 170]
+
+
+def people(time_s: float, boxes: list[list[int]], ids: list[int] | None, serial: int = 1, pipeline: int = 1) -> Shown:
+    """A frame with people in these boxes."""
+    frame = replace(FRAME, timestamp_s=time_s)
+    result = fake_result(frame)
+    chosen = [0] * len(boxes)
+    assert result.attention is not None
+    poses = replace(
+        result.poses.take(np.array(chosen, np.intp)),
+        boxes_xyxy=np.array(boxes, np.float32).reshape(-1, 4),
+        track_ids=None if ids is None else np.array(ids, np.int64),
     )
-    assert probe.read(alone) is None and probe.is_set  # it waits for its person
-    assert probe.read(swapped) is not None
+    maps = result.attention.take(np.array(chosen, np.intp))
+    shot = Shot(frame=frame, captured_s=time_s, position_s=time_s, serial=serial)
+    return Shown(shot=shot, result=replace(result, poses=poses, attention=maps), skeleton=COCO17, pipeline=pipeline)
+
+
+def placed(ids: list[int] | None) -> Probe:
+    """A probe in the middle of the left person."""
+    probe = Probe()
+    assert not probe.place(people(0, [LEFT, RIGHT], ids), (5.0, 5.0)) and not probe.is_set
+    assert probe.place(people(0, [LEFT, RIGHT], ids), (80.0, 100.0))
+    return probe
+
+
+@pytest.mark.parametrize("ids", [[7, 3], None])
+def test_the_probe_follows_its_person_by_id_and_by_box(ids: list[int] | None) -> None:
+    probe = placed(None if ids is None else [3, 7])
+    reading = probe.read(people(0.1, [RIGHT, [44, 34, 124, 174]], ids))
+    assert reading is not None
+    np.testing.assert_allclose(reading.point_xy, [84, 104], atol=1e-3)
+
+
+def test_the_probe_waits_for_its_id_and_takes_nobody_else_who_stands_there() -> None:
+    probe = placed([3, 7])
+    for time_s in (0.1, 1.0, 1.9):  # a cut: somebody else fills the very same box
+        assert probe.read(people(time_s, [LEFT], [8])) is None and probe.is_set
+    back = probe.read(people(1.95, [LEFT, RIGHT], [8, 3]))
+    assert back is not None and back.point_xy[0] == 240
+    assert probe.read(people(4.1, [LEFT, RIGHT], [8, 9])) is None and not probe.is_set
+    assert probe.read(people(4.2, [RIGHT], [3])) is None  # it has let go for good
+
+
+def test_without_ids_the_probe_lets_go_of_who_is_gone() -> None:
+    probe = placed(None)
+    assert probe.read(people(0.1, [RIGHT], None)) is None and probe.is_set
+    assert probe.read(people(0.2, [[90, 30, 170, 170]], None)) is None  # hardly the same place
+    assert probe.read(people(0.3, [LEFT], None)) is not None  # the detector had missed them
+    assert probe.read(people(0.9, [], None)) is None and not probe.is_set
+    assert probe.read(people(1.0, [LEFT], None)) is None
+
+
+def test_ids_of_another_pipeline_say_nothing_and_another_source_shows_somebody_else() -> None:
+    probe = placed([3, 7])
+    reading = probe.read(people(0.1, [RIGHT, LEFT], [3, 1], pipeline=2))
+    assert reading is not None and reading.point_xy[0] == 80
+    assert probe.read(people(0.2, [LEFT], [1], serial=2, pipeline=2)) is None and not probe.is_set
+
+
+def test_the_probe_follows_also_while_no_maps_are_fetched() -> None:
+    probe = placed([3, 7])
+    for time_s in (1.0, 2.0, 3.0):
+        shown = people(time_s, [LEFT, RIGHT], [3, 7])
+        assert shown.result is not None
+        assert probe.read(replace(shown, result=replace(shown.result, attention=None))) is None and probe.is_set
+    assert probe.read(people(3.1, [LEFT, RIGHT], [3, 7])) is not None
 
 
 def test_where_people_overlap_the_nearest_keypoint_decides() -> None:
