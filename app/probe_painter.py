@@ -69,7 +69,7 @@ def paint_probe(
         auto_scale: red stands for the highest value of this person and not for 1.
         score_threshold: keypoints with a lower score are not painted.
     """
-    top = max(float(reading.values.max()), 1e-6) if auto_scale else 1.0
+    top = _top(reading, auto_scale)
     points = transformed(reading.keypoints_xy, frame_to_picture)
     star = QPointF(*(float(v) for v in transformed(reading.point_xy, frame_to_picture)))
     shown = np.flatnonzero((reading.scores >= score_threshold) & np.isfinite(points).all(axis=1))
@@ -90,6 +90,15 @@ def paint_probe(
     painter.drawPath(_star(star, unit_px * 13))
 
 
+def _top(reading: ProbeReading, auto_scale: bool) -> float:
+    """The value for which red stands."""
+    return max(float(reading.values.max()), 1e-6) if auto_scale else 1.0
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
 def _tr(text: str) -> str:
     return QCoreApplication.translate("ProbeLegend", text)
 
@@ -97,7 +106,30 @@ def _tr(text: str) -> str:
 def strongest(reading: ProbeReading, skeleton: Skeleton, count: int = _LISTED) -> list[tuple[str, float]]:
     """Names and values of the keypoints that bear most on the point, the strongest first."""
     order = np.argsort(-reading.values, kind="stable")[:count]
-    return [(skeleton.keypoint_names[k].replace("_", " "), float(reading.values[k])) for k in order]
+    return [(_words(skeleton.keypoint_names[k]), float(reading.values[k])) for k in order]
+
+
+class _Type:
+    """The legend's two fonts and its measures."""
+
+    def __init__(self, font: QFont, unit_px: float) -> None:
+        self.plain, self.bold = QFont(font), QFont(font)
+        self.plain.setPixelSize(max(1, round(12 * unit_px)))
+        self.bold.setPixelSize(max(1, round(13 * unit_px)))
+        self.bold.setBold(True)
+        self.metrics, self.bold_metrics = QFontMetricsF(self.plain), QFontMetricsF(self.bold)
+        self.unit, self.pad, self.line = unit_px, 12 * unit_px, self.metrics.height() * 1.18
+
+    def size(self, title: str, subtitle: str, names: tuple[str, ...], rows: int) -> tuple[float, float]:
+        """Width and height without the margins."""
+        # As wide as the longest name ever, so that the card does not breathe with the values.
+        longest = max(self.metrics.horizontalAdvance(name) for name in names)
+        width = max(
+            self.bold_metrics.horizontalAdvance(title),
+            self.metrics.horizontalAdvance(subtitle),
+            longest + self.metrics.horizontalAdvance("  0.00") + 18 * self.unit,
+        )
+        return width, self.bold_metrics.height() + self.line * (2 + rows) + 22 * self.unit
 
 
 def paint_probe_legend(
@@ -109,7 +141,7 @@ def paint_probe_legend(
     auto_scale: bool,
     unit_px: float = 1.0,
 ) -> None:
-    """Paint the card that says what the circles mean, into the lower right corner of an area.
+    """Paint the card that says what the circles mean, into the lower right corner of an area with room for it.
 
     Args:
         painter: in px of the picture.
@@ -119,51 +151,50 @@ def paint_probe_legend(
         auto_scale: see `paint_probe`.
         unit_px: see `paint_probe`.
     """
-    texts = _tr("Probe"), _tr("how much the point draws on")
-    font, bold = QFont(painter.font()), QFont(painter.font())
-    font.setPixelSize(max(1, round(12 * unit_px)))
-    bold.setPixelSize(max(1, round(13 * unit_px)))
-    bold.setBold(True)
-    metrics, bold_metrics = QFontMetricsF(font), QFontMetricsF(bold)
-    rows = strongest(reading, skeleton)
-    pad, line = 12 * unit_px, metrics.height() * 1.18
-    # As wide as the longest name ever, so that the card does not breathe with the values.
-    names = max(metrics.horizontalAdvance(name.replace("_", " ")) for name in skeleton.keypoint_names)
-    inner = max(
-        bold_metrics.horizontalAdvance(texts[0]),
-        metrics.horizontalAdvance(texts[1]),
-        names + metrics.horizontalAdvance("  0.00") + 18 * unit_px,
-    )
-    height = 2 * pad + bold_metrics.height() + line * (2 + len(rows)) + 22 * unit_px
-    width = inner + 2 * pad
-    if width > area.width() * 0.6 or height > area.height() * 0.7:
+    title, subtitle = _tr("Probe"), _tr("how much the point draws on")
+    fonts, rows = _Type(painter.font(), unit_px), strongest(reading, skeleton)
+    names = tuple(_words(name) for name in skeleton.keypoint_names)
+    width, height = fonts.size(title, subtitle, names, len(rows))
+    card = QRectF(0, 0, width + 2 * fonts.pad, height + 2 * fonts.pad)
+    if card.width() > area.width() * 0.6 or card.height() > area.height() * 0.7:
         return
-    card = QRectF(area.right() - width - pad, area.bottom() - height - pad, width, height)
+    card.moveBottomRight(area.bottomRight() - QPointF(fonts.pad, fonts.pad))
     painter.setRenderHint(QPainter.RenderHint.Antialiasing)
     painter.setPen(Qt.PenStyle.NoPen)
     painter.setBrush(_CARD)
     painter.drawRoundedRect(card, 8 * unit_px, 8 * unit_px)
-    left, y = card.left() + pad, card.top() + pad
-    painter.setFont(bold)
+    place = QPointF(card.left() + fonts.pad, card.top() + fonts.pad)
+    place = _paint_titles(painter, place, fonts, title, subtitle)
+    top = _top(reading, auto_scale)
+    for named in rows:
+        _paint_row(painter, QRectF(place.x(), place.y(), width, fonts.line), fonts, named, top)
+        place += QPointF(0, fonts.line)
+    _paint_bar(painter, QRectF(place.x(), place.y() + 6 * unit_px, width, 9 * unit_px), fonts.metrics, top)
+
+
+def _paint_titles(painter: QPainter, place: QPointF, fonts: _Type, title: str, subtitle: str) -> QPointF:
+    """Write both lines; returns where the rows begin."""
+    painter.setFont(fonts.bold)
     painter.setPen(_TEXT)
-    painter.drawText(QPointF(left, y + bold_metrics.ascent()), texts[0])
-    y += bold_metrics.height() + 2 * unit_px
-    painter.setFont(font)
+    painter.drawText(place + QPointF(0, fonts.bold_metrics.ascent()), title)
+    place = place + QPointF(0, fonts.bold_metrics.height() + 2 * fonts.unit)
+    painter.setFont(fonts.plain)
     painter.setPen(_FAINT)
-    painter.drawText(QPointF(left, y + metrics.ascent()), texts[1])
-    y += line + 4 * unit_px
-    top = max(float(reading.values.max()), 1e-6) if auto_scale else 1.0
-    for name, value in rows:
-        painter.setPen(Qt.PenStyle.NoPen)
-        painter.setBrush(color_of(value / top))
-        painter.drawEllipse(QPointF(left + 5 * unit_px, y + metrics.height() / 2), 5 * unit_px, 5 * unit_px)
-        painter.setPen(_TEXT)
-        painter.drawText(QPointF(left + 18 * unit_px, y + metrics.ascent()), name)
-        number = f"{value:.2f}"
-        right = card.right() - pad - metrics.horizontalAdvance(number)
-        painter.drawText(QPointF(right, y + metrics.ascent()), number)
-        y += line
-    _paint_bar(painter, QRectF(left, y + 6 * unit_px, inner, 9 * unit_px), metrics, top)
+    painter.drawText(place + QPointF(0, fonts.metrics.ascent()), subtitle)
+    return place + QPointF(0, fonts.line + 4 * fonts.unit)
+
+
+def _paint_row(painter: QPainter, row: QRectF, fonts: _Type, named: tuple[str, float], top: float) -> None:
+    """A keypoint: its colour, its name and its value."""
+    name, value = named
+    radius, base = 5 * fonts.unit, row.top() + fonts.metrics.ascent()
+    painter.setPen(Qt.PenStyle.NoPen)
+    painter.setBrush(color_of(value / top))
+    painter.drawEllipse(QPointF(row.left() + radius, row.top() + fonts.metrics.height() / 2), radius, radius)
+    painter.setPen(_TEXT)
+    painter.drawText(QPointF(row.left() + 18 * fonts.unit, base), name)
+    number = f"{value:.2f}"
+    painter.drawText(QPointF(row.right() - fonts.metrics.horizontalAdvance(number), base), number)
 
 
 def _paint_bar(painter: QPainter, bar: QRectF, metrics: QFontMetricsF, top: float) -> None:
