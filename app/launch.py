@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import signal
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from app.error_report import ErrorReport
 from app.qt_setup import make_application
 from engine.pipeline import PipelineOptions
+
+if TYPE_CHECKING:
+    from PyQt5.QtWidgets import QWidget
 
 
 def chosen_options(arguments: argparse.Namespace, remembered: PipelineOptions) -> PipelineOptions:
@@ -31,6 +37,21 @@ def chosen_options(arguments: argparse.Namespace, remembered: PipelineOptions) -
         "download": arguments.download or None,
     }
     return replace(remembered, **{name: value for name, value in given.items() if value is not None})
+
+
+@contextlib.contextmanager
+def _signals_close(window: QWidget) -> Iterator[None]:
+    """Ctrl-C and the like close the window, and are as before once it is gone."""
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    # Who starts it with nohup wants it to outlive the terminal.
+    previous = {number: signal.getsignal(number) for number in numbers if signal.getsignal(number) != signal.SIG_IGN}
+    for number in previous:
+        signal.signal(number, lambda *_: window.close())
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def launch(arguments: argparse.Namespace) -> int:
@@ -57,12 +78,11 @@ def launch(arguments: argparse.Namespace) -> int:
             status_json=status_json,
         )
         errors.parent_widget = window
-        signal.signal(signal.SIGINT, lambda *_: window.close())
-        signal.signal(signal.SIGTERM, lambda *_: window.close())
-        window.show()
-        window.start(arguments.source)
-        code = int(application.exec_())
-        window.outputs.wait()  # a recording is painted with Qt, which needs the application
-        return code
+        with _signals_close(window):
+            window.show()
+            window.start(arguments.source)
+            code = int(application.exec_())
+            window.outputs.wait()  # a recording is painted with Qt, which needs the application
+            return code
     finally:
         errors.remove()
