@@ -41,6 +41,9 @@ class TrainConfig:
         alpha: weight of the coarse loss in equation 4.
         rotation_deg, scale_range: uniform ranges of the crop's turn and of its size as a factor of the padded box.
         flip_probability, half_body_probability: of mirroring; of cropping to the upper or lower body.
+        truncation_probability, cut_out_probability, blur_probability, low_resolution_probability: of ending the frame
+            at a line through the body; of hiding patches; of Gaussian or motion blur; of making the person small and
+            large again. All off unless asked for.
         joint_weights: weights 1.2 and 1.5 for elbows and knees, wrists and ankles.
         source_shares: how often the people of a source come in an epoch, such as ("lsp", 0.5); others come once.
         color_jitter: strength of random brightness, contrast and colour; 0 for none.
@@ -81,6 +84,10 @@ class TrainConfig:
     scale_range: tuple[float, float] = (0.5, 1.5)
     flip_probability: float = 0.5
     half_body_probability: float = 0.3
+    truncation_probability: float = 0.0
+    cut_out_probability: float = 0.0
+    blur_probability: float = 0.0
+    low_resolution_probability: float = 0.0
     joint_weights: bool = False
     source_shares: tuple[tuple[str, float], ...] = ()
     color_jitter: float = 0.0
@@ -112,7 +119,7 @@ class TrainConfig:
         for name in ("weight_decay", "warmup_steps", "alpha", "color_jitter", "workers", "threads", "seed"):
             if getattr(self, name) < 0:
                 raise OptionError(f"--{name.replace('_', '-')} is {getattr(self, name)}; 0 or more fits")
-        for name in ("flip_probability", "half_body_probability"):
+        for name in (field.name for field in dataclasses.fields(self) if field.name.endswith("_probability")):
             if not 0 <= getattr(self, name) <= 1:
                 raise OptionError(f"--{name.replace('_', '-')} is {getattr(self, name)}; 0 to 1 fits")
         checks: tuple[tuple[bool, str], ...] = (

@@ -20,10 +20,13 @@ from engine.errors import SourceError
 from engine.geometry import apply_affines, box_centers_sizes, crop_affines, warp_crops
 from engine.heatmap import encode_heatmaps
 from engine.types import Float32Array, UInt8Array
+from train.augmentation import cut_by_frame, degrade, jitter_color
 from train.config import TrainConfig
 from train.people import PeopleSet, Person
 
 SampleKey = tuple[int, int, int]  # epoch, index, how often the person came before in this epoch
+_HARDER = 1
+"""Ends the seed of what `augmentation` draws, so that turn, scale, flip and colour stay as they are without it."""
 
 
 class Sample(TypedDict):
@@ -138,7 +141,10 @@ class TrainDataset(Dataset[Sample]):
 
     def __getitem__(self, key: SampleKey) -> Sample:
         rng = np.random.default_rng((self._config.seed, *key))
+        harder = np.random.default_rng((self._config.seed, *key, _HARDER))
         person, image = self._readable(key[1])
+        if harder.random() < self._config.truncation_probability:
+            person, image = cut_by_frame(person, image, harder)
         affine, flipped = self._random_affine(person, rng)
         crop = warp_crops(image, affine[None], self._input_size_wh)[0]
         keypoints = apply_affines(affine[None], person.keypoints[None, :, :2])[0]
@@ -146,6 +152,7 @@ class TrainDataset(Dataset[Sample]):
         if flipped:
             order = list(self._people.skeleton.flip_order)
             keypoints, visible = keypoints[order], visible[order]
+        crop = degrade(crop, self._config, harder)
         if self._config.color_jitter > 0:
             crop = jitter_color(crop, self._config.color_jitter, rng)
         targets, weights = encode_heatmaps(
@@ -203,16 +210,6 @@ class TrainDataset(Dataset[Sample]):
         # Keypoints lie inside the limbs, so the box around them is widened, as in the official code.
         margin = (high - low) * 0.25
         return np.concatenate([low - margin, high + margin]).astype(np.float32)
-
-
-def jitter_color(crop: UInt8Array, strength: float, rng: np.random.Generator) -> UInt8Array:
-    """Random brightness, contrast, gamma and colour cast through one table of 256 values a channel."""
-    ramp = np.linspace(0, 1, 256, dtype=np.float32)[:, None]
-    gamma = np.exp(rng.uniform(-strength, strength))
-    gain = np.exp(rng.uniform(-strength, strength)) * np.exp(rng.uniform(-strength / 2, strength / 2, 3))
-    offset = rng.uniform(-strength, strength) / 3
-    table = np.clip((ramp**gamma * gain + offset) * 255, 0, 255).astype(np.uint8)
-    return np.asarray(cv2.LUT(crop, table[None]), np.uint8)
 
 
 def joint_weights(names: tuple[str, ...]) -> Float32Array:

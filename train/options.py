@@ -79,6 +79,10 @@ _RUN: dict[str, tuple[Callable[[str], Any], str]] = {
     "scale_range": (_range, "size of a crop as a factor of its box, such as 0.5,1.5"),
     "flip_probability": (float, "of mirroring a crop"),
     "half_body_probability": (float, "of cropping to one half of the body"),
+    "truncation_probability": (float, "of ending the frame at a line through the body, as a webcam's often does"),
+    "cut_out_probability": (float, "of hiding up to three patches of the crop"),
+    "blur_probability": (float, "of Gaussian or motion blur"),
+    "low_resolution_probability": (float, "of making the person small and large again"),
     "source_shares": (_named_numbers, "how often the people of a source come in an epoch, such as coco:2,lsp:0.5"),
     "color_jitter": (float, "strength of random brightness, contrast and colour"),
     "grow": (
