@@ -1,4 +1,4 @@
-"""`python -m engine build | list | check | clean`: prepare models for the runtimes, in a process of its own.
+"""`python -m engine build | list | check | clean | cost`: prepare models for the runtimes, in a process of its own.
 
 Progress of a build goes to stdout as JSON lines: {"event": "progress", "message": ...} while it works, then {"event":
 "done", "output": ...} or {"event": "error", "kind": ..., "message": ...}. To cancel, terminate the process.
@@ -31,7 +31,23 @@ def build_parser() -> argparse.ArgumentParser:
     check.add_argument("--photos", type=Path, help="folder of pictures to compare on")
     clean = commands.add_parser("clean", help="delete what has been compiled")
     clean.add_argument("--damaged", action="store_true", help="only engines whose files are damaged")
+    _add_cost_options(commands.add_parser("cost", help="measure what KCAM costs over its bare backbone"))
     return parser
+
+
+def _add_cost_options(cost: argparse.ArgumentParser) -> None:
+    cost.add_argument("--pose-model", metavar="NAME|FILE", help="weights, or the name of a network for random ones")
+    cost.add_argument("--input-size", metavar="HxW", help="of the crops in px, as in 256x192")
+    cost.add_argument("--deconv-channels", type=int, metavar="N", help="of a ResNet with random weights")
+    cost.add_argument("--people", default="1,4", help="lengths of the batches (1,4)")
+    cost.add_argument(
+        "--runtime", default="openvino,onnxruntime,torch", help="some of openvino,onnxruntime,torch (all)"
+    )
+    cost.add_argument("--precision", default="all", help="some of fp32,bf16,fp16 (what each runtime can do)")
+    cost.add_argument("--device", default="cpu", help="cpu (default), cuda or cuda:N")
+    cost.add_argument("--threads", type=int, default=1, help="of one inference (1: nothing waits for another thread)")
+    cost.add_argument("--rounds", type=int, default=40, help="how often each network runs (40)")
+    cost.add_argument("--report", type=Path, metavar="FILE.json", help="keep the numbers")
 
 
 def _add_build_options(build: argparse.ArgumentParser) -> None:
@@ -237,6 +253,10 @@ def _tend(arguments: argparse.Namespace, output: TextIO) -> None:
         lines: Iterable[str] = engine_commands.list_engines()
     elif arguments.command == "clean":
         lines = [engine_commands.clean(only_damaged=arguments.damaged)]
+    elif arguments.command == "cost":
+        from engine.kcam_cost import run_cost
+
+        lines = run_cost(arguments)
     else:
         lines = engine_commands.check_engine(
             arguments.engine, arguments.weights, arguments.photos, lambda line: print(line, file=sys.stderr)

@@ -27,7 +27,9 @@ GRAPH_VERSION = 4
 OPSET = 18
 
 
-def export_pose(weights: Path, output: Path, *, precision: str = "fp32", with_crop: bool = False) -> ModelSpec:
+def export_pose(
+    weights: Path, output: Path, *, precision: str = "fp32", with_crop: bool = False, fold: bool = True
+) -> ModelSpec:
     """Write a pose model's graph (see pose_graph.py) and its spec.
 
     Args:
@@ -35,6 +37,7 @@ def export_pose(weights: Path, output: Path, *, precision: str = "fp32", with_cr
         output: the ONNX file to write; its spec stands beside it.
         precision: "fp32", or "fp16" or "bf16" for a graph with that precision written into it (strong_typing.py).
         with_crop: take the whole frame and the affines of its people instead of crops.
+        fold: move KCAM's large convolutions to its representations; False keeps the paper's form, to compare with.
 
     Raises:
         ModelError: the weights cannot be used.
@@ -45,7 +48,8 @@ def export_pose(weights: Path, output: Path, *, precision: str = "fp32", with_cr
 
     checkpoint, skeleton = load_pose(weights)
     config = checkpoint.config
-    fold_attention(checkpoint.model)
+    if fold:
+        fold_attention(checkpoint.model)
     graph = PoseGraph(checkpoint.model, checkpoint.mean, checkpoint.std).eval()
     width, height = config.input_size_wh
     # Two crops, because a batch of one is what an exporter is most likely to take for a constant.

@@ -70,6 +70,7 @@ RULES = (
             ("engine/device_cuda.py", HEAVY),
             ("engine/tracking.py", HEAVY),
             ("engine/benchmark_ultralytics.py", HEAVY),
+            ("engine/kcam_forms.py", HEAVY),
             ("engine/benchmark_report.py", ("matplotlib",)),
             ("engine/backends/torch*.py", HEAVY),
             ("engine/backends/t*rt*.py", (*HEAVY, "tensorrt", "tensorrt_rtx")),

@@ -48,6 +48,12 @@ def open_detector(onnx_file: Path, options: OpenOptions) -> TorchBackend:
 class TorchBackend(Closing):
     """A pose model in PyTorch, see `Backend`.
 
+    Args:
+        weights: a `.safetensors` file.
+        options: how to open it.
+        fold: compute KCAM as the exported graphs do, to compare with; the paper's form is what everything else is
+            checked against.
+
     Raises:
         ModelError: the weights cannot be used.
         BackendError: it cannot run as asked.
@@ -55,13 +61,13 @@ class TorchBackend(Closing):
 
     name = "torch"
 
-    def __init__(self, weights: Path, options: OpenOptions) -> None:
+    def __init__(self, weights: Path, options: OpenOptions, *, fold: bool = False) -> None:
         if weights.suffix.lower() != ".safetensors":
             raise BackendError(f"torch runs .safetensors weights, not {weights.name}")
         try:
             import torch
 
-            from engine.pose_graph import CroppingPoseGraph, PoseGraph
+            from engine.pose_graph import CroppingPoseGraph, PoseGraph, fold_attention
         except (ImportError, OSError) as error:
             raise BackendError(f"the torch package cannot be loaded: {error}") from error
         self.device = "cpu" if options.device == "auto" else options.device
@@ -72,6 +78,8 @@ class TorchBackend(Closing):
         checkpoint, skeleton = load_pose(weights)
         if options.threads is not None:
             torch.set_num_threads(options.threads)
+        if fold:
+            fold_attention(checkpoint.model)
         graph = PoseGraph(checkpoint.model, checkpoint.mean, checkpoint.std).eval()
         self.spec = _spec(weights, graph, skeleton, checkpoint, options.with_crop)
         if self.precision != "fp32":
