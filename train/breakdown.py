@@ -1,4 +1,4 @@
-"""AP of the people of one kind: tall or short, cut off by the picture's border, or in a crowd.
+"""AP of the people of one kind: tall or short, cut off by the picture's border, or in a crowd; and of halves of a split.
 
 pycocotools knows how to leave people out: whoever is marked as having no labelled keypoint is still there to be
 matched, but neither found nor missed. That alone is not enough: a result on a left-out person that is not good enough
@@ -84,6 +84,29 @@ def breakdown(
         metrics = keypoint_ap({**ground_truth, "annotations": of_kind + crowds}, counted, sigmas)
         chosen = {name: metrics[name] if people else -1.0 for name in ("AP", "AP50", "AR")}
         report[kind] = {"people": float(people), **chosen}
+    return report
+
+
+def halves(
+    ground_truth: Mapping[str, Any], results: Sequence[dict[str, Any]], sigmas: Sequence[float]
+) -> dict[str, dict[str, float]]:
+    """For "even" and "odd" ids of the pictures the number of people with labelled keypoints, and AP and its kin.
+
+    Whoever chooses between networks by one half can report the other, which had no say.
+
+    Args:
+        ground_truth: a COCO keypoint data set.
+        results: as `coco_results` gives them.
+        sigmas: K OKS constants.
+    """
+    report = {}
+    for parity, name in enumerate(("even", "odd")):
+        images = [image for image in ground_truth["images"] if image["id"] % 2 == parity]
+        labels = [label for label in ground_truth["annotations"] if label["image_id"] % 2 == parity]
+        counted = [result for result in results if result["image_id"] % 2 == parity]
+        people = sum(bool(label["num_keypoints"]) for label in labels if not label.get("iscrowd"))
+        metrics = keypoint_ap({**ground_truth, "images": images, "annotations": labels}, counted, sigmas)
+        report[name] = {"people": float(people), **(metrics if people else dict.fromkeys(metrics, -1.0))}
     return report
 
 

@@ -16,7 +16,7 @@ from engine.heatmap import DECODERS, decoder_for
 from engine.types import Float32Array, UInt8Array
 from models.checkpoints import CheckpointError, write_atomically
 from train.boxes import PersonBoxes, category_id, crop_areas, labelled_boxes, read_detections, read_pictures
-from train.breakdown import breakdown
+from train.breakdown import breakdown, halves
 from train.coco_eval import METRIC_NAMES, coco_result, kept_people, keypoint_ap, rescore
 from train.context import context_report
 from train.dataset import ImageStore, without_broken
@@ -129,6 +129,7 @@ def evaluate(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[dict[s
                 sigmas = people.skeleton.oks_sigmas
                 report["metrics"] = keypoint_ap(people.ground_truth, results, sigmas)
                 report["breakdown"] = breakdown(people.ground_truth, results, found_in, sigmas)
+                report["halves"] = halves(people.ground_truth, results, sigmas)
                 report["context"] = context_report(backend, weights, people, images, arguments.batch_size)
     return report, results
 
@@ -191,6 +192,12 @@ def print_report(report: dict[str, Any]) -> None:
         for kind, values in report["breakdown"].items()
     ]
     print(table(["", "people", "AP", "AP50", "AR"], rows))
+    print("\nby id of the picture: choose by the even half, report the odd one")
+    rows = [
+        [half, f"{values['people']:.0f}", *(number(values[name]) for name in METRIC_NAMES)]
+        for half, values in report["halves"].items()
+    ]
+    print(table(["", "people", *METRIC_NAMES], rows))
     for name, value in report["context"].items():
         print(f"{name}: {value:.3f}")
 

@@ -12,7 +12,7 @@ from engine.types import Float32Array, UInt8Array
 from models.pose_model import PoseOutput
 from tests.train.people_folder import write_people
 from train.boxes import crop_areas
-from train.breakdown import breakdown
+from train.breakdown import breakdown, halves
 from train.coco_eval import coco_result, coco_results, kept_people, keypoint_ap, oks_nms, rescore
 from train.loss import context_statistics, heatmap_loss, total_loss
 from train.people import read_people
@@ -132,6 +132,22 @@ def test_people_whose_boxes_overlap_are_in_crowds() -> None:
     assert breakdown(close, found(0, 0), BOXES, [0.05, 0.05])["in_crowds"]["people"] == 2
     without_keypoints = two_people(bbox=[60, 20, 100, 200], num_keypoints=0, keypoints=[0] * 6)
     assert breakdown(without_keypoints, found(0, 0), BOXES, [0.05, 0.05])["in_crowds"]["people"] == 1
+
+
+def test_a_picture_counts_in_the_half_of_its_id(tmp_path: Path) -> None:
+    """Six people in pictures 0 to 5; all are found but that in picture 3, and picture 5 holds a false alarm, too."""
+    people = read_people(write_people(tmp_path / "p"), "val")
+    results = [coco_result(person.image_id, person.keypoints, 0.5) for person in people.people]
+    results[3]["keypoints"] = [value + 200 for value in results[3]["keypoints"]]
+    false_alarm = {**results[3], "image_id": 5, "score": 0.9}
+    report = halves(people.ground_truth, [*results, false_alarm], people.skeleton.oks_sigmas)
+    assert [report[half]["people"] for half in ("even", "odd")] == [3, 3]
+    assert report["even"]["AP"] == report["even"]["AR"] == pytest.approx(100)
+    assert report["odd"]["AR"] == pytest.approx(200 / 3)
+    # 2 of 4 results are right up to the recall of 2/3 (67 of pycocotools' 101 points), and nothing is beyond it.
+    assert report["odd"]["AP"] == pytest.approx(50 * 67 / 101)
+    only_even = {**people.ground_truth, "annotations": people.ground_truth["annotations"][::2]}
+    assert halves(only_even, results[::2], people.skeleton.oks_sigmas)["odd"]["AP"] == -1
 
 
 def test_flip_averaging_of_a_symmetric_network_changes_nothing_but_the_known_shift() -> None:

@@ -153,11 +153,15 @@ def test_report_results_and_tables(
     assert (report["box_count"], report["people"], report["input_size"]) == (6, 6, "64x64")
     assert set(report["metrics"]) == {"AP", "AP50", "AP75", "APM", "APL", "AR"}
     assert report["breakdown"]["up_to_128_px"]["people"] == 6
+    assert report["halves"]["even"]["people"] == report["halves"]["odd"]["people"] == 3
     results = json.loads((tmp_path / "results.json").read_text())
     assert {tuple(result) for result in results} == {("image_id", "category_id", "keypoints", "score")}
     assert all(len(result["keypoints"]) == 9 for result in results)
     printed = capsys.readouterr().out
     assert "boxes: boxes.json (6), flip test, dark decoding, torch fp32 on cpu" in printed
+    rows = [line.split() for line in printed.splitlines()]
+    for half in ("even", "odd"):
+        assert [half, "3", f"{report['halves'][half]['AP']:.2f}"] in [row[:3] for row in rows]
     paper = next(line for line in printed.splitlines() if line.startswith("HRNet-W48 + KCAM"))
     assert paper.split()[3:] == ["75.8", "92.7", "83.6", "72.3", "81.8", "-", "384x288"]
     assert "this: kcam_resnet18" in printed
