@@ -1,4 +1,4 @@
-"""AP of the people of one kind: tall or short, cut off by the picture's border, or in a crowd; and of halves of a split.
+"""AP of the people of one kind: tall or short, cut off by the picture's border, or in a crowd; of halves of a split.
 
 pycocotools knows how to leave people out: whoever is marked as having no labelled keypoint is still there to be
 matched, but neither found nor missed. That alone is not enough: a result on a left-out person that is not good enough
