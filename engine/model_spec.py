@@ -10,13 +10,13 @@ import hashlib
 import json
 import math
 import mmap
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from engine.errors import ModelError, nearest_hint
+from engine.other_files import names_other_files
 from engine.skeleton import Skeleton
 
 SPEC_FORMAT = 1
@@ -34,9 +34,6 @@ _MOST_NAMES = 10_000
 
 WRONG_VALUES = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
 """What reading a value of the wrong kind out of foreign JSON may raise."""
-
-# The entry of ONNX's external_data that names the other file, also where its lengths are written longer than need be.
-_OTHER_FILE = re.compile(rb"(?:\x0a|\x8a\x80*\x00)(?:\x08|\x88\x80*\x00)$")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,20 +218,15 @@ def read_json(file: Path) -> Any:
 def refuse_external_data(file: Path) -> None:
     """Refuse an ONNX file that has weights in other files: it could name any file of this machine.
 
-    The bytes are searched instead of parsed: this stands before every parser, and costs no import.
-
     Raises:
-        ModelError: it names another file.
+        ModelError: it names another file, or nobody can tell that it does not.
     """
     with file.open("rb") as stream:
         if stream.seek(0, 2) == 0:
             return
         with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            at = content.find(b"location")
-            while at >= 0:
-                if _OTHER_FILE.search(content[max(0, at - 32) : at]):
-                    raise ModelError(f"{file} keeps weights in other files, so it is not opened; export it as one file")
-                at = content.find(b"location", at + 1)
+            if names_other_files(content):
+                raise ModelError(f"{file} keeps weights in other files, so it is not opened; export it as one file")
 
 
 def spec_path(model_file: Path) -> Path:

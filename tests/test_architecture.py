@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("models", "engine", "train", "app")
 
-STARRED = ("types", "errors", "skeleton", "geometry", "heatmap", "model_spec")
+STARRED = ("types", "errors", "skeleton", "geometry", "heatmap", "model_spec", "other_files")
 """Files of engine/ that training shares: numpy, cv2, the standard library and each other, nothing else."""
 STANDARD_ONLY = ("missing", "ultralytics_env", "openvino_env")
 """Files of engine/ that must work when nothing else does; training may use them, too."""
