@@ -14,6 +14,7 @@ from engine.backends import Backend
 from engine.detect_schedule import DetectSchedule
 from engine.errors import OptionError
 from engine.following import PeopleFollower
+from engine.free_memory import give_back_free_memory
 from engine.person_filter import PersonFilter
 from engine.pipeline_options import DetectEvery, PipelineOptions, check_detect_every
 from engine.pose_stage import PosedFrame, PoseStage, person_scores
@@ -203,6 +204,7 @@ class PosePipeline:
             self._backend.close()
         finally:
             self._detector.close()
+            give_back_free_memory()
 
     def __enter__(self) -> Self:
         return self
