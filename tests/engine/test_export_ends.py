@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -29,6 +28,7 @@ from tests.engine.clips import (
     read_back,
     run_export,
 )
+from tests.signals import arriving
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -114,6 +114,7 @@ def test_ctrl_c_gives_whole_files_that_match(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT to a child")
 def test_a_real_ctrl_c_in_a_child_process(tmp_path: Path) -> None:
+    number = arriving("SIGINT")
     code = (
         "import sys, time\n"
         "from pathlib import Path\n"
@@ -132,7 +133,7 @@ def test_a_real_ctrl_c_in_a_child_process(tmp_path: Path) -> None:
     child = subprocess.Popen([sys.executable, "-c", code, out, poses], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert child.stdout is not None
     assert child.stdout.readline().strip() == "go"
-    child.send_signal(signal.SIGINT)
+    child.send_signal(number)
     text = child.communicate(timeout=60)[0]
     frames, interrupted = text.split()
     assert interrupted == "True"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
 import threading
@@ -29,6 +28,7 @@ from engine.frame_source import SourceBase, SourceInfo
 from engine.pipeline import Found, PosePipeline
 from engine.types import Detections, Float32Array, Frame, FrameResult, UInt8Array
 from tests.engine.fakes import BrightestPixel, boxes
+from tests.signals import arriving
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -263,6 +263,7 @@ def test_an_export_is_the_same_file_with_and_without_overlap(tmp_path: Path) -> 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT to a child")
 def test_ctrl_c_ends_overlapping_steps_with_whole_files(tmp_path: Path) -> None:
+    number = arriving("SIGINT")
     code = (
         "import sys, time\n"
         "from pathlib import Path\n"
@@ -284,7 +285,7 @@ def test_ctrl_c_ends_overlapping_steps_with_whole_files(tmp_path: Path) -> None:
     child = subprocess.Popen([sys.executable, "-c", code, out, poses], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert child.stdout is not None
     assert child.stdout.readline().strip() == "go"
-    child.send_signal(signal.SIGINT)
+    child.send_signal(number)
     told = child.communicate(timeout=60)[0].split()
     assert child.returncode == 0
     assert told[1] == "True"

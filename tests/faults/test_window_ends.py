@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
 import time
@@ -25,6 +24,7 @@ from tests.app.conftest import backstage, make_window, no_cameras, settings, win
 from tests.app.fakes import Clip, fake_result
 from tests.engine.clips import left_in
 from tests.faults.ledger import Fault, Hung
+from tests.signals import arriving
 
 __all__ = ["backstage", "make_window", "no_cameras", "settings", "window"]
 
@@ -49,9 +49,7 @@ def times_of(path: Path) -> list[float]:
 @pytest.mark.skipif(sys.platform == "win32", reason="sends signals to a child")
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_asked_to_end(name: str, tmp_path: Path, fault: Fault) -> None:
-    number = getattr(signal, name)  # not all are known everywhere
-    if signal.getsignal(number) is signal.SIG_IGN:
-        pytest.skip(f"these tests were started with {name} ignored (nohup), and so are their children")
+    number = arriving(name)
     process, frames = begin(fault, tmp_path, 25)
     process.send_signal(number)
     assert fault.end(process).code == 0
