@@ -17,6 +17,7 @@ from typing import TextIO
 
 from engine.backends.contract import PRECISIONS
 from engine.errors import BackendError, EngineError, OptionError, OutputError, nearest_hint
+from engine.parent_watch import end_with_stdin
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -66,6 +67,9 @@ def _add_build_options(build: argparse.ArgumentParser) -> None:
     )
     build.add_argument("--output", type=Path, help="file to write (default: a file in the cache)")
     build.add_argument("--force", action="store_true", help="build even what is there already")
+    build.add_argument(
+        "--end-with-stdin", action="store_true", help="for programs that run this: end when they close its stdin"
+    )
     engines = build.add_argument_group("TensorRT")
     engines.add_argument("--max-people", type=int, default=16, help="length of the largest batch (16)")
     engines.add_argument("--target", help="tensorrt-rtx: compute capabilities, e.g. sm86,sm89 (default: this GPU's)")
@@ -212,6 +216,8 @@ def _tell(events: TextIO, **values: str) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Do what was asked; exit code 2 and one line where the input does not serve."""
     arguments = build_parser().parse_args(argv)
+    if arguments.command == "build" and arguments.end_with_stdin:
+        end_with_stdin()
     with _own_stdout() as output:
         try:
             if arguments.command != "build":

@@ -179,20 +179,21 @@ def _put(filling: Path, entry: Path, file_name: str, digest: str) -> Path:
 def run_build(arguments: Sequence[str], say: Say = say_nothing) -> Path:
     """Run `python -m engine build` as a child process and return the file it wrote.
 
-    The child ends with the caller: an exception here, Ctrl-C among them, terminates it.
+    The child ends with the caller: an exception here, Ctrl-C among them, terminates it, and when this process is killed
+    its stdin closes, which ends it, too.
 
     Raises:
         EngineError: of the kind that the child met.
         BackendError: the child ended without saying why.
     """
-    command = [sys.executable, "-m", "engine", "build", *arguments]
+    command = [sys.executable, "-m", "engine", "build", "--end-with-stdin", *arguments]
     flags = getattr(subprocess, "CREATE_NO_WINDOW", 0)
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as complaints:
         # The checkout as working folder lets the child find `engine` and `models` from wherever a person started us.
         child = subprocess.Popen(
             command,
             cwd=_ROOT,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=complaints,
             encoding="utf-8",
@@ -250,8 +251,9 @@ def _error_of(event: dict[str, str]) -> EngineError:
 
 
 def _end(child: subprocess.Popen[str]) -> None:
-    if child.stdout is not None:
-        child.stdout.close()
+    for pipe in (child.stdin, child.stdout):
+        if pipe is not None:
+            pipe.close()
     if child.poll() is not None:
         return
     child.terminate()

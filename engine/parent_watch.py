@@ -1,0 +1,36 @@
+"""A child process that ends when whoever started it is gone, however that ended: a killed parent tells nobody."""
+
+from __future__ import annotations
+
+import _thread
+import contextlib
+import os
+import threading
+import time
+
+_LIMIT_S = 10.0
+
+
+def end_with_stdin(limit_s: float = _LIMIT_S) -> None:
+    """End this process when its stdin is closed: it is a pipe that the parent holds open as long as it lives.
+
+    The end is that of Ctrl-C, so that temporary files vanish.
+
+    Args:
+        limit_s: what does not heed that within so many seconds (a compiler at work) is ended all the same.
+    """
+    # Moved away from stdin: packages that look at it find nothing there, and none waits behind the thread that reads.
+    pipe = os.dup(0)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    threading.Thread(target=_watch, args=(pipe, limit_s), name="parent watch", daemon=True).start()
+
+
+def _watch(pipe: int, limit_s: float) -> None:
+    with contextlib.suppress(OSError):  # a pipe that breaks has ended, too
+        while os.read(pipe, 4096):
+            pass
+    _thread.interrupt_main()
+    time.sleep(limit_s)
+    os._exit(1)

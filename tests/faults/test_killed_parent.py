@@ -1,0 +1,98 @@
+"""A program that is killed while it has something built: what builds for it ends with it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from engine.file_lock import try_lock
+from engine.model_files import CACHE_VARIABLE
+from tests.engine.clips import left_in
+from tests.faults.ledger import LIMIT_S, ROOT, Fault, Hung
+
+pytestmark = pytest.mark.fault("interrupted work")
+
+# For every Python that starts below the test: where it is to export, it takes a lock and as long as it is let.
+SLOW_EXPORT = """
+import os, sys, tempfile, time
+from pathlib import Path
+if "build" in sys.orig_argv:
+    from engine import onnx_export
+    from engine.file_lock import file_lock
+
+    def export_pose(weights, output, **options):
+        folder = Path(os.environ["BUILD_FOLDER"])
+        with file_lock(folder / "lock"), tempfile.TemporaryDirectory(dir=folder):
+            (folder / "started").touch()
+            for _ in range(6000):  # not for ever, should the test fail
+                time.sleep(0.05)
+
+    onnx_export.export_pose = export_pose
+"""
+
+WANTS_AN_EXPORT = """
+import sys
+from pathlib import Path
+from engine.compiler import ensure_onnx
+ensure_onnx(Path(sys.argv[1]))
+"""
+
+HEEDS_NOTHING = """
+import sys, time
+from engine.parent_watch import end_with_stdin
+end_with_stdin(limit_s=0.1)
+assert sys.stdin.read() == "", "packages that read it find nothing"
+print("there", flush=True)
+while True:
+    try:
+        time.sleep(0.05)
+    except KeyboardInterrupt:
+        print("not now", flush=True)
+"""
+
+
+def wait_for(come: Callable[[], bool], otherwise: str) -> None:
+    """Wait until something has come."""
+    give_up_s = time.monotonic() + LIMIT_S
+    while not come():
+        if time.monotonic() > give_up_s:
+            raise Hung(otherwise)
+        time.sleep(0.05)
+
+
+def test_a_build_ends_with_the_program_that_waits_for_it(tmp_path: Path, fault: Fault) -> None:
+    """The system gives its lock back when it is gone, and its temporary folder vanishes before."""
+    site, folder = tmp_path / "site", tmp_path / "build"
+    site.mkdir()
+    folder.mkdir()
+    (site / "sitecustomize.py").write_text(SLOW_EXPORT)
+    weights = tmp_path / "some.safetensors"
+    weights.write_bytes(b"this export does not look at them")
+    env = {"PYTHONPATH": f"{site}{os.pathsep}{ROOT}", "BUILD_FOLDER": str(folder), CACHE_VARIABLE: str(tmp_path / "c")}
+    parent = fault.start("-c", WANTS_AN_EXPORT, weights, env=env)
+    wait_for(lambda: (folder / "started").exists() or parent.poll() is not None, "the build did not begin")
+    assert parent.poll() is None, fault.end(parent).err
+    with (folder / "lock").open("a+b") as stream:
+        assert not try_lock(stream), "somebody builds"
+        parent.kill()
+        fault.end(parent)
+        wait_for(lambda: try_lock(stream), "the build goes on, and nobody waits for it")
+    assert left_in(folder) == ["lock", "started"]
+
+
+def test_a_build_that_heeds_nothing_is_ended_all_the_same(fault: Fault) -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-c", HEEDS_NOTHING], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert child.stdin is not None and child.stdout is not None
+    assert child.stdout.readline() == "there\n"
+    child.stdin.close()
+    child.stdin = None
+    ended = fault.end(child)
+    assert (ended.code, ended.out) == (1, "not now\n")
