@@ -28,6 +28,14 @@ def small_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_small_model(tmp_path_factory.mktemp("small") / "small.safetensors")
 
 
+@pytest.fixture(scope="session")
+def small_onnx(small_weights: Path) -> Path:
+    """The graph of that model, with its spec."""
+    file = small_weights.with_suffix(".onnx")
+    export_pose(small_weights, file)
+    return file
+
+
 @pytest.fixture
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache."""

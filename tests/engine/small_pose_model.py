@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from engine.backends import Backend, open_pose_backend
 from engine.skeleton import Skeleton
 from models.checkpoints import save_pose_model
 from models.pose_model import build_model
@@ -31,6 +32,14 @@ def random_crops(count: int, seed: int) -> np.ndarray:
             center_x, center_y, radius = rng.uniform([0, 0, 4], [width, height, 16])
             crop[(x - center_x) ** 2 + (y - center_y) ** 2 < radius**2] = rng.integers(0, 256, 3)
     return crops
+
+
+def open_small(name: str, weights: Path, onnx_file: Path, precision: str = "fp32") -> Backend:
+    """A model on a runtime: its weights or its graph, whichever that runs."""
+    model = weights if name == "torch" else onnx_file
+    # One thread each: test machines are often busy, and then several wait for each other.
+    threads = None if name == "torch" else 1
+    return open_pose_backend(model, backend=name, precision=precision, threads=threads).backend
 
 
 def write_small_model(path: Path, name: str = "kcam_resnet18") -> Path:

@@ -1,232 +1,29 @@
-"""Backends: the same numbers everywhere, only what is wanted, and reasons for what cannot run."""
+"""Backends: only what is wanted, calls and files that do not fit are refused, and reasons for what cannot run."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
 import numpy as np
-import openvino
 import pytest
-import torch
 
-from engine import backends, geometry, model_files, parity
 from engine.backends import OpenOptions, open_pose_backend
-from engine.backends.onnxruntime import OnnxRuntimeBackend
 from engine.backends.openvino import OpenVinoBackend
 from engine.errors import BackendError, ModelError, OptionError
-from engine.heatmap import decode_heatmaps
-from engine.onnx_export import export_pose, pose_tensors, save_with_spec, trace_to_onnx
-from engine.pose_graph import PoseGraph
-from engine.skeleton import Skeleton
-from engine.types import UInt8Array
-from models.checkpoints import load_pose_model, save_pose_model
-from models.pose_model import PoseModel, PoseModelConfig, PoseOutput, build_model
-from tests.engine.small_pose_model import INPUT_SIZE_WH, SKELETON, random_crops, write_small_model
+from engine.onnx_export import export_pose
+from models.checkpoints import save_pose_model
+from models.pose_model import build_model
+from tests.engine.small_pose_model import INPUT_SIZE_WH, SKELETON, open_small, random_crops
 
-MAPS = ("heatmaps", "areas", "attention")
 RUNTIMES = ("openvino", "onnxruntime", "torch")
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_small_model(tmp_path_factory.mktemp("weights") / "small.safetensors")
-
-
-@pytest.fixture(scope="module")
-def onnx_file(weights: Path) -> Path:
-    file = weights.with_name("small.onnx")
-    export_pose(weights, file)
-    return file
-
-
-def _open(name: str, weights: Path, onnx_file: Path, precision: str = "fp32") -> backends.Backend:
-    model = weights if name == "torch" else onnx_file
-    # One thread each: test machines are often busy, and then several wait for each other.
-    threads = None if name == "torch" else 1
-    return open_pose_backend(model, backend=name, precision=precision, threads=threads).backend
-
-
-@pytest.fixture(scope="module")
-def reference(weights: Path, onnx_file: Path) -> Iterator[backends.Backend]:
-    with _open("torch", weights, onnx_file) as backend:
-        yield backend
-
-
 @pytest.mark.parametrize("name", RUNTIMES)
-@pytest.mark.parametrize("count", [0, 1, 5])
-def test_float32_backends_give_what_the_plain_model_gives(
-    name: str, count: int, weights: Path, onnx_file: Path
-) -> None:
-    crops = random_crops(count, seed=1000)
-    checkpoint = load_pose_model(weights)
-    images = torch.from_numpy(crops[..., ::-1].copy()).float() / 255
-    images = ((images - torch.tensor(checkpoint.mean)) / torch.tensor(checkpoint.std)).permute(0, 3, 1, 2)
-    with torch.inference_mode():
-        expected = checkpoint.model(images) if count else None
-    with _open(name, weights, onnx_file) as backend:
-        outputs = backend.infer({"crops": crops}, ("keypoints", *MAPS))
-    assert outputs["keypoints"].shape == (count, 4, 3)
-    for output in outputs.values():
-        assert output.dtype == np.float32
-        assert output.flags.c_contiguous
-    if expected is not None:
-        np.testing.assert_array_equal(outputs["keypoints"], decode_heatmaps(outputs["heatmaps"], INPUT_SIZE_WH))
-        for map_name in MAPS:
-            np.testing.assert_allclose(outputs[map_name], getattr(expected, map_name).numpy(), atol=2e-4)
-        plain = decode_heatmaps(expected.heatmaps.numpy(), INPUT_SIZE_WH)
-        np.testing.assert_allclose(outputs["keypoints"][..., 2], plain[..., 2], atol=2e-4)
-
-
-@pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
-def test_parity_with_float32_pytorch(name: str, weights: Path, onnx_file: Path, reference: backends.Backend) -> None:
-    with _open(name, weights, onnx_file) as backend:
-        report = parity.compare(backend, reference, random_crops(48, seed=3000))
-    assert report.keypoints > 100
-    assert report.failures("fp32") == [], report
-
-
-@pytest.fixture(scope="module")
-def shipped() -> Path:
-    if not (model_files.WEIGHTS_DIR / "default.json").is_file():
-        pytest.skip("the weights that ship are not in this checkout")
-    return model_files.resolve_pose_model()
-
-
-def _people_crops(photo_paths: list[Path], size_wh: tuple[int, int]) -> np.ndarray:
-    """Crops of the people of the two photos, upright, turned, scaled and mirrored."""
-    boxes = {
-        "bus.jpg": [[48, 398, 245, 903], [669, 392, 809, 877], [221, 405, 344, 858]],
-        "zidane.jpg": [[123, 197, 1110, 711], [746, 41, 1142, 712]],
-    }
-    crops = []
-    for path in photo_paths:
-        image: UInt8Array = np.asarray(cv2.imread(str(path)), np.uint8)
-        centers, sizes = geometry.box_centers_sizes(np.array(boxes[path.name], np.float32), size_wh)
-        for angle in (-30, -10, 0, 20):
-            for factor in (0.8, 1, 1.3):
-                rotations = np.full(len(centers), angle, np.float32)
-                affines = geometry.crop_affines(centers, sizes * np.float32(factor), size_wh, rotations)
-                turned = geometry.warp_crops(image, affines, size_wh)
-                crops += [turned, turned[:, :, ::-1]]
-    return np.concatenate(crops)
-
-
-@pytest.mark.parametrize(
-    ("name", "precision"), [("onnxruntime", "fp32"), ("openvino", "fp32"), ("openvino", "bf16"), ("torch", "bf16")]
-)
-def test_the_shipped_model_keeps_its_keypoints_in_every_backend(
-    name: str, precision: str, shipped: Path, photo_paths: list[Path], tmp_path: Path
-) -> None:
-    model = shipped
-    if name != "torch":
-        model = tmp_path / "shipped.onnx"
-        export_pose(shipped, model)
-    try:
-        opened = open_pose_backend(model, backend=name, precision=precision)
-    except BackendError as error:
-        pytest.skip(f"{precision}: {error}")
-    with opened.backend as backend, open_pose_backend(shipped, backend="torch", precision="fp32").backend as truth:
-        report = parity.compare(backend, truth, _people_crops(photo_paths, truth.spec.input_size_wh))
-    assert report.keypoints > 300
-    # The attention of the 16-bit forms is looked at, not measured with. On the first weights the worst of a million
-    # pixels was off by 0.13 under OpenVINO, the mean by 0.0002.
-    # A backbone in bfloat16 moves single pixels of a sharp attention far (decisions 0011, 0015); on average nothing.
-    tolerance = 0.02 if precision == "fp32" else 0.35
-    assert report.failures(precision, attention_tolerance=tolerance) == [], report
-    assert report.attention_mean_error is not None and report.attention_mean_error < 0.002
-
-
-@pytest.mark.parametrize("name", ["openvino", "torch"])
-def test_bfloat16_does_not_round_the_heatmaps(name: str, weights: Path, onnx_file: Path) -> None:
-    crops = random_crops(2, seed=1)
-    try:
-        backend = _open(name, weights, onnx_file, "bf16")
-    except BackendError as error:
-        pytest.skip(str(error))
-    with backend:
-        outputs = backend.infer({"crops": crops}, ("keypoints", *MAPS))
-    # Rounded to eight bits, a peak and its neighbours become equal and keypoints land on the wrong one.
-    assert (outputs["heatmaps"].view(np.uint32) & 0xFFFF).any()
-    np.testing.assert_array_equal(outputs["keypoints"], decode_heatmaps(outputs["heatmaps"], INPUT_SIZE_WH))
-    np.testing.assert_allclose(outputs["attention"].sum(axis=1), 1, atol=0.02)
-
-
-def test_attention_in_bfloat16_is_nearer_to_float32_than_openvino_alone_brings_it(
-    shipped: Path, photo_paths: list[Path], tmp_path: Path
-) -> None:
-    file = tmp_path / "shipped.onnx"
-    crops = _people_crops(photo_paths, export_pose(shipped, file).input_size_wh)[:50]
-    with OpenVinoBackend(file, OpenOptions(precision="fp32")) as backend:
-        exact = backend.infer({"crops": crops}, ["attention"])["attention"]
-    with OpenVinoBackend(file, OpenOptions()) as backend:
-        if backend.precision != "bf16":
-            pytest.skip("this processor has no bfloat16 of its own")
-        error = np.abs(backend.infer({"crops": crops}, ["keypoints", "attention"])["attention"] - exact)
-        for count in (1, 3, 5, 8, 16):  # there was a way that went wrong from the fifth crop on
-            some = backend.infer({"crops": crops[:count]}, ["keypoints", "attention"])["attention"]
-            assert np.abs(some - exact[:count]).mean() < 0.001
-    plain = openvino.Core().compile_model(str(file), "CPU", {"INFERENCE_PRECISION_HINT": "bf16"})
-    alone = np.abs(plain({"crops": crops})["attention"] - exact)
-    assert 0 < error.mean() < 0.8 * alone.mean()
-
-
-def test_parity_notices_what_it_is_for(reference: backends.Backend) -> None:
-    crops = random_crops(16, seed=1)
-    keypoints = reference.infer({"crops": crops}, ["keypoints"])["keypoints"]
-    sigmas = (0.05, 0.05, 0.07, 0.07)
-    same = parity.compare_keypoints(keypoints, keypoints, sigmas, INPUT_SIZE_WH)
-    assert (same.within_1px, same.beyond_4px, same.similarity) == (1, 0, 1)
-    moved = keypoints + np.array([3, 4, 0], np.float32)
-    assert parity.compare_keypoints(moved, keypoints, sigmas, INPUT_SIZE_WH).beyond_4px == 1
-    broken = keypoints.copy()
-    broken[0] = np.nan
-    assert parity.compare_keypoints(broken, keypoints, sigmas, INPUT_SIZE_WH).failures("fp32")
-    unsure = keypoints * np.array([1, 1, 0], np.float32)
-    assert parity.compare_keypoints(keypoints, unsure, sigmas, INPUT_SIZE_WH).failures("fp32")
-
-
-class _PictureAsHeatmaps(PoseModel):
-    """Heatmaps that are the picture itself, thinned and lowered: every pattern of ties and borders can be made."""
-
-    def forward(self, images: torch.Tensor) -> PoseOutput:
-        return PoseOutput(images[:, :, ::4, ::4] - 100)
-
-
-def test_decoding_of_ties_and_borders_is_the_same_in_every_runtime(tmp_path: Path) -> None:
-    config = PoseModelConfig(name="resnet18", num_keypoints=3, input_size_wh=INPUT_SIZE_WH)
-    graph = PoseGraph(_PictureAsHeatmaps(config), (0, 0, 0), (1 / 255,) * 3).eval()
-    file = tmp_path / "ties.onnx"
-    names, (inputs, outputs) = graph.output_names, pose_tensors(graph)
-    example = torch.zeros((2, 96, 64, 3), dtype=torch.uint8)
-    axes = {name: {0: "N"} for name in ("crops", *names)}
-    skeleton = Skeleton(keypoint_names=("a", "b", "c"), edges=(), flip_pairs=(), oks_sigmas=(0.1, 0.1, 0.1))
-    save_with_spec(
-        trace_to_onnx(graph, (example,), ("crops",), names, axes), file, kind="pose", name="ties",
-        input_size_wh=INPUT_SIZE_WH, inputs=inputs, outputs=outputs, skeleton=skeleton, class_names=("person",),
-        weights=Path(__file__),
-    )  # fmt: skip
-    rng = np.random.default_rng(0)
-    maps = rng.integers(95, 105, (60, 24, 16, 3))  # ties everywhere
-    maps[40:50] = rng.integers(0, 101, (10, 24, 16, 3))  # nothing positive
-    for number in range(50, 60):  # one peak on or beside the border
-        maps[number] = 90
-        maps[number, [0, 1, 22, 23, 12][number % 5], [0, 1, 14, 15, 2][number % 4]] = 200
-    crops = np.repeat(np.repeat(maps, 4, axis=1), 4, axis=2).astype(np.uint8)
-    expected = decode_heatmaps((maps[..., ::-1] - 100).transpose(0, 3, 1, 2).astype(np.float32), INPUT_SIZE_WH)
-    for kind in (OnnxRuntimeBackend, OpenVinoBackend):
-        with kind(file, OpenOptions(precision="fp32")) as backend:
-            found = backend.infer({"crops": crops}, ["keypoints"])["keypoints"]
-        np.testing.assert_allclose(found, expected, atol=1e-3, err_msg=kind.name)
-
-
-@pytest.mark.parametrize("name", RUNTIMES)
-def test_only_what_is_wanted_comes_back_and_is_owned(name: str, weights: Path, onnx_file: Path) -> None:
+def test_only_what_is_wanted_comes_back_and_is_owned(name: str, small_weights: Path, small_onnx: Path) -> None:
     crops = random_crops(2, seed=5)
-    with _open(name, weights, onnx_file) as backend:
+    with open_small(name, small_weights, small_onnx) as backend:
         first = backend.infer({"crops": crops}, ["keypoints"])
         kept = first["keypoints"].copy()
         assert set(first) == {"keypoints"}
@@ -235,9 +32,9 @@ def test_only_what_is_wanted_comes_back_and_is_owned(name: str, weights: Path, o
         assert backend.infer({"crops": crops}, []) == {}
 
 
-def test_openvino_gives_the_same_before_and_after_a_shape_earns_its_own_program(onnx_file: Path) -> None:
+def test_openvino_gives_the_same_before_and_after_a_shape_earns_its_own_program(small_onnx: Path) -> None:
     crops = random_crops(3, seed=6)
-    with OpenVinoBackend(onnx_file, OpenOptions(precision="fp32", threads=1)) as backend:
+    with OpenVinoBackend(small_onnx, OpenOptions(precision="fp32", threads=1)) as backend:
         runs = [backend.infer({"crops": crops}, ["keypoints"])["keypoints"] for _ in range(12)]
         for count in range(1, 9):
             for _ in range(10):
@@ -249,9 +46,9 @@ def test_openvino_gives_the_same_before_and_after_a_shape_earns_its_own_program(
 
 
 @pytest.mark.parametrize("name", RUNTIMES)
-def test_calls_that_do_not_fit_the_spec_are_refused(name: str, weights: Path, onnx_file: Path) -> None:
+def test_calls_that_do_not_fit_the_spec_are_refused(name: str, small_weights: Path, small_onnx: Path) -> None:
     crops = random_crops(1, seed=7)
-    with _open(name, weights, onnx_file) as backend:
+    with open_small(name, small_weights, small_onnx) as backend:
         for inputs, want, message in (
             ({"crops": crops.astype(np.float32)}, ["keypoints"], r"float32 .*expected uint8 \(N, 96, 64, 3\)"),
             ({"crops": crops[:, :90]}, ["keypoints"], r"\(1, 90, 64, 3\)"),
@@ -265,13 +62,13 @@ def test_calls_that_do_not_fit_the_spec_are_refused(name: str, weights: Path, on
 
 
 def test_auto_takes_the_first_that_runs_and_says_why_not_the_others(
-    onnx_file: Path, monkeypatch: pytest.MonkeyPatch
+    small_onnx: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("engine.backends.cuda_driver.cuda_device_count", lambda: 0)
-    opened = open_pose_backend(onnx_file, device="cpu", precision="fp32")
+    opened = open_pose_backend(small_onnx, device="cpu", precision="fp32")
     with opened.backend as backend:
         assert (backend.name, backend.device, backend.precision) == ("openvino", "cpu", "fp32")
-    opened = open_pose_backend(onnx_file, precision="fp32")
+    opened = open_pose_backend(small_onnx, precision="fp32")
     opened.backend.close()
     assert [name for name, _ in opened.passed_over] == ["tensorrt", "tensorrt_rtx", "torch (cuda)"]
     assert "NVIDIA" in dict(opened.passed_over)["torch (cuda)"]
@@ -280,13 +77,13 @@ def test_auto_takes_the_first_that_runs_and_says_why_not_the_others(
         raise BackendError("broken on purpose")
 
     monkeypatch.setattr("engine.backends.openvino.OpenVinoBackend", broken)
-    opened = open_pose_backend(onnx_file)
+    opened = open_pose_backend(small_onnx)
     opened.backend.close()
     assert opened.backend.name == "onnxruntime"
     assert opened.passed_over[-1] == ("openvino", "broken on purpose")
 
 
-def test_a_named_backend_that_cannot_run_is_an_error(onnx_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_named_backend_that_cannot_run_is_an_error(small_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
     for name, advice in (
         ("tensorrt", "requirements-tensorrt.txt"),
@@ -296,9 +93,9 @@ def test_a_named_backend_that_cannot_run_is_an_error(onnx_file: Path, monkeypatc
         ("torch", "pip install torch"),
     ):
         with pytest.raises(BackendError, match=advice):
-            open_pose_backend(onnx_file, backend=name)
+            open_pose_backend(small_onnx, backend=name)
     with pytest.raises(BackendError, match="no backend can run this"):
-        open_pose_backend(onnx_file)
+        open_pose_backend(small_onnx)
 
 
 @pytest.mark.parametrize(
@@ -312,31 +109,33 @@ def test_a_named_backend_that_cannot_run_is_an_error(onnx_file: Path, monkeypatc
     ],
 )
 def test_a_precision_that_a_runtime_cannot_do_is_refused(
-    name: str, precision: str, message: str, weights: Path, onnx_file: Path
+    name: str, precision: str, message: str, small_weights: Path, small_onnx: Path
 ) -> None:
     with pytest.raises(BackendError, match=message):
-        open_pose_backend(weights if name == "torch" else onnx_file, backend=name, precision=precision, device="cpu")
+        open_pose_backend(
+            small_weights if name == "torch" else small_onnx, backend=name, precision=precision, device="cpu"
+        )
 
 
-def test_values_that_are_not_valid_name_the_nearest(onnx_file: Path) -> None:
+def test_values_that_are_not_valid_name_the_nearest(small_onnx: Path) -> None:
     with pytest.raises(OptionError, match="Did you mean 'openvino'"):
-        open_pose_backend(onnx_file, backend="openvine")
+        open_pose_backend(small_onnx, backend="openvine")
     with pytest.raises(OptionError, match="Did you mean 'fp16'"):
-        open_pose_backend(onnx_file, precision="f16")
+        open_pose_backend(small_onnx, precision="f16")
     with pytest.raises(OptionError, match="gpu"):
-        open_pose_backend(onnx_file, device="gpu")
+        open_pose_backend(small_onnx, device="gpu")
     with pytest.raises(BackendError, match="openvino does not run on NVIDIA"):
-        open_pose_backend(onnx_file, backend="openvino", device="cuda")
+        open_pose_backend(small_onnx, backend="openvino", device="cuda")
 
 
 @pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
-def test_a_truncated_file_is_refused_before_the_runtime_sees_it(name: str, onnx_file: Path, tmp_path: Path) -> None:
+def test_a_truncated_file_is_refused_before_the_runtime_sees_it(name: str, small_onnx: Path, tmp_path: Path) -> None:
     cut = tmp_path / "cut.onnx"
-    content = onnx_file.read_bytes()
+    content = small_onnx.read_bytes()
     cut.write_bytes(content[: len(content) // 2])
     with pytest.raises(ModelError, match="no spec"):
         open_pose_backend(cut, backend=name)
-    cut.with_name("cut.onnx.spec.json").write_bytes(onnx_file.with_name("small.onnx.spec.json").read_bytes())
+    cut.with_name("cut.onnx.spec.json").write_bytes(small_onnx.with_name("small.onnx.spec.json").read_bytes())
     with pytest.raises(ModelError, match="SHA-256"):
         open_pose_backend(cut, backend=name)
 
