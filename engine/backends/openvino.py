@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from engine.backends.contract import Array, Closing, OpenOptions, Probe, check_call, empty_outputs, refuse_precision
+from engine.backends.openvino_core import openvino_core
 from engine.backends.openvino_precision import keep_attention_float32
 from engine.compiler import ensure_onnx
 from engine.errors import BackendError
 from engine.int8_files import find_int8
 from engine.model_spec import read_spec
-from engine.openvino_env import silence_openvino
 
 # A program for one exact shape runs a detector about a quarter faster than one for any shape, but takes part of a
 # second to compile: a shape earns it by coming often, and no more than these are kept.
@@ -70,14 +70,15 @@ class OpenVinoBackend(Closing):
         if options.device.startswith("cuda"):
             raise BackendError(probe("cuda").detail)
         self.spec = read_spec(onnx_file)
-        silence_openvino()
         try:
+            core = openvino_core()
             import openvino
         except ImportError as error:
             raise BackendError(f"the openvino package cannot be loaded: {error}") from error
+        except RuntimeError as error:
+            raise BackendError(f"openvino cannot be started: {_first_line(error)}") from error
         self._openvino = openvino
         try:
-            core = openvino.Core()
             has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
             self._model: Any = core.read_model(str(onnx_file))
         except RuntimeError as error:

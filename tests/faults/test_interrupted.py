@@ -196,3 +196,28 @@ def test_an_interrupt_that_python_drops_ends_the_run_all_the_same(fault: Fault) 
     done = fault.run("-c", DROPPED)
     assert (done.code, done.err) == (0, "")
     assert done.out.splitlines() == ["dropped", "held", f"ended by {int(number)} True"]
+
+
+AFTER_NETWORKS = """
+import gc, signal
+from pathlib import Path
+from engine.backends import open_detector_backend
+from engine.backends.contract import OpenOptions
+opened = [open_detector_backend(Path("models/weights/yolo26n_person.onnx"), backend="openvino",
+                                options=OpenOptions(device="cpu")).backend for _ in range(2)]
+while opened:
+    opened.pop(0).close()  # the first one first
+    gc.collect()
+try:
+    signal.raise_signal(signal.SIGINT)
+except KeyboardInterrupt:
+    print("it came")
+"""
+
+
+def test_an_interrupt_after_networks_were_closed(fault: Fault) -> None:
+    """A runtime that gives the thread a stack for signals and frees it too early makes of Ctrl-C a crash."""
+    pytest.importorskip("openvino")
+    arriving("SIGINT")
+    done = fault.run("-c", AFTER_NETWORKS)
+    assert (done.code, done.out.strip()) == (0, "it came"), done.err
