@@ -112,6 +112,14 @@ def all_places(values: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return [at, *(place for key, value in inner for place in all_places(value, (*at, key)))]
 
 
+def file_and_part(parts: tuple[Path, bytes, bytes], data: st.DataObject) -> tuple[Path, Path]:
+    """A whole engine, and its spec or its record."""
+    file, spec, record = parts
+    spec_path(file).write_bytes(spec)
+    record_path(file).write_bytes(record)
+    return file, data.draw(st.sampled_from([spec_path(file), record_path(file)]))
+
+
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_change_of_spec_or_record_is_read_or_refused(
@@ -119,10 +127,7 @@ def test_any_change_of_spec_or_record_is_read_or_refused(
 ) -> None:
     """One value of a whole spec or record is exchanged for any other."""
     fault.more(150)
-    file, spec, record = parts
-    spec_path(file).write_bytes(spec)
-    record_path(file).write_bytes(record)
-    path = data.draw(st.sampled_from([spec_path(file), record_path(file)]))
+    file, path = file_and_part(parts, data)
     values = json.loads(path.read_bytes())
     places = all_places(values)
     place = data.draw(st.sampled_from(places[1:]))
@@ -146,10 +151,7 @@ def test_any_bytes_changed_in_a_spec_or_record_are_read_or_refused(
     parts: tuple[Path, bytes, bytes], fault: Fault, data: st.DataObject
 ) -> None:
     fault.more(150)
-    file, spec, record = parts
-    spec_path(file).write_bytes(spec)
-    record_path(file).write_bytes(record)
-    path = data.draw(st.sampled_from([spec_path(file), record_path(file)]))
+    file, path = file_and_part(parts, data)
     content = bytearray(path.read_bytes())
     for _ in range(data.draw(st.integers(1, 4))):
         at = data.draw(st.integers(0, len(content) - 1))
