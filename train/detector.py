@@ -15,10 +15,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from engine.errors import ModelError
+from engine.errors import EngineError, OptionError
 from engine.ultralytics_env import disable_telemetry, prepare_ultralytics
 
 ARCHITECTURE = "yolo26n.yaml"
+_MOST_CUT_OUTS = 1000
+"""About 150 MB of memory."""
 
 
 def write_yolo_dataset(data: Path, output: Path) -> Path:
@@ -118,6 +120,8 @@ def train(arguments: argparse.Namespace) -> Path:
 
     disable_telemetry()
     torch.set_num_threads(arguments.threads)
+    if not 0 <= arguments.paste_people <= 1:
+        raise OptionError(f"--paste-people is {arguments.paste_people}; 0 to 1 fits")
     output: Path = arguments.output
     output.mkdir(parents=True, exist_ok=True)
     data_yaml = write_yolo_dataset(arguments.data, output / "dataset")
@@ -127,10 +131,12 @@ def train(arguments: argparse.Namespace) -> Path:
     else:
         model = YOLO(str(_starting_weights(arguments)) if arguments.init else ARCHITECTURE, task="detect")
     model.add_callback("on_pretrain_routine_end", _bfloat16_on_cpu(arguments.threads))
+    trainer = _trainer(arguments)
     if arguments.resume and last.is_file():
-        model.train(resume=True)
+        model.train(trainer=trainer, resume=True)
         return last
     model.train(
+        trainer=trainer,
         data=str(data_yaml),
         single_cls=True,
         imgsz=arguments.input_size,
@@ -150,6 +156,23 @@ def train(arguments: argparse.Namespace) -> Path:
         exist_ok=True,
     )
     return last
+
+
+def _trainer(arguments: argparse.Namespace) -> type | None:
+    """The trainer that pastes people; None, for ultralytics' own, where none are to be pasted.
+
+    ultralytics' own `copy_paste` is left at 0: it needs segments, which a folder of boxes does not have.
+    """
+    if not arguments.paste_people:
+        return None
+    from train.dataset import ImageStore
+    from train.detector_paste import cut_outs, pasting_trainer
+    from train.people import read_people
+
+    people = read_people(arguments.data, "train")
+    chosen = cut_outs(people, ImageStore(people, keep=False), _MOST_CUT_OUTS, arguments.seed)
+    print(f"{len(chosen)} people cut out to be pasted")
+    return pasting_trainer(chosen, arguments.paste_people)
 
 
 def _starting_weights(arguments: argparse.Namespace) -> Path:
@@ -181,6 +204,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--close-mosaic", type=int, default=10, help="last epochs without mosaic")
     parser.add_argument(
+        "--paste-people",
+        type=float,
+        default=0.0,
+        help="probability that people cut out of other pictures are pasted into a mosaic (0)",
+    )
+    parser.add_argument(
         "--init",
         type=Path,
         default=None,
@@ -199,7 +228,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = build_parser().parse_args(argv)
     try:
         last = train(arguments)
-    except (FileNotFoundError, KeyError, json.JSONDecodeError, ModelError) as error:
+    except (FileNotFoundError, KeyError, json.JSONDecodeError, EngineError) as error:
         print(f"train.detector: {error}", file=sys.stderr)
         return 2
     print(f"weights: {last}")
