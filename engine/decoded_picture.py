@@ -7,6 +7,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from av.sidedata.sidedata import SideDataContainer
 from av.sidedata.sidedata import Type as SideDataType
 
 from engine.frame_source import BT601, BT709, PictureTags
@@ -14,6 +15,7 @@ from engine.types import UInt8Array
 
 _UNSPECIFIED = 2
 _HD_HEIGHT = 720
+_side_data: Any = SideDataContainer  # its stub knows no arguments
 
 
 def upright(image: UInt8Array, display_matrix: bytes | None) -> UInt8Array:
@@ -55,7 +57,8 @@ def fitted(image: UInt8Array, size_wh: tuple[int, int]) -> UInt8Array:
 
 
 def _display_matrix(frame: Any) -> bytes | None:
-    data = frame.side_data.get(SideDataType.DISPLAYMATRIX)
+    # Not frame.side_data: it would keep itself and the picture alive until Python next looks for garbage.
+    data = _side_data(frame).get(SideDataType.DISPLAYMATRIX)
     return None if data is None else bytes(data)
 
 
