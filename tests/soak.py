@@ -99,9 +99,9 @@ class Watch:
             "latency_ms": start.latency_ms * _SLOWER + _SLOWER_MS,
         }
         return [
-            f"{self.name}: {name} grew from {getattr(start, name):.1f} to {getattr(end, name):.1f}"
+            f"{self.name}: {name} went from {getattr(start, name):.1f} to {getattr(end, name):.1f}"
             for name, limit in limits.items()
-            if getattr(end, name) > limit
+            if not getattr(end, name) <= limit  # so that a latency of which nothing is known is told, too
         ]
 
 
