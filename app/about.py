@@ -13,9 +13,14 @@ from app.overlay_panel import faint
 from app.qt_setup import TITLE
 
 _PARTS = (
-    ("Qt", "LGPL-3.0"), ("PyQt5", "GPL-3.0"), ("pyqtgraph", "MIT"), ("numpy", "BSD-3-Clause"),
-    ("opencv-python", "Apache-2.0"), ("av", "BSD-3-Clause; FFmpeg with x264: GPL-2.0"), ("torch", "BSD-3-Clause"),
-    ("openvino", "Apache-2.0"), ("onnxruntime", "MIT"), ("ultralytics", "AGPL-3.0"), ("lap", "BSD-2-Clause"),
+    ("Qt", "LGPL-3.0"), ("PyQt5", "GPL-3.0"), ("pyqtgraph", "MIT"), ("platformdirs", "MIT"),
+    ("numpy", "BSD-3-Clause"), ("opencv-python", "Apache-2.0"), ("cv2-enumerate-cameras", "MIT"),
+    ("av", "BSD-3-Clause; FFmpeg with x264: GPL-2.0"), ("tqdm", "MPL-2.0 and MIT"), ("torch", "BSD-3-Clause"),
+    ("torchvision", "BSD-3-Clause"), ("safetensors", "Apache-2.0"), ("timm", "Apache-2.0"), ("onnx", "Apache-2.0"),
+    ("onnxslim", "MIT"), ("onnxruntime", "MIT"), ("openvino", "Apache-2.0"), ("nncf", "Apache-2.0"),
+    ("tensorrt", "NVIDIA's own"), ("tensorrt-rtx-cu13", "NVIDIA's own"), ("ultralytics", "AGPL-3.0"),
+    ("lap", "BSD-2-Clause"), ("lightning", "Apache-2.0"), ("tensorboard", "Apache-2.0"),
+    ("pycocotools", "BSD-2-Clause"), ("matplotlib", "PSF"), ("PyYAML", "MIT"),
 )  # fmt: skip
 
 
@@ -48,16 +53,16 @@ class AboutDialog(QDialog):
         layout.addWidget(
             faint(
                 self.tr(
-                    "Free software under the GNU AGPL 3.0 or later. The method: Wu, Wang, Guo, Liu, Keypoint Context "
-                    "Aggregation for Human Pose Estimation."
+                    "Free software under the GNU AGPL 3.0 or later; the weights that come with it are for research use "
+                    "only (models/weights/LICENSE). The method: Wu, Wang, Guo, Liu, Keypoint Context Aggregation for "
+                    "Human Pose Estimation."
                 )
             )
         )
-        running = ", ".join(
-            f"{name}: {description[name]}" for name in ("pose_model", "detector") if name in description
-        )
-        if running:
-            layout.addWidget(QLabel(running))
+        if description:
+            running = self.tr("Runs {pose_model} with {detector}.")
+            models = {name: description.get(name) or "–" for name in ("pose_model", "detector")}
+            layout.addWidget(QLabel(running.format(**models)))
         table = QTableWidget(len(_PARTS), 3)
         table.setHorizontalHeaderLabels([self.tr("Part"), self.tr("Version"), self.tr("Licence")])
         for row, (package, licence) in enumerate(_PARTS):
@@ -69,7 +74,7 @@ class AboutDialog(QDialog):
         rows = table.verticalHeader()
         if rows is not None:
             rows.hide()
-        table.setColumnWidth(0, 130)
+        table.setColumnWidth(0, 180)
         table.setColumnWidth(1, 90)
         columns = table.horizontalHeader()
         if columns is not None:

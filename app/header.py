@@ -9,6 +9,7 @@ from PyQt5.QtWidgets import QHBoxLayout, QLabel, QMenu, QSizePolicy, QToolButton
 
 from app.icons import icon
 from app.statistics import Snapshot
+from engine.frame_source import SourceInfo
 
 
 class Header(QWidget):
@@ -43,6 +44,11 @@ class Header(QWidget):
         """Show the name of the source; empty asks for one."""
         text = name or self.tr("Choose a source")
         self.source.setText(self.fontMetrics().elidedText(text, Qt.TextElideMode.ElideMiddle, 230) + "  ▾")
+
+    def show_source(self, info: SourceInfo) -> None:
+        """Show name and size of an open source."""
+        size = info.size_wh
+        self.set_source(info.name + (f"  {size[0]}×{size[1]}" if size is not None else ""))
 
     def show_snapshot(self, snapshot: Snapshot, description: dict[str, Any], *, playing: bool) -> None:
         """Show rate and delay while it plays, people, and what runs."""

@@ -190,6 +190,7 @@ class MainWindow(WindowLayout):
     def reset_settings(self) -> None:
         """Forget all that is remembered, and begin as on the first day."""
         self.settings.reset()
+        self.sources.refresh()
         self._apply_settings(PipelineOptions())
         self.open_pipeline(self.pose_panel.options)
 

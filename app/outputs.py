@@ -160,7 +160,10 @@ class Outputs(QObject):
     def ask_export(self, options: PipelineOptions) -> None:
         """Ask where to write the whole file, and begin."""
         source = self._session.source
-        if source is None or source.info.is_live or self.export_job is not None:
+        if source is None or self.export_job is not None:
+            return
+        if source.info.is_live:
+            self._notice.say("warning", self.tr("A live source has no end to export to; record it instead (R)."))
             return
         default = (self.folder / resolve_output(source.info, None).name).resolve()
         if source.info.kind == "photos" and source.info.path is not None and source.info.path.is_dir():
@@ -195,7 +198,8 @@ class Outputs(QObject):
         if progress is not None:
             percent = min(100, 100 * progress.done // progress.total) if progress.total else None
             text += self.tr(" · {done} of {total} frames").format(done=progress.done, total=progress.total or "?")
-        self._notice.say("busy", text, action=(self.tr("Cancel"), job.cancel), percent=percent)
+        if progress is None or self._notice.level not in ("error", "warning"):  # those are to be read first
+            self._notice.say("busy", text, action=(self.tr("Cancel"), job.cancel), percent=percent)
 
     def _export_ended(self, ended: ExportEnded) -> None:
         self.export_job = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from PyQt5.QtCore import QObject, pyqtSignal
@@ -138,8 +139,13 @@ class Session(QObject):
     def look(self, looking: bool) -> None:
         """Whether somebody looks at attention maps; where the video stands still, its frame gets them now."""
         begins, self._looking = looking and not self._looking, looking
-        if begins and self._last_shot is not None:
-            self._shots.put(self._last_shot)
+        if begins:
+            self._show_anew()
+
+    def _show_anew(self) -> None:
+        last = self._last_shot
+        if last is not None:  # due now: how long it stood on the screen is no delay
+            self._shots.put(replace(last, captured_s=time.monotonic()))
 
     @property
     def options(self) -> PipelineOptions | None:
@@ -257,8 +263,7 @@ class Session(QObject):
         self.ready = event
         if self._inference is not None:
             self._inference.begin()
-        if self._last_shot is not None:  # where a file stands still, its frame is looked at by the new pipeline
-            self._shots.put(self._last_shot)
+        self._show_anew()  # where a file stands still, its frame is looked at by the new pipeline
 
     def _pipeline_failed(self, event: PipelineFailed) -> None:
         if self._next_inference is not None and self._next_inference.serial == event.serial:

@@ -75,15 +75,15 @@ class WindowEvents(QObject):
 
     def _source_opened(self, event: SourceOpened) -> None:
         window = self._window
-        size = event.info.size_wh
-        window.header.set_source(event.info.name + (f"  {size[0]}×{size[1]}" if size is not None else ""))
+        window.header.show_source(event.info)
         window.setWindowTitle(f"{event.info.name} – {window.base_title}")
         window.view.set_badge("")
         window.transport.set_source(event)
         window.transport.set_playing(True)
         window.statistics.clear_window()
         window.apply_look()
-        window.settings.add_recent(event.text)
+        path = event.info.path
+        window.settings.add_recent(event.text if path is None else str(path.absolute()))  # it may start elsewhere next
         window.sources.refresh()
         window.builds.refresh()
 
@@ -92,7 +92,7 @@ class WindowEvents(QObject):
         window.notice.say("error", event.message, action=(self.tr("Try again"), lambda: window.open_source(event.text)))
         source = window.session.source
         if window.session.playback is not None and source is not None:
-            window.header.set_source(source.info.name)  # the last good source goes on
+            window.header.show_source(source.info)  # the last good source goes on
         else:
             window.header.set_source("")
             title = self.tr("No video")

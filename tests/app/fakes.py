@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -91,11 +92,11 @@ class FakePipeline:
 class Clip(SourceBase):
     """A file of a hundred frames of 20 ms, each in a grey of its own."""
 
-    def __init__(self, frames: int = 100, size_wh: tuple[int, int] = SIZE_WH) -> None:
+    def __init__(self, frames: int = 100, size_wh: tuple[int, int] = SIZE_WH, path: Path | None = None) -> None:
         super().__init__(
             SourceInfo(
-                name="clip", kind="video", size_wh=size_wh, frame_rate=Fraction(RATE), time_base=Fraction(1, RATE),
-                frame_count=frames,
+                name="clip", kind="video", path=path, size_wh=size_wh, frame_rate=Fraction(RATE),
+                time_base=Fraction(1, RATE), frame_count=frames,
             )
         )  # fmt: skip
         self._frames, self._size_wh, self._start = frames, size_wh, 0
