@@ -76,7 +76,7 @@ def _placed_maps(maps: AttentionMaps | None, affine: Float32Array) -> AttentionM
     return replace(maps, crop_to_frame=np.asarray((whole @ lifted)[:, :2], np.float32))
 
 
-def compose(shown: Shown, look: Look, size_wh: tuple[int, int] | None = None) -> Composed:
+def compose(shown: Shown, look: Look, size_wh: tuple[int, int] | None = None, *, density: float = 1.0) -> Composed:
     """Draw a shown frame in a size of its own.
 
     What is drawn is drawn after the frame is scaled, so that lines and letters are as sharp as the screen.
@@ -85,6 +85,7 @@ def compose(shown: Shown, look: Look, size_wh: tuple[int, int] | None = None) ->
         shown: frame and, where there is one, its result.
         look: what is drawn and whether it is mirrored.
         size_wh: of the picture in px; None for that of the frame.
+        density: device px to a logical px of the screen that it is for.
 
     Raises:
         OptionError: the chosen keypoint is none of the network's.
@@ -110,7 +111,7 @@ def compose(shown: Shown, look: Look, size_wh: tuple[int, int] | None = None) ->
             poses=_placed_poses(result.poses, affine),
             attention=_placed_maps(result.attention, affine),
         )
-        draw(placed, shown.skeleton, fitting(look.overlay, shown), out=canvas)
+        draw(placed, shown.skeleton, fitting(look.overlay, shown), out=canvas, density=density)
     return Composed(image_bgr=canvas, frame_to_picture=affine)
 
 

@@ -64,7 +64,7 @@ class Composer:
         self._changed = threading.Condition()
         self._shown: Shown | None = None
         self._look = Look()
-        self._room_wh = (960, 540)
+        self._room_wh, self._density = (960, 540), 1.0
         self._probe_wish: tuple[float, float] | None = None
         self._probe_clear = False
         self._dirty = self._stopped = False
@@ -96,10 +96,11 @@ class Composer:
             self._look, self._dirty = look, True
             self._changed.notify_all()
 
-    def set_room(self, room_wh: tuple[int, int]) -> None:
-        """Make pictures that fill so many device px."""
+    def set_room(self, room_wh: tuple[int, int], density: float) -> None:
+        """Make pictures that fill so many device px, `density` of which make a logical px."""
         with self._changed:
-            self._room_wh, self._dirty = (max(1, room_wh[0]), max(1, room_wh[1])), True
+            self._room_wh, self._density = (max(1, room_wh[0]), max(1, room_wh[1])), density
+            self._dirty = True
             self._changed.notify_all()
 
     def place_probe(self, point_xy: tuple[float, float] | None) -> None:
@@ -154,7 +155,7 @@ class Composer:
         reading = self._probe.read(shown)
         self.probe = self._probe.copy()
         height, width = shown.shot.frame.image_bgr.shape[:2]
-        composed: Composed = compose(shown, look, fit((width, height), room_wh))
+        composed: Composed = compose(shown, look, fit((width, height), room_wh), density=self._density)
         return Picture(
             image=to_qimage(composed.image_bgr),
             frame_to_picture=composed.frame_to_picture,

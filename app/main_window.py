@@ -92,7 +92,7 @@ class MainWindow(WindowLayout):
     def _connect(self) -> None:
         self.session.picture_ready.connect(self._take_picture)
         self.session.happened.connect(self.events.act)
-        self.view.resized.connect(lambda width, height: self.session.composer.set_room((width, height)))
+        self.view.resized.connect(lambda width, height, ratio: self.session.composer.set_room((width, height), ratio))
         self.view.painted.connect(self._painted)
         self.view.clicked.connect(self.events.place_probe)
         self.view.cleared.connect(self.events.clear_probe)

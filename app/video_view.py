@@ -20,13 +20,13 @@ class VideoView(QWidget):
     Signals:
         clicked: a place in the picture was clicked; x and y in frame px.
         cleared: a click beside the picture, or with the right button.
-        resized: width and height in device px.
+        resized: width and height in device px, and how many of them make a logical px.
         painted: a picture was painted for the first time; the milliseconds it took.
     """
 
     clicked = pyqtSignal(float, float)
     cleared = pyqtSignal()
-    resized = pyqtSignal(int, int)
+    resized = pyqtSignal(int, int, float)
     painted = pyqtSignal(object, float)
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -107,7 +107,7 @@ class VideoView(QWidget):
         """Tell the new size in device px, so that pictures are made in it."""
         super().resizeEvent(event)
         ratio = self.devicePixelRatioF()
-        self.resized.emit(round(self.width() * ratio), round(self.height() * ratio))
+        self.resized.emit(round(self.width() * ratio), round(self.height() * ratio), ratio)
 
     def paintEvent(self, event: QPaintEvent | None) -> None:
         """Paint the picture, the probe and the badge."""

@@ -183,11 +183,13 @@ def legend_lines(view: AttentionView, scale: Scale, skeleton: Skeleton) -> tuple
     return lines if scale == "unit" else (lines[0], lines[1], "auto scale: frame maximum")
 
 
-def draw_legend(image: UInt8Array, view: AttentionView, scale: Scale, top: float, skeleton: Skeleton) -> None:
+def draw_legend(
+    image: UInt8Array, view: AttentionView, scale: Scale, top: float, skeleton: Skeleton, *, density: float = 1.0
+) -> None:
     """Draw the legend into the lower left corner of (H, W, 3) uint8 BGR; on small frames with fewer lines."""
     height, width = image.shape[:2]
     title, shows, meaning = legend_lines(view, scale, skeleton)
-    text_px = float(np.clip(min(height, width) / 48, 9, 24))
+    text_px = float(np.clip(min(height, width) / 48, 9 * density, 24 * density))
     lines = [title, shows, meaning]
     while True:
         pad = round(text_px * 0.9)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -60,7 +60,14 @@ class OverlayOptions:
             raise OptionError(f"unknown attention scale '{self.scale}'. Known: auto, unit.")
 
 
-def draw(result: FrameResult, skeleton: Skeleton, options: OverlayOptions, out: UInt8Array | None = None) -> UInt8Array:
+def draw(
+    result: FrameResult,
+    skeleton: Skeleton,
+    options: OverlayOptions,
+    out: UInt8Array | None = None,
+    *,
+    density: float = 1.0,
+) -> UInt8Array:
     """Draw a result on its frame.
 
     Args:
@@ -68,6 +75,8 @@ def draw(result: FrameResult, skeleton: Skeleton, options: OverlayOptions, out: 
         skeleton: the keypoints' names, lines and colours.
         options: what to draw.
         out: (H, W, 3) uint8 to draw into; may be the frame's own image, which is then drawn over. None for a new one.
+        density: px of the image to one px as a person means it, for the chosen line width and for letters; 2 for what
+            is shown on a screen of twice the density.
 
     Returns:
         (H, W, 3) uint8 BGR: `out`, or a new array.
@@ -84,6 +93,8 @@ def draw(result: FrameResult, skeleton: Skeleton, options: OverlayOptions, out: 
             raise ValueError(f"out has shape {out.shape}, the frame {image.shape}")
         np.copyto(out, image)
     canvas = np.ascontiguousarray(out)
+    if options.line_width is not None:
+        options = replace(options, line_width=options.line_width * density)
     top = 1.0
     if options.attention is not None:
         top = tint(canvas, result.attention, options.attention, options.scale)
@@ -97,9 +108,9 @@ def draw(result: FrameResult, skeleton: Skeleton, options: OverlayOptions, out: 
     for person in order:  # after all people, so that nobody's lines run through a label
         # A label over nothing that is drawn only puzzles: the network itself is not sure that anyone is there.
         if options.boxes or (result.poses.scores[person] >= options.score_threshold).any():
-            _draw_label(canvas, result.poses, person, options)
+            _draw_label(canvas, result.poses, person, options, density)
     if options.attention is not None:
-        draw_legend(canvas, options.attention, options.scale, top, skeleton)
+        draw_legend(canvas, options.attention, options.scale, top, skeleton, density=density)
     if canvas is not out:
         np.copyto(out, canvas)
     return out
@@ -175,14 +186,14 @@ def _draw_box(image: UInt8Array, box: Float32Array, color: Color, line_width: fl
     cv2.rectangle(image, (left, top), (right, bottom), color, thin, cv2.LINE_AA)
 
 
-def _draw_label(image: UInt8Array, poses: Poses, person: int, options: OverlayOptions) -> None:
+def _draw_label(image: UInt8Array, poses: Poses, person: int, options: OverlayOptions, density: float) -> None:
     """A label on the upper edge of a person's box, moved so that all of it lies inside the frame."""
     text, box = label_text(poses, person, options), poses.boxes_xyxy[person]
     if not text or not np.isfinite(box).all():
         return
     color = _person_color(poses, person)
     height, width = image.shape[:2]
-    text_px = float(np.clip(min(height, width) / 54, 8, 22))
+    text_px = float(np.clip(min(height, width) / 54, 8 * density, 22 * density))
     pad = max(2, round(text_px * 0.5))
     size = text_width(text, text_px) + 2 * pad, round(text_px) + 2 * pad
     left = int(np.clip(round(float(box[0])), 0, max(0, width - size[0])))

@@ -45,9 +45,9 @@ def test_corners_of_a_frame_are_corners_of_the_picture(mirror: bool) -> None:
     np.testing.assert_allclose(edges, expected, atol=1e-3)
 
 
-def changed_places(look: Look, size_wh: tuple[int, int]) -> Any:
+def changed_places(look: Look, size_wh: tuple[int, int], density: float = 1.0) -> Any:
     bare = compose(replace(SHOWN, result=None), look, size_wh).image_bgr
-    drawn = compose(SHOWN, look, size_wh).image_bgr
+    drawn = compose(SHOWN, look, size_wh, density=density).image_bgr
     return np.argwhere((bare != drawn).any(axis=2))
 
 
@@ -57,6 +57,22 @@ def test_what_is_drawn_moves_with_size_and_mirror() -> None:
     mirrored = changed_places(Look(overlay=options, mirror=True), (640, 360))
     assert abs(plain[:, 1].min() - 80) < 6 and abs(plain[:, 1].max() - 560) < 6
     assert abs(mirrored[:, 1].min() - (639 - 560)) < 6 and abs(mirrored[:, 1].max() - (639 - 80)) < 6
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        OverlayOptions(skeleton=False, ids=True),
+        OverlayOptions(skeleton=False, ids=False, boxes=True, line_width=20),
+        OverlayOptions(skeleton=False, ids=False, attention=AttentionView(kind="attention", keypoint=9)),
+    ],
+    ids=["labels", "lines", "legend"],
+)
+def test_on_a_screen_of_twice_the_density_everything_looks_as_large(options: OverlayOptions) -> None:
+    look = Look(overlay=options)
+    sparse = changed_places(look, (640, 360))
+    dense = changed_places(look, (1280, 720), density=2.0)
+    assert len(dense) / 4 == pytest.approx(len(sparse), rel=0.15)
 
 
 def test_attention_is_tinted_where_the_person_is_also_in_a_mirror() -> None:
