@@ -10,6 +10,7 @@ from typing import Any
 
 from engine.errors import OptionError, nearest_hint
 from engine.heatmap import recipe_sigma
+from models.checkpoints import write_atomically
 from models.pose_model import PoseModelConfig
 
 _CHOICES = {
@@ -171,6 +172,5 @@ class TrainConfig:
 
     def save(self) -> None:
         """Write the resolved configuration into the output folder."""
-        self.output.mkdir(parents=True, exist_ok=True)
         text = json.dumps(self.to_dict(), indent=1) + "\n"
-        (self.output / "config.json").write_text(text, encoding="utf-8")
+        write_atomically(self.output / "config.json", text.encode())

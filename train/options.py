@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -19,6 +20,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "paper_hrnet_w48": {"model": "kcam_hrnet_w48", "input_size": "384x288", "init": "imagenet"},
     # The same recipe without the head, for comparison.
     "bare_resnet50": {"model": "resnet50", "init": "imagenet"},
+    "bare_resnet152": {"model": "resnet152", "input_size": "384x288", "init": "imagenet"},
     "bare_hrnet_w32": {"model": "hrnet_w32", "init": "imagenet"},
     "bare_hrnet_w48": {"model": "hrnet_w48", "input_size": "384x288", "init": "imagenet"},
     # What ships: a small network, trained on a small data set by the clock on a few cores.
@@ -119,7 +121,13 @@ class _Parser(argparse.ArgumentParser):
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of `python -m train`."""
-    parser = _Parser(prog="python -m train", description="Train a pose network.", argument_default=argparse.SUPPRESS)
+    # Without abbreviations: half a name is a name that is not known, and the nearest one is said.
+    parser = _Parser(
+        prog="python -m train",
+        description="Train a pose network.",
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
     parser.add_argument("--preset", help=", ".join(PRESETS))
     network = parser.add_argument_group("network")
     for name, read, text in _NETWORK:
@@ -206,6 +214,9 @@ def config_from(options: Mapping[str, Any]) -> TrainConfig:
     if values.pop("no_cache_images", False):
         values["cache_images"] = False
     values.setdefault("output", Path("runs") / str(network["name"]))
+    for key, count in _started_by_torchrun().items():
+        if values.setdefault(key, count) != count:
+            raise OptionError(f"--{key} is {values[key]}, but torchrun started {count}; leave --{key} out")
     known = {field.name for field in dataclasses.fields(TrainConfig)}
     for key in values:
         if key not in known:
@@ -215,3 +226,14 @@ def config_from(options: Mapping[str, Any]) -> TrainConfig:
     except ValueError as error:
         raise OptionError(str(error)) from error
     return TrainConfig(pose_model=pose_model, **values)
+
+
+def _started_by_torchrun() -> dict[str, int]:
+    """Devices and nodes of the group that torchrun made this process a part of; empty without it.
+
+    Lightning would take one device for a run of its own, and all processes would then train into the same folder.
+    """
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return {}
+    devices, world = (int(os.environ[name]) for name in ("LOCAL_WORLD_SIZE", "WORLD_SIZE"))
+    return {"devices": devices, "nodes": world // devices}

@@ -1,0 +1,67 @@
+"""The command line of `python -m train`: presets are the paper's rows, and no name is guessed at."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from engine.errors import OptionError
+from train.config import TrainConfig
+from train.options import PRESETS, build_parser, config_from, parse_options
+
+
+def config(*argv: str) -> TrainConfig:
+    return config_from(parse_options([*argv, "--data", "d"]))
+
+
+def test_the_presets_of_the_paper_are_its_recipe() -> None:
+    resnet, hrnet = config("--preset", "paper_resnet50"), config("--preset", "paper_hrnet_w48")
+    assert (resnet.pose_model.name, resnet.pose_model.input_size_wh) == ("kcam_resnet50", (192, 256))
+    assert (hrnet.pose_model.name, hrnet.pose_model.input_size_wh) == ("kcam_hrnet_w48", (288, 384))
+    for run, sigma in ((resnet, 2), (hrnet, 3)):
+        assert (run.optimizer, run.learning_rate, run.weight_decay, run.schedule) == ("adam", 5e-4, 0, "step")
+        assert (run.epochs, run.batch_size, run.alpha, run.init) == (210, 128, 0.2, "imagenet")
+        assert (run.rotation_deg, run.scale_range, run.flip_probability) == (40, (0.5, 1.5), 0.5)
+        assert [round(share * 210) for share in run.milestones] == [170, 200]
+        assert run.target_sigma(run.pose_model.heatmap_size_wh) == sigma
+        off = (run.joint_weights, run.pose_model.udp, run.pose_model.decode, run.ema_decay, run.compile)
+        assert off == (False, False, "quarter", 0, False)
+
+
+def test_tables_1_and_2_are_switches() -> None:
+    without = config("--preset", "paper_resnet50", "--no-coarse-supervision").pose_model
+    assert (without.coarse_supervision, without.fusion) == (False, "concat")
+    for fusion in ("add", "none"):
+        assert config("--preset", "paper_resnet50", "--fusion", fusion).pose_model.fusion == fusion
+
+
+def test_every_preset_makes_a_run_and_an_option_beside_it_wins() -> None:
+    for name, values in PRESETS.items():
+        run = config("--preset", name, "--learning-rate", "0.25")
+        assert run.pose_model.name == values["model"] and run.learning_rate == 0.25
+        assert run.pose_model.has_kcam == (not name.startswith("bare_"))
+
+
+def test_every_field_of_a_run_is_an_option() -> None:
+    known = {flag for action in build_parser()._actions for flag in action.option_strings}
+    fields = {field.name for field in dataclasses.fields(TrainConfig)} - {"pose_model", "cache_images"}
+    assert {f"--{name.replace('_', '-')}" for name in fields} | {"--no-cache-images"} <= known
+
+
+@pytest.mark.parametrize("option", ["--learning-rat", "--lerning-rate", "--learning_rate=1"])
+def test_a_name_that_is_nearly_right_is_not_taken_for_it(option: str) -> None:
+    with pytest.raises(OptionError, match=r"unknown option .*Did you mean '--learning-rate'"):
+        parse_options(["--preset", "paper_resnet50", option, "1"])
+
+
+def test_torchrun_says_how_many_processes_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without that, each would train by itself, all of them into one folder."""
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    monkeypatch.setenv("WORLD_SIZE", "8")
+    run = config("--preset", "paper_resnet50")
+    assert (run.devices, run.nodes, run.batch_size) == (4, 2, 128)
+    assert config("--preset", "paper_resnet50", "--devices", "4").devices == 4
+    with pytest.raises(OptionError, match="--devices is 2, but torchrun started 4"):
+        config("--preset", "paper_resnet50", "--devices", "2")
