@@ -24,6 +24,15 @@ _WRAPPERS = ("state_dict", "model")
 _PREFIXES = ("module.", "model.", "backbone.", "keypoint_head.", "head.")
 
 
+# What MMPose's checkpoints hold beside the tensors: NumPy values and logs of the training. None of it is needed.
+_UNUSED_GLOBALS = (
+    *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("_reconstruct", "scalar")),
+    "numpy.ndarray",
+    "numpy.dtype",
+    "mmengine.logging.history_buffer.HistoryBuffer",
+)
+
+
 class CheckpointError(ValueError):
     """A weights file cannot be used; the message names the file and says why."""
 
@@ -46,7 +55,8 @@ def read_foreign_tensors(path: Path) -> dict[str, Tensor]:
             raise CheckpointError(f"{path} is damaged: {error}") from error
     check_archive(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals([(_Unused, name) for name in _UNUSED_GLOBALS]):
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds here, pickle errors among them
         raise CheckpointError(
             f"{path} is not read, because it is not a file of plain tensors: {_why_refused(error)}"
@@ -62,6 +72,16 @@ def read_foreign_tensors(path: Path) -> dict[str, Tensor]:
     for name, value in tensors.items():
         _check_extent(path, name, value)
     return official_names(tensors)
+
+
+class _Unused:
+    """Stands where a value was that nobody needs: nothing of what would have made it is run or kept."""
+
+    def __new__(cls, *_arguments: object) -> _Unused:
+        return super().__new__(cls)
+
+    def __setstate__(self, _state: object) -> None:
+        """Forget it."""
 
 
 def check_archive(path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -135,13 +136,19 @@ def mmpose_names(tensors: dict[str, torch.Tensor], head: str) -> dict[str, torch
     }
 
 
+def dataset_meta() -> dict[str, object]:
+    """MMPose 1.x writes its data set's constants as NumPy arrays, which a reader of plain tensors knows nothing of."""
+    sigmas, names = np.array([0.026, 0.025], np.float32), np.array(["nose", "left_eye"], object)
+    return {"dataset_meta": {"sigmas": sigmas, "names": names, "count": np.float64(2)}, "epoch": 210}
+
+
 def forms(tensors: dict[str, torch.Tensor]) -> dict[str, object]:
     return {
         "official": tensors,
         "official, several cards": {f"module.{name}": value for name, value in tensors.items()},
         "official, a run's checkpoint": {"epoch": 3, "state_dict": tensors, "perf": 0.7},
         "MMPose 0.x": {"meta": {"seed": 1}, "state_dict": mmpose_names(tensors, "keypoint_head.")},
-        "MMPose 1.x": {"meta": {"seed": 1}, "state_dict": mmpose_names(tensors, "head.")},
+        "MMPose 1.x": {"meta": dataset_meta(), "state_dict": mmpose_names(tensors, "head.")},
     }
 
 
