@@ -27,7 +27,7 @@ HEAVY = ("torch", "models", "ultralytics", *TORCH_FILES)
 BUILD = (*HEAVY, "onnx", "onnxslim", "onnxruntime", "openvino", "nncf", "tensorrt", "tensorrt_rtx", "torch2trt")
 """What building a network may take: it runs in a child process."""
 TRAIN = ("train", "models", "torch", "lightning", "ultralytics", "pycocotools", "cv2", "numpy", "tensorboard", "tqdm",
-         "matplotlib", "yaml", *SHARED, "engine.backends", "engine.compiler", "engine.model_files",
+         "matplotlib", "yaml", "psutil", *SHARED, "engine.backends", "engine.compiler", "engine.model_files",
          "engine.detector", "engine.parity")  # fmt: skip
 PICKLES = ("pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal")
 

@@ -12,6 +12,7 @@ from typing import TypedDict
 import cv2
 import numpy as np
 import numpy.typing as npt
+import psutil  # type: ignore[import-untyped]
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
@@ -37,8 +38,12 @@ class Sample(TypedDict):
     weights: Tensor
 
 
+_FREE_MEMORY_SHARE = 0.25
+"""Of all memory, left free by pictures that are kept: COCO's would take about 50 GB."""
+
+
 class ImageStore:
-    """Decoded pictures by index, kept in memory when asked.
+    """Decoded pictures by index, kept in memory when asked and as long as there is room.
 
     Attributes:
         broken: what is wrong with each picture that could not be decoded so far, by index.
@@ -69,9 +74,20 @@ class ImageStore:
         if image is None:
             raise SourceError(f"{file} is not a picture that can be decoded")
         decoded: UInt8Array = np.asarray(image, np.uint8)
-        if self._keep:
+        if self._keep and self._has_room():
             self._kept[index] = decoded
         return decoded
+
+    def _has_room(self) -> bool:
+        """Whether one more may be kept; once there was no room, the rest is decoded anew whenever it is needed."""
+        memory = psutil.virtual_memory()
+        self._keep = memory.available > _FREE_MEMORY_SHARE * memory.total
+        if not self._keep:
+            print(
+                f"memory holds {len(self._kept)} of {len(self._files)} pictures; the others are decoded whenever they "
+                "are needed: give the loader more --workers"
+            )
+        return self._keep
 
     def readable(self, index: int) -> UInt8Array | None:
         """As by index, or None where it cannot be decoded; each of those is named once."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from engine.errors import OptionError, SourceError
@@ -187,6 +189,29 @@ def test_pictures_that_cannot_be_decoded_are_left_out_and_named(
         picture.write_bytes(b"no picture")
     with pytest.raises(SourceError, match="none of its pictures"):
         without_unreadable(people, ImageStore(people, keep=True))
+
+
+def test_no_more_pictures_are_kept_than_memory_has_room_for(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All of COCO would take some 50 GB, and keeping pictures is the default."""
+    rooms = iter([80, 70, 10])
+
+    def memory() -> SimpleNamespace:
+        return SimpleNamespace(total=100, available=next(rooms))
+
+    monkeypatch.setattr(psutil, "virtual_memory", memory)
+    people = read_people(folder, "train")
+    store = ImageStore(people, keep=True)
+    assert without_unreadable(people, store) is people
+    assert "memory holds 2 of 6 pictures" in capsys.readouterr().out
+    for file in people.image_files:
+        file.rename(file.with_suffix(".away"))
+    try:
+        assert [store.readable(index) is not None for index in range(6)] == [True, True, False, False, False, False]
+    finally:
+        for file in people.image_files:
+            file.with_suffix(".away").rename(file)
 
 
 def test_joint_weights_are_the_official_ones(folder: Path) -> None:
