@@ -106,8 +106,8 @@ def image_indices(people: PeopleSet) -> dict[int, int]:
     images = people.ground_truth["images"]
     if len(images) == len(people.image_files):
         return {image["id"]: index for index, image in enumerate(images)}
-    by_name = {file.name: index for index, file in enumerate(people.image_files)}  # some were skipped
-    return {image["id"]: by_name[Path(image["file_name"]).name] for image in images}
+    by_file = {file: index for index, file in enumerate(people.image_files)}  # of an ultralytics set some were skipped
+    return {image["id"]: by_file[Path(image["file_name"])] for image in images}
 
 
 def read_pictures(data: Path, split: str) -> PeopleSet:

@@ -52,7 +52,7 @@ def read_yolo_pose(file: Path, split: str) -> PeopleSet:
         if size is None:
             complaints.append(f"{picture}: not a picture that can be decoded")
             continue
-        images.append({"id": index + 1, "file_name": picture.name, "width": size[0], "height": size[1]})
+        images.append({"id": index + 1, "file_name": str(picture), "width": size[0], "height": size[1]})
         for number, line in _label_lines(picture):
             try:
                 box, points = _parse(line, size, keypoints, dimensions, len(class_names))
@@ -127,6 +127,8 @@ def _skeleton(settings: dict[str, Any], keypoints: int) -> Skeleton:
 
 def _pictures(root: Path, folder: str, file: Path) -> list[Path]:
     place = root / folder
+    if not place.exists() and folder.startswith("../"):  # Roboflow writes ../train/images of what is train/images
+        place = root / folder.removeprefix("../")
     if place.is_file() and place.suffix == ".txt":  # a list of pictures
         listed = [line.strip() for line in place.read_text(encoding="utf-8").splitlines() if line.strip()]
         return [Path(line) if Path(line).is_absolute() else place.parent / line for line in listed]

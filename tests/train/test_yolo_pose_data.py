@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import cv2
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from engine.errors import SourceError
+from train.boxes import image_indices
 from train.people import read_people
 
 YAML = """
@@ -98,3 +100,21 @@ def test_seventeen_keypoints_without_names_are_cocos(tmp_path: Path) -> None:
     yaml = "path: .\ntrain: images/train\nval: images/val\nkpt_shape: [17, 2]\nnames: [person]\n"
     people = read_people(write_set(tmp_path, {"a": "0 .5 .5 1 1" + " .5 .5" * 17}, yaml), "train")
     assert people.skeleton.keypoint_names[0] == "nose" and (people.people[0].keypoints[:, 2] == 2).all()
+
+
+def test_pictures_of_one_name_in_two_folders_are_told_apart(tmp_path: Path) -> None:
+    """Also where a broken one shifts the count; a detector's boxes name pictures by their id."""
+    file = write_set(tmp_path, {"a": GOOD, "b": GOOD}, YAML.replace("images/train\n", "[images/train, images/more]\n"))
+    shutil.copytree(tmp_path / "images" / "train", tmp_path / "images" / "more")
+    shutil.copytree(tmp_path / "labels" / "train", tmp_path / "labels" / "more")
+    (tmp_path / "images" / "train" / "b.png").write_bytes(b"nothing")
+    people = read_people(file, "train")
+    assert [person.image for person in people.people] == [0, 2, 3]
+    indices = image_indices(people)
+    assert [indices[person.image_id] for person in people.people] == [0, 2, 3]
+
+
+def test_roboflows_yaml_is_found_beside_its_folders(tmp_path: Path) -> None:
+    yaml = YAML.replace("path: .\n", "").replace("images/train", "../images/train")
+    people = read_people(write_set(tmp_path / "set", {"a": GOOD}, yaml), "train")
+    assert people.image_files == (tmp_path / "set" / "images" / "train" / "a.png",)
