@@ -31,6 +31,15 @@ def test_doubles_are_dropped_and_neighbours_kept() -> None:
     assert kept == [1, 2]
 
 
+@pytest.mark.parametrize(("similarity", "kept"), [(0.89, [0, 1]), (0.91, [0])])
+def test_who_is_a_double_is_said_by_cocos_similarity(similarity: float, kept: list[int]) -> None:
+    """exp(-d^2 / (2 s^2 (2 sigma)^2)) with s^2 the mean of the two areas, turned round for the distance d."""
+    sigma, areas = 0.05, np.array([2000, 3000], np.float32)
+    distance = np.sqrt(-2 * np.log(similarity) * 2500 * (2 * sigma) ** 2)
+    people = np.array([[[10, 10]], [[10 + distance, 10]]], np.float32)
+    assert oks_nms(people, np.array([0.9, 0.5], np.float32), areas, [sigma], 0.9) == kept
+
+
 @pytest.mark.parametrize(("shift", "low", "high"), [(0.0, 99.9, 100.1), (200.0, -0.1, 0.1)])
 def test_perfect_keypoints_give_100_and_far_ones_nothing(tmp_path: Path, shift: float, low: float, high: float) -> None:
     people = read_people(write_people(tmp_path / "p"), "val")
