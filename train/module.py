@@ -45,6 +45,7 @@ class PoseTraining(L.LightningModule):
         by_source = dict(config.source_shares)
         self.shares = np.array([by_source.get(person.source, 1.0) for person in self.people.people])
         self.best_ap = -1.0
+        self.kept_step = -1  # of the weights that were last written
         self.elapsed_s = 0.0
         self._last_tick: float | None = None
         self._batches_to_skip = 0
@@ -140,7 +141,7 @@ class PoseTraining(L.LightningModule):
             f"progress {self.progress:.3f} AP {metrics['AP']:.2f} AP50 {metrics['AP50']:.2f} {context}".rstrip()
         )
         if not self.trainer.sanity_checking and self.trainer.is_global_zero:
-            self._save_weights(metrics, size)
+            self.keep_weights(metrics, size)
 
     @torch.no_grad()
     def measure(self, size: tuple[int, int]) -> tuple[dict[str, float], dict[str, float]]:
@@ -162,8 +163,8 @@ class PoseTraining(L.LightningModule):
         medians = {name: float(torch.cat(values).median()) for name, values in statistics.items()}
         return score_people(self.validation, keypoints), medians
 
-    def _save_weights(self, metrics: dict[str, float], size: tuple[int, int]) -> None:
-        """Weights that can be used at once: the newest, and the best at the full input size."""
+    def keep_weights(self, metrics: dict[str, float], size: tuple[int, int]) -> None:
+        """Write weights that can be used at once: the newest, and the best at the full input size (w, h)."""
         notes = {"AP": f"{metrics['AP']:.2f}", "step": str(self.global_step), "seed": str(self.config.seed)}
         names = ["last"]
         if size == self.config.pose_model.input_size_wh and metrics["AP"] > self.best_ap:
@@ -171,6 +172,7 @@ class PoseTraining(L.LightningModule):
             names.append("best")
         for name in names:
             self.write_weights(self.config.output / f"{name}.safetensors", notes)
+        self.kept_step = self.global_step
 
     def write_weights(self, path: Path, notes: dict[str, str]) -> None:
         """Write the network as it is now."""

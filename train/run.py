@@ -81,8 +81,8 @@ def train(config: TrainConfig, resume: bool = False) -> Path:
     training.config.save()
     trainer = _trainer(training.config, last.parent)
     trainer.fit(training, ckpt_path=last if resume else None, weights_only=True if resume else None)
-    if config.ema_decay and trainer.is_global_zero:
-        _finish_average(training)
+    if trainer.is_global_zero:
+        _finish(training)
     skipped = len(training.people.complaints) + len(training.validation.complaints)
     if skipped:
         print(f"{skipped} broken pictures or labels were skipped")
@@ -90,11 +90,19 @@ def train(config: TrainConfig, resume: bool = False) -> Path:
     return best if best.is_file() else config.output / "last.safetensors"
 
 
-def _finish_average(training: PoseTraining) -> None:
-    """Fit the batch norms to the averaged weights, which the network now holds, and keep the result if it is better."""
+def _finish(training: PoseTraining) -> None:
+    """Keep what no look at val has kept, as a run may end between two; then fit the batch norms to averaged weights."""
     config = training.config
-    recalibrate_batch_norm(training)
-    metrics, _ = training.measure(config.pose_model.input_size_wh)
+    size = config.pose_model.input_size_wh
+    if training.kept_step != training.global_step:
+        training.eval()
+        metrics, _ = training.measure(size)
+        print(f"weights at the end, step {training.global_step}: AP {metrics['AP']:.2f}")
+        training.keep_weights(metrics, size)
+    if not config.ema_decay:
+        return
+    recalibrate_batch_norm(training)  # the network now holds the average
+    metrics, _ = training.measure(size)
     print(
         f"averaged weights with batch norms measured anew: AP {metrics['AP']:.2f} (best so far {training.best_ap:.2f})"
     )

@@ -41,6 +41,13 @@ def test_a_run_leaves_weights_checkpoint_configuration_and_curves(run: tuple[Pat
     assert list(output.glob("tensorboard/**/events*"))
 
 
+def test_a_run_that_ends_before_a_look_at_val_leaves_its_weights(run: tuple[Path, Path], tmp_path: Path) -> None:
+    options = ["--data", str(run[0]), "--output", str(tmp_path), "--workers", "0", "--validate-every", "9"]
+    assert main([*TINY, *options, "--epochs", "9", "--max-steps", "1"]) == 0
+    for name in ("last", "best"):
+        assert load_pose_model(tmp_path / f"{name}.safetensors").notes["step"] == "1"
+
+
 def test_curves_become_a_picture(run: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     picture = tmp_path / "docs" / "curves.png"
     assert draw_curves(["--run", str(run[1]), "--output", str(picture)]) == 0
