@@ -1,7 +1,7 @@
 """`python -m tests.train.run_and_die LOG DIE_AT OPTIONS...`: `python -m train` that notes its steps and may be killed.
 
-Each step appends to LOG a line with a fingerprint of its crops. When step number DIE_AT (counted in this process, from
-1) begins, the process ends as by kill -9; 0 for never.
+Each step appends to LOG a line: its number in the run, a fingerprint of its crops, its loss. When step number DIE_AT
+(counted in this process, from 1) begins, the process ends as by kill -9; 0 for never.
 """
 
 from __future__ import annotations
@@ -25,9 +25,11 @@ def noting_step(self: PoseTraining, batch: Any, batch_idx: int) -> Any:
     steps += 1
     if steps == die_at:
         os._exit(9)
+    step, fingerprint = self.global_step, hashlib.sha256(batch["crop"].numpy().tobytes()).hexdigest()
+    loss = plain_step(self, batch, batch_idx)
     with log.open("a") as stream:
-        stream.write(hashlib.sha256(batch["crop"].numpy().tobytes()).hexdigest() + "\n")
-    return plain_step(self, batch, batch_idx)
+        stream.write(f"{step} {fingerprint} {loss.item()!r}\n")
+    return loss
 
 
 PoseTraining.training_step = noting_step  # type: ignore[method-assign]

@@ -51,9 +51,9 @@ def test_a_run_killed_in_mid_epoch_goes_on_exactly(data: Path, tmp_path: Path) -
     assert run(tmp_path / "broken.log", 3, *common, "--output", str(broken)) == 9
     assert run(tmp_path / "broken.log", 4, *common, "--output", str(broken), "--resume") == 9
     assert run(tmp_path / "broken.log", 0, *common, "--output", str(broken), "--resume") == 0
-    seen = (tmp_path / "whole.log").read_text().split()
+    seen = (tmp_path / "whole.log").read_text().splitlines()
     assert len(seen) == 8
-    assert (tmp_path / "broken.log").read_text().split() == seen
+    assert (tmp_path / "broken.log").read_text().splitlines() == seen
     expected, found = weights(whole), weights(broken)
     assert all(torch.equal(value, found[name]) for name, value in expected.items())
 
