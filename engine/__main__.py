@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TextIO
 
 from engine.backends.contract import PRECISIONS
+from engine.build_checks import check_for_tensorrt, check_output
 from engine.errors import BackendError, EngineError, OptionError, OutputError, nearest_hint
 from engine.parent_watch import end_with_stdin
 
@@ -66,7 +67,7 @@ def _add_build_options(build: argparse.ArgumentParser) -> None:
         help="for int8: people to measure with, from a video, photos, or a data set with train.json",
     )
     build.add_argument("--output", type=Path, help="file to write (default: a file in the cache)")
-    build.add_argument("--force", action="store_true", help="build even what is there already")
+    build.add_argument("--force", action="store_true", help="build even what is there already, and replace --output")
     build.add_argument(
         "--end-with-stdin", action="store_true", help="for programs that run this: end when they close its stdin"
     )
@@ -106,6 +107,7 @@ def build(arguments: argparse.Namespace, events: TextIO) -> Path:
         raise OptionError(f"unknown precision '{arguments.precision}'.{nearest_hint(arguments.precision, PRECISIONS)}")
     if arguments.calibrate is not None and arguments.precision != "int8":
         raise OptionError("--calibrate is for --precision int8")
+    check_output(arguments)
     if arguments.fetch_detector is not None:
         from engine.download import fetch
 
@@ -115,6 +117,7 @@ def build(arguments: argparse.Namespace, events: TextIO) -> Path:
     known = ("onnx", "openvino", *RUNTIMES)
     if arguments.runtime not in known:
         raise OptionError(f"--runtime {arguments.runtime} is not known.{nearest_hint(arguments.runtime, known)}")
+    check_for_tensorrt(arguments)
     # OpenVINO lowers the exported float32 graph to bfloat16 when it opens it.
     able = ("auto", "fp32", "int8") if arguments.runtime == "onnx" else ("auto", "fp32", "bf16", "int8")
     if arguments.precision not in able:

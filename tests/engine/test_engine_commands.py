@@ -131,6 +131,8 @@ def test_list_check_and_clean(
         (["--runtime", "tensorrt-rtx", "--max-people", "0"], "--max-people is 0"),
         (["--runtime", "torch2trt", "--with-crop"], "--with-crop is for"),
         (["--runtime", "onnx", "--precision", "fp16"], "exports in fp32"),
+        (["--max-people", "0"], "--max-people is for --runtime tensorrt"),
+        (["--runtime", "openvino", "--with-crop"], "not for openvino"),
         (["--runtime", "openvino", "--precision", "int8"], "int8 needs people to measure with"),
         (["--runtime", "tensorrt"], "no NVIDIA GPU"),
         (["--runtime", "tensorrt-rtx"], "--target sm75"),
@@ -169,6 +171,26 @@ def test_models_that_do_not_exist_are_named(
     assert command_line.main(["check", str(own_cache / "none.engine")]) == 2
     assert "none.engine does not exist; python -m engine list" in capfd.readouterr().err
     assert not own_cache.exists()
+
+
+def test_a_file_that_is_there_is_never_replaced_unasked(
+    small_weights: Path, own_cache: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    weights = tmp_path / "my.safetensors"
+    shutil.copy(small_weights, weights)
+    kept = tmp_path / "kept.onnx"
+    kept.write_bytes(b"precious")
+    build_it = ["build", "--pose-model", str(weights), "--output"]
+    for output, options, message in (
+        (kept, [], "kept.onnx exists already"),
+        (weights, [], "is the model itself"),
+        (weights, ["--force"], "is the model itself"),
+    ):
+        assert command_line.main([*build_it, str(output), *options]) == 2
+        assert message in capfd.readouterr().err
+    assert weights.read_bytes() == small_weights.read_bytes() and kept.read_bytes() == b"precious"
+    assert command_line.main([*build_it, str(kept), "--force"]) == 0
+    assert kept.stat().st_size > 1000
 
 
 def test_what_differs_is_said(small_weights: Path) -> None:
