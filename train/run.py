@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 import io
 import os
+import pickle
 import sys
 import warnings
 from pathlib import Path
@@ -13,12 +14,20 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from engine.errors import OptionError, OutputError
-from models.checkpoints import imagenet_file, initialize_from, write_atomically
+from models.checkpoints import (
+    CheckpointError,
+    imagenet_file,
+    initialize_from,
+    load_tensors,
+    read_foreign_tensors,
+    write_atomically,
+)
 from models.pose_model import PoseModel, build_from_config
 from train.averaging import recalibrate_batch_norm, warm_average
 from train.config import TrainConfig
@@ -32,9 +41,12 @@ def build_training(config: TrainConfig, resume: bool = False) -> PoseTraining:
     """Data and network of a run.
 
     Raises:
+        OptionError: this machine has no such arithmetic.
         SourceError: the data set does not serve.
         CheckpointError: the starting weights do not serve.
     """
+    if config.precision == "fp16" and not torch.accelerator.is_available():
+        raise OptionError("--precision fp16 wants a GPU, and PyTorch finds none here; bf16 and fp32 train on the CPU")
     people = read_people(config.data, "train")
     pose_model = dataclasses.replace(config.pose_model, num_keypoints=people.skeleton.num_keypoints)
     config = dataclasses.replace(config, pose_model=pose_model)
@@ -65,9 +77,9 @@ def train(config: TrainConfig, resume: bool = False) -> Path:
     """Run a training and return the path of the weights to use.
 
     Raises:
-        OptionError: nothing to resume.
+        OptionError: nothing to resume, or the options do not fit this machine.
         SourceError: the data set does not serve.
-        CheckpointError: the starting weights do not serve.
+        CheckpointError: the starting weights, or the checkpoint to resume, do not serve.
     """
     last = config.output / "checkpoints" / "last.ckpt"
     if resume and not last.is_file():
@@ -78,8 +90,13 @@ def train(config: TrainConfig, resume: bool = False) -> Path:
     L.seed_everything(config.seed, verbose=False)
     _quiet_lightning()
     training = build_training(config, resume)
+    try:
+        trainer = _trainer(training.config, last.parent)
+    except MisconfigurationException as error:  # such as more devices than this machine has
+        raise OptionError(" ".join(str(error).split())) from error
+    if resume:
+        check_resumable(training, last)
     training.config.save()
-    trainer = _trainer(training.config, last.parent)
     trainer.fit(training, ckpt_path=last if resume else None, weights_only=True if resume else None)
     if trainer.is_global_zero:
         _finish(training)
@@ -88,6 +105,32 @@ def train(config: TrainConfig, resume: bool = False) -> Path:
         print(f"{skipped} broken pictures or labels were skipped")
     best = config.output / "best.safetensors"
     return best if best.is_file() else config.output / "last.safetensors"
+
+
+def check_resumable(training: PoseTraining, last: Path) -> None:
+    """Refuse a checkpoint that this run cannot go on from, before anything of the run is written over.
+
+    Raises:
+        CheckpointError: it is of another network, holds code, is damaged, or is not the state of such a training.
+    """
+    load_tensors(training.model, read_foreign_tensors(last), last)
+    try:
+        content = torch.load(last, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError) as error:
+        raise CheckpointError(f"{last} holds weights, but was not written by this program's training") from error
+    needed = ("elapsed_s", "best_ap", "batches_done", "loops", "optimizer_states", "lr_schedulers", "state_dict")
+    missing = [name for name in needed if name not in content]
+    if missing:
+        raise CheckpointError(
+            f"{last} holds weights, but no state of a training ('{missing[0]}' is missing); "
+            "to start from them, give them to --init, with another --output"
+        )
+    before = sum(len(group["params"]) for state in content["optimizer_states"] for group in state["param_groups"])
+    now = sum(value.requires_grad for value in training.model.parameters())
+    if before != now:
+        raise CheckpointError(
+            f"{last} was training {before} tensors, this run would train {now}; is --freeze-backbone as it was?"
+        )
 
 
 def _finish(training: PoseTraining) -> None:
@@ -196,7 +239,8 @@ def _checkpoint(folder: Path, **when: object) -> ModelCheckpoint:
 
 
 def _quiet_lightning() -> None:
-    """Hints that a person who trains here can do nothing about."""
+    """Hints that a person who trains here can do nothing about, or is told in one line anyway."""
     for pattern in (r".*does not have many workers.*", r".*isinstance\(treespec, LeafSpec\).*", r".*litlogger.*",
-                    r".*The number of training batches.*", r".*Checkpoint directory .* exists.*"):  # fmt: skip
+                    r".*The number of training batches.*", r".*Checkpoint directory .* exists.*",
+                    r".*Detected pickle protocol.*"):  # fmt: skip
         warnings.filterwarnings("ignore", message=pattern)

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import pickle
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import pytest
+import torch
 
 from engine.skeleton import Skeleton
 from models.checkpoints import load_pose_model
@@ -16,6 +21,8 @@ from train.curves import main as draw_curves
 from train.curves import smooth
 from train.detector_recall import match
 from train.evaluate import main as evaluate
+from train.options import config_from, parse_options
+from train.run import build_training
 
 TINY = ["--model", "kcam_resnet18", "--deconv-channels", "16", "--input-size", "64x64", "--batch-size", "3"]
 
@@ -67,6 +74,52 @@ def test_resume_goes_on_where_the_run_stopped(run: tuple[Path, Path], capfd: pyt
     assert len(list(output.glob("log/*/metrics.csv"))) == 2  # the first curve is still there
 
 
+class _RunsWhenUnpickled:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, ("executed",)
+
+
+@pytest.mark.parametrize("kind", ["garbage", "code", "weights alone", "other network", "other parameters"])
+def test_a_checkpoint_that_does_not_serve_is_refused_before_anything_is_written(
+    run: tuple[Path, Path],
+    tmp_path: Path,
+    kind: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    good = (run[1] / "checkpoints" / "last.ckpt").read_bytes()
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    last.parent.mkdir(parents=True)
+    last.write_bytes({"garbage": b"garbage", "code": pickle.dumps(_RunsWhenUnpickled())}.get(kind, good))
+    if kind == "weights alone":
+        torch.save(torch.load(last, weights_only=True)["state_dict"], last)
+    content = last.read_bytes()
+    (tmp_path / "run" / "config.json").write_text("as it was")
+    other = {"other network": ["--deconv-channels", "32"], "other parameters": ["--freeze-backbone"]}.get(kind, [])
+    options = [*TINY, "--data", str(run[0]), "--output", str(tmp_path / "run"), "--workers", "0", *other, "--resume"]
+    assert main(options) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith(f"train: {last}")
+    assert (tmp_path / "run" / "config.json").read_text() == "as it was"
+    assert last.read_bytes() == content
+    assert not (tmp_path / "executed").exists()
+
+
+def test_processes_that_share_a_run_go_by_the_clock_of_the_first(run: tuple[Path, Path], tmp_path: Path) -> None:
+    options = [*TINY, "--data", str(run[0]), "--output", str(tmp_path), "--hours", "1", "--schedule", "cosine"]
+    training = build_training(config_from(parse_options(options)))
+    group: dict[str, float] = {"lr": 0.0}
+    strategy = SimpleNamespace(broadcast=lambda value: 1800.0)  # what the first process' clock says
+    trainer: Any = SimpleNamespace(
+        world_size=2, strategy=strategy, global_step=0, optimizers=[SimpleNamespace(param_groups=[group])]
+    )
+    training._trainer = trainer
+    training.on_train_batch_start({}, 0)  # type: ignore[typeddict-item]
+    assert training.progress == 0.5
+    assert group["lr"] == pytest.approx(training.config.learning_rate / 2)
+
+
 def test_evaluate_reports_which_boxes_and_flip_test(run: tuple[Path, Path], tmp_path: Path) -> None:
     data, output = run
     report = tmp_path / "report.json"
@@ -88,6 +141,12 @@ def test_evaluate_reports_which_boxes_and_flip_test(run: tuple[Path, Path], tmp_
         (["--model", "kcam_resnet18", "--init", "nothing.pth"], "nothing.pth does not exist"),
         (["--model", "kcam_resnet18", "--resume"], "last.ckpt does not exist"),
         (["--model", "kcam_resnet18", "--grow", "a:b"], "could not convert"),
+        ([*TINY, "--max-steps", "-5"], "max_steps"),
+        pytest.param(
+            [*TINY, "--precision", "fp16"],
+            "bf16 and fp32 train on the CPU",
+            marks=pytest.mark.skipif(torch.accelerator.is_available(), reason="a GPU trains in fp16"),
+        ),
     ],
 )
 def test_bad_input_is_one_line(
@@ -96,6 +155,7 @@ def test_bad_input_is_one_line(
     assert main([*options, "--data", str(run[0]), "--output", str(tmp_path / "out")]) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert message.lower() in error.lower() and error.startswith("train: ")
+    assert not (tmp_path / "out").exists()
 
 
 def test_data_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
