@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -23,11 +24,12 @@ OPTIONS = [
     "--model", "kcam_resnet18", "--deconv-channels", "16", "--input-size", "64x64", "--batch-size", "4",
     "--workers", "0", "--threads", "1", "--color-jitter", "0.2", "--learning-rate", "1e-3",
 ]  # fmt: skip
+LIMIT_S = 600  # a process takes half a minute alone, and many times that on a busy machine
 
 
 def run(log: Path, die_at: int, *options: str) -> int:
     command = [sys.executable, "-m", "tests.train.run_and_die", str(log), str(die_at), *OPTIONS, *options]
-    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S, check=False)
     assert finished.returncode in (0, 9), finished.stderr[-3000:]
     return finished.returncode
 
@@ -43,6 +45,17 @@ def weights(output: Path) -> dict[str, torch.Tensor]:
     return {name: value for name, value in content["state_dict"].items() if value.is_floating_point()}
 
 
+def losses(log: Path) -> list[float]:
+    """Of each step, the mean over the processes that shared it."""
+    by_step: dict[int, list[float]] = {}
+    for line in log.read_text().splitlines():
+        step, _, loss = line.split()
+        by_step.setdefault(int(step), []).append(float(loss))
+    assert len({len(shared) for shared in by_step.values()}) == 1
+    return [statistics.fmean(by_step[step]) for step in sorted(by_step)]
+
+
+@pytest.mark.timeout(4 * LIMIT_S)
 def test_a_run_killed_in_mid_epoch_goes_on_exactly(data: Path, tmp_path: Path) -> None:
     """Four steps an epoch, two epochs; killed when the third step begins, and again in the second epoch."""
     common = ["--data", str(data), "--epochs", "2", "--checkpoint-steps", "1", "--ema-decay", "0.9"]
@@ -130,6 +143,7 @@ def test_profile_tells_images_a_second(
     assert share == pytest.approx(rates["both"] / min(rates["loader"], rates["model"]), abs=0.02)
 
 
+@pytest.mark.timeout(4 * LIMIT_S)
 def test_two_processes_equal_one(data: Path, tmp_path: Path) -> None:
     """With frozen batch norm, gradients averaged over two halves of a batch are those of the whole."""
     # By default Adam makes a whole step of a gradient that is zero but for rounding; a large epsilon stops that.
@@ -141,3 +155,19 @@ def test_two_processes_equal_one(data: Path, tmp_path: Path) -> None:
     moved = max(float(value.abs().max()) for name, value in expected.items() if name.endswith("final_layer.bias"))
     assert moved > 1e-3  # it starts at zero: both runs really learnt
     assert max(float((value - found[name]).abs().max()) for name, value in expected.items()) < 1e-5
+    alone = losses(tmp_path / "one.log")
+    assert len(alone) == 20 and losses(tmp_path / "two.log") == pytest.approx(alone, rel=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(4 * LIMIT_S)
+def test_two_processes_learn_as_one_does_with_live_batch_norm(data: Path, tmp_path: Path) -> None:
+    """Each then normalises by its own half of a batch: not the same numbers, but the same fall."""
+    common = ["--data", str(data), "--epochs", "5"]
+    curves = []
+    for name, devices in (("one", "1"), ("two", "2")):
+        log = tmp_path / f"{name}.log"
+        assert run(log, 0, *common, "--output", str(tmp_path / name), "--devices", devices) == 0
+        curves.append(losses(log))
+        assert statistics.fmean(curves[-1][-4:]) < 0.8 * statistics.fmean(curves[-1][:4])
+    assert len(curves[0]) == 20 and curves[1] == pytest.approx(curves[0], rel=0.1)
