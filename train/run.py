@@ -6,7 +6,6 @@ import dataclasses
 import datetime
 import io
 import os
-import pickle
 import sys
 import warnings
 from pathlib import Path
@@ -90,12 +89,12 @@ def train(config: TrainConfig, resume: bool = False) -> Path:
     L.seed_everything(config.seed, verbose=False)
     _quiet_lightning()
     training = build_training(config, resume)
+    if resume:
+        check_resumable(training, last)
     try:
         trainer = _trainer(training.config, last.parent)
     except MisconfigurationException as error:  # such as more devices than this machine has
         raise OptionError(" ".join(str(error).split())) from error
-    if resume:
-        check_resumable(training, last)
     training.config.save()
     trainer.fit(training, ckpt_path=last if resume else None, weights_only=True if resume else None)
     if trainer.is_global_zero:
@@ -116,7 +115,7 @@ def check_resumable(training: PoseTraining, last: Path) -> None:
     load_tensors(training.model, read_foreign_tensors(last), last)
     try:
         content = torch.load(last, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError) as error:
+    except Exception as error:  # torch has several kinds for what it may not or cannot read
         raise CheckpointError(f"{last} holds weights, but was not written by this program's training") from error
     needed = ("elapsed_s", "best_ap", "batches_done", "loops", "optimizer_states", "lr_schedulers", "state_dict")
     missing = [name for name in needed if name not in content]
