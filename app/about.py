@@ -20,7 +20,7 @@ _PARTS = (
     ("onnxslim", "MIT"), ("onnxruntime", "MIT"), ("openvino", "Apache-2.0"), ("nncf", "Apache-2.0"),
     ("tensorrt", "NVIDIA's own"), ("tensorrt-rtx-cu13", "NVIDIA's own"), ("ultralytics", "AGPL-3.0"),
     ("lap", "BSD-2-Clause"), ("lightning", "Apache-2.0"), ("tensorboard", "Apache-2.0"),
-    ("pycocotools", "BSD-2-Clause"), ("matplotlib", "PSF"), ("PyYAML", "MIT"),
+    ("pycocotools", "BSD-2-Clause"), ("matplotlib", "PSF"), ("PyYAML", "MIT"), ("psutil", "BSD-3-Clause"),
 )  # fmt: skip
 
 

@@ -23,7 +23,8 @@ def url_name(url: str) -> str:
     rest = rest.lstrip("/")
     netloc = re.split(r"[/?#]", rest, maxsplit=1)[0]
     behind = rest[len(netloc) :]
-    if "@" in behind and (":" in netloc or "@" in netloc):
+    before, at, _ = behind.rpartition("@")
+    if at and (":" in netloc + before or "@" in netloc):  # a user with a slash in it, or a password
         return f"{scheme.lower()}://…"
     host = netloc.rpartition("@")[2]
     try:

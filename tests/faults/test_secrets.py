@@ -54,6 +54,8 @@ def clean(text: str, where: str = "") -> None:
         (f"rtsp://a:x/{SECRET}@cam/live", "rtsp://…"),
         (f"rtsp://a:12/{SECRET}@cam/live", "rtsp://…"),
         (f"rtsp://a:x#{SECRET}@cam/live", "rtsp://…"),
+        (f"rtsp://a/:{SECRET}@cam/live", "rtsp://…"),
+        (f"rtsp://a/b@c:{SECRET}@cam/live", "rtsp://…"),
         (f"rtsp://a:x?{SECRET}@cam/live", "rtsp://…"),
         (f"rtsp://a:x@y/{SECRET}@cam/live", "rtsp://…"),
         (f"rtsp://{SECRET}:[@cam", "rtsp://cam"),
