@@ -174,6 +174,9 @@ def measure(options: PipelineOptions, clip: Clip, video: str, counts: tuple[int,
         result["steps"] = measure_steps(pipeline, clip)
         _note("live")
         every_frame = measure_live(pipeline, clip, len(clip.frames))
+    # Whoever is put there is posed on every frame, also one of whom the network is sure that it is nobody.
+    with open_pipeline(dataclasses.replace(options, detect_every=1, person_threshold=0.0)) as pipeline:
+        pipeline.wait_until_ready()
         _note(f"with {', '.join(map(str, counts))} people")
         result["people"] = measure_people(pipeline, pipeline.detect, clip, counts)
         result["people_ratios"] = people_ratios(result["people"])

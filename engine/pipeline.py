@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from engine.backends import Backend
 from engine.detect_schedule import DetectSchedule
 from engine.errors import OptionError
 from engine.following import PeopleFollower
 from engine.free_memory import give_back_free_memory
+from engine.known_nobody import KnownNobody
 from engine.person_filter import PersonFilter
 from engine.pipeline_options import DetectEvery, PipelineOptions, check_detect_every
 from engine.pose_stage import PosedFrame, PoseStage, person_scores
@@ -44,7 +46,8 @@ class Found:
 
     Attributes:
         frame: the frame.
-        detections: boxes of the people, at most so many as are posed.
+        detections: boxes of the people, at most so many as may be posed.
+        worth_posing: (N,) bool, which of them; None for all.
         looked: whether the detector has looked, or the boxes were carried on from the frame before.
         detect_ms: how long it took.
     """
@@ -53,6 +56,12 @@ class Found:
     detections: Detections
     looked: bool
     detect_ms: float
+    worth_posing: npt.NDArray[np.bool_] | None = None
+
+    @property
+    def posed(self) -> Detections:
+        """The boxes that go through the pose network."""
+        return self.detections if self.worth_posing is None else self.detections.take(self.worth_posing)
 
 
 class PosePipeline:
@@ -95,7 +104,9 @@ class PosePipeline:
         )
         self.skeleton: Skeleton = self._posing.skeleton
         self._filter: PersonFilter | None = None
+        self._nobody: KnownNobody | None = None
         if person_threshold is not None:
+            self._nobody = KnownNobody(person_threshold)
             self._filter = PersonFilter(threshold=person_threshold, oks_sigmas=self.skeleton.oks_sigmas)
         self.detect_every = detect_every
         self._detector = detector
@@ -144,8 +155,9 @@ class PosePipeline:
         return detections.take(np.sort(best))  # their order stays
 
     def pose(self, found: Sequence[Found]) -> list[tuple[Found, PosedFrame]]:
-        """Poses of the people of one or more frames, in one call of the network where they fit."""
-        posed = self._posing.run([(one.frame.image_bgr, one.detections) for one in found])
+        """Poses of the people of frames, which come in their order; in one call of the network if they fit."""
+        found = [self._without_known_nobody(one) for one in found]
+        posed = self._posing.run([(one.frame.image_bgr, one.posed) for one in found])
         return list(zip(found, posed, strict=True))
 
     def finish(self, posed: tuple[Found, PosedFrame]) -> FrameResult:
@@ -155,7 +167,10 @@ class PosePipeline:
         frame = found.frame
         if not found.looked:  # the follower knows whom it has sent, and itself lets go of the lost
             self._follow(found, found_poses.poses)
-        detections, found_poses = self._without_doubtful(found.detections, found_poses)
+        elif self._nobody is not None:
+            scores = found_poses.poses.person_scores
+            self._nobody.learn(frame.image_bgr, found.posed.boxes_xyxy, scores, frame.timestamp_s)
+        detections, found_poses = self._without_doubtful(found.posed, found_poses)
         poses = found_poses.poses
         if found.looked and self.detect_every != 1:
             self._follow(dataclasses.replace(found, detections=detections), poses)
@@ -187,6 +202,8 @@ class PosePipeline:
         """What comes next does not go on from here (another place in a video): forget who was where."""
         self._follower.reset()
         self._schedule.reset()
+        if self._nobody is not None:
+            self._nobody.reset()
         if self._smoother is not None:
             self._smoother.reset()
 
@@ -211,6 +228,14 @@ class PosePipeline:
 
     def __exit__(self, *_error: object) -> None:
         self.close()
+
+    def _without_known_nobody(self, found: Found) -> Found:
+        """A frame without the boxes of which the pose network has just said that nobody is there."""
+        if self._nobody is None or not found.looked:
+            return found
+        frame = found.frame
+        worth = self._nobody.worth_asking(frame.image_bgr, found.detections.boxes_xyxy, frame.timestamp_s)
+        return found if worth is None else dataclasses.replace(found, worth_posing=worth)
 
     def _without_doubtful(self, detections: Detections, posed: PosedFrame) -> tuple[Detections, PosedFrame]:
         """The people of a frame who are people, see person_filter.py."""

@@ -293,8 +293,9 @@ def test_a_whole_report(
     assert kept["video"]["size_wh"] == [320, 240]
     assert kept["machine"]["packages"]["numpy"] == np.__version__
     assert [(options.detect_every, options.overlapping) for options in asked] == [
-        (1, False), ("auto", False), (1, True),
+        (1, False), (1, False), ("auto", False), (1, True),
     ]  # fmt: skip
+    assert [options.person_threshold == 0 for options in asked] == [False, True, False, False]
 
 
 def test_a_backend_that_cannot_run_does_not_end_the_others(
