@@ -46,7 +46,7 @@ class ImageStore:
     """Decoded pictures by index, kept in memory when asked and as long as there is room.
 
     Attributes:
-        broken: what is wrong with each picture that could not be decoded so far, by index.
+        broken: what is wrong with each picture that this process could not decode so far, by index.
     """
 
     def __init__(self, people: PeopleSet, keep: bool) -> None:
@@ -54,6 +54,13 @@ class ImageStore:
         self._kept: dict[int, UInt8Array] = {}
         self._keep = keep
         self.broken: dict[int, str] = {}
+        # Loader processes meet broken pictures on their own, and this one is to know how many there were.
+        self._met_broken = torch.zeros(len(self._files), dtype=torch.bool).share_memory_()  # type: ignore[no-untyped-call]
+
+    @property
+    def broken_count(self) -> int:
+        """How many pictures could not be decoded so far, here and in loader processes."""
+        return int(self._met_broken.sum())
 
     def __deepcopy__(self, _memo: object) -> ImageStore:
         return self  # whoever averages weights copies the whole module; the pictures need not be there twice
@@ -91,11 +98,12 @@ class ImageStore:
 
     def readable(self, index: int) -> UInt8Array | None:
         """As by index, or None where it cannot be decoded; each of those is named once."""
-        if index in self.broken:
+        if self._met_broken[index]:
             return None
         try:
             return self[index]
         except SourceError as error:
+            self._met_broken[index] = True
             self.broken[index] = str(error)
             print(f"skipped: {error}")
             return None

@@ -59,7 +59,7 @@ def table_of(points: Sequence[Point]) -> str:
 
 def draw_tradeoff(points: Sequence[Point], output: Path) -> None:
     """A line for each network over its sizes, what nothing beats joined, the shipped one a star."""
-    figure = Figure(figsize=(9, 5.5), layout="constrained", dpi=110)
+    figure = Figure(figsize=(11.5, 5.5), layout="constrained", dpi=110)
     axis = figure.subplots()
     lines: dict[str, list[Point]] = {}
     for point in points:
@@ -79,7 +79,7 @@ def draw_tradeoff(points: Sequence[Point], output: Path) -> None:
     axis.set_ylabel(f"AP on val, ground-truth boxes ({points[0]['people']} people, %)")
     axis.set_xlim(0, 1.12 * max(_ms(point) for point in points))  # room for the last label
     axis.grid(alpha=0.25)
-    axis.legend(fontsize=8, frameon=False)
+    figure.legend(fontsize=8, frameon=False, loc="outside right upper")  # beside the points, which may lie anywhere
     save_figure(figure, output)
 
 

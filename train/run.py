@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import io
+import json
+import logging
 import os
 import sys
 import warnings
@@ -33,6 +35,10 @@ from train.config import TrainConfig
 from train.module import PoseTraining
 from train.people import read_people
 
+_FREE_TO_CHANGE = frozenset(
+    ("epochs", "hours", "max_steps", "output", "workers", "threads", "cache_images", "checkpoint_minutes",
+     "checkpoint_steps", "compile", "init")
+)  # fmt: skip
 _PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
@@ -91,6 +97,9 @@ def train(config: TrainConfig, resume: bool = False) -> Path:
     training = build_training(config, resume)
     if resume:
         check_resumable(training, last)
+        changed = changed_options(training.config)
+        if changed:
+            print(f"goes on with other options than before: {', '.join(changed)}")
     try:
         trainer = _trainer(training.config, last.parent)
     except MisconfigurationException as error:  # such as more devices than this machine has
@@ -100,10 +109,32 @@ def train(config: TrainConfig, resume: bool = False) -> Path:
     if trainer.is_global_zero:
         _finish(training)
     skipped = len(training.people.complaints) + len(training.validation.complaints)
+    if not config.cache_images:  # then they are met on the way, and not before
+        skipped += training.images.broken_count
     if skipped:
         print(f"{skipped} broken pictures or labels were skipped")
     best = config.output / "best.safetensors"
     return best if best.is_file() else config.output / "last.safetensors"
+
+
+def changed_options(config: TrainConfig) -> list[str]:
+    """What a run that goes on does otherwise than the configuration in its output folder, as "name old -> new".
+
+    Nothing is said of how long it runs, and of what leaves its results as they are.
+    """
+    try:
+        before = json.loads((config.output / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    now = json.loads(json.dumps(config.to_dict()))
+    if not isinstance(before, dict) or not isinstance(before.get("pose_model"), dict):
+        return []
+    before, now = ({**values, **values.pop("pose_model")} for values in (before, now))
+    return [
+        f"{name} {before[name]} -> {now[name]}"
+        for name in now
+        if name in before and before[name] != now[name] and name not in _FREE_TO_CHANGE
+    ]
 
 
 def check_resumable(training: PoseTraining, last: Path) -> None:
@@ -241,5 +272,10 @@ def _quiet_lightning() -> None:
     """Hints that a person who trains here can do nothing about, or is told in one line anyway."""
     for pattern in (r".*does not have many workers.*", r".*isinstance\(treespec, LeafSpec\).*", r".*litlogger.*",
                     r".*The number of training batches.*", r".*Checkpoint directory .* exists.*",
-                    r".*Detected pickle protocol.*"):  # fmt: skip
+                    r".*Detected pickle protocol.*", r".*sync_dist=True.*"):  # fmt: skip
         warnings.filterwarnings("ignore", message=pattern)
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_advertisement)
+
+
+def _is_no_advertisement(record: logging.LogRecord) -> bool:
+    return "litlogger" not in record.getMessage()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -68,10 +69,35 @@ def test_curves_become_a_picture(run: tuple[Path, Path], tmp_path: Path, capsys:
 def test_resume_goes_on_where_the_run_stopped(run: tuple[Path, Path], capfd: pytest.CaptureFixture[str]) -> None:
     data, output = run
     options = ["--data", str(data), "--output", str(output), "--workers", "0", "--ema-decay", "0.5"]
-    assert main([*TINY, *options, "--epochs", "3", "--resume"]) == 0
-    printed = capfd.readouterr().out
-    assert "epoch 2 " in printed and "epoch 0 " not in printed
+    assert main([*TINY, *options, "--epochs", "3", "--precision", "bf16", "--resume"]) == 0
+    printed, logged = capfd.readouterr()
+    assert "litlogger" not in logged
+    assert "epoch 2 " in printed and "epoch 0 " not in printed and "other options" not in printed
     assert len(list(output.glob("log/*/metrics.csv"))) == 2  # the first curve is still there
+
+
+def test_resume_says_what_is_no_longer_as_it_was(
+    run: tuple[Path, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "run"
+    shutil.copytree(run[1], output)
+    changed = ["--ema-decay", "0", "--optimizer", "adamw", "--seed", "3", "--epochs", "4"]
+    assert main([*TINY, "--data", str(run[0]), "--output", str(output), "--workers", "0", *changed, "--resume"]) == 0
+    told = "goes on with other options than before: optimizer adam -> adamw, ema_decay 0.5 -> 0.0, "
+    printed = capfd.readouterr().out
+    assert told in printed and "seed 0 -> 3" in printed and "epochs" not in printed.split("than before:")[1][:120]
+
+
+def test_a_broken_picture_that_a_loader_process_meets_is_counted(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    data = write_people(tmp_path / "people")
+    (data / "train" / "2.png").write_bytes(b"no picture")
+    options = ["--data", str(data), "--output", str(tmp_path / "run"), "--workers", "2", "--no-cache-images"]
+    assert main([*TINY, *options, "--epochs", "2"]) == 0
+    printed = capfd.readouterr().out
+    assert "skipped: " in printed and "2.png is not a picture" in printed
+    assert "1 broken pictures or labels were skipped" in printed
 
 
 class _RunsWhenUnpickled:
