@@ -7,6 +7,7 @@ from typing import Any
 from PyQt5.QtCore import QSize, Qt
 from PyQt5.QtWidgets import QHBoxLayout, QLabel, QMenu, QSizePolicy, QToolButton, QWidget
 
+from app.elided_label import ElidedLabel
 from app.icons import icon
 from app.statistics import Snapshot
 from engine.frame_source import SourceInfo
@@ -27,10 +28,9 @@ class Header(QWidget):
         self.source.setMenu(sources)
         self.source.setMaximumWidth(300)
         self.source.setToolTip(self.tr("Choose a source"))
-        self.running, self.numbers = QLabel(), QLabel()
+        self.running, self.numbers = ElidedLabel(), QLabel()
         self.running.setObjectName("faint")
-        for label in (self.running, self.numbers):
-            label.setSizePolicy(QSizePolicy.Policy.Minimum, QSizePolicy.Policy.Preferred)
+        self.numbers.setSizePolicy(QSizePolicy.Policy.Minimum, QSizePolicy.Policy.Preferred)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(10, 7, 14, 7)
         layout.setSpacing(16)

@@ -204,6 +204,8 @@ class PosePipeline:
         self._schedule.reset()
         if self._nobody is not None:
             self._nobody.reset()
+        if self._tracker is not None:
+            self._tracker.reset()
         if self._smoother is not None:
             self._smoother.reset()
 

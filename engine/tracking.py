@@ -74,6 +74,16 @@ class PersonTracker:
         """Wait until ids can be had."""
         self._begin().join()
 
+    def reset(self) -> None:
+        """What comes next does not go on from here: whoever comes has a new id."""
+        self._last_s = None
+        if self._tracker is None:
+            return
+        # Its own reset would also begin to count anew, for all trackers of the process.
+        self._tracker.tracked_stracks, self._tracker.lost_stracks, self._tracker.removed_stracks = [], [], []
+        self._tracker.frame_id = 0
+        self._number_of = {}
+
     def _begin(self) -> threading.Thread:
         if self._loader is None:
             self._loader = threading.Thread(target=self._load, name="tracker import", daemon=True)

@@ -61,7 +61,7 @@ class TrainConfig:
         validate_every: epochs between validations.
         max_steps: stop after so many steps; -1 for no limit.
         cache_images: keep the decoded pictures in memory.
-        workers: loader processes a device.
+        workers: loader processes a device; None for as many as suit the machine, see `dataset.loader_processes`.
         threads: of PyTorch on the CPU; 0 for all cores.
         seed: of everything random.
     """
@@ -105,7 +105,7 @@ class TrainConfig:
     validate_every: int = 1
     max_steps: int = -1
     cache_images: bool = True
-    workers: int = 1
+    workers: int | None = None
     threads: int = 0
     seed: int = 0
 
@@ -118,7 +118,7 @@ class TrainConfig:
             if getattr(self, name) < 1:
                 raise OptionError(f"--{name.replace('_', '-')} is {getattr(self, name)}; at least 1 fits")
         for name in ("weight_decay", "warmup_steps", "alpha", "color_jitter", "workers", "threads", "seed"):
-            if getattr(self, name) < 0:
+            if (getattr(self, name) or 0) < 0:
                 raise OptionError(f"--{name.replace('_', '-')} is {getattr(self, name)}; 0 or more fits")
         for name in (field.name for field in dataclasses.fields(self) if field.name.endswith("_probability")):
             if not 0 <= getattr(self, name) <= 1:

@@ -6,6 +6,7 @@ What a sample looks like depends on the seed and its key alone, so a run can be 
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterator
 from typing import TypedDict
 
@@ -234,6 +235,23 @@ class TrainDataset(Dataset[Sample]):
         # Keypoints lie inside the limbs, so the box around them is widened, as in the official code.
         margin = (high - low) * 0.25
         return np.concatenate([low - margin, high + margin]).astype(np.float32)
+
+
+_MOST_LOADERS = 12
+
+
+def loader_processes(config: TrainConfig) -> int:
+    """Loader processes a device: those that were asked for, else what keeps the network busy.
+
+    An accelerator wants the processor's cores, less one for the training itself. Where the processor trains, a crop of
+    a picture in memory costs a hundredth of what the network does with it, and a process of its own would only get in
+    the way of threads that wait for each other; pictures that are decoded anew want one.
+    """
+    if config.workers is not None:
+        return config.workers
+    if torch.accelerator.is_available():
+        return max(1, min(_MOST_LOADERS, (os.cpu_count() or 1) // config.devices - 1))
+    return 0 if config.cache_images else 1
 
 
 def joint_weights(names: tuple[str, ...]) -> Float32Array:

@@ -19,7 +19,7 @@ from models.pose_model import PoseModel, PoseOutput
 from train.boxes import category_id
 from train.coco_eval import coco_results, keypoint_ap
 from train.config import TrainConfig
-from train.dataset import EpochBatches, ImageStore, Sample, TrainDataset, without_unreadable
+from train.dataset import EpochBatches, ImageStore, Sample, TrainDataset, loader_processes, without_unreadable
 from train.loss import context_statistics, total_loss
 from train.people import PeopleSet
 from train.prediction import normalize_crops, padded_areas, predict_people
@@ -68,7 +68,7 @@ class PoseTraining(L.LightningModule):
         """What is left of the current epoch, at the input size that the run has grown to."""
         size = self.config.input_size_at(self.progress)
         skip, self._batches_to_skip = self._batches_to_skip, 0
-        workers = self.config.workers
+        workers = loader_processes(self.config)
         return DataLoader(
             TrainDataset(self.people, self.images, self.config, size),
             batch_sampler=EpochBatches(

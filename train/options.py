@@ -100,7 +100,7 @@ _RUN: dict[str, tuple[Callable[[str], Any], str]] = {
     "checkpoint_steps": (int, "also save every so many steps"),
     "validate_every": (int, "epochs between validations"),
     "max_steps": (int, "stop after so many steps"),
-    "workers": (int, "loader processes a device"),
+    "workers": (int, "loader processes a device, as many as suit the machine by default"),
     "threads": (int, "of PyTorch on the CPU; one fewer than the cores where other work runs beside it"),
     "seed": (int, "of everything random"),
 }

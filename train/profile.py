@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from train.config import TrainConfig
-from train.dataset import EpochBatches, Sample, TrainDataset
+from train.dataset import EpochBatches, Sample, TrainDataset, loader_processes
 from train.loss import total_loss
 from train.module import PoseTraining
 from train.run import build_training
@@ -39,7 +39,10 @@ def profile(config: TrainConfig) -> dict[str, float]:
     }
     rates["share"] = rates["both"] / min(rates["loader"], rates["model"])
     size = config.pose_model.input_size_wh
-    print(f"{config.pose_model.name} {size[1]}x{size[0]}, batch {config.batch_size}, {config.precision}, {device.type}")
+    print(
+        f"{config.pose_model.name} {size[1]}x{size[0]}, batch {config.batch_size}, {config.precision}, {device.type}, "
+        f"{loader_processes(config)} loader processes"
+    )
     for name in ("loader", "model", "both"):
         print(f"{name:>8}: {rates[name]:8.1f} images/s")
     print(f"both / the slower part: {rates['share']:.2f}")
@@ -53,8 +56,9 @@ def _batches(training: PoseTraining) -> Iterator[Sample]:
     epoch = 0
     while True:
         sampler = EpochBatches(training.shares, config, epoch)
-        prefetch = 4 if config.workers else None
-        loader = DataLoader(dataset, batch_sampler=sampler, num_workers=config.workers, prefetch_factor=prefetch)
+        workers = loader_processes(config)
+        prefetch = 4 if workers else None
+        loader = DataLoader(dataset, batch_sampler=sampler, num_workers=workers, prefetch_factor=prefetch)
         yield from loader
         epoch += 1
 

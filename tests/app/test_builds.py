@@ -119,6 +119,24 @@ def test_a_long_choice_ends_in_an_ellipsis_and_is_whole_in_the_list(qtbot: QtBot
     assert box.currentText() == long  # only the painting is shortened
 
 
+def test_the_header_of_the_smallest_window_shortens_what_runs_and_not_the_numbers(
+    window: MainWindow, qtbot: QtBot
+) -> None:
+    window.resize(960, 600)
+    header = window.header
+    long = "a_pose_network_with_quite_a_name_indeed · onnxruntime · fp32 · and where it runs"
+    header.running.setText(long)
+    header.numbers.setText("123 fps  ·  100 ms  ·  16 people")
+    qtbot.wait(50)
+    assert header.numbers.width() >= header.numbers.sizeHint().width()
+    assert header.numbers.geometry().right() <= header.width()
+    assert header.running.toolTip() == long
+    header.source.setText("x" * 200)
+    header.running.setText(2 * long)
+    qtbot.wait(50)
+    assert header.running.shown_text().endswith("…") and header.numbers.geometry().right() <= header.width()
+
+
 def test_the_smallest_window_has_room_for_a_recording(window: MainWindow, qtbot: QtBot) -> None:
     window.resize(960, 600)
     window.transport.record.click()

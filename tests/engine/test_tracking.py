@@ -72,6 +72,17 @@ def test_who_is_hidden_for_a_moment_keeps_the_id(away_frames: int, same: bool) -
     assert (int(before[0]) == int(after[0][0])) == same
 
 
+def test_after_a_cut_whoever_stands_at_the_same_place_is_somebody_else() -> None:
+    tracker = PersonTracker()
+    tracker.reset()  # nothing is loaded yet
+    place = boxes((100, 100, 160, 300), (300, 100, 360, 300))
+    for number in range(5):
+        before = tracker.update(place, number / RATE)
+    tracker.reset()
+    after = [tracker.update(place, 60 + number / RATE).tolist() for number in range(3)]
+    assert sorted(before.tolist()) == [1, 2] and [sorted(ids) for ids in after] == [[3, 4]] * 3
+
+
 def test_how_long_someone_may_be_hidden_is_told_by_time() -> None:
     """At 10 frames a second, 25 frames are too long; at 60 they are not."""
     kept = {}
