@@ -6,7 +6,6 @@ delay is what it was at the start (exit code 1 where not). Without a screen, sta
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
 import time
@@ -23,6 +22,7 @@ from app.settings import Settings
 from app.status_file import memory_mb
 from app.theme import apply_theme
 from engine.errors import EngineError
+from engine.one_line_parser import OneLineParser
 from engine.pipeline import PipelineOptions
 
 _MOST_GROWTH_MB = 50.0
@@ -106,7 +106,7 @@ def run(minutes: float, every_s: float) -> list[Sample]:
 
 def main(argv: list[str] | None = None) -> int:
     """Run; 0 where nothing grew, 1 where something did, 2 where it could not run."""
-    parser = argparse.ArgumentParser(prog="python -m app.endurance", description="A long run of the window.")
+    parser = OneLineParser(prog="python -m app.endurance", description="A long run of the window.")
     parser.add_argument("--minutes", type=float, default=10.0, help="how long (10)")
     parser.add_argument("--every", type=float, default=60.0, help="seconds between two lines (60)")
     arguments = parser.parse_args(argv)

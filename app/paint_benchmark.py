@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
 import time
@@ -19,6 +18,7 @@ from app.qt_setup import make_application
 from app.shots import Shot, Shown
 from app.theme import apply_theme
 from app.video_view import VideoView
+from engine.one_line_parser import OneLineParser
 from engine.overlay import AttentionView, OverlayOptions
 from engine.skeleton import COCO17
 from engine.types import AttentionMaps, Detections, Frame, FrameResult, Poses
@@ -120,7 +120,7 @@ def measure(application: QApplication, size_wh: tuple[int, int], frames: int) ->
 
 def main(argv: list[str] | None = None) -> int:
     """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m app.paint_benchmark")
+    parser = OneLineParser(prog="python -m app.paint_benchmark")
     parser.add_argument("--size", default="1600x900")
     parser.add_argument("--frames", type=int, default=100)
     arguments = parser.parse_args(argv)

@@ -5,7 +5,6 @@ The window runs under whatever platform Qt finds; without a screen, start it ins
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
 import time
@@ -25,6 +24,7 @@ from app.settings import Settings
 from app.theme import apply_theme
 from app.window_slots import probe_next, show_tab
 from engine.errors import EngineError
+from engine.one_line_parser import OneLineParser
 from engine.pipeline import PipelineOptions
 from engine.types import UInt8Array
 
@@ -154,7 +154,7 @@ def take_all(application: QApplication, window: MainWindow, folder: Path) -> Non
 
 def main(argv: list[str] | None = None) -> int:
     """Take the screenshots."""
-    parser = argparse.ArgumentParser(prog="python -m app.screenshots")
+    parser = OneLineParser(prog="python -m app.screenshots")
     parser.add_argument("--folder", type=Path, default=Path("docs"))
     parser.add_argument("--pose-model")
     parser.add_argument("--detector")

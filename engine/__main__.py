@@ -16,14 +16,15 @@ from pathlib import Path
 from typing import TextIO
 
 from engine.backends.contract import PRECISIONS
-from engine.build_checks import check_for_tensorrt, check_output
+from engine.build_checks import check_for_detectors, check_for_tensorrt, check_output
 from engine.errors import BackendError, EngineError, OptionError, OutputError, nearest_hint
+from engine.one_line_parser import OneLineParser
 from engine.parent_watch import end_with_stdin
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of `python -m engine`."""
-    parser = argparse.ArgumentParser(prog="python -m engine", description="Prepare models for the runtimes.")
+    parser = OneLineParser(prog="python -m engine", description="Prepare models for the runtimes.")
     commands = parser.add_subparsers(dest="command", required=True)
     _add_build_options(commands.add_parser("build", help="export or compile a pose model or a detector"))
     commands.add_parser("list", help="what has been compiled")
@@ -108,6 +109,7 @@ def build(arguments: argparse.Namespace, events: TextIO) -> Path:
     if arguments.calibrate is not None and arguments.precision != "int8":
         raise OptionError("--calibrate is for --precision int8")
     check_output(arguments)
+    check_for_detectors(arguments)
     if arguments.fetch_detector is not None:
         from engine.download import fetch
 
@@ -154,7 +156,7 @@ def _export_pose(arguments: argparse.Namespace, say: Callable[[str], None]) -> P
         quantize_pose(weights, arguments.output, arguments.calibrate, say)
         return Path(arguments.output)
     if arguments.output is None:
-        return compiler.ensure_onnx(weights, say=say)
+        return compiler.ensure_onnx(weights, force=arguments.force, say=say)
     export_pose(weights, arguments.output)
     return Path(arguments.output)
 
@@ -167,7 +169,7 @@ def _export_detector(arguments: argparse.Namespace, say: Callable[[str], None]) 
         for option in ("class_names", "half_weights", "one_to_many", "input_size"):
             if getattr(arguments, option):
                 raise OptionError(f"--{option.replace('_', '-')} needs --output")
-        return compiler.ensure_detector(arguments.detector, download=arguments.download, say=say)
+        return compiler.ensure_detector(arguments.detector, download=arguments.download, force=arguments.force, say=say)
     detector_export.export_detector(
         find_detector(arguments.detector),
         arguments.output,

@@ -28,6 +28,19 @@ def check_for_tensorrt(arguments: argparse.Namespace) -> None:
             )
 
 
+def check_for_detectors(arguments: argparse.Namespace) -> None:
+    """Refuse options of detectors where none is built.
+
+    Raises:
+        OptionError: one of them was given.
+    """
+    if arguments.detector is not None:
+        return
+    for option in ("input_size", "class_names", "one_to_many", "half_weights", "download"):
+        if getattr(arguments, option) and not (option == "download" and arguments.fetch_detector is not None):
+            raise OptionError(f"--{option.replace('_', '-')} is for --detector, and none was named")
+
+
 def check_output(arguments: argparse.Namespace) -> None:
     """Refuse an output that would take the place of something.
 

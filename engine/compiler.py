@@ -34,11 +34,12 @@ def say_nothing(_line: str) -> None:
     """For callers to whom nobody listens."""
 
 
-def ensure_onnx(weights: Path, *, say: Say = say_nothing) -> Path:
+def ensure_onnx(weights: Path, *, force: bool = False, say: Say = say_nothing) -> Path:
     """The ONNX form of a pose model, exported into the cache at first use.
 
     Args:
         weights: a `.safetensors` file; an `.onnx` file with its spec is checked and returned as it is.
+        force: export it even if it is there.
         say: told in one line when something has to be built.
 
     Raises:
@@ -53,13 +54,14 @@ def ensure_onnx(weights: Path, *, say: Say = say_nothing) -> Path:
     digest = digest_of(weights)
     # The input size is part of the weights' header, and so of the hash.
     arguments = ["--pose-model", str(weights.resolve())]
-    return ensure_entry(entry_of(weights, digest) / f"{weights.stem}.onnx", digest, arguments, say)
+    return ensure_entry(entry_of(weights, digest) / f"{weights.stem}.onnx", digest, arguments, say, force=force)
 
 
 def ensure_detector(
     name_or_path: str | Path | None = None,
     *,
     download: bool = False,
+    force: bool = False,
     say: Say = say_nothing,
 ) -> Path:
     """The ONNX form of a detector: a shipped one as it is, others converted into the cache at first use.
@@ -67,6 +69,7 @@ def ensure_detector(
     Args:
         name_or_path: a shipped name, `FILE.onnx`, `FILE.pt`, the official name of a detector, or None for the default.
         download: fetch an official detector that is not here.
+        force: convert it even if that was done before.
         say: told in one line when something has to be fetched or built.
 
     Raises:
@@ -87,7 +90,8 @@ def ensure_detector(
             raise ModelError(f"{source} is a pose model; a detector was expected")
         return source
     digest = digest_of(source)
-    return ensure_entry(entry_of(source, digest) / f"{source.stem}.onnx", digest, ["--detector", str(source)], say)
+    file = entry_of(source, digest) / f"{source.stem}.onnx"
+    return ensure_entry(file, digest, ["--detector", str(source)], say, force=force)
 
 
 def entry_of(source: Path, digest: str) -> Path:
@@ -108,12 +112,21 @@ def digest_of(file: Path) -> str:
 
 
 def ensure_entry(
-    file: Path, digest: str, arguments: Sequence[str], say: Say, *, task: str = "exporting it to ONNX"
+    file: Path,
+    digest: str,
+    arguments: Sequence[str],
+    say: Say,
+    *,
+    task: str = "exporting it to ONNX",
+    force: bool = False,
 ) -> Path:
-    """The file of a cache entry; built by the child process where the entry is missing or not what it should be."""
+    """The file of a cache entry; built by the child process where the entry is missing or not what it should be.
+
+    With `force` it is built in any case; the old one serves until the new one is whole.
+    """
     entry, file_name = file.parent, file.name
     found = why_unusable(file, digest)
-    if found is None:
+    if found is None and not force:
         return file
     say(f"preparing {file.stem} for this machine, once: {found or task}")
     try:
@@ -124,7 +137,7 @@ def ensure_entry(
         raise OutputError(f"the cache folder {entry.parent} cannot be written ({error.strerror})") from error
     try:
         run_build([*arguments, "--runtime", "onnx", "--output", str(filling / file_name)], say)
-        return _put(filling, entry, file_name, digest)
+        return _put(filling, entry, file_name, digest, force=force)
     finally:
         shutil.rmtree(filling, ignore_errors=True)
 
@@ -153,8 +166,8 @@ def _is_for(spec: ModelSpec, digest: str) -> bool:
     return spec.weights_sha256 == digest and spec.graph_version == GRAPH_VERSION
 
 
-def _put(filling: Path, entry: Path, file_name: str, digest: str) -> Path:
-    """Rename a filled folder to its final name; another process's entry is kept when it is whole."""
+def _put(filling: Path, entry: Path, file_name: str, digest: str, *, force: bool) -> Path:
+    """Rename a filled folder to its final name; another process's entry is kept when it is whole, unless by force."""
     if not _is_for(read_spec(filling / file_name), digest):
         raise BackendError(f"the weights changed while {file_name} was made of them; try again")
     for _ in range(2):
@@ -162,7 +175,7 @@ def _put(filling: Path, entry: Path, file_name: str, digest: str) -> Path:
             filling.rename(entry)
         except OSError as error:
             if entry.is_dir():
-                if why_unusable(entry / file_name, digest) is None:
+                if not force and why_unusable(entry / file_name, digest) is None:
                     break
                 # Renamed before it is deleted, so that nobody meets a half-deleted entry under the final name.
                 stale = Path(tempfile.mkdtemp(suffix=".stale", dir=entry.parent)) / "entry"

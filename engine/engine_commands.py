@@ -16,6 +16,7 @@ from engine.backends.trt_package import load_package
 from engine.engine_file import EngineRecord, failure_of, read_engine, write_record
 from engine.errors import BackendError, ModelError
 from engine.model_files import cache_dir
+from engine.model_spec import read_spec
 
 if TYPE_CHECKING:
     from engine.backends.trt_runtime import TensorRtBackend
@@ -25,7 +26,7 @@ _PACKAGES = {"tensorrt": "tensorrt", "torch2trt": "tensorrt", "tensorrt_rtx": "t
 
 
 def list_engines() -> list[str]:
-    """One line an engine: what it is, whether it was checked, and where it stands."""
+    """One line an engine or exported graph: what it is, whether it was checked, and where it stands."""
     lines = []
     for entry in engine_cache.entries():
         if entry.record is None:
@@ -45,7 +46,27 @@ def list_engines() -> list[str]:
             str(entry.file),
         ]
         lines.append("  ".join(part for part in parts if part))
-    return lines or [f"no engine has been built yet ({engine_cache.engines_dir()})"]
+    return [*lines, *_graphs()] or [f"nothing has been built yet ({cache_dir()})"]
+
+
+def _graphs() -> list[str]:
+    """One line an exported graph, for the runtimes that compile it themselves when they open it."""
+    lines = []
+    for file in sorted((cache_dir() / "onnx").glob("*/*.onnx")):
+        if file.parent.suffix in (".part", ".stale"):
+            continue
+        try:
+            spec = read_spec(file)
+        except ModelError as error:
+            lines.append(f"{file.parent.name}  damaged: {error}")
+            continue
+        size = f"{spec.input_size_wh[1]}x{spec.input_size_wh[0]}"
+        lines.append("  ".join((file.stem, "onnx", spec.precision, size, f"{_mib(file):.1f} MiB", str(file))))
+    return lines
+
+
+def _mib(file: Path) -> float:
+    return file.stat().st_size / 2**20
 
 
 def check_engine(file: Path, weights: Path | None, photos: Path | None, say: Callable[[str], None]) -> Iterator[str]:

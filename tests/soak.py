@@ -8,7 +8,6 @@ source is a camera on 127.0.0.1 that shows the demo and hangs up now and then; t
 
 from __future__ import annotations
 
-import argparse
 import gc
 import itertools
 import math
@@ -26,6 +25,7 @@ import psutil  # type: ignore[import-untyped]
 
 from engine.demo_source import DemoSource
 from engine.export import ExportOptions, export
+from engine.one_line_parser import OneLineParser
 from engine.pipeline_opening import open_pipeline
 from engine.pipeline_options import PipelineOptions
 from engine.reconnect import ReconnectingSource
@@ -227,7 +227,7 @@ def exporting(frames: int) -> list[str]:
 
 def main() -> int:
     """Both runs; 1 where something grew."""
-    parser = argparse.ArgumentParser(prog="python -m tests.soak", description="Long runs that must stay flat.")
+    parser = OneLineParser(prog="python -m tests.soak", description="Long runs that must stay flat.")
     parser.add_argument("--live-seconds", type=float, default=1800, metavar="S", help="length of the live run (1800)")
     parser.add_argument("--switch-seconds", type=float, default=SWITCH_S, metavar="S", help="how long a model serves")
     parser.add_argument("--frames", type=int, default=100_000, metavar="N", help="length of the export (100000)")

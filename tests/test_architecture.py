@@ -17,7 +17,7 @@ PACKAGES = ("models", "engine", "train", "app")
 
 STARRED = ("types", "errors", "skeleton", "geometry", "heatmap", "model_spec", "other_files")
 """Files of engine/ that training shares: numpy, cv2, the standard library and each other, nothing else."""
-STANDARD_ONLY = ("missing", "ultralytics_env", "openvino_env")
+STANDARD_ONLY = ("missing", "ultralytics_env", "openvino_env", "one_line_parser")
 """Files of engine/ that must work when nothing else does; training may use them, too."""
 SHARED = tuple(f"engine.{name}" for name in (*STARRED, *STANDARD_ONLY))
 

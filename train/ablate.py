@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import EngineError, OptionError
+from engine.one_line_parser import OneLineParser
 from models.checkpoints import CheckpointError, write_atomically
 from models.pose_model import PoseModelConfig
 from train.coco_eval import METRIC_NAMES
@@ -34,7 +35,7 @@ _BARE = PaperRow(name="bare backbone", metrics={})
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of `python -m train.ablate`; all of `python -m train` may stand beside them."""
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="python -m train.ablate",
         description="Train the rows of table 1 or 2 of the paper and print them beside the paper's.",
         epilog="Options of `python -m train`, such as --data, --epochs, --model or --batch-size, are taken, too, and "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import sys
@@ -13,6 +12,7 @@ import numpy as np
 
 from engine.backends import open_pose_backend
 from engine.errors import EngineError
+from engine.one_line_parser import OneLineParser
 from engine.parity import ParityReport, compare
 from engine.types import UInt8Array
 from models.checkpoints import write_atomically
@@ -56,7 +56,7 @@ def measure(weights: str, people: PeopleSet, runtimes: list[tuple[str, str]]) ->
 
 def main(argv: list[str] | None = None) -> int:
     """Print a table; exit code 2 and one line where the input does not serve."""
-    parser = argparse.ArgumentParser(prog="python -m train.agreement", description="Runtimes against float32 PyTorch.")
+    parser = OneLineParser(prog="python -m train.agreement", description="Runtimes against float32 PyTorch.")
     parser.add_argument("--weights", required=True, help="a shipped name or a .safetensors file")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--split", default="val")

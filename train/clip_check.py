@@ -6,7 +6,6 @@ video in which everybody is labelled can tell it, and whether left and right are
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections import Counter
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from engine.errors import EngineError, SourceError
+from engine.one_line_parser import OneLineParser
 from engine.skeleton import COCO17
 from engine.types import Float32Array
 from models.checkpoints import write_atomically
@@ -169,7 +169,7 @@ def table(scores: dict[str, ClipScore]) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Print the table; exit code 2 and one line where the input does not serve."""
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="python -m train.clip_check", description="Check poses against labelled frames of video."
     )
     parser.add_argument("--labels", type=Path, required=True, help="tests/data/clip_people.json, or a file like it")

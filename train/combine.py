@@ -5,7 +5,6 @@ The mean of weights that one run gave at several times, or of runs from one star
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import sys
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from typing import get_args
 
 import torch
 
+from engine.one_line_parser import OneLineParser
 from models.checkpoints import CheckpointError, load_pose_model, save_pose_model
 from models.pose_model import Decode, PoseModel, build_from_config
 
@@ -67,7 +67,7 @@ def combine(files: Sequence[Path], output: Path, decode: Decode | None = None, s
 
 def main(argv: list[str] | None = None) -> int:
     """Write the file; exit code 2 and one line where the input does not serve."""
-    parser = argparse.ArgumentParser(prog="python -m train.combine", description="Average weights of one network.")
+    parser = OneLineParser(prog="python -m train.combine", description="Average weights of one network.")
     parser.add_argument("--weights", type=Path, nargs="+", required=True, help="one or more .safetensors files")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--decode", choices=get_args(Decode), help="how heatmaps become keypoints (as in the first)")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import csv
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from engine.errors import EngineError, SourceError
+from engine.one_line_parser import OneLineParser
 
 Curve = list[tuple[float, float]]
 
@@ -78,7 +78,7 @@ def draw(curves: Mapping[str, Curve], title: str, output: Path) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Draw; exit code 2 and one line where the input does not serve."""
-    parser = argparse.ArgumentParser(prog="python -m train.curves", description="Curves of a training as a picture.")
+    parser = OneLineParser(prog="python -m train.curves", description="Curves of a training as a picture.")
     parser.add_argument("--run", type=Path, required=True, help="the --output of a training")
     parser.add_argument("--output", type=Path, required=True, help="PNG to write")
     parser.add_argument("--title", default=None)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import EngineError, OptionError
+from engine.one_line_parser import OneLineParser
 from engine.ultralytics_env import disable_telemetry, prepare_ultralytics
 
 ARCHITECTURE = "yolo26n.yaml"
@@ -195,7 +196,7 @@ def _starting_weights(arguments: argparse.Namespace) -> Path:
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of `python -m train.detector`."""
-    parser = argparse.ArgumentParser(prog="python -m train.detector", description="Train the person detector.")
+    parser = OneLineParser(prog="python -m train.detector", description="Train the person detector.")
     parser.add_argument("--data", type=Path, required=True, help="folder with train.json, val.json, train/, val/")
     parser.add_argument("--output", type=Path, required=True, help="folder for checkpoints, curves and the ONNX file")
     parser.add_argument("--input-size", type=int, default=320, help="side of the square input in pixels (320)")

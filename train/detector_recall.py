@@ -5,7 +5,6 @@ Only recall can be read off data in which not everyone is labelled; precision ne
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy.typing as npt
 
 from engine.detector import open_detector
 from engine.errors import EngineError
+from engine.one_line_parser import OneLineParser
 from engine.types import Detections, Float32Array
 from models.checkpoints import write_atomically
 from train.boxes import category_id, image_indices, overlaps
@@ -87,7 +87,7 @@ def detection_entries(image_id: int, category: int, found: Detections) -> list[d
 
 def main(argv: list[str] | None = None) -> int:
     """Measure and print; exit code 2 and one line where the input does not serve."""
-    parser = argparse.ArgumentParser(prog="python -m train.detector_recall", description="Recall of a detector.")
+    parser = OneLineParser(prog="python -m train.detector_recall", description="Recall of a detector.")
     parser.add_argument("--detector", required=True, help="a shipped name, FILE.onnx or FILE.pt")
     parser.add_argument("--data", type=Path, required=True, help="folder with SPLIT.json and pictures in SPLIT/")
     parser.add_argument("--split", default="val")

@@ -13,6 +13,7 @@ import numpy as np
 from engine.backends import Backend, OpenedBackend, open_pose_backend
 from engine.errors import EngineError, OptionError, SourceError
 from engine.heatmap import DECODERS, decoder_for
+from engine.one_line_parser import OneLineParser
 from engine.types import Float32Array, UInt8Array
 from models.checkpoints import CheckpointError, write_atomically
 from train.boxes import PersonBoxes, category_id, crop_areas, labelled_boxes, read_detections, read_pictures
@@ -28,7 +29,7 @@ from train.prediction import PredictHeatmaps, flip_averaged, predict_boxes
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of `python -m train.evaluate`."""
-    parser = argparse.ArgumentParser(prog="python -m train.evaluate", description="COCO keypoint AP of weights.")
+    parser = OneLineParser(prog="python -m train.evaluate", description="COCO keypoint AP of weights.")
     weights = parser.add_argument_group("weights")
     weights.add_argument(
         "--weights", required=True, help="a weights file, the name of shipped weights, or a checkpoint (see --model)"

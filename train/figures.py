@@ -12,6 +12,7 @@ import numpy as np
 from engine.detector import open_detector
 from engine.errors import EngineError, ModelError, OptionError, SourceError
 from engine.model_files import resolve_pose_model
+from engine.one_line_parser import OneLineParser
 from engine.types import Float32Array, UInt8Array
 from models.checkpoints import CheckpointError, load_pose_model
 from train.attention_of import PersonAttention, look_at
@@ -19,7 +20,7 @@ from train.attention_of import PersonAttention, look_at
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of `python -m train.figures`."""
-    parser = argparse.ArgumentParser(prog="python -m train.figures", description="Figures of keypoint attention.")
+    parser = OneLineParser(prog="python -m train.figures", description="Figures of keypoint attention.")
     parser.add_argument("--weights", required=True, help="a KCAM weights file, or the name of shipped weights")
     parser.add_argument("--image", type=Path, required=True, help="a photo with a person")
     where = parser.add_mutually_exclusive_group()

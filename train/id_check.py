@@ -7,7 +7,6 @@ read off the frames by eye, see `about` in tests/data/clip_ids.json.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from dataclasses import asdict, dataclass
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from engine.errors import EngineError
+from engine.one_line_parser import OneLineParser
 from engine.types import Float32Array
 from models.checkpoints import write_atomically
 from train.clip_check import read_poses
@@ -98,7 +98,7 @@ _SUMS = ("frames", "boxed", "changes")
 
 def main(argv: list[str] | None = None) -> int:
     """Print the table; exit code 2 and one line where the input does not serve."""
-    parser = argparse.ArgumentParser(prog="python -m train.id_check", description="Count how often ids change.")
+    parser = OneLineParser(prog="python -m train.id_check", description="Count how often ids change.")
     parser.add_argument("--labels", type=Path, required=True, help="tests/data/clip_ids.json, or a file like it")
     parser.add_argument("--poses", type=Path, required=True, help="folder with CLIP.jsonl of main.py --poses")
     parser.add_argument("--report", type=Path, help="write the counts as JSON")

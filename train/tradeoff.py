@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import EngineError, OptionError, SourceError
+from engine.one_line_parser import OneLineParser
 from models.checkpoints import CheckpointError, write_atomically
 from train.draw_tradeoff import draw_tradeoff, is_shipped, table_of
 from train.measure_tradeoff import measure
@@ -21,7 +22,7 @@ from train.measure_tradeoff import measure
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of `python -m train.tradeoff`."""
-    parser = argparse.ArgumentParser(prog="python -m train.tradeoff", description="AP against latency of one person.")
+    parser = OneLineParser(prog="python -m train.tradeoff", description="AP against latency of one person.")
     parser.add_argument("--weights", nargs="+", default=[], help="[LABEL=]FILE or a shipped name, one or more")
     parser.add_argument("--data", type=Path, default=None, help="data set, as python -m train takes it")
     parser.add_argument("--split", default="val")

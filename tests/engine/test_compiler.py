@@ -77,6 +77,27 @@ def test_a_built_file_is_taken_without_a_word(cache: Path, weights: Path, monkey
     assert ensure_onnx(file) == file
 
 
+def test_by_force_it_is_built_anew_and_the_old_one_serves_until_then(
+    cache: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = ensure_onnx(weights)
+    content, spec = file.read_bytes(), spec_path(file).read_bytes()
+
+    def build_a_longer_one(arguments: list[str], _say: object) -> Path:
+        assert ensure_onnx(weights) == file
+        output = Path(arguments[arguments.index("--output") + 1])
+        output.write_bytes(content + b"more")
+        spec_path(output).write_bytes(json.dumps(json.loads(spec) | {"file_sha256": sha256_of(output)}).encode())
+        return output
+
+    monkeypatch.setattr(compiler, "run_build", build_a_longer_one)
+    assert ensure_onnx(weights, force=True) == file
+    assert file.read_bytes() == content + b"more"
+    assert [path.name for path in file.parent.parent.iterdir()] == [file.parent.name], "nothing is left over"
+    file.write_bytes(content)
+    spec_path(file).write_bytes(spec)
+
+
 @pytest.mark.parametrize("damage", ["cut", "no spec", "old graph", "other weights"])
 def test_what_is_damaged_or_stale_is_built_anew(
     damage: str, cache: Path, weights: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

@@ -14,6 +14,7 @@ import pytest
 from engine import __main__ as command_line
 from engine import engine_build, engine_cache, model_files
 from engine.backends import open_pose_backend
+from engine.compiler import ensure_onnx
 from engine.engine_build import EngineOrder
 from engine.engine_file import parts_of, read_engine, read_record, record_path
 from engine.errors import BackendError, EngineError, ModelError, OptionError, OutputError
@@ -97,7 +98,7 @@ def test_list_check_and_clean(
     small_weights: Path, tmp_path: Path, use_gpu: Use, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert command_line.main(["list"]) == 0
-    assert "no engine has been built yet" in capfd.readouterr().out
+    assert "nothing has been built yet" in capfd.readouterr().out
     use_gpu()
     build_it = ["build", "--pose-model", str(small_weights), "--runtime", "tensorrt", "--max-people", "4"]
     assert command_line.main([*build_it, "--output", str(tmp_path / "out.engine")]) == 0
@@ -122,6 +123,31 @@ def test_list_check_and_clean(
     assert list(engine_cache.entries()) == []
 
 
+def test_exported_graphs_are_listed_and_cleaned_with_the_engines(
+    own_cache: Path, small_weights: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    graph = ensure_onnx(small_weights)
+    torn = own_cache / "onnx" / "torn-1"
+    torn.mkdir()
+    (torn / "torn.onnx").write_bytes(b"half")
+    assert command_line.main(["list"]) == 0
+    first, second = capfd.readouterr().out.splitlines()
+    assert first.split()[:4] == ["small", "onnx", "fp32", "64x64"] and first.endswith(str(graph))
+    assert second.startswith("torn-1  damaged: ")
+    assert command_line.main(["clean"]) == 0
+    assert command_line.main(["list"]) == 0
+    assert "nothing has been built yet" in capfd.readouterr().out
+
+
+def test_an_unknown_option_is_one_line(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        command_line.main(["build", "--nonsense"])
+    assert ended.value.code == 2
+    assert capfd.readouterr().err.splitlines() == [
+        "error: unrecognized arguments: --nonsense (see python -m engine --help)"
+    ]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -134,6 +160,7 @@ def test_list_check_and_clean(
         (["--max-people", "0"], "--max-people is for --runtime tensorrt"),
         (["--runtime", "openvino", "--with-crop"], "not for openvino"),
         (["--runtime", "openvino", "--precision", "int8"], "int8 needs people to measure with"),
+        (["--half-weights"], "--half-weights is for --detector, and none was named"),
         (["--runtime", "tensorrt"], "no NVIDIA GPU"),
         (["--runtime", "tensorrt-rtx"], "--target sm75"),
     ],
