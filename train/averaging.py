@@ -9,7 +9,8 @@ from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 from torch.optim.swa_utils import update_bn
 
-from train.dataset import EpochBatches, TrainDataset
+from train.batches import EpochBatches
+from train.dataset import TrainDataset
 from train.module import PoseTraining
 
 

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator
 import torch
 from torch.utils.data import DataLoader
 
+from train.batches import EpochBatches, loader_processes
 from train.config import TrainConfig
-from train.dataset import EpochBatches, Sample, TrainDataset, loader_processes
+from train.dataset import Sample, TrainDataset
 from train.loss import total_loss
 from train.module import PoseTraining
 from train.run import build_training

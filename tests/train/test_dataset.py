@@ -15,8 +15,9 @@ from engine.errors import OptionError, SourceError
 from engine.heatmap import decode_heatmaps
 from models.pose_model import PoseModelConfig
 from tests.train.people_folder import NAMES, write_people
+from train.batches import EpochBatches
 from train.config import TrainConfig
-from train.dataset import EpochBatches, ImageStore, TrainDataset, without_unreadable
+from train.dataset import ImageStore, TrainDataset, without_unreadable
 from train.people import read_people
 
 SIZE = (96, 128)
