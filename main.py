@@ -161,7 +161,7 @@ def _add_network_options(group: argparse._ArgumentGroup) -> None:
         "--score-threshold", type=fraction, metavar="X", help="leave out person boxes with a lower score, 0 to 1"
     )
     group.add_argument(
-        "--person-threshold", type=fraction, metavar="X", help="leave out people with a lower score, keypoints included"
+        "--person-threshold", type=fraction, metavar="X", help="leave out people whom detector and pose doubt more"
     )
     group.add_argument("--max-people", type=whole_number, default=16, metavar="N", help="most people in a frame (16)")
     group.add_argument("--download", action="store_true", help="let a missing detector be fetched from its publisher")

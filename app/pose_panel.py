@@ -165,8 +165,8 @@ class PosePanel(QWidget):
         self.score.add_to(self._people, self.tr("Box score"), self.tr("Leave out boxes with a lower score"))
         self.person_score.add_to(
             self._people,
-            self.tr("Person score"),
-            self.tr("Leave out people whose box score times the mean of their keypoint scores is lower"),
+            self.tr("Certainty"),
+            self.tr("Leave out people of whom detector and pose network together are less certain"),
         )
         self._people.addRow(self.tr("Most people"), self.most)
         self._people.addRow(self.tr("Detect every"), self.every)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from engine.following import overlaps
 from engine.types import Float32Array, UInt8Array
 
-SURE = 0.5
+SURE = 0.7
 """Below this share of the person threshold the network is sure that nobody is there; above it, it is asked again."""
 MOST_S = 1.0
 """Seconds until it is asked again in any case."""
@@ -44,7 +44,7 @@ class KnownNobody:
     """
 
     def __init__(self, threshold: float) -> None:
-        """Begin with nothing; `threshold` is the person score below which people are left out."""
+        """Begin with nothing; `threshold` is the certainty below which people are left out."""
         self._sure = SURE * threshold
         self._places: list[_Place] = []
 
@@ -72,18 +72,16 @@ class KnownNobody:
                 known |= same[:, index]
         return ~known if known.any() else None
 
-    def learn(
-        self, image_bgr: UInt8Array, boxes_xyxy: Float32Array, person_scores: Float32Array, time_s: float
-    ) -> None:
+    def learn(self, image_bgr: UInt8Array, boxes_xyxy: Float32Array, certain: Float32Array, time_s: float) -> None:
         """Remember where nobody was seen.
 
         Args:
             image_bgr: (H, W, 3) uint8; frames come in their order.
             boxes_xyxy: (N, 4) float32, the boxes that were posed.
-            person_scores: (N,) float32, what the pose network made of them.
+            certain: (N,) float32, see `person_filter.certainties`.
             time_s: of the frame.
         """
-        for box in boxes_xyxy[person_scores < self._sure]:
+        for box in boxes_xyxy[certain < self._sure]:
             self._places.append(_Place(box=box, cells=_cells_of(image_bgr, box), time_s=time_s))
 
 

@@ -29,7 +29,7 @@ class DefaultModels:
     detector: str
     precision: str = "auto"
     score_threshold: float = 0.3
-    person_threshold: float = 0.1
+    person_threshold: float = 0.3
 
 
 def default_models() -> DefaultModels:
@@ -56,7 +56,7 @@ def default_score_threshold() -> float:
 
 
 def default_person_threshold() -> float:
-    """The score of a person, keypoints included, below which there mostly is none; 0.1 where no weights ship."""
+    """The certainty (person_filter.py) below which there mostly is nobody; 0.3 where no weights ship."""
     try:
         return default_models().person_threshold
     except ModelError:

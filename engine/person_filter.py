@@ -14,9 +14,25 @@ import numpy.typing as npt
 from engine.pose_stage import SEEN_SCORE
 from engine.types import Float32Array, Poses
 
+_BOX_SHARE = 0.3
+"""How much the box counts against the keypoints: a detector is unsure of people whom it has seldom seen so, and sure of
+chairs; the pose network errs less (docs/decisions/0016-second-opinion.md)."""
 _DOUBLE = 0.65
 """Object keypoint similarity above which two poses are one person; of two people it is hardly ever above a half."""
 _FEWEST_COMMON = 3
+_INSIDE, _NOT_MUCH_SMALLER = 0.85, 0.25
+"""A box of which so much lies in another, at most four times as large, is a part of that person: a head, a half. A
+child before an adult is smaller, or not so much inside."""
+
+
+def certainties(poses: Poses) -> Float32Array:
+    """(N,) float32, 0 to 1: box score ** 0.3 x (mean of the keypoint scores above 0.2) ** 0.7; 0 where none is."""
+    seen = poses.scores > SEEN_SCORE
+    mean = np.where(seen, poses.scores, 0).sum(axis=1) / np.maximum(seen.sum(axis=1), 1)
+    # person_scores is the product of both.
+    boxes = np.divide(poses.person_scores, mean, out=np.zeros_like(mean), where=mean > 0)
+    certain: Float32Array = (np.maximum(boxes, 0) ** _BOX_SHARE * mean ** (1 - _BOX_SHARE)).astype(np.float32)
+    return certain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +40,7 @@ class PersonFilter:
     """Says who of a frame is a person, and is there once.
 
     Attributes:
-        threshold: people with a lower score (box score x mean of the keypoint scores above 0.2) are left out.
+        threshold: people of whom the two are less certain together are left out, see `certainties`.
         oks_sigmas: K constants of the skeleton.
     """
 
@@ -33,20 +49,20 @@ class PersonFilter:
 
     def kept(self, poses: Poses) -> npt.NDArray[np.intp] | None:
         """Indices, in their order, of the people who stay; None where all do."""
-        solid = np.flatnonzero(poses.person_scores >= self.threshold)
+        solid = np.flatnonzero(certainties(poses) >= self.threshold)
         if len(solid) > 1:
             solid = solid[~self._doubles(poses.take(solid))]
         return None if len(solid) == len(poses) else solid
 
     def _doubles(self, poses: Poses) -> npt.NDArray[np.bool_]:
-        """(N,) bool: whoever has the pose of somebody with a higher score."""
-        similarity = self._similarities(poses)
+        """(N,) bool: whoever has the pose of somebody with a higher score, or is a part of them."""
+        same = (self._similarities(poses) > _DOUBLE) | _nested(poses.boxes_xyxy)
         dropped = np.zeros(len(poses), bool)
         ordered = np.argsort(-poses.person_scores, kind="stable")
         for position, best in enumerate(ordered):
             if not dropped[best]:
                 rest = ordered[position + 1 :]
-                dropped[rest] |= similarity[best, rest] > _DOUBLE
+                dropped[rest] |= same[best, rest]
         return dropped
 
     def _similarities(self, poses: Poses) -> Float32Array:
@@ -62,3 +78,14 @@ class PersonFilter:
         count = common.sum(axis=2)
         mean = np.where(common, each, 0).sum(axis=2) / np.maximum(count, 1)
         return np.where(count >= _FEWEST_COMMON, mean, 0).astype(np.float32)
+
+
+def _nested(boxes_xyxy: Float32Array) -> npt.NDArray[np.bool_]:
+    """(N, N) bool: of which pairs of boxes (N, 4) one lies in the other and is not much smaller."""
+    low = np.maximum(boxes_xyxy[:, None, :2], boxes_xyxy[None, :, :2])
+    high = np.minimum(boxes_xyxy[:, None, 2:], boxes_xyxy[None, :, 2:])
+    shared = np.prod(np.maximum(high - low, 0), axis=2)
+    areas = np.prod(np.maximum(boxes_xyxy[:, 2:] - boxes_xyxy[:, :2], 0), axis=1)
+    smaller, larger = np.minimum(areas[:, None], areas[None]), np.maximum(areas[:, None], areas[None])
+    nested: npt.NDArray[np.bool_] = (shared > _INSIDE * smaller) & (smaller > _NOT_MUCH_SMALLER * larger)
+    return nested

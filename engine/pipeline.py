@@ -17,7 +17,7 @@ from engine.errors import OptionError
 from engine.following import PeopleFollower
 from engine.free_memory import give_back_free_memory
 from engine.known_nobody import KnownNobody
-from engine.person_filter import PersonFilter
+from engine.person_filter import PersonFilter, certainties
 from engine.pipeline_options import DetectEvery, PipelineOptions, check_detect_every
 from engine.pose_stage import PosedFrame, PoseStage, person_scores
 from engine.skeleton import Skeleton
@@ -168,8 +168,8 @@ class PosePipeline:
         if not found.looked:  # the follower knows whom it has sent, and itself lets go of the lost
             self._follow(found, found_poses.poses)
         elif self._nobody is not None:
-            scores = found_poses.poses.person_scores
-            self._nobody.learn(frame.image_bgr, found.posed.boxes_xyxy, scores, frame.timestamp_s)
+            certain = certainties(found_poses.poses)
+            self._nobody.learn(frame.image_bgr, found.posed.boxes_xyxy, certain, frame.timestamp_s)
         detections, found_poses = self._without_doubtful(found.posed, found_poses)
         poses = found_poses.poses
         if found.looked and self.detect_every != 1:

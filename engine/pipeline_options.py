@@ -22,7 +22,7 @@ class PipelineOptions:
         detector: name or file of the detector; None for the default one.
         backend, precision, device: for the pose network, see `open_pose_backend`; the detector follows where it can.
         score_threshold: boxes with a lower score are left out.
-        person_threshold: people with a lower score, keypoints included, are left out, see person_filter.py.
+        person_threshold: people of whom box and keypoints are less certain are left out, see person_filter.py.
         max_people: most people that are posed in a frame.
         classes: names or numbers of the classes to detect, with commas between them; None for those that the pose
             network poses.
