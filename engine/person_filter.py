@@ -47,9 +47,14 @@ class PersonFilter:
     threshold: float
     oks_sigmas: tuple[float, ...]
 
-    def kept(self, poses: Poses) -> npt.NDArray[np.intp] | None:
-        """Indices, in their order, of the people who stay; None where all do."""
-        solid = np.flatnonzero(certainties(poses) >= self.threshold)
+    def kept(self, poses: Poses, certain: Float32Array) -> npt.NDArray[np.intp] | None:
+        """Indices, in their order, of the people who stay; None where all do.
+
+        Args:
+            poses: of one frame.
+            certain: (N,) float32, their `certainties`.
+        """
+        solid = np.flatnonzero(certain >= self.threshold)
         if len(solid) > 1:
             solid = solid[~self._doubles(poses.take(solid))]
         return None if len(solid) == len(poses) else solid

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
 import numpy as np
-import numpy.typing as npt
 
 from engine.backends import Backend
 from engine.detect_schedule import DetectSchedule
@@ -47,7 +46,7 @@ class Found:
     Attributes:
         frame: the frame.
         detections: boxes of the people, at most so many as may be posed.
-        worth_posing: (N,) bool, which of them; None for all.
+        posed: those of them that go through the pose network; None for all.
         looked: whether the detector has looked, or the boxes were carried on from the frame before.
         detect_ms: how long it took.
     """
@@ -56,12 +55,7 @@ class Found:
     detections: Detections
     looked: bool
     detect_ms: float
-    worth_posing: npt.NDArray[np.bool_] | None = None
-
-    @property
-    def posed(self) -> Detections:
-        """The boxes that go through the pose network."""
-        return self.detections if self.worth_posing is None else self.detections.take(self.worth_posing)
+    posed: Detections | None = None
 
 
 class PosePipeline:
@@ -157,7 +151,9 @@ class PosePipeline:
     def pose(self, found: Sequence[Found]) -> list[tuple[Found, PosedFrame]]:
         """Poses of the people of frames, which come in their order; in one call of the network if they fit."""
         found = [self._without_known_nobody(one) for one in found]
-        posed = self._posing.run([(one.frame.image_bgr, one.posed) for one in found])
+        posed = self._posing.run(
+            [(one.frame.image_bgr, one.detections if one.posed is None else one.posed) for one in found]
+        )
         return list(zip(found, posed, strict=True))
 
     def finish(self, posed: tuple[Found, PosedFrame]) -> FrameResult:
@@ -167,10 +163,7 @@ class PosePipeline:
         frame = found.frame
         if not found.looked:  # the follower knows whom it has sent, and itself lets go of the lost
             self._follow(found, found_poses.poses)
-        elif self._nobody is not None:
-            certain = certainties(found_poses.poses)
-            self._nobody.learn(frame.image_bgr, found.posed.boxes_xyxy, certain, frame.timestamp_s)
-        detections, found_poses = self._without_doubtful(found.posed, found_poses)
+        detections, found_poses = self._without_doubtful(found, found_poses)
         poses = found_poses.poses
         if found.looked and self.detect_every != 1:
             self._follow(dataclasses.replace(found, detections=detections), poses)
@@ -237,11 +230,18 @@ class PosePipeline:
             return found
         frame = found.frame
         worth = self._nobody.worth_asking(frame.image_bgr, found.detections.boxes_xyxy, frame.timestamp_s)
-        return found if worth is None else dataclasses.replace(found, worth_posing=worth)
+        return found if worth is None else dataclasses.replace(found, posed=found.detections.take(worth))
 
-    def _without_doubtful(self, detections: Detections, posed: PosedFrame) -> tuple[Detections, PosedFrame]:
-        """The people of a frame who are people, see person_filter.py."""
-        kept = None if self._filter is None else self._filter.kept(posed.poses)
+    def _without_doubtful(self, found: Found, posed: PosedFrame) -> tuple[Detections, PosedFrame]:
+        """The people of a frame who are people, see person_filter.py; where nobody was is remembered."""
+        detections = found.detections if found.posed is None else found.posed
+        if self._filter is None:
+            return detections, posed
+        certain = certainties(posed.poses)
+        if self._nobody is not None and found.looked:
+            frame = found.frame
+            self._nobody.learn(frame.image_bgr, detections.boxes_xyxy, certain, frame.timestamp_s)
+        kept = self._filter.kept(posed.poses, certain)
         if kept is None:
             return detections, posed
         maps = None if posed.attention is None else posed.attention.take(kept)

@@ -61,7 +61,7 @@ class TrainConfig:
         validate_every: epochs between validations.
         max_steps: stop after so many steps; -1 for no limit.
         cache_images: keep the decoded pictures in memory.
-        workers: loader processes a device; None for as many as suit the machine, see `dataset.loader_processes`.
+        workers: loader processes a device; None for as many as suit the machine, see `batches.loader_processes`.
         threads: of PyTorch on the CPU; 0 for all cores.
         seed: of everything random.
     """

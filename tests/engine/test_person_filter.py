@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from engine.person_filter import PersonFilter, certainties
@@ -10,6 +11,10 @@ from engine.skeleton import COCO17
 from engine.types import Poses
 
 FILTER = PersonFilter(threshold=0.3, oks_sigmas=COCO17.oks_sigmas)
+
+
+def kept_of(poses: Poses) -> npt.NDArray[np.intp] | None:
+    return FILTER.kept(poses, certainties(poses))
 
 
 def people(*each: tuple[float, float, float]) -> Poses:
@@ -25,12 +30,12 @@ def people(*each: tuple[float, float, float]) -> Poses:
 
 
 def test_nobody_is_left_out_where_all_are_sure_and_apart() -> None:
-    assert FILTER.kept(people((0, 0.5, 0.6), (80, 0.4, 0.6))) is None  # shoulder to shoulder, boxes overlap
-    assert FILTER.kept(Poses.empty(17)) is None
+    assert kept_of(people((0, 0.5, 0.6), (80, 0.4, 0.6))) is None  # shoulder to shoulder, boxes overlap
+    assert kept_of(Poses.empty(17)) is None
 
 
 def test_whom_the_pose_network_does_not_see_is_left_out() -> None:
-    kept = FILTER.kept(people((0, 0.5, 0.6), (300, 0.06, 0.25), (600, 0.0, 0.1)))
+    kept = kept_of(people((0, 0.5, 0.6), (300, 0.06, 0.25), (600, 0.0, 0.1)))
     assert kept is not None and kept.tolist() == [0]
 
 
@@ -46,12 +51,12 @@ def test_certainty_against_a_plain_loop() -> None:
 
 
 def test_a_box_the_detector_doubts_stays_where_the_pose_is_plain_and_not_the_other_way_round() -> None:
-    kept = FILTER.kept(people((0, 0.12 * 0.5, 0.5), (300, 0.22 * 0.28, 0.28)))  # nearly the same product
+    kept = kept_of(people((0, 0.12 * 0.5, 0.5), (300, 0.22 * 0.28, 0.28)))  # nearly the same product
     assert kept is not None and kept.tolist() == [0]
 
 
 def test_of_two_boxes_on_one_person_the_better_stays() -> None:
-    kept = FILTER.kept(people((300, 0.4, 0.6), (4, 0.2, 0.6), (0, 0.5, 0.6)))
+    kept = kept_of(people((300, 0.4, 0.6), (4, 0.2, 0.6), (0, 0.5, 0.6)))
     assert kept is not None and kept.tolist() == [0, 2]
 
 
@@ -72,7 +77,7 @@ def test_a_box_on_a_part_of_a_person_is_left_out(inner: tuple[float, ...], is_pa
         boxes_xyxy=np.concatenate([whole.boxes_xyxy, np.array([inner], np.float32)]),
         person_scores=np.concatenate([whole.person_scores, part.person_scores]),
     )
-    kept = FILTER.kept(both)
+    kept = kept_of(both)
     assert (kept is not None and kept.tolist() == [0]) == is_part
 
 
@@ -82,10 +87,10 @@ def test_poses_that_share_no_seen_keypoints_are_no_doubles() -> None:
     scores[0, :9], scores[1, 8:] = 0.1, 0.1
     beside = np.array([[0, 50, 100, 250], [60, 50, 160, 250]], np.float32)
     apart = Poses(keypoints_xy=poses.keypoints_xy, scores=scores, boxes_xyxy=beside, person_scores=poses.person_scores)
-    assert FILTER.kept(apart) is None
+    assert kept_of(apart) is None
 
 
 def test_values_that_are_no_numbers_do_not_stop_it() -> None:
     poses = people((0, 0.5, 0.6), (2, np.nan, 0.6), (300, 0.5, np.nan))
-    kept = FILTER.kept(poses)
+    kept = kept_of(poses)
     assert kept is not None and kept.tolist() == [0]
