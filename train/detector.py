@@ -20,6 +20,8 @@ from engine.one_line_parser import OneLineParser
 from engine.ultralytics_env import disable_telemetry, prepare_ultralytics
 
 ARCHITECTURE = "yolo26n.yaml"
+_LEARNING_RATES = {"AdamW": 0.002, "MuSGD": 0.01}
+"""What ultralytics takes for one class where it chooses."""
 _MOST_CUT_OUTS = 1000
 """About 150 MB of memory."""
 
@@ -123,17 +125,19 @@ def train(arguments: argparse.Namespace) -> Path:
     torch.set_num_threads(arguments.threads)
     if not 0 <= arguments.paste_people <= 1:
         raise OptionError(f"--paste-people is {arguments.paste_people}; 0 to 1 fits")
+    if arguments.learning_rate is not None and arguments.optimizer is None:
+        raise OptionError("--learning-rate needs --optimizer: otherwise ultralytics chooses both")
+    if not 0 <= arguments.zoom < 1:
+        raise OptionError(f"--zoom is {arguments.zoom}; 0 to less than 1 fits")
     output: Path = arguments.output
     output.mkdir(parents=True, exist_ok=True)
     data_yaml = write_yolo_dataset(arguments.data, output / "dataset")
     last = output / "run" / "weights" / "last.pt"
-    if arguments.resume and last.is_file():
-        model = YOLO(str(last))
-    else:
-        model = YOLO(str(_starting_weights(arguments)) if arguments.init else ARCHITECTURE, task="detect")
+    resuming = arguments.resume and last.is_file()
+    model = YOLO(str(last if resuming else _start(arguments)), task="detect")
     model.add_callback("on_pretrain_routine_end", _bfloat16_on_cpu(arguments.threads))
     trainer = _trainer(arguments)
-    if arguments.resume and last.is_file():
+    if resuming:
         model.train(trainer=trainer, resume=True)
         return last
     model.train(
@@ -151,12 +155,25 @@ def train(arguments: argparse.Namespace) -> Path:
         patience=0,
         pretrained=arguments.init is not None,  # False makes ultralytics throw the given weights away
         close_mosaic=arguments.close_mosaic,
+        scale=arguments.zoom,
         plots=False,
         project=str(output.resolve()),
         name="run",
         exist_ok=True,
+        **_optimizer(arguments),
     )
     return last
+
+
+def _optimizer(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What ultralytics is told of the optimizer: nothing leaves the choice to it, which goes by the number of steps."""
+    if arguments.optimizer is None:
+        return {}
+    return {
+        "optimizer": arguments.optimizer,
+        "lr0": arguments.learning_rate or _LEARNING_RATES[arguments.optimizer],
+        "warmup_bias_lr": 0.0,  # as ultralytics sets it where it chooses; its default of 0.1 is for plain SGD
+    }
 
 
 def _trainer(arguments: argparse.Namespace) -> type | None:
@@ -176,19 +193,36 @@ def _trainer(arguments: argparse.Namespace) -> type | None:
     return pasting_trainer(chosen, arguments.paste_people)
 
 
-def _starting_weights(arguments: argparse.Namespace) -> Path:
-    """The `.pt` file to start from; one made in the output folder where an exported detector was named."""
-    init: Path = arguments.init
-    if init.suffix.lower() != ".onnx":
+def _start(arguments: argparse.Namespace) -> Path | str:
+    """What to start from: an architecture, a file, or `start.pt` in the output folder, made of an exported detector.
+
+    Raises:
+        OptionError: --one-to-many with a `.pt` file, which has both branches.
+    """
+    init: Path | None = arguments.init
+    exported = init is not None and init.suffix.lower() == ".onnx"
+    if arguments.one_to_many and init is not None and not exported:
+        raise OptionError(f"--one-to-many starts from an .onnx file or from nothing, not from {init}")
+    if init is not None and not exported:
         return init
+    if init is None and not arguments.one_to_many:
+        return ARCHITECTURE
     from ultralytics import YOLO  # type: ignore[attr-defined]
+    from ultralytics.nn.tasks import DetectionModel, yaml_model_load
 
     from train.detector_start import restore_detector
 
-    pictures = sorted((arguments.output / "dataset" / "images" / "train").iterdir())
+    architecture = yaml_model_load(ARCHITECTURE)  # type: ignore[no-untyped-call]
+    architecture["end2end"] = not arguments.one_to_many
+    network: Any
+    if init is None:
+        network = DetectionModel(architecture, nc=1, verbose=False)  # type: ignore[no-untyped-call]
+    else:
+        pictures = sorted((arguments.output / "dataset" / "images" / "train").iterdir())
+        some = pictures[:: max(1, len(pictures) // 64)]
+        network = restore_detector(init, architecture, some, arguments.input_size)
     model = YOLO(ARCHITECTURE, task="detect")
-    network = restore_detector(init, ARCHITECTURE, pictures[:: max(1, len(pictures) // 64)], arguments.input_size)
-    model.model = network  # type: ignore[assignment]
+    model.model = network
     start: Path = arguments.output / "start.pt"
     model.save(str(start))
     return start
@@ -204,6 +238,21 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--hours", type=float, default=None, help="stop by the clock; the schedule is fitted to it")
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--close-mosaic", type=int, default=10, help="last epochs without mosaic")
+    parser.add_argument(
+        "--optimizer", choices=tuple(_LEARNING_RATES), help="ultralytics chooses by the number of steps"
+    )
+    parser.add_argument("--learning-rate", type=float, help="of --optimizer (AdamW 0.002, MuSGD 0.01)")
+    parser.add_argument(
+        "--zoom",
+        type=float,
+        default=0.5,
+        help="a picture grows or shrinks by up to this share; grown ones show people cut off at close range (0.5)",
+    )
+    parser.add_argument(
+        "--one-to-many",
+        action="store_true",
+        help="train that branch alone, for 'engine build --one-to-many'; its share of the loss fades out otherwise",
+    )
     parser.add_argument(
         "--paste-people",
         type=float,

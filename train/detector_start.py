@@ -23,12 +23,14 @@ _PREFIX = "model.model."
 _ONE_TO_ONE = "one2one_"
 
 
-def restore_detector(file: Path, architecture: str, pictures: list[Path], input_size: int) -> nn.Module:
+def restore_detector(
+    file: Path, architecture: str | dict[str, Any], pictures: list[Path], input_size: int
+) -> nn.Module:
     """A trainable network that computes what an exported one-to-many or one-to-one detector computes.
 
     Args:
         file: an ONNX file that `python -m engine build --detector` made from the same architecture.
-        architecture: its YAML name in the ultralytics package.
+        architecture: its YAML name in the ultralytics package, or what such a file says.
         pictures: what the batch norms are measured on; a few dozen serve.
         input_size: side of the square input in px.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,7 +13,8 @@ import torch
 
 from engine.errors import ModelError
 from engine.types import UInt8Array
-from train.detector import ARCHITECTURE
+from tests.train.people_folder import write_people
+from train.detector import ARCHITECTURE, _start, build_parser, main
 from train.detector_start import restore_detector
 
 SHIPPED = Path("models/weights/yolo26n_person.onnx")
@@ -70,3 +72,47 @@ def test_a_file_of_another_kind_is_refused_in_one_line(tmp_path: Path, pictures:
         restore_detector(text, ARCHITECTURE, pictures, SIDE)
     with pytest.raises(ModelError, match="another architecture"):
         restore_detector(SHIPPED, "yolo11n.yaml", pictures, SIDE)
+
+
+def test_one_branch_alone_starts_from_the_file_and_comes_out_of_it_again(tmp_path: Path, pictures: list[Path]) -> None:
+    """The branch that ships gets the whole loss where the other is not there at all."""
+    from engine.ultralytics_env import prepare_ultralytics
+
+    prepare_ultralytics(verbose=False)
+    from ultralytics import YOLO  # type: ignore[attr-defined]
+
+    folder = tmp_path / "dataset" / "images" / "train"
+    folder.mkdir(parents=True)
+    for file in pictures:
+        (folder / file.name).write_bytes(file.read_bytes())
+    common = ["--data", "unread", "--output", str(tmp_path), "--one-to-many"]
+    start = _start(build_parser().parse_args([*common, "--init", str(SHIPPED)]))
+    network: Any = YOLO(str(start)).model
+    assert not any("one2one" in name for name in network.state_dict())
+    pixels = as_pixels(pictures)[:2]
+    expected = onnxruntime.InferenceSession(str(SHIPPED)).run(None, {"images": pixels})[0]
+    with torch.no_grad():
+        found = network.float().eval()(as_tensor(pixels))[0].numpy()
+    assert np.abs(found[:, 4:] - expected[:, 4:]).max() < 1e-2  # a .pt file holds float16
+    from_nothing: Any = YOLO(str(_start(build_parser().parse_args(common)))).model
+    assert not any("one2one" in name for name in from_nothing.state_dict())
+    assert from_nothing.model[-1].nc == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--zoom", "1"], "--zoom is 1.0; 0 to less than 1 fits"),
+        (["--learning-rate", "0.1"], "--learning-rate needs --optimizer: otherwise ultralytics chooses both"),
+        (
+            ["--one-to-many", "--init", "x.pt"],
+            "--one-to-many starts from an .onnx file or from nothing, not from x.pt",
+        ),
+    ],
+)
+def test_options_that_do_not_fit_are_one_line(
+    options: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_people(tmp_path / "p")
+    assert main(["--data", str(data), "--output", str(tmp_path / "run"), *options]) == 2
+    assert capsys.readouterr().err == f"train.detector: {message}\n"
