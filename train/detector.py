@@ -123,12 +123,7 @@ def train(arguments: argparse.Namespace) -> Path:
 
     disable_telemetry()
     torch.set_num_threads(arguments.threads)
-    if not 0 <= arguments.paste_people <= 1:
-        raise OptionError(f"--paste-people is {arguments.paste_people}; 0 to 1 fits")
-    if arguments.learning_rate is not None and arguments.optimizer is None:
-        raise OptionError("--learning-rate needs --optimizer: otherwise ultralytics chooses both")
-    if not 0 <= arguments.zoom < 1:
-        raise OptionError(f"--zoom is {arguments.zoom}; 0 to less than 1 fits")
+    _check_options(arguments)
     output: Path = arguments.output
     output.mkdir(parents=True, exist_ok=True)
     data_yaml = write_yolo_dataset(arguments.data, output / "dataset")
@@ -136,33 +131,56 @@ def train(arguments: argparse.Namespace) -> Path:
     resuming = arguments.resume and last.is_file()
     model = YOLO(str(last if resuming else _start(arguments)), task="detect")
     model.add_callback("on_pretrain_routine_end", _bfloat16_on_cpu(arguments.threads))
-    trainer = _trainer(arguments)
-    if resuming:
-        model.train(trainer=trainer, resume=True)
-        return last
-    model.train(
-        trainer=trainer,
-        data=str(data_yaml),
-        single_cls=True,
-        imgsz=arguments.input_size,
-        epochs=arguments.epochs,
-        time=arguments.hours,
-        batch=arguments.batch_size,
-        seed=arguments.seed,
-        device=arguments.device,
-        workers=arguments.workers,
-        cache="ram",
-        patience=0,
-        pretrained=arguments.init is not None,  # False makes ultralytics throw the given weights away
-        close_mosaic=arguments.close_mosaic,
-        scale=arguments.zoom,
-        plots=False,
-        project=str(output.resolve()),
-        name="run",
-        exist_ok=True,
-        **_optimizer(arguments),
-    )
+    settings = {"resume": True} if resuming else _settings(arguments, data_yaml)
+    model.train(trainer=_trainer(arguments), **settings)
     return last
+
+
+def _check_options(arguments: argparse.Namespace) -> None:
+    if not 0 <= arguments.paste_people <= 1:
+        raise OptionError(f"--paste-people is {arguments.paste_people}; 0 to 1 fits")
+    if arguments.learning_rate is not None and arguments.optimizer is None:
+        raise OptionError("--learning-rate needs --optimizer: otherwise ultralytics chooses both")
+    if not 0 <= arguments.zoom < 1:
+        raise OptionError(f"--zoom is {arguments.zoom}; 0 to less than 1 fits")
+
+
+def _start(arguments: argparse.Namespace) -> Path:
+    from train.detector_start import starting_point
+
+    return starting_point(
+        arguments.init,
+        architecture=ARCHITECTURE,
+        output=arguments.output,
+        pictures=arguments.output / "dataset" / "images" / "train",
+        input_size=arguments.input_size,
+        one_to_many=arguments.one_to_many,
+    )
+
+
+def _settings(arguments: argparse.Namespace, data_yaml: Path) -> dict[str, Any]:
+    """What ultralytics is told of a new training."""
+    return {
+        "data": str(data_yaml),
+        "single_cls": True,
+        "imgsz": arguments.input_size,
+        "epochs": arguments.epochs,
+        "time": arguments.hours,
+        "batch": arguments.batch_size,
+        "seed": arguments.seed,
+        "device": arguments.device,
+        "workers": arguments.workers,
+        "cache": "ram",
+        "patience": 0,
+        "pretrained": arguments.init is not None,  # False makes ultralytics throw the given weights away
+        "close_mosaic": arguments.close_mosaic,
+        "scale": arguments.zoom,
+        "plots": False,
+        "project": str(arguments.output.resolve()),
+        "name": "run",
+        "exist_ok": True,
+        **_optimizer(arguments),
+    }
 
 
 def _optimizer(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -191,41 +209,6 @@ def _trainer(arguments: argparse.Namespace) -> type | None:
     chosen = cut_outs(people, ImageStore(people, keep=False), _MOST_CUT_OUTS, arguments.seed)
     print(f"{len(chosen)} people cut out to be pasted")
     return pasting_trainer(chosen, arguments.paste_people)
-
-
-def _start(arguments: argparse.Namespace) -> Path | str:
-    """What to start from: an architecture, a file, or `start.pt` in the output folder, made of an exported detector.
-
-    Raises:
-        OptionError: --one-to-many with a `.pt` file, which has both branches.
-    """
-    init: Path | None = arguments.init
-    exported = init is not None and init.suffix.lower() == ".onnx"
-    if arguments.one_to_many and init is not None and not exported:
-        raise OptionError(f"--one-to-many starts from an .onnx file or from nothing, not from {init}")
-    if init is not None and not exported:
-        return init
-    if init is None and not arguments.one_to_many:
-        return ARCHITECTURE
-    from ultralytics import YOLO  # type: ignore[attr-defined]
-    from ultralytics.nn.tasks import DetectionModel, yaml_model_load
-
-    from train.detector_start import restore_detector
-
-    architecture = yaml_model_load(ARCHITECTURE)  # type: ignore[no-untyped-call]
-    architecture["end2end"] = not arguments.one_to_many
-    network: Any
-    if init is None:
-        network = DetectionModel(architecture, nc=1, verbose=False)  # type: ignore[no-untyped-call]
-    else:
-        pictures = sorted((arguments.output / "dataset" / "images" / "train").iterdir())
-        some = pictures[:: max(1, len(pictures) // 64)]
-        network = restore_detector(init, architecture, some, arguments.input_size)
-    model = YOLO(ARCHITECTURE, task="detect")
-    model.model = network
-    start: Path = arguments.output / "start.pt"
-    model.save(str(start))
-    return start
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -16,11 +16,53 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from engine.errors import ModelError
+from engine.errors import ModelError, OptionError
 from engine.types import UInt8Array
 
 _PREFIX = "model.model."
 _ONE_TO_ONE = "one2one_"
+
+
+def starting_point(
+    init: Path | None, *, architecture: str, output: Path, pictures: Path, input_size: int, one_to_many: bool
+) -> Path:
+    """What ultralytics starts from: an architecture, a `.pt` file, or `start.pt`, made in the output folder.
+
+    Args:
+        init: a `.pt` file, an `.onnx` file of `engine build --detector`, or None for random weights.
+        architecture: its YAML name in the ultralytics package.
+        output: folder for `start.pt`.
+        pictures: folder of pictures to measure batch norms on.
+        input_size: side of the square input in px.
+        one_to_many: the network shall have that branch alone.
+
+    Raises:
+        OptionError: one branch alone is wanted of a `.pt` file, which has both.
+        ModelError: an `.onnx` file that cannot serve, see `restore_detector`.
+    """
+    exported = init is not None and init.suffix.lower() == ".onnx"
+    if one_to_many and init is not None and not exported:
+        raise OptionError(f"--one-to-many starts from an .onnx file or from nothing, not from {init}")
+    if init is not None and not exported:
+        return init
+    if init is None and not one_to_many:
+        return Path(architecture)
+    from ultralytics import YOLO  # type: ignore[attr-defined]
+    from ultralytics.nn.tasks import DetectionModel, yaml_model_load
+
+    layout = yaml_model_load(architecture)  # type: ignore[no-untyped-call]
+    layout["end2end"] = not one_to_many
+    network: Any
+    if init is None:
+        network = DetectionModel(layout, nc=1, verbose=False)  # type: ignore[no-untyped-call]
+    else:
+        files = sorted(pictures.iterdir())
+        network = restore_detector(init, layout, files[:: max(1, len(files) // 64)], input_size)
+    model = YOLO(architecture, task="detect")
+    model.model = network
+    start = output / "start.pt"
+    model.save(str(start))
+    return start
 
 
 def restore_detector(

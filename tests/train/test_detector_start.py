@@ -14,8 +14,8 @@ import torch
 from engine.errors import ModelError
 from engine.types import UInt8Array
 from tests.train.people_folder import write_people
-from train.detector import ARCHITECTURE, _start, build_parser, main
-from train.detector_start import restore_detector
+from train.detector import ARCHITECTURE, main
+from train.detector_start import restore_detector, starting_point
 
 SHIPPED = Path("models/weights/yolo26n_person.onnx")
 SIDE = 320
@@ -81,12 +81,8 @@ def test_one_branch_alone_starts_from_the_file_and_comes_out_of_it_again(tmp_pat
     prepare_ultralytics(verbose=False)
     from ultralytics import YOLO  # type: ignore[attr-defined]
 
-    folder = tmp_path / "dataset" / "images" / "train"
-    folder.mkdir(parents=True)
-    for file in pictures:
-        (folder / file.name).write_bytes(file.read_bytes())
-    common = ["--data", "unread", "--output", str(tmp_path), "--one-to-many"]
-    start = _start(build_parser().parse_args([*common, "--init", str(SHIPPED)]))
+    rest: Any = {"architecture": ARCHITECTURE, "output": tmp_path, "input_size": SIDE, "one_to_many": True}
+    start = starting_point(SHIPPED, pictures=pictures[0].parent, **rest)
     network: Any = YOLO(str(start)).model
     assert not any("one2one" in name for name in network.state_dict())
     pixels = as_pixels(pictures)[:2]
@@ -94,7 +90,7 @@ def test_one_branch_alone_starts_from_the_file_and_comes_out_of_it_again(tmp_pat
     with torch.no_grad():
         found = network.float().eval()(as_tensor(pixels))[0].numpy()
     assert np.abs(found[:, 4:] - expected[:, 4:]).max() < 1e-2  # a .pt file holds float16
-    from_nothing: Any = YOLO(str(_start(build_parser().parse_args(common)))).model
+    from_nothing: Any = YOLO(str(starting_point(None, pictures=tmp_path, **rest))).model
     assert not any("one2one" in name for name in from_nothing.state_dict())
     assert from_nothing.model[-1].nc == 1
 
