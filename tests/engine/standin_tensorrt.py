@@ -8,7 +8,6 @@ in them gives wrong numbers. It knows nothing of speed, of GPUs, or of what real
 from __future__ import annotations
 
 import ctypes
-import enum
 import json
 import sys
 import types
@@ -20,78 +19,38 @@ import onnx
 import onnxruntime
 
 from engine.device_cpu import CpuStream
+from tests.engine.standin_tensorrt_types import (
+    BuilderFlag,
+    ComputeCapability,
+    CudaGraphStrategy,
+    DataType,
+    ILogger,
+    IProgressMonitor,
+    Profile,
+    Strong,
+    Tensor,
+    TensorIOMode,
+    TimingCache,
+    Version11,
+    nptype,
+)
 
 MAGIC = b"STANDIN-PLAN"
-
-
-class DataType(enum.Enum):
-    FLOAT = 0
-    HALF = 1
-    INT64 = 8
-    UINT8 = 6
-
-
-class TensorIOMode(enum.Enum):
-    INPUT = 1
-    OUTPUT = 2
-
-
-class BuilderFlag(enum.Enum):
-    TF32 = 7
-
-
-class _Strong(enum.IntEnum):
-    STRONGLY_TYPED = 1
-
-
-class _Version11(enum.IntEnum):
-    """TensorRT 11 needs no flag."""
-
-
-_TYPES = {
-    onnx.TensorProto.FLOAT: DataType.FLOAT, onnx.TensorProto.FLOAT16: DataType.HALF,
-    onnx.TensorProto.INT64: DataType.INT64, onnx.TensorProto.UINT8: DataType.UINT8,
-}  # fmt: skip
-_NUMPY = {DataType.FLOAT: np.float32, DataType.HALF: np.float16, DataType.INT64: np.int64, DataType.UINT8: np.uint8}
-
-
-def nptype(dtype: DataType) -> type:
-    return _NUMPY[dtype]
-
-
-class ILogger:
-    INTERNAL_ERROR, ERROR, WARNING = range(3)
-
-    def log(self, severity: int, message: str) -> None:
-        raise NotImplementedError
-
-
-class IProgressMonitor:
-    pass
-
-
-class _Tensor:
-    def __init__(self, value: Any) -> None:
-        tensor = value.type.tensor_type
-        self.name = value.name
-        self.shape = tuple(d.dim_value if d.dim_value > 0 else -1 for d in tensor.shape.dim)
-        self.names = tuple(d.dim_param for d in tensor.shape.dim)
-        self.dtype = _TYPES[tensor.elem_type]
 
 
 class _Network:
     def __init__(self) -> None:
         self.content = b""
-        self.inputs: list[_Tensor] = []
-        self.outputs: list[_Tensor] = []
+        self.inputs: list[Tensor] = []
+        self.outputs: list[Tensor] = []
 
     num_inputs = property(lambda self: len(self.inputs))
     num_outputs = property(lambda self: len(self.outputs))
 
-    def get_input(self, index: int) -> _Tensor:
+    def get_input(self, index: int) -> Tensor:
         return self.inputs[index]
 
-    def get_output(self, index: int) -> _Tensor:
+    def get_output(self, index: int) -> Tensor:
         return self.outputs[index]
 
 
@@ -111,39 +70,9 @@ class OnnxParser:
             self.errors.append("AffineGrid is not\nsupported")
             return False
         self.network.content = content
-        self.network.inputs = [_Tensor(value) for value in graph.input]
-        self.network.outputs = [_Tensor(value) for value in graph.output]
+        self.network.inputs = [Tensor(value) for value in graph.input]
+        self.network.outputs = [Tensor(value) for value in graph.output]
         return True
-
-
-class _Profile:
-    def __init__(self) -> None:
-        self.shapes: dict[str, list[list[int]]] = {}
-
-    def set_shape(self, name: str, *shapes: tuple[int, ...]) -> None:
-        self.shapes[name] = [list(shape) for shape in shapes]
-
-
-class _TimingCache:
-    def __init__(self, content: bytes) -> None:
-        self.content = content
-
-    def serialize(self) -> bytes:
-        return self.content + b"."
-
-
-class ComputeCapability(enum.Enum):
-    NONE = 0
-    CURRENT = 1
-    SM75 = 75
-    SM86 = 86
-    SM89 = 89
-    SM120 = 120
-
-
-class CudaGraphStrategy(enum.Enum):
-    DISABLED = 0
-    WHOLE_GRAPH_CAPTURE = 1
 
 
 class _Config:
@@ -153,26 +82,26 @@ class _Config:
         return capability in ComputeCapability and index < self.num_compute_capabilities
 
     def __init__(self) -> None:
-        self.profiles: list[_Profile] = []
+        self.profiles: list[Profile] = []
         self.cleared: list[BuilderFlag] = []
         self.progress_monitor: Any = None
-        self.timing: _TimingCache | None = None
+        self.timing: TimingCache | None = None
 
     def clear_flag(self, flag: BuilderFlag) -> None:
         self.cleared.append(flag)
 
-    def add_optimization_profile(self, profile: _Profile) -> int:
+    def add_optimization_profile(self, profile: Profile) -> int:
         self.profiles.append(profile)
         return len(self.profiles) - 1
 
-    def create_timing_cache(self, content: bytes) -> _TimingCache:
-        return _TimingCache(content)
+    def create_timing_cache(self, content: bytes) -> TimingCache:
+        return TimingCache(content)
 
-    def set_timing_cache(self, cache: _TimingCache, _ignore_mismatch: bool) -> bool:
+    def set_timing_cache(self, cache: TimingCache, _ignore_mismatch: bool) -> bool:
         self.timing = cache
         return True
 
-    def get_timing_cache(self) -> _TimingCache | None:
+    def get_timing_cache(self) -> TimingCache | None:
         return self.timing
 
 
@@ -191,8 +120,8 @@ class Builder:
     def create_builder_config(self) -> _Config:
         return _Config()
 
-    def create_optimization_profile(self) -> _Profile:
-        return _Profile()
+    def create_optimization_profile(self) -> Profile:
+        return Profile()
 
     def build_serialized_network(self, network: _Network, config: _Config) -> bytes | None:
         if Builder.fail_with is not None:
@@ -230,7 +159,7 @@ class _Engine:
         options.intra_op_num_threads = 1
         options.log_severity_level = 3
         self.session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        self.tensors = {value.name: _Tensor(value) for value in [*graph.input, *graph.output]}
+        self.tensors = {value.name: Tensor(value) for value in [*graph.input, *graph.output]}
         self.inputs = [value.name for value in graph.input]
         self.profiles = profiles
         self.logger = logger
@@ -363,7 +292,7 @@ def module(version: str = "10.13.0", *, rtx: bool = False) -> types.ModuleType:
         "__version__": version, "DataType": DataType, "TensorIOMode": TensorIOMode, "BuilderFlag": BuilderFlag,
         "ILogger": ILogger, "IProgressMonitor": IProgressMonitor, "OnnxParser": OnnxParser, "Builder": Builder,
         "Runtime": _RtxRuntime if rtx else Runtime, "nptype": nptype, "ComputeCapability": ComputeCapability,
-        "NetworkDefinitionCreationFlag": _Strong if strong else _Version11, "CudaGraphStrategy": CudaGraphStrategy,
+        "NetworkDefinitionCreationFlag": Strong if strong else Version11, "CudaGraphStrategy": CudaGraphStrategy,
     }.items():  # fmt: skip
         setattr(made, name, value)
     return made

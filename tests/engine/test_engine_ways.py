@@ -25,6 +25,7 @@ from engine.types import UInt8Array
 from tests.engine import standin_tensorrt
 from tests.engine.engine_orders import Use, build
 from tests.engine.small_pose_model import random_crops
+from tests.engine.standin_tensorrt_types import ILogger
 
 pytestmark = pytest.mark.usefixtures("one_thread", "export_once")
 
@@ -56,8 +57,8 @@ def test_torch2trt_is_a_second_way_and_says_where_it_is_none(
     def convert(module: torch.nn.Module, inputs: list[torch.Tensor], **options: object) -> types.SimpleNamespace:
         asked.update(options, uint8=inputs[0].dtype == torch.uint8)
         export_pose(small_weights, tmp_path / "graph.onnx", precision="fp16")
-        builder, network = standin_tensorrt.Builder(standin_tensorrt.ILogger()), standin_tensorrt._Network()
-        standin_tensorrt.OnnxParser(network, standin_tensorrt.ILogger()).parse((tmp_path / "graph.onnx").read_bytes())
+        builder, network = standin_tensorrt.Builder(ILogger()), standin_tensorrt._Network()
+        standin_tensorrt.OnnxParser(network, ILogger()).parse((tmp_path / "graph.onnx").read_bytes())
         config, profile = builder.create_builder_config(), builder.create_optimization_profile()
         shapes = [options[key][0] for key in ("min_shapes", "opt_shapes", "max_shapes")]  # type: ignore[index]
         profile.set_shape("crops", *shapes)
