@@ -20,6 +20,9 @@ chairs; the pose network errs less (docs/decisions/0016-second-opinion.md)."""
 _DOUBLE = 0.65
 """Object keypoint similarity above which two poses are one person; of two people it is hardly ever above a half."""
 _FEWEST_COMMON = 3
+_SHARED, _SAME_PLACE = 5, 0.5
+"""Two poses that have so many keypoints at the same place (each with a similarity above that) are one person as well,
+wherever the others are: two halves of a person's box both show the face."""
 _INSIDE, _NOT_MUCH_SMALLER = 0.85, 0.25
 """A box of which so much lies in another, at most four times as large, is a part of that person: a head, a half. A
 child before an adult is smaller, or not so much inside."""
@@ -61,7 +64,7 @@ class PersonFilter:
 
     def _doubles(self, poses: Poses) -> npt.NDArray[np.bool_]:
         """(N,) bool: whoever has the pose of somebody with a higher score, or is a part of them."""
-        same = (self._similarities(poses) > _DOUBLE) | _nested(poses.boxes_xyxy)
+        same = self._same_pose(poses) | _nested(poses.boxes_xyxy)
         dropped = np.zeros(len(poses), bool)
         ordered = np.argsort(-poses.person_scores, kind="stable")
         for position, best in enumerate(ordered):
@@ -70,8 +73,8 @@ class PersonFilter:
                 dropped[rest] |= same[best, rest]
         return dropped
 
-    def _similarities(self, poses: Poses) -> Float32Array:
-        """(N, N) mean object keypoint similarity over the keypoints that both see; 0 where those are too few."""
+    def _same_pose(self, poses: Poses) -> npt.NDArray[np.bool_]:
+        """(N, N) bool: which pairs are alike in the keypoints that both see, or have some at the same place."""
         points = poses.keypoints_xy
         seen = poses.scores > SEEN_SCORE
         common = seen[:, None] & seen[None]  # (N, N, K)
@@ -82,7 +85,8 @@ class PersonFilter:
         each = np.exp(-distance / (2 * scale * (2 * np.asarray(self.oks_sigmas)) ** 2))
         count = common.sum(axis=2)
         mean = np.where(common, each, 0).sum(axis=2) / np.maximum(count, 1)
-        return np.where(count >= _FEWEST_COMMON, mean, 0).astype(np.float32)
+        shared = (common & (each > _SAME_PLACE)).sum(axis=2) >= _SHARED
+        return ((count >= _FEWEST_COMMON) & (mean > _DOUBLE)) | shared
 
 
 def _nested(boxes_xyxy: Float32Array) -> npt.NDArray[np.bool_]:
