@@ -86,7 +86,8 @@ class PersonFilter:
         count = common.sum(axis=2)
         mean = np.where(common, each, 0).sum(axis=2) / np.maximum(count, 1)
         shared = (common & (each > _SAME_PLACE)).sum(axis=2) >= _SHARED
-        return ((count >= _FEWEST_COMMON) & (mean > _DOUBLE)) | shared
+        same: npt.NDArray[np.bool_] = ((count >= _FEWEST_COMMON) & (mean > _DOUBLE)) | shared
+        return same
 
 
 def _nested(boxes_xyxy: Float32Array) -> npt.NDArray[np.bool_]:

@@ -94,3 +94,18 @@ def test_values_that_are_no_numbers_do_not_stop_it() -> None:
     poses = people((0, 0.5, 0.6), (2, np.nan, 0.6), (300, 0.5, np.nan))
     kept = kept_of(poses)
     assert kept is not None and kept.tolist() == [0]
+
+
+@pytest.mark.parametrize(("shared", "kept"), [(5, [0]), (4, [0, 1])])
+def test_two_halves_of_a_person_that_share_the_face_are_one(shared: int, kept: list[int]) -> None:
+    left, right = people((0, 0.5, 0.6)), people((60, 0.4, 0.6))
+    points = np.concatenate([left.keypoints_xy, right.keypoints_xy])
+    points[1, :shared] = points[0, :shared] + 1  # nose, eyes, ears
+    both = Poses(
+        keypoints_xy=points,
+        scores=np.concatenate([left.scores, right.scores]),
+        boxes_xyxy=np.concatenate([left.boxes_xyxy, right.boxes_xyxy]),
+        person_scores=np.concatenate([left.person_scores, right.person_scores]),
+    )
+    found = kept_of(both)
+    assert ([0, 1] if found is None else found.tolist()) == kept
