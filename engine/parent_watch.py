@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import _thread
 import contextlib
+import ctypes
 import os
+import signal
 import threading
 import time
 
@@ -31,6 +33,16 @@ def _watch(pipe: int, limit_s: float) -> None:
     with contextlib.suppress(OSError):  # a pipe that breaks has ended, too
         while os.read(pipe, 4096):
             pass
-    _thread.interrupt_main()
+    _interrupt_main()
     time.sleep(limit_s)
     os._exit(1)
+
+
+def _interrupt_main() -> None:
+    """KeyboardInterrupt in the main thread, also where SIGINT is ignored: nohup and scripts' background jobs do that,
+    and their children inherit it."""
+    if callable(signal.getsignal(signal.SIGINT)):
+        _thread.interrupt_main()
+        return
+    main = threading.main_thread().ident
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(main or 0), ctypes.py_object(KeyboardInterrupt))

@@ -80,6 +80,7 @@ RULES = (
         )
     ),
     Rule(pattern="train/detector_start.py", always=TRAIN, lazily=("onnx",)),
+    Rule(pattern="train/detector_average.py", always=TRAIN, lazily=("onnx",)),
     Rule(pattern="train/*", always=TRAIN),
     Rule(pattern="app/*", always=("app", "engine", "PyQt5", "pyqtgraph", "numpy", "cv2", "platformdirs")),
     Rule(pattern="main.py", lazily=("engine", "app")),

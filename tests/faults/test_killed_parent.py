@@ -20,8 +20,9 @@ pytestmark = pytest.mark.fault("interrupted work")
 
 # For every Python that starts below the test: where it is to export, it takes a lock and as long as it is let.
 SLOW_EXPORT = """
-import os, sys, tempfile, time
+import os, signal, sys, tempfile, time
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.SIG_IGN if "SIGINT_IGNORED" in os.environ else signal.default_int_handler)
 if "build" in sys.orig_argv:
     from engine import onnx_export
     from engine.file_lock import file_lock
@@ -64,8 +65,12 @@ def wait_for(come: Callable[[], bool], otherwise: str) -> None:
         time.sleep(0.05)
 
 
-def test_a_build_ends_with_the_program_that_waits_for_it(tmp_path: Path, fault: Fault) -> None:
-    """The system gives its lock back when it is gone, and its temporary folder vanishes before."""
+@pytest.mark.parametrize("ignored", [False, True])
+def test_a_build_ends_with_the_program_that_waits_for_it(ignored: bool, tmp_path: Path, fault: Fault) -> None:
+    """The system gives its lock back when it is gone, and its temporary folder vanishes before.
+
+    Also where nohup, or a script that goes on, has left SIGINT ignored.
+    """
     site, folder = tmp_path / "site", tmp_path / "build"
     site.mkdir()
     folder.mkdir()
@@ -73,6 +78,7 @@ def test_a_build_ends_with_the_program_that_waits_for_it(tmp_path: Path, fault: 
     weights = tmp_path / "some.safetensors"
     weights.write_bytes(b"this export does not look at them")
     env = {"PYTHONPATH": f"{site}{os.pathsep}{ROOT}", "BUILD_FOLDER": str(folder), CACHE_VARIABLE: str(tmp_path / "c")}
+    env |= {"SIGINT_IGNORED": "yes"} if ignored else {}
     parent = fault.start("-c", WANTS_AN_EXPORT, weights, env=env)
     wait_for(lambda: (folder / "started").exists() or parent.poll() is not None, "the build did not begin")
     assert parent.poll() is None, fault.end(parent).err
