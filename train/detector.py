@@ -141,6 +141,8 @@ def _check_options(arguments: argparse.Namespace) -> None:
         raise OptionError(f"--paste-people is {arguments.paste_people}; 0 to 1 fits")
     if arguments.learning_rate is not None and arguments.optimizer is None:
         raise OptionError("--learning-rate needs --optimizer: otherwise ultralytics chooses both")
+    if arguments.learning_rate is not None and not 0 < arguments.learning_rate <= 1:
+        raise OptionError(f"--learning-rate is {arguments.learning_rate}; above 0 and up to 1 fits")
     if not 0 <= arguments.zoom < 1:
         raise OptionError(f"--zoom is {arguments.zoom}; 0 to less than 1 fits")
 

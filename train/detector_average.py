@@ -6,6 +6,7 @@ The late one knows its training pictures best; a share of the early one makes it
 from __future__ import annotations
 
 import dataclasses
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,15 +35,15 @@ def average(files: Sequence[Path], shares: Sequence[float], output: Path) -> Non
     import onnx
     from onnx import numpy_helper
 
-    if len(shares) != len(files) or not all(share > 0 for share in shares):
+    if len(shares) != len(files) or not all(0 < share < math.inf for share in shares):
         raise OptionError(f"--shares wants {len(files)} positive numbers, one for each of --weights")
     if output.exists():
         raise OptionError(f"{output} exists; name a new file")
     specs = [_spec(file) for file in files]
     protos = [onnx.load(str(file), load_external_data=False) for file in files]
     tensors = [{tensor.name: tensor for tensor in proto.graph.initializer} for proto in protos]
-    for file, spec, proto, others in zip(files[1:], specs[1:], protos[1:], tensors[1:], strict=True):
-        if _kind(spec) != _kind(specs[0]) or _layout(proto) != _layout(protos[0]) or others.keys() != tensors[0].keys():
+    for file, spec, proto in zip(files[1:], specs[1:], protos[1:], strict=True):
+        if _kind(spec) != _kind(specs[0]) or _layout(proto) != _layout(protos[0]):
             raise ModelError(f"{file} is another network than {files[0]}; only detectors alike have a mean")
     weights = np.array(shares, np.float64) / sum(shares)
     for name, tensor in tensors[0].items():
@@ -70,8 +71,10 @@ def _kind(spec: ModelSpec) -> tuple[Any, ...]:
     return spec.input_size_wh, spec.inputs, spec.outputs, spec.class_names
 
 
-def _layout(proto: Any) -> list[tuple[str, list[str], list[str]]]:
-    return [(node.op_type, list(node.input), list(node.output)) for node in proto.graph.node]
+def _layout(proto: Any) -> tuple[Any, ...]:
+    """The nodes and what they are tied to, and the weights' types and shapes by name."""
+    nodes = [(node.op_type, list(node.input), list(node.output)) for node in proto.graph.node]
+    return nodes, {tensor.name: (tensor.data_type, list(tensor.dims)) for tensor in proto.graph.initializer}
 
 
 def main(argv: list[str] | None = None) -> int:

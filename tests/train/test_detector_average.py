@@ -66,10 +66,17 @@ def test_what_has_no_mean_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixt
         assert main(arguments) == 2
         return capsys.readouterr().err
 
-    other = changed(tmp_path, "other.onnx", drop_last)
-    assert "other.onnx is another network than" in said(SHIPPED, other)
+    def narrow(proto: onnx.ModelProto) -> None:
+        for tensor in proto.graph.initializer:
+            if tensor.name.endswith("cv3.0.2.bias"):
+                tensor.CopyFrom(numpy_helper.from_array(np.zeros(3, np.float32), tensor.name))
+
+    for change in (drop_last, narrow):
+        other = changed(tmp_path, f"{change.__name__}.onnx", change)
+        assert f"{other.name} is another network than" in said(SHIPPED, other)
     assert "2 positive numbers" in said(SHIPPED, SHIPPED, shares="1")
     assert "2 positive numbers" in said(SHIPPED, SHIPPED, shares="1 -1")
+    assert "2 positive numbers" in said(SHIPPED, SHIPPED, shares="1 inf")
     assert "gone.onnx does not exist" in said(SHIPPED, tmp_path / "gone.onnx")
     (tmp_path / "there.onnx").write_bytes(b"kept")
     assert "there.onnx exists" in said(SHIPPED, SHIPPED, output="there.onnx")
