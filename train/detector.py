@@ -192,7 +192,8 @@ def _optimizer(arguments: argparse.Namespace) -> dict[str, Any]:
     return {
         "optimizer": arguments.optimizer,
         "lr0": arguments.learning_rate or _LEARNING_RATES[arguments.optimizer],
-        "warmup_bias_lr": 0.0,  # as ultralytics sets it where it chooses; its default of 0.1 is for plain SGD
+        "momentum": 0.9,  # this and the next as ultralytics sets them where it chooses; its defaults are for plain SGD
+        "warmup_bias_lr": 0.0,
     }
 
 
