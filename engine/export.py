@@ -126,19 +126,19 @@ def export(
         EngineError: whatever else failed; when frames were written before, the message names the kept part files.
     """
     started_s = time.monotonic()
-    with InterruptGuard() as guard:
-        with guard.held():  # from here on there are files to put in order
-            outputs = Outputs(
-                source,
-                pipeline.skeleton,
-                output=options.output,
-                poses=options.poses,
-                overwrite=options.overwrite,
-                crf=options.crf,
-                preset=options.preset,
-            )
-            run = _Run(source, pipeline, options, outputs, Unfailing(progress or default_progress(quiet=options.quiet)))
-        written = run.from_start_to_end(guard)
+    guard = InterruptGuard()
+    with guard, Steps(lambda: guard.asked) as steps:  # the threads are waited for when the files have their names
+        outputs = Outputs(
+            source,
+            pipeline.skeleton,
+            output=options.output,
+            poses=options.poses,
+            overwrite=options.overwrite,
+            crf=options.crf,
+            preset=options.preset,
+        )
+        run = _Run(source, pipeline, options, outputs, Unfailing(progress or default_progress(quiet=options.quiet)))
+        written = run.from_start_to_end(guard, steps)
     return ExportSummary(
         frames=run.frames,
         frames_with_people=run.frames_with_people,
@@ -170,22 +170,21 @@ class _Run:
         self.interrupted = False
         self.notes: list[str] = []
 
-    def from_start_to_end(self, guard: InterruptGuard) -> tuple[Path, ...]:
+    def from_start_to_end(self, guard: InterruptGuard, steps: Steps) -> tuple[Path, ...]:
         """Work, and put the files in order however it ends."""
         try:
             try:
-                with Steps() as steps:
-                    self.all_frames(guard, steps)
-            except KeyboardInterrupt:
+                self.all_frames(steps)
+            except KeyboardInterrupt:  # where somebody else handles signals
                 self.interrupted = True
-            with guard.held(last=True):
-                return self.finish()
+            self.interrupted |= guard.asked
+            return self.finish()
         except BaseException as error:
             _fail(error, self._outputs, self.frames)
         finally:
             self._progress.close()
 
-    def all_frames(self, guard: InterruptGuard, steps: Steps) -> None:
+    def all_frames(self, steps: Steps) -> None:
         """The way of a frame: source, pipeline, drawing, files; the steps before drawing work ahead."""
         options = self._options
         total = expected_frames(self._source.info, options.max_frames, options.duration_s)
@@ -194,11 +193,10 @@ class _Run:
         for result in results(self._pipeline, self._wanted(), steps, live=live, overlap=options.overlap):
             # The frame is ours and nobody needs it bare any more: draw straight into it.
             image = draw(result, self._pipeline.skeleton, options.overlay, out=result.frame.image_bgr)
-            with guard.held():
-                self._outputs.write(result, image)
-                self.frames += 1
-                self.frames_with_people += len(result.poses) > 0
-                self._progress.advance()
+            self._outputs.write(result, image)
+            self.frames += 1
+            self.frames_with_people += len(result.poses) > 0
+            self._progress.advance()
 
     def _wanted(self) -> Iterator[Frame]:
         """Frames up to the limits; none beyond them is waited for."""

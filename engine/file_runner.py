@@ -34,27 +34,27 @@ def results(
 ) -> Iterator[FrameResult]:
     """The results of frames in their order, none left out; frames are taken and worked on ahead, in threads of `steps`.
 
-    A live source is not read ahead, because a frame that waits grows old: one frame is worked on while the one before
-    is drawn and written.
+    The caller only waits, and so can end at any time; what it waits for may take long. A live source is not read ahead,
+    because a frame that waits grows old: one frame is worked on while the one before is drawn and written.
 
     Args:
         pipeline: used in these threads until `steps` is closed.
         frames: of one source.
         steps: owns the threads.
         live: whether frames come when they come.
-        overlap: False to do one thing after another, in the caller's thread.
+        overlap: False to do one thing after another: a frame is begun when it is asked for.
 
     Raises:
         Whatever a step raises, in the place of the frame that it failed on.
     """
     if not isinstance(pipeline, PosePipeline):
-        ahead = overlap and not live
-        return map(pipeline.process, _decoded(frames, steps) if ahead else frames)
+        if overlap and not live:
+            frames = _decoded(frames, steps)
+        return steps.ahead(map(pipeline.process, frames), room=0, name="pose", reads_source=live)
     pipeline.wait_until_ready()
-    if not overlap:
-        return map(pipeline.process, frames)
-    if live:
-        return steps.ahead(map(pipeline.process, steps.until_closed(frames)), room=1, name="pose", reads_source=True)
+    if live or not overlap:
+        process = map(pipeline.process, steps.until_closed(frames))
+        return steps.ahead(process, room=int(overlap), name="pose", reads_source=live)
     decoded = _decoded(frames, steps)
     if pipeline.detect_every != 1:  # boxes go on with the keypoints of the frame before: nothing can run ahead of them
         return steps.ahead(map(pipeline.process, decoded), room=DONE_FRAMES, name="pose")

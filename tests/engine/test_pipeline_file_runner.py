@@ -200,17 +200,25 @@ def test_of_a_live_source_few_frames_are_on_their_way() -> None:
     assert census.most <= 4  # one read, one posed, one that waits, one being written
 
 
-def test_one_thread_is_one_thread() -> None:
+def test_one_step_at_a_time_is_just_that() -> None:
+    """Neither is a frame begun before the one before it is done with, nor are there two threads that work."""
     threads = set()
+    done_with = 0
 
     class Watching(PosePipeline):
-        def find(self, frame: Frame) -> Found:
+        def process(self, frame: Frame) -> FrameResult:
             threads.add(threading.get_ident())
-            return super().find(frame)
+            time.sleep(0.005)  # time enough for whoever would run ahead
+            assert frame.index == done_with
+            return super().process(frame)
 
+    pipeline = Watching(NumberedDetector(), BrightestPixel())
     with Steps() as steps:
-        list(results(Watching(NumberedDetector(), BrightestPixel()), frames([1] * 5), steps, live=False, overlap=False))
-    assert threads == {threading.get_ident()}
+        for _ in results(pipeline, frames([1] * 8), steps, live=False, overlap=False):
+            time.sleep(0.005)
+            done_with += 1
+    assert done_with == 8
+    assert len(threads) == 1
 
 
 class Listed(SourceBase):
