@@ -54,6 +54,32 @@ def test_nobody_runs_further_ahead_than_there_is_room(room: int) -> None:
         assert numbers.taken == room + 3
 
 
+def test_without_room_nothing_is_made_before_it_is_asked_for() -> None:
+    numbers = Counting(3)
+    with Steps() as steps:
+        ahead = steps.ahead(numbers, room=0, name="a")
+        for asked in range(4):
+            time.sleep(0.02)
+            assert numbers.taken == min(asked, 3)
+            assert next(ahead, None) == (asked if asked < 3 else None)
+
+
+@pytest.mark.parametrize("room", [0, 2])
+def test_whoever_waits_is_let_go_when_the_run_is_asked_to_end(room: int) -> None:
+    asked, release = threading.Event(), threading.Event()
+
+    def camera() -> Iterator[int]:
+        yield 1
+        asked.set()
+        release.wait(30)
+
+    with Steps(asked.is_set) as steps:
+        ahead = steps.ahead(camera(), room=room, name="a")
+        assert list(ahead) in ([1], [])  # with room, the wish may come before the first item is taken
+        assert not release.is_set()
+        release.set()
+
+
 def test_an_error_comes_after_what_was_made_before_it() -> None:
     with Steps() as steps:
         first = steps.ahead(Counting(fail_at=3), room=8, name="a")
