@@ -113,11 +113,22 @@ class ExportSummary:
 
 
 def export(
-    source: FrameSource, pipeline: FramePipeline, options: ExportOptions, progress: Progress | None = None
+    source: FrameSource,
+    pipeline: FramePipeline,
+    options: ExportOptions,
+    progress: Progress | None = None,
+    guard: InterruptGuard | None = None,
 ) -> ExportSummary:
     """Write the video (or photos) and the poses of a source.
 
     Ctrl-C and requests to end the process end the run as the end of the source does: the files are whole up to there.
+
+    Args:
+        source: what is read.
+        pipeline: finds people and their keypoints.
+        options: what is written.
+        progress: told of every frame; None for a bar on stderr.
+        guard: of a caller who has more to do that must not be interrupted, entered; None for one of its own.
 
     Raises:
         OptionError: an output's name does not fit what is written.
@@ -125,9 +136,11 @@ def export(
         SourceError: reading failed, or no frame came.
         EngineError: whatever else failed; when frames were written before, the message names the kept part files.
     """
+    if guard is None:
+        with InterruptGuard() as own:
+            return export(source, pipeline, options, progress, own)
     started_s = time.monotonic()
-    guard = InterruptGuard()
-    with guard, Steps(lambda: guard.asked) as steps:  # the threads are waited for when the files have their names
+    with Steps(lambda: guard.asked) as steps:  # the threads are waited for when the files have their names
         outputs = Outputs(
             source,
             pipeline.skeleton,

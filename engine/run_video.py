@@ -12,6 +12,7 @@ from typing import TextIO
 from engine.errors import ModelError
 from engine.export import ExportOptions, ExportSummary, export
 from engine.frame_source import SignalLoss, SourceInfo
+from engine.interrupts import InterruptGuard
 from engine.model_files import find_detector, is_offline, resolve_pose_model
 from engine.outputs import photo_targets, resolve_output
 from engine.overlay import AttentionView, OverlayOptions, parse_view
@@ -42,7 +43,7 @@ def run_video(arguments: argparse.Namespace) -> int:
     # Values first: they are checked when the options are made.
     export_options(arguments, attention=None)
     pipeline_options(arguments, None, None)
-    with open_source(arguments.video) as source:
+    with open_source(arguments.video) as source, contextlib.ExitStack() as until_told:
         if not arguments.quiet:
             source.watch(_say_signal)
         attention = attention_view(arguments.attention, arguments.pose_model)
@@ -53,7 +54,9 @@ def run_video(arguments: argparse.Namespace) -> int:
         with open_pipeline(options, say=_silence if arguments.quiet else _say) as pipeline:
             if not arguments.quiet:
                 _print(what_runs(pipeline))
-            summary = export(source, pipeline, export_options(arguments, attention))
+            # From here on a second Ctrl-C must not keep a person from reading where the files are.
+            guard = until_told.enter_context(InterruptGuard())
+            summary = export(source, pipeline, export_options(arguments, attention), guard=guard)
         if not arguments.quiet:
             _print(told(summary))
         if not summary.interrupted or source.info.is_live:

@@ -204,7 +204,7 @@ def test_asked_again_at_every_line_of_the_end(tmp_path: Path, long_clip: Path, c
         tracer = SignalsAt(lines)
         sys.settrace(tracer)
         try:
-            done = command("--video", long_clip, "--output", folder / "o.mp4", "--poses", folder / "o.jsonl", "--quiet")
+            done = command("--video", long_clip, "--output", folder / "o.mp4", "--poses", folder / "o.jsonl")
         finally:
             sys.settrace(None)
         fault.keeps(left_in(folder) == ["o.jsonl", "o.mp4"], f"line {lines}: {left_in(folder)} {done.err}")
@@ -212,6 +212,7 @@ def test_asked_again_at_every_line_of_the_end(tmp_path: Path, long_clip: Path, c
         fault.keeps(len(read_back(folder / "o.mp4").times) == written == 1, f"line {lines}: {written}")
         fault.quiet(done.err)
         assert done.code == 130
+        assert "stopped after 1 frame" in done.out
         if not tracer.sent:
             break
     fault.more(lines)
