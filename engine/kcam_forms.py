@@ -100,7 +100,7 @@ def write_forms(options: CostOptions, folder: Path) -> dict[str, Any]:
         "name": config.name,
         "weights": source,
         "input_size": f"{height}x{width}",
-        "deconv_channels": None if "hrnet" in config.name else config.deconv_channels,
+        "deconv_channels": config.deconv_channels if "resnet" in config.name else None,
     }
 
 

@@ -19,7 +19,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.foreign_weights import CheckpointError, read_foreign_tensors, shape_fields
+from models.foreign_weights import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    CheckpointError,
+    read_foreign_tensors,
+    shape_fields,
+)
 from models.pose_model import PoseModel, PoseModelConfig, build_from_config
 
 __all__ = [
@@ -28,8 +34,6 @@ __all__ = [
     "save_pose_model", "write_atomically",
 ]  # fmt: skip
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 _METADATA_KEY = "kcam"
 _MAX_HEADER_BYTES = 16 * 1024 * 1024
 
@@ -181,7 +185,7 @@ def _build_for(config: PoseModelConfig, tensors: Mapping[str, Tensor], path: Pat
 
     The width of the deconvolutions is the only field with which a network grows without end.
     """
-    second_and_third = 0 if "hrnet" in config.name else 2 * 16 * config.deconv_channels**2
+    second_and_third = 2 * 16 * config.deconv_channels**2 if "resnet" in config.name else 0
     if second_and_third > sum(tensor.numel() for tensor in tensors.values()):
         raise CheckpointError(f"{path}: deconv_channels is {config.deconv_channels}, but it holds far fewer numbers")
     return build_from_config(config)
@@ -239,7 +243,7 @@ def load_foreign_pose_model(path: Path, config: PoseModelConfig) -> PoseModel:
 
 
 def initialize_from(model: PoseModel, path: Path) -> list[str]:
-    """Start a network from any weights that fit it: our own, an official pose checkpoint, an ImageNet backbone.
+    """Start a network from any weights that fit it: ours, an official checkpoint, an ImageNet backbone, MoveNet.
 
     A tensor whose name and shape agree is taken; the rest keeps its random start.
 
@@ -252,7 +256,7 @@ def initialize_from(model: PoseModel, path: Path) -> list[str]:
     tensors = read_foreign_tensors(path)
     own = model.state_dict()
     fitting = {k: v.float() for k, v in tensors.items() if k in own and own[k].shape == v.shape}
-    backbone = [k for k in own if not k.startswith(("final_layer", "kcam", "deconv_layers"))]
+    backbone = [k for k in own if model.backbone_stride(k) is not None]
     if 2 * sum(k in fitting for k in backbone) < len(backbone):
         raise CheckpointError(
             f"{path} does not fit {model.config.name}: {len(fitting)} of {len(own)} tensors agree in name and shape"

@@ -1,4 +1,6 @@
-"""Reading weights that other programs wrote: official HRNet and SimpleBaseline files, MMPose's, Lightning's.
+"""Reading weights that other programs wrote: official HRNet and SimpleBaseline files, MMPose's, Lightning's, MoveNet.
+
+MoveNet comes as a TF.js graph model: JSON, and raw numbers beside it.
 
 `.pth`, `.pth.tar` and `.ckpt` files are pickles. They are read with `weights_only=True`, so that no code in them can
 run; a file that wants more than tensors and plain values is refused.
@@ -6,14 +8,20 @@ run; a file that wants more than tensors and plain values is refused.
 
 from __future__ import annotations
 
+import json
+import math
 import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 
 # Where checkpoints keep their tensors. Lightning's averaging of weights puts the average under "state_dict" and what
 # the optimiser works on under "current_model_state"; the average is what was validated, so it is what is read.
@@ -38,13 +46,15 @@ class CheckpointError(ValueError):
 
 
 def read_foreign_tensors(path: Path) -> dict[str, Tensor]:
-    """Tensors under official names, from a safetensors file or a foreign checkpoint.
+    """Tensors under official names, from a safetensors file, a MoveNet graph model (.json) or a foreign checkpoint.
 
     Raises:
         CheckpointError: the file is missing, damaged, or holds anything but tensors and plain values.
     """
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist")
+    if path.suffix == ".json":
+        return movenet_backbone(path)
     if path.suffix == ".safetensors":
         from safetensors import SafetensorError
         from safetensors.torch import load_file
@@ -142,3 +152,113 @@ def shape_fields(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     if deconvolution is not None and deconvolution.ndim == 4:
         fields["deconv_channels"] = int(deconvolution.shape[1])
     return fields
+
+
+_MAX_MANIFEST_BYTES = 16 * 1024 * 1024
+_MAX_GRAPH_BYTES = 1024 * 1024 * 1024
+_TFJS_BYTES = {"float32": 4, "float16": 2, "int32": 4, "uint8": 1, "bool": 1}
+_MOVENET_BACKBONE = "/model/"  # MobileNetV2's layers stand behind it, the pyramid's and the heads' do not
+
+
+def movenet_backbone(path: Path) -> dict[str, Tensor]:
+    """MobileNetV2 out of a MoveNet graph model of TF.js, under the names of `mobilenet.PoseMobileNet`.
+
+    Batch norm is folded in that file. Each convolution gets a batch norm that only adds the folded offset (mean 0,
+    variance 1, scale 1); `train/averaging.py` fits it to data. MoveNet wants RGB / 127.5 - 1 and we give RGB normalised
+    by ImageNet's mean and deviation; the first layer takes up the difference.
+
+    Args:
+        path: the .json file; the numbers stand in the files beside it that it names.
+
+    Raises:
+        CheckpointError: it cannot be read, or is no such model.
+    """
+    tensors: dict[str, Tensor] = {}
+    for name, value in _tfjs_backbone(path).items():
+        layer, _, kind = name.rpartition("/")
+        own = _movenet_name(layer)
+        if own is None:
+            continue
+        if kind.endswith("_bn_offset"):
+            channels = len(value)
+            tensors |= {
+                f"{own}.1.weight": torch.ones(channels),
+                f"{own}.1.bias": value,
+                f"{own}.1.running_mean": torch.zeros(channels),
+                f"{own}.1.running_var": torch.ones(channels),
+            }
+        elif value.ndim == 4:
+            # (height, width, in, out); depthwise (height, width, channels, 1)
+            axes = (2, 3, 0, 1) if kind.startswith("depthwise") else (3, 2, 0, 1)
+            tensors[f"{own}.0.weight"] = value.permute(*axes).contiguous()
+    first, offset = tensors.get("stem.0.weight"), tensors.get("stem.1.bias")
+    if first is None or offset is None or first.shape[:2] != (len(offset), 3):
+        raise CheckpointError(f"{path} is no MoveNet: the first layer of its backbone is missing or has another shape")
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+    tensors["stem.1.bias"] = offset + (first * (2 * mean - 1)).sum(dim=(1, 2, 3))
+    tensors["stem.0.weight"] = first * 2 * std
+    return tensors
+
+
+def _movenet_name(layer: str) -> str | None:
+    """Our name of a layer such as block_3_expand; None for one that is not needed."""
+    if layer == "Conv1":
+        return "stem"
+    match = re.fullmatch(r"(?:expanded_conv|block_(\d{1,2}))_(expand|depthwise|project)", layer)
+    return None if match is None else f"blocks.{int(match[1] or 0)}.{match[2]}"
+
+
+def _tfjs_backbone(path: Path) -> dict[str, Tensor]:
+    """The backbone's tensors, float32, by their names behind `_MOVENET_BACKBONE`.
+
+    Sizes are checked before any tensor is made.
+    """
+    try:
+        size = path.stat().st_size
+        if size > _MAX_MANIFEST_BYTES:
+            raise CheckpointError(f"{path} is not read: {size} bytes is no list of a network's layers")
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} is not JSON, or it is cut short") from error
+    tensors: dict[str, Tensor] = {}
+    try:
+        for group in content["weightsManifest"]:
+            entries = [_tfjs_entry(entry, path) for entry in group["weights"]]
+            numbers = _tfjs_numbers(group["paths"], sum(length for *_, length in entries), path)
+            position = 0
+            for name, shape, kind, length in entries:
+                _, behind, own = name.partition(_MOVENET_BACKBONE)
+                if behind and kind in ("float16", "float32"):
+                    values = np.frombuffer(numbers, np.dtype(kind).newbyteorder("<"), math.prod(shape), position)
+                    tensors[own] = torch.from_numpy(values.astype(np.float32).reshape(shape))
+                position += length
+    except (KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path} is not a graph model of TF.js: {error!r}") from error
+    return tensors
+
+
+def _tfjs_entry(entry: Any, path: Path) -> tuple[str, tuple[int, ...], str, int]:
+    """Name, shape, stored type and length in bytes of one tensor of the manifest."""
+    name, shape = str(entry["name"]), tuple(entry["shape"])
+    kind = str(entry.get("quantization", entry)["dtype"])
+    fits = len(shape) <= 8 and all(type(n) is int and 0 <= n <= _MAX_GRAPH_BYTES for n in shape)
+    if kind not in _TFJS_BYTES or not fits:
+        raise CheckpointError(f"{path}: '{name[:80]}' is {kind[:20]} of shape {str(shape)[:80]}, which cannot be read")
+    return name, shape, kind, math.prod(shape) * _TFJS_BYTES[kind]
+
+
+def _tfjs_numbers(names: Any, length: int, path: Path) -> bytes:
+    """What stands in the files of one group, whose length must be what its tensors add up to."""
+    files = [path.parent / str(name) for name in names]
+    for file in files:
+        if file.parent != path.parent or file.name in ("", ".", ".."):
+            raise CheckpointError(f"{path} names '{str(file)[:80]}' for its numbers; they must stand beside it")
+    try:
+        found = sum(file.stat().st_size for file in files)
+        if found != length or length > _MAX_GRAPH_BYTES:
+            raise CheckpointError(f"{path}: its layers take {length} bytes, the files beside it hold {found}")
+        return b"".join(file.read_bytes() for file in files)
+    except OSError as error:
+        raise CheckpointError(f"{path}: the numbers in {error.filename} cannot be read: {error.strerror}") from error

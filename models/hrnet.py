@@ -5,6 +5,7 @@ Layer names are those of the official code (`pose_hrnet.py`), so its checkpoints
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import reduce
 from typing import cast
 
@@ -104,6 +105,13 @@ class PoseHRNet(PoseModel):
         self.transition3 = _transition(widths[:3], widths)
         self.stage4 = _stage(widths, _MODULES[2], all_outputs=False)
         self._add_heads(width)
+
+    def backbone_strides(self) -> Mapping[str, int]:
+        """By the coarsest branch of each stage: all of it is pretrained, and nothing stands between it and the head."""
+        layers = {"conv1": 2, "bn1": 2, "conv2": 4, "bn2": 4, "layer1": 4}
+        for stage, stride in ((2, 8), (3, 16), (4, 32)):
+            layers |= {f"transition{stage - 1}": stride, f"stage{stage}": stride}
+        return layers
 
     def features(self, images: Tensor) -> Tensor:
         """F: (B, width, H / 4, W / 4)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
+from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -16,6 +17,7 @@ Decode = Literal["quarter", "dark"]
 
 BACKBONE_NAMES = (
     "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "hrnet_w18", "hrnet_w32", "hrnet_w48",
+    "mobilenet_v2",
 )  # fmt: skip
 MODEL_NAMES = tuple(f"{prefix}{name}" for prefix in ("kcam_", "") for name in BACKBONE_NAMES)
 
@@ -31,7 +33,7 @@ class PoseModelConfig:
         name: one of MODEL_NAMES; "kcam_" in front means with the paper's head.
         num_keypoints: K.
         input_size_wh: width and height of the crop in px, multiples of 32.
-        deconv_channels: width of the three deconvolutions of a ResNet (256 in SimpleBaseline); HRNets ignore it.
+        deconv_channels: width of the three deconvolutions of a ResNet (256 in SimpleBaseline); others ignore it.
         fusion: how the aggregated features join, see `KCAM`.
         coarse_supervision: whether training puts a loss on the coarse heatmaps (table 1 of the paper).
         area_normalization: see `KCAM`.
@@ -148,6 +150,17 @@ class PoseModel(nn.Module):
         """F: (B, C, H / 4, W / 4) from normalised RGB images (B, 3, H, W)."""
         raise TypeError(f"{type(self).__name__} is a base; build_model() makes a network")
 
+    def backbone_strides(self) -> Mapping[str, int]:
+        """The layers that a pretrained backbone fills, from the image on: module name to its output's stride."""
+        raise TypeError(f"{type(self).__name__} is a base; build_model() makes a network")
+
+    def backbone_stride(self, name: str) -> int | None:
+        """Stride of the backbone layer that a parameter or module belongs to; None outside the backbone."""
+        for layer, stride in self.backbone_strides().items():
+            if name == layer or name.startswith(f"{layer}."):
+                return stride
+        return None
+
     def _add_heads(self, channels: int) -> None:
         """Add the heatmap layers on C channels; a backbone calls it last, so that names keep the official order."""
         keypoints = self.config.num_keypoints
@@ -206,10 +219,13 @@ def build_model(name: str, **fields: Any) -> PoseModel:
 def build_from_config(config: PoseModelConfig) -> PoseModel:
     """A network with random weights, from a checked configuration."""
     from models.hrnet import PoseHRNet
+    from models.mobilenet import PoseMobileNet
     from models.resnet import PoseResNet
 
     if config.backbone_name.startswith("hrnet"):
         return PoseHRNet(config)
+    if config.backbone_name.startswith("mobilenet"):
+        return PoseMobileNet(config)
     return PoseResNet(config)
 
 

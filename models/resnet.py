@@ -5,6 +5,8 @@ Layer names are those of the official code (`pose_resnet.py`), so its checkpoint
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from torch import Tensor, nn
 
 from models.pose_model import PoseModel, PoseModelConfig
@@ -106,6 +108,10 @@ class PoseResNet(PoseModel):
             channels = config.deconv_channels
         self.deconv_layers = nn.Sequential(*deconvolutions)
         self._add_heads(channels)
+
+    def backbone_strides(self) -> Mapping[str, int]:
+        """ResNet's own layers; the deconvolutions are no part of it."""
+        return {"conv1": 2, "bn1": 2, "layer1": 4, "layer2": 8, "layer3": 16, "layer4": 32}
 
     def features(self, images: Tensor) -> Tensor:
         """F: (B, deconv_channels, H / 4, W / 4)."""

@@ -18,6 +18,7 @@ _CHOICES = {
     "optimizer": ("adam", "adamw"),
     "precision": ("fp32", "bf16", "fp16"),
 }
+_STRIDES = (0, 2, 4, 8, 16, 32)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,6 +56,10 @@ class TrainConfig:
         compile: torch.compile the network.
         freeze_batch_norm: keep the batch norms' statistics as they are.
         freeze_backbone: train the KCAM head alone, on features and coarse heatmaps that stay as they are.
+        freeze_until: keep the backbone's layers whose output stands at this stride or before it as they are, batch
+            norms included; 0 trains all of it, 32 none.
+        backbone_learning_rate_factor: on the learning rate, for the backbone's layers; a pretrained backbone wants
+            smaller steps than the layers behind it, which start at random.
         devices, nodes: of Lightning's trainer; batch_size is divided among them.
         checkpoint_minutes: the most work that a stop can lose.
         checkpoint_steps: also save every so many steps; 0 for by minutes and epochs alone.
@@ -98,6 +103,8 @@ class TrainConfig:
     compile: bool = False
     freeze_batch_norm: bool = False
     freeze_backbone: bool = False
+    freeze_until: int = 0
+    backbone_learning_rate_factor: float = 1.0
     devices: int = 1
     nodes: int = 1
     checkpoint_minutes: float = 10.0
@@ -125,6 +132,15 @@ class TrainConfig:
                 raise OptionError(f"--{name.replace('_', '-')} is {getattr(self, name)}; 0 to 1 fits")
         checks: tuple[tuple[bool, str], ...] = (
             (self.hours is None or self.hours > 0, f"--hours is {self.hours}; a positive number fits"),
+            (
+                self.freeze_until in _STRIDES,
+                f"--freeze-until is {self.freeze_until}; {', '.join(map(str, _STRIDES))} fits",
+            ),
+            (
+                self.backbone_learning_rate_factor > 0,
+                f"--backbone-learning-rate-factor is {self.backbone_learning_rate_factor}; above 0 fits "
+                "(--freeze-until 32 keeps the backbone as it is)",
+            ),
             (self.adam_epsilon > 0, f"--adam-epsilon is {self.adam_epsilon}; a positive number fits"),
             (
                 self.pose_model.has_kcam or not self.freeze_backbone,

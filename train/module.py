@@ -36,9 +36,8 @@ class PoseTraining(L.LightningModule):
         super().__init__()
         self.config = config
         self.model = model
-        if config.freeze_backbone:
-            for name, value in model.named_parameters():
-                value.requires_grad_(name.startswith("kcam"))
+        for name, value in model.named_parameters():
+            value.requires_grad_(not self.is_frozen(name))
         self.images = ImageStore(people, config.cache_images)
         self.people = without_unreadable(people, self.images) if config.cache_images else people
         self.validation_images = ImageStore(validation, config.cache_images)
@@ -52,6 +51,20 @@ class PoseTraining(L.LightningModule):
         self._batches_to_skip = 0
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
+
+    def is_frozen(self, name: str) -> bool:
+        """Whether a layer or parameter of the network, by name, stays as it is."""
+        if self.config.freeze_backbone:
+            return not name.startswith("kcam")
+        stride = self.model.backbone_stride(name)
+        return stride is not None and stride <= self.config.freeze_until
+
+    def batch_norms(self) -> list[tuple[str, nn.BatchNorm2d]]:
+        """The batch norms whose statistics follow the training, by name."""
+        if self.config.freeze_batch_norm:
+            return []
+        norms = [(name, m) for name, m in self.model.named_modules() if isinstance(m, nn.BatchNorm2d)]
+        return [(name, norm) for name, norm in norms if not self.is_frozen(name)]
 
     @property
     def progress(self) -> float:
@@ -93,14 +106,22 @@ class PoseTraining(L.LightningModule):
         """Adam, without weight decay unless asked: the paper's numbers need it so."""
         config = self.config
         kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
-        trained = [value for value in self.model.parameters() if value.requires_grad]
-        return kind(trained, lr=config.learning_rate, eps=config.adam_epsilon, weight_decay=config.weight_decay)
+        rest: list[nn.Parameter] = []
+        backbone: list[nn.Parameter] = []
+        for name, value in self.model.named_parameters():
+            if value.requires_grad:
+                slower = config.backbone_learning_rate_factor != 1 and self.model.backbone_stride(name) is not None
+                (backbone if slower else rest).append(value)
+        groups = [{"params": rest, "factor": 1.0}]
+        if backbone:
+            groups.append({"params": backbone, "factor": config.backbone_learning_rate_factor})
+        return kind(groups, lr=config.learning_rate, eps=config.adam_epsilon, weight_decay=config.weight_decay)
 
     def on_train_epoch_start(self) -> None:
         """Freeze what is to be frozen; Lightning has just put everything into training mode."""
+        trained = {name for name, _ in self.batch_norms()}
         for name, module in self.model.named_modules():
-            frozen = self.config.freeze_backbone and not name.startswith("kcam")
-            if (self.config.freeze_batch_norm or frozen) and isinstance(module, nn.BatchNorm2d):
+            if isinstance(module, nn.BatchNorm2d) and name not in trained:
                 module.eval()
 
     def on_train_batch_start(self, batch: Sample, batch_idx: int) -> None:
@@ -114,7 +135,7 @@ class PoseTraining(L.LightningModule):
             self.elapsed_s = self.trainer.strategy.broadcast(self.elapsed_s)
         factor = self.config.learning_rate_factor(self.progress, self.global_step)
         for group in self.trainer.optimizers[0].param_groups:
-            group["lr"] = self.config.learning_rate * factor
+            group["lr"] = self.config.learning_rate * factor * group["factor"]
 
     def training_step(self, batch: Sample, batch_idx: int) -> Tensor:
         """Loss of equation 4 on one batch."""

@@ -30,7 +30,7 @@ from models.checkpoints import (
     write_atomically,
 )
 from models.pose_model import PoseModel, build_from_config
-from train.averaging import recalibrate_batch_norm, warm_average
+from train.averaging import recalibrate_batch_norm, unfold_batch_norm, warm_average
 from train.config import TrainConfig
 from train.module import PoseTraining
 from train.people import read_people
@@ -100,6 +100,10 @@ def train(config: TrainConfig, resume: bool = False) -> Path:
         changed = changed_options(training.config)
         if changed:
             print(f"goes on with other options than before: {', '.join(changed)}")
+    else:
+        unfolded = unfold_batch_norm(training)
+        if unfolded:
+            print(f"{unfolded} batch norms that were folded into the starting weights are put back")
     try:
         trainer = _trainer(training.config, last.parent)
     except MisconfigurationException as error:  # such as more devices than this machine has
@@ -159,7 +163,8 @@ def check_resumable(training: PoseTraining, last: Path) -> None:
     now = sum(value.requires_grad for value in training.model.parameters())
     if before != now:
         raise CheckpointError(
-            f"{last} was training {before} tensors, this run would train {now}; is --freeze-backbone as it was?"
+            f"{last} was training {before} tensors, this run would train {now}; are --freeze-backbone and "
+            "--freeze-until as they were?"
         )
 
 
