@@ -217,11 +217,11 @@ def _run(arguments: argparse.Namespace) -> int:
 
         return run_doctor()
     if arguments.benchmark:
-        from engine.benchmark import run_benchmark
+        from engine.benchmark.command import run_benchmark
 
         return run_benchmark(arguments)
     if arguments.video is not None:
-        from engine.run_video import run_video
+        from engine.output.run_video import run_video
 
         return run_video(arguments)
     from app.launch import launch
@@ -232,7 +232,7 @@ def _run(arguments: argparse.Namespace) -> int:
 def _report(error: Exception, verbose: bool) -> int:
     """One line for a person, the traceback when it is wanted."""
     from engine.errors import EngineError
-    from engine.missing import explain_import_error
+    from engine.system.missing import explain_import_error
 
     if verbose:
         traceback.print_exception(error)

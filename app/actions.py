@@ -9,7 +9,7 @@ from PyQt5.QtCore import QCoreApplication, Qt
 from PyQt5.QtGui import QKeySequence
 from PyQt5.QtWidgets import QAction, QDialog, QGridLayout, QLabel, QMainWindow, QMenu, QVBoxLayout, QWidget
 
-from app.theme import EDGE, RAISED
+from app.widgets.theme import EDGE, RAISED
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,15 +15,15 @@ from pathlib import Path
 from PyQt5.QtCore import QSettings
 
 from app.error_report import ErrorReport
+from app.live.status_file import memory_mb
 from app.main_window import MainWindow
 from app.qt_setup import make_application
 from app.screenshots import has_people, live_for, wait_for
 from app.settings import Settings
-from app.status_file import memory_mb
-from app.theme import apply_theme
+from app.widgets.theme import apply_theme
 from engine.errors import EngineError
-from engine.one_line_parser import OneLineParser
-from engine.pipeline import PipelineOptions
+from engine.pipeline.pose_pipeline import PipelineOptions
+from engine.system.one_line_parser import OneLineParser
 
 _MOST_GROWTH_MB = 50.0
 _MOST_DELAY_RATIO, _MOST_DELAY_MS = 1.25, 10.0

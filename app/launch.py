@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from app.error_report import ErrorReport
 from app.qt_setup import make_application
-from engine.pipeline import PipelineOptions
+from engine.pipeline.pose_pipeline import PipelineOptions
 
 if TYPE_CHECKING:
     from PyQt5.QtWidgets import QWidget
@@ -66,7 +66,7 @@ def launch(arguments: argparse.Namespace) -> int:
         application = make_application(sys.argv[:1])
         from app.main_window import MainWindow
         from app.settings import Settings
-        from app.theme import apply_theme
+        from app.widgets.theme import apply_theme
 
         apply_theme(application)
         settings = Settings()

@@ -11,24 +11,24 @@ from PyQt5.QtCore import QTimer
 from PyQt5.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent
 
 from app.actions import add_actions
-from app.compose import Look
-from app.composer import Picture
-from app.engine_builds import EngineBuilds
-from app.focus_keys import FocusKeys
-from app.inference import OpenPipeline, open_with_maps
-from app.outputs import Outputs
-from app.session import Session
+from app.live.compose import Look
+from app.live.composer import Picture
+from app.live.engine_builds import EngineBuilds
+from app.live.inference import OpenPipeline, open_with_maps
+from app.live.session import Session
+from app.live.statistics import Statistics
+from app.live.status_file import status_of, write_status
+from app.output.outputs import Outputs
 from app.settings import Settings
-from app.statistics import Statistics
-from app.status_file import status_of, write_status
+from app.widgets.focus_keys import FocusKeys
 from app.window_events import WindowEvents
 from app.window_layout import WindowLayout
 from app.window_slots import slots_of
-from engine.addresses import shown
 from engine.errors import OutputError
-from engine.frame_source import FrameSource
-from engine.pipeline import PipelineOptions
-from engine.sources import open_source
+from engine.pipeline.pose_pipeline import PipelineOptions
+from engine.sources.addresses import shown
+from engine.sources.frame_source import FrameSource
+from engine.sources.opening import open_source
 
 _STATISTICS_MS, _STATUS_MS = 500, 1000
 _PIPELINE_AFTER_MS = 3000  # or right after the first frame, which must not wait for the imports of a runtime

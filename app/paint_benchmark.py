@@ -11,16 +11,16 @@ import numpy as np
 from PyQt5.QtGui import QImage, QPainter
 from PyQt5.QtWidgets import QApplication
 
-from app.compose import Look, compose
-from app.composer import Picture, to_qimage
-from app.probe import Probe
+from app.live.compose import Look, compose
+from app.live.composer import Picture, to_qimage
+from app.live.probe import Probe
+from app.live.shots import Shot, Shown
 from app.qt_setup import make_application
-from app.shots import Shot, Shown
-from app.theme import apply_theme
-from app.video_view import VideoView
-from engine.one_line_parser import OneLineParser
-from engine.overlay import AttentionView, OverlayOptions
+from app.widgets.theme import apply_theme
+from app.widgets.video_view import VideoView
+from engine.overlay.drawing import AttentionView, OverlayOptions
 from engine.skeleton import COCO17
+from engine.system.one_line_parser import OneLineParser
 from engine.types import AttentionMaps, Detections, Frame, FrameResult, Poses
 
 _FRAME_WH = (1280, 720)
@@ -46,6 +46,7 @@ def made_up_result(rng: np.random.Generator) -> FrameResult:
             keypoints_xy=points.astype(np.float32),
             scores=np.ones((_PEOPLE, COCO17.num_keypoints), np.float32),
             boxes_xyxy=boxes,
+            box_scores=np.ones(_PEOPLE, np.float32),
             person_scores=np.ones(_PEOPLE, np.float32),
             track_ids=np.arange(_PEOPLE),
         ),

@@ -21,11 +21,11 @@ from app.error_report import ErrorReport
 from app.main_window import MainWindow
 from app.qt_setup import make_application
 from app.settings import Settings
-from app.theme import apply_theme
+from app.widgets.theme import apply_theme
 from app.window_slots import probe_next, show_tab
 from engine.errors import EngineError
-from engine.one_line_parser import OneLineParser
-from engine.pipeline import PipelineOptions
+from engine.pipeline.pose_pipeline import PipelineOptions
+from engine.system.one_line_parser import OneLineParser
 from engine.types import UInt8Array
 
 _OPEN_LIMIT_S, _WAIT_LIMIT_S = 180.0, 60.0

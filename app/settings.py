@@ -7,10 +7,10 @@ from typing import Any
 from PyQt5.QtCore import QByteArray, QSettings
 
 from app.qt_setup import NAME
-from engine.addresses import has_secret
 from engine.errors import EngineError
-from engine.overlay import AttentionView, OverlayOptions
-from engine.pipeline import PipelineOptions
+from engine.overlay.drawing import AttentionView, OverlayOptions
+from engine.pipeline.pose_pipeline import PipelineOptions
+from engine.sources.addresses import has_secret
 
 _MOST_RECENT = 8
 _PIPELINE: dict[str, type] = {

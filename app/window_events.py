@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from PyQt5.QtCore import QObject
 
-from app.shots import (
+from app.live.shots import (
     PipelineFailed,
     PipelineProgress,
     PipelineReady,

@@ -5,17 +5,17 @@ from __future__ import annotations
 from PyQt5.QtCore import Qt
 from PyQt5.QtWidgets import QHBoxLayout, QMainWindow, QScrollArea, QStackedWidget, QTabWidget, QVBoxLayout, QWidget
 
-from app.header import Header
-from app.notice_bar import NoticeBar
-from app.overlay_panel import OverlayPanel
-from app.pose_panel import PosePanel
 from app.qt_setup import TITLE
 from app.settings import Settings
-from app.source_menu import SourceMenu
-from app.statistics_panel import StatisticsPanel
-from app.transport_bar import TransportBar
-from app.video_view import VideoView
-from app.welcome import Welcome
+from app.widgets.header import Header
+from app.widgets.notice_bar import NoticeBar
+from app.widgets.overlay_panel import OverlayPanel
+from app.widgets.pose_panel import PosePanel
+from app.widgets.source_menu import SourceMenu
+from app.widgets.statistics_panel import StatisticsPanel
+from app.widgets.transport_bar import TransportBar
+from app.widgets.video_view import VideoView
+from app.widgets.welcome import Welcome
 
 _SIDEBAR_PX = 324
 

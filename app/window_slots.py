@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PyQt5.QtWidgets import QCheckBox
 
-from app.about import AboutDialog
 from app.actions import KeysDialog
-from app.playback import SPEEDS
+from app.live.playback import SPEEDS
 from app.qt_setup import PROGRAM_VERSION
+from app.widgets.about import AboutDialog
 
 if TYPE_CHECKING:
     from app.main_window import MainWindow

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import TextIO
 
 from engine.backends.contract import PRECISIONS
-from engine.build_checks import check_for_detectors, check_for_tensorrt, check_output
+from engine.build.checks import check_for_detectors, check_for_tensorrt, check_output
 from engine.errors import BackendError, EngineError, OptionError, OutputError, nearest_hint
-from engine.one_line_parser import OneLineParser
-from engine.parent_watch import end_with_stdin
+from engine.system.one_line_parser import OneLineParser
+from engine.system.parent_watch import end_with_stdin
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -94,7 +94,7 @@ def build(arguments: argparse.Namespace, events: TextIO) -> Path:
     Raises:
         EngineError: it cannot be done; the message says why.
     """
-    from engine.engine_build import RUNTIMES
+    from engine.build.engine_build import RUNTIMES
 
     def say(line: str) -> None:
         _tell(events, event="progress", message=line)
@@ -111,7 +111,7 @@ def build(arguments: argparse.Namespace, events: TextIO) -> Path:
     check_output(arguments)
     check_for_detectors(arguments)
     if arguments.fetch_detector is not None:
-        from engine.download import fetch
+        from engine.artifacts.download import fetch
 
         return fetch(arguments.fetch_detector, sha256=arguments.sha256, say=say)
     if arguments.runtime in RUNTIMES:
@@ -142,16 +142,16 @@ def _check_calibration(arguments: argparse.Namespace) -> None:
 
 
 def _export_pose(arguments: argparse.Namespace, say: Callable[[str], None]) -> Path:
-    from engine import compiler
-    from engine.int8_files import ensure_int8
-    from engine.model_files import resolve_pose_model
-    from engine.onnx_export import export_pose
+    from engine.artifacts import compiler
+    from engine.artifacts.int8_files import ensure_int8
+    from engine.artifacts.model_files import resolve_pose_model
+    from engine.build.onnx_export import export_pose
 
     weights = resolve_pose_model(arguments.pose_model)
     if arguments.precision == "int8":
         if arguments.output is None:
             return ensure_int8(weights, arguments.calibrate, force=arguments.force, say=say)
-        from engine.quantize import quantize_pose
+        from engine.build.quantize import quantize_pose
 
         quantize_pose(weights, arguments.output, arguments.calibrate, say)
         return Path(arguments.output)
@@ -162,8 +162,9 @@ def _export_pose(arguments: argparse.Namespace, say: Callable[[str], None]) -> P
 
 
 def _export_detector(arguments: argparse.Namespace, say: Callable[[str], None]) -> Path:
-    from engine import compiler, detector_export
-    from engine.model_files import find_detector
+    from engine.artifacts import compiler
+    from engine.artifacts.model_files import find_detector
+    from engine.build import detector_export
 
     if arguments.output is None:
         for option in ("class_names", "half_weights", "one_to_many", "input_size"):
@@ -183,9 +184,9 @@ def _export_detector(arguments: argparse.Namespace, say: Callable[[str], None]) 
 
 def _build_engines(arguments: argparse.Namespace, say: Callable[[str], None]) -> Path:
     """Compile what is named; the pose model's file is the one that is returned where both are."""
-    from engine import compiler, engine_cache
-    from engine.engine_build import EngineOrder, build_engine
-    from engine.model_files import resolve_pose_model
+    from engine.artifacts import compiler, engine_cache
+    from engine.artifacts.model_files import resolve_pose_model
+    from engine.build.engine_build import EngineOrder, build_engine
 
     models = []
     if arguments.pose_model is not None:
@@ -258,14 +259,14 @@ def _own_stdout() -> Iterator[TextIO]:
 
 def _tend(arguments: argparse.Namespace, output: TextIO) -> None:
     """The commands that are for people: plain lines."""
-    from engine import engine_commands
+    from engine.build import commands as engine_commands
 
     if arguments.command == "list":
         lines: Iterable[str] = engine_commands.list_engines()
     elif arguments.command == "clean":
         lines = [engine_commands.clean(only_damaged=arguments.damaged)]
     elif arguments.command == "cost":
-        from engine.kcam_cost import run_cost
+        from engine.benchmark.kcam_cost import run_cost
 
         lines = run_cost(arguments)
     else:

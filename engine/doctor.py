@@ -12,7 +12,6 @@ import os
 import platform
 import re
 import shutil
-import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator
@@ -20,14 +19,13 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from engine.missing import explain_import_error
-from engine.model_files import CACHE_VARIABLE, WEIGHTS_DIR, cache_dir
+from engine.artifacts.folders import CACHE_VARIABLE, WEIGHTS_DIR, cache_dir
+from engine.artifacts.weights_info import stated_ap
+from engine.system.missing import explain_import_error
+from engine.system.processor import output_of, processor
 
 ROOT = Path(__file__).resolve().parent.parent
 INSTALL = "python -m pip install -r requirements.txt"
-
-# Features that decide which low precision is quick; Linux names.
-CPU_FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimd", "bf16")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,24 +106,6 @@ def system() -> Iterator[Finding]:
     yield Finding(section="System", name="processor", text=f"{name}, {os.cpu_count()} logical cores{told}")
 
 
-def processor() -> tuple[str, tuple[str, ...]]:
-    """Name of the processor, and those of its features that matter here, where the system tells."""
-    listing = Path("/proc/cpuinfo")
-    if listing.is_file():
-        text = listing.read_text(encoding="utf-8", errors="replace")
-        name = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
-        flags = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", text, re.MULTILINE)
-        known = set(flags.group(1).split()) if flags else set()
-        return (
-            name.group(1).strip() if name else platform.machine(),
-            tuple(feature for feature in CPU_FEATURES if feature in known),
-        )
-    if sys.platform == "darwin":
-        brand = _output_of(["sysctl", "-n", "machdep.cpu.brand_string"])
-        return brand or platform.processor(), ()
-    return os.environ.get("PROCESSOR_IDENTIFIER") or platform.processor() or platform.machine(), ()
-
-
 def packages() -> Iterator[Finding]:
     """Every package of requirements.txt: its version, or that it is missing or too old."""
     for name, lowest in required_packages(ROOT / "requirements.txt"):
@@ -171,7 +151,7 @@ def gpus() -> Iterator[Finding]:
         )
         return
     fields = "index,name,driver_version,memory.total,compute_cap"
-    listing = _output_of(["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader"])
+    listing = output_of(["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader"])
     for line in listing.splitlines():
         index, _, rest = line.partition(",")
         yield Finding(section="NVIDIA GPU", name=index.strip(), text=rest.strip())
@@ -182,15 +162,6 @@ def gpus() -> Iterator[Finding]:
             text="nvidia-smi is there, but lists no GPU",
             advice="run nvidia-smi and see what it says; a driver update often needs a restart of the machine",
         )
-
-
-def _output_of(command: list[str]) -> str:
-    """What a short command prints; nothing where it fails or hangs."""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def backends() -> Iterator[Finding]:
@@ -231,20 +202,9 @@ def weights() -> Iterator[Finding]:
             )
 
 
-def stated_ap(card: Path) -> str | None:
-    """The first line of a model card that states an average precision or a recall, without its markup."""
-    if not card.is_file():
-        return None
-    for line in card.read_text(encoding="utf-8").splitlines():
-        plain = " ".join(re.sub(r"[|*`#]", " ", line).split())
-        if re.search(r"\b(AP|mAP|recall)\b\D*\d", plain):
-            return plain
-    return None
-
-
 def cameras() -> Iterator[Finding]:
     """Cameras, by the number to give to --video, with the size of their pictures."""
-    from engine.sources import CameraSizes, list_cameras, measured
+    from engine.sources.opening import CameraSizes, list_cameras, measured
 
     found = measured(list_cameras(), CameraSizes())
     for camera in found:

@@ -85,6 +85,18 @@ class Detections:
         return Detections(boxes_xyxy=self.boxes_xyxy[index], scores=self.scores[index], class_ids=self.class_ids[index])
 
 
+VISIBLE_SCORE = 0.2
+"""Keypoints with a score above this count when a person is scored, as in the official evaluation code."""
+
+
+def mean_visible_scores(keypoint_scores: Float32Array) -> Float32Array:
+    """(N,) float32: mean of the keypoint scores (N, K) above VISIBLE_SCORE; 0 where no keypoint is."""
+    visible = keypoint_scores > VISIBLE_SCORE
+    total = np.where(visible, keypoint_scores, 0).sum(axis=1)
+    mean: Float32Array = (total / np.maximum(visible.sum(axis=1), 1)).astype(np.float32)
+    return mean
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Poses:
     """Keypoints of the people of one frame.
@@ -93,13 +105,15 @@ class Poses:
         keypoints_xy: (N, K, 2) float32, frame px.
         scores: (N, K) float32, height of the heatmap's peak.
         boxes_xyxy: (N, 4) float32, frame px.
-        person_scores: (N,) float32, box score x mean of the keypoint scores above 0.2.
+        box_scores: (N,) float32, 0 to 1, of the detections they come from.
+        person_scores: (N,) float32, box score x mean of the keypoint scores above VISIBLE_SCORE.
         track_ids: (N,) int64, or None where nobody tracks.
     """
 
     keypoints_xy: Float32Array
     scores: Float32Array
     boxes_xyxy: Float32Array
+    box_scores: Float32Array
     person_scores: Float32Array
     track_ids: Int64Array | None = None
 
@@ -108,6 +122,7 @@ class Poses:
         people, keypoints = self.keypoints_xy.shape[:2]
         _check("scores", self.scores, (people, keypoints), np.float32)
         _check("boxes_xyxy", self.boxes_xyxy, (people, 4), np.float32)
+        _check("box_scores", self.box_scores, (people,), np.float32)
         _check("person_scores", self.person_scores, (people,), np.float32)
         if self.track_ids is not None:
             _check("track_ids", self.track_ids, (people,), np.int64)
@@ -121,6 +136,7 @@ class Poses:
             keypoints_xy=self.keypoints_xy[index],
             scores=self.scores[index],
             boxes_xyxy=self.boxes_xyxy[index],
+            box_scores=self.box_scores[index],
             person_scores=self.person_scores[index],
             track_ids=None if self.track_ids is None else self.track_ids[index],
         )
@@ -132,6 +148,7 @@ class Poses:
             keypoints_xy=np.zeros((0, num_keypoints, 2), np.float32),
             scores=np.zeros((0, num_keypoints), np.float32),
             boxes_xyxy=np.zeros((0, 4), np.float32),
+            box_scores=np.zeros(0, np.float32),
             person_scores=np.zeros(0, np.float32),
         )
 

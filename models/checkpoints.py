@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from models.build import build_from_config
 from models.foreign_weights import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -26,7 +27,7 @@ from models.foreign_weights import (
     read_foreign_tensors,
     shape_fields,
 )
-from models.pose_model import PoseModel, PoseModelConfig, build_from_config
+from models.pose_model import PoseModel, PoseModelConfig
 
 __all__ = [
     "IMAGENET_MEAN", "IMAGENET_STD", "CheckpointError", "PoseCheckpoint", "imagenet_file", "initialize_from",

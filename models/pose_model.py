@@ -203,32 +203,6 @@ class PoseModel(nn.Module):
         )
 
 
-def build_model(name: str, **fields: Any) -> PoseModel:
-    """A network with random weights.
-
-    Args:
-        name: one of MODEL_NAMES.
-        **fields: other fields of PoseModelConfig.
-
-    Raises:
-        ValueError: an unknown name or a field that does not fit.
-    """
-    return build_from_config(PoseModelConfig(name=name, **fields))
-
-
-def build_from_config(config: PoseModelConfig) -> PoseModel:
-    """A network with random weights, from a checked configuration."""
-    from models.hrnet import PoseHRNet
-    from models.mobilenet import PoseMobileNet
-    from models.resnet import PoseResNet
-
-    if config.backbone_name.startswith("hrnet"):
-        return PoseHRNet(config)
-    if config.backbone_name.startswith("mobilenet"):
-        return PoseMobileNet(config)
-    return PoseResNet(config)
-
-
 def parse_size(text: str) -> tuple[int, int]:
     """Width and height from "256x192", written height first as the paper does.
 

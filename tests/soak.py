@@ -23,13 +23,13 @@ import av
 import cv2
 import psutil  # type: ignore[import-untyped]
 
-from engine.demo_source import DemoSource
-from engine.export import ExportOptions, export
-from engine.one_line_parser import OneLineParser
-from engine.pipeline_opening import open_pipeline
-from engine.pipeline_options import PipelineOptions
-from engine.reconnect import ReconnectingSource
-from engine.sources import open_source
+from engine.output.export import ExportOptions, export
+from engine.pipeline.opening import open_pipeline
+from engine.pipeline.options import PipelineOptions
+from engine.sources.demo import DemoSource
+from engine.sources.opening import open_source
+from engine.sources.reconnect import ReconnectingSource
+from engine.system.one_line_parser import OneLineParser
 from tests.faults.live_server import Connection, camera
 
 SWITCH_S = 15.0

@@ -269,8 +269,8 @@ class TestBadInput:
 
 def save_random(path: Path, name: str) -> Path:
     """A small network that has learnt nothing."""
+    from models.build import build_model
     from models.checkpoints import save_pose_model
-    from models.pose_model import build_model
 
     model = build_model(name, input_size_wh=(96, 128), deconv_channels=16)
     save_pose_model(path, model, skeleton=COCO17.to_dict())

@@ -17,15 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import EngineError, OptionError
-from engine.one_line_parser import OneLineParser
+from engine.system.one_line_parser import OneLineParser
 from models.checkpoints import CheckpointError, write_atomically
 from models.pose_model import PoseModelConfig
-from train.coco_eval import METRIC_NAMES
 from train.config import TrainConfig
 from train.evaluate import build_parser as evaluation_parser
 from train.evaluate import evaluate
+from train.evaluation.coco_eval import METRIC_NAMES
 from train.options import config_from, parse_options
-from train.paper_tables import TABLES, PaperRow, number, table
+from train.paper.tables import TABLES, PaperRow, number, table
 from train.run import train
 
 # Where and how fast a row is trained makes no difference to what it is.

@@ -11,15 +11,17 @@ from typing import Any
 import numpy as np
 
 from engine.backends import open_pose_backend
+from engine.build import parity_gate
+from engine.build.parity import ParityReport, compare
 from engine.errors import EngineError
-from engine.one_line_parser import OneLineParser
-from engine.parity import ParityReport, compare
+from engine.system.one_line_parser import OneLineParser
 from engine.types import UInt8Array
 from models.checkpoints import write_atomically
-from train.boxes import labelled_boxes
-from train.dataset import ImageStore
-from train.people import PeopleSet, read_people
-from train.prediction import iterate_crops
+from train.data.boxes import labelled_boxes
+from train.data.dataset import ImageStore
+from train.data.people import PeopleSet
+from train.data.reading import read_people
+from train.evaluation.prediction import iterate_crops
 
 _DEFAULT = "openvino:fp32,onnxruntime:fp32,openvino:bf16,torch:bf16"
 
@@ -49,7 +51,9 @@ def measure(weights: str, people: PeopleSet, runtimes: list[tuple[str, str]]) ->
     with open_pose_backend(weights, backend="torch", precision="fp32", device="cpu", say=print).backend as reference:
         crops = crops_of(people, reference.spec.input_size_wh, udp=reference.spec.udp)
         for name, precision in runtimes:
-            with open_pose_backend(weights, backend=name, precision=precision, say=print).backend as backend:
+            with open_pose_backend(
+                weights, backend=name, precision=precision, say=print, gate=parity_gate.check
+            ).backend as backend:
                 reports[f"{backend.name} {backend.precision}"] = compare(backend, reference, crops)
     return reports
 

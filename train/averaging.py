@@ -8,8 +8,8 @@ import torch
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor, nn
 
-from train.batches import EpochBatches
-from train.dataset import TrainDataset
+from train.data.batches import EpochBatches
+from train.data.dataset import TrainDataset
 from train.module import PoseTraining
 
 

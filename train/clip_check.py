@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 
 from engine.errors import EngineError, SourceError
-from engine.one_line_parser import OneLineParser
 from engine.skeleton import COCO17
+from engine.system.one_line_parser import OneLineParser
 from engine.types import Float32Array
 from models.checkpoints import write_atomically
 from train.detector_recall import match
 
 DRAWN = 0.2
-"""Score from which the program draws a keypoint, see `engine.overlay.OverlayOptions`."""
+"""Score from which the program draws a keypoint, see `engine.overlay.drawing.OverlayOptions`."""
 _SIDES = (("left_shoulder", "right_shoulder"), ("left_hip", "right_hip"))
 
 

@@ -13,9 +13,10 @@ from typing import get_args
 
 import torch
 
-from engine.one_line_parser import OneLineParser
+from engine.system.one_line_parser import OneLineParser
+from models.build import build_from_config
 from models.checkpoints import CheckpointError, load_pose_model, save_pose_model
-from models.pose_model import Decode, PoseModel, build_from_config
+from models.pose_model import Decode, PoseModel
 
 
 def mean_of(models: Sequence[PoseModel]) -> PoseModel:

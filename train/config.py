@@ -27,7 +27,7 @@ class TrainConfig:
 
     Attributes:
         pose_model: the network.
-        data: data set, see `train.people.read_people`.
+        data: data set, see `train.data.people.read_people`.
         output: folder for checkpoints, weights and logs.
         init: "random", "imagenet", or a weights file.
         epochs: passes over the people.

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from engine.errors import EngineError, SourceError
-from engine.one_line_parser import OneLineParser
+from engine.system.one_line_parser import OneLineParser
 
 Curve = list[tuple[float, float]]
 

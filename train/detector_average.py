@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from engine.artifacts.model_spec import ModelSpec, read_spec, sha256_of, write_spec
 from engine.errors import EngineError, ModelError, OptionError
-from engine.model_spec import ModelSpec, read_spec, sha256_of, write_spec
-from engine.one_line_parser import OneLineParser
+from engine.system.one_line_parser import OneLineParser
 from models.checkpoints import write_atomically
 
 

@@ -13,14 +13,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engine.detector import open_detector
+from engine.detection.detector import open_detector
 from engine.errors import EngineError
-from engine.one_line_parser import OneLineParser
+from engine.system.one_line_parser import OneLineParser
 from engine.types import Detections, Float32Array
 from models.checkpoints import write_atomically
-from train.boxes import category_id, image_indices, overlaps
-from train.dataset import ImageStore
-from train.people import PeopleSet, read_people
+from train.data.boxes import category_id, image_indices, overlaps
+from train.data.dataset import ImageStore
+from train.data.people import PeopleSet
+from train.data.reading import read_people
 
 OVERLAP = 0.5
 

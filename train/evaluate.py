@@ -11,20 +11,22 @@ from typing import Any
 import numpy as np
 
 from engine.backends import Backend, OpenedBackend, open_pose_backend
+from engine.build import parity_gate
 from engine.errors import EngineError, OptionError, SourceError
 from engine.heatmap import DECODERS, decoder_for
-from engine.one_line_parser import OneLineParser
+from engine.system.one_line_parser import OneLineParser
 from engine.types import Float32Array, UInt8Array
 from models.checkpoints import CheckpointError, write_atomically
-from train.boxes import PersonBoxes, category_id, crop_areas, labelled_boxes, read_detections, read_pictures
-from train.breakdown import breakdown, halves
-from train.coco_eval import METRIC_NAMES, coco_result, kept_people, keypoint_ap, rescore
-from train.context import context_report
-from train.dataset import ImageStore, without_broken
-from train.foreign_checkpoint import usable_weights
-from train.paper_tables import compare_with_table_3, number, table
-from train.people import PeopleSet, read_people
-from train.prediction import PredictHeatmaps, flip_averaged, predict_boxes
+from train.data.boxes import PersonBoxes, category_id, crop_areas, labelled_boxes, read_detections, read_pictures
+from train.data.dataset import ImageStore, without_broken
+from train.data.people import PeopleSet
+from train.data.reading import read_people
+from train.evaluation.breakdown import breakdown, halves
+from train.evaluation.coco_eval import METRIC_NAMES, coco_result, kept_people, keypoint_ap, rescore
+from train.evaluation.context import context_report
+from train.evaluation.foreign_checkpoint import usable_weights
+from train.evaluation.prediction import PredictHeatmaps, flip_averaged, predict_boxes
+from train.paper.tables import compare_with_table_3, number, table
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -119,7 +121,9 @@ def evaluate(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[dict[s
     images = ImageStore(people, keep=False)
     given = (arguments.weights, arguments.model, arguments.input_size, people, arguments.save)
     with usable_weights(*given, udp=arguments.udp) as weights:
-        opened = open_pose_backend(weights, backend=arguments.backend, precision=arguments.precision, say=print)
+        opened = open_pose_backend(
+            weights, backend=arguments.backend, precision=arguments.precision, say=print, gate=parity_gate.check
+        )
         with opened.backend as backend:
             _check_keypoints(backend, people, arguments.weights)
             results, found_in = predict_results(backend, people, images, boxes, arguments)

@@ -9,13 +9,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from engine.detector import open_detector
+from engine.artifacts.model_files import resolve_pose_model
+from engine.detection.detector import open_detector
 from engine.errors import EngineError, ModelError, OptionError, SourceError
-from engine.model_files import resolve_pose_model
-from engine.one_line_parser import OneLineParser
+from engine.system.one_line_parser import OneLineParser
 from engine.types import Float32Array, UInt8Array
 from models.checkpoints import CheckpointError, load_pose_model
-from train.attention_of import PersonAttention, look_at
+from train.paper.attention_of import PersonAttention, look_at
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -112,7 +112,7 @@ def make_figures(arguments: argparse.Namespace) -> tuple[Path, Path]:
     Raises:
         EngineError, CheckpointError: photo, weights or options do not serve.
     """
-    from train.draw_figures import draw_figure_2, draw_sheet, save_figure
+    from train.paper.drawing import draw_figure_2, draw_sheet, save_figure
 
     output: Path = arguments.output
     if output.suffix.lower() != ".png":

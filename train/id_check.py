@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from engine.errors import EngineError
-from engine.one_line_parser import OneLineParser
+from engine.system.one_line_parser import OneLineParser
 from engine.types import Float32Array
 from models.checkpoints import write_atomically
 from train.clip_check import read_poses

@@ -16,14 +16,14 @@ from engine.heatmap import decoder_for
 from engine.types import Float32Array, UInt8Array
 from models.checkpoints import IMAGENET_MEAN, IMAGENET_STD, save_pose_model
 from models.pose_model import PoseModel, PoseOutput
-from train.batches import EpochBatches, loader_processes
-from train.boxes import category_id
-from train.coco_eval import coco_results, keypoint_ap
 from train.config import TrainConfig
-from train.dataset import ImageStore, Sample, TrainDataset, without_unreadable
+from train.data.batches import EpochBatches, loader_processes
+from train.data.boxes import category_id
+from train.data.dataset import ImageStore, Sample, TrainDataset, without_unreadable
+from train.data.people import PeopleSet
+from train.evaluation.coco_eval import coco_results, keypoint_ap
+from train.evaluation.prediction import normalize_crops, padded_areas, predict_people
 from train.loss import context_statistics, total_loss
-from train.people import PeopleSet
-from train.prediction import normalize_crops, padded_areas, predict_people
 
 
 class PoseTraining(L.LightningModule):

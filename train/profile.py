@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 import torch
 from torch.utils.data import DataLoader
 
-from train.batches import EpochBatches, loader_processes
 from train.config import TrainConfig
-from train.dataset import Sample, TrainDataset
+from train.data.batches import EpochBatches, loader_processes
+from train.data.dataset import Sample, TrainDataset
 from train.loss import total_loss
 from train.module import PoseTraining
 from train.run import build_training

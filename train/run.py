@@ -21,6 +21,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from engine.errors import OptionError, OutputError
+from models.build import build_from_config
 from models.checkpoints import (
     CheckpointError,
     imagenet_file,
@@ -29,11 +30,11 @@ from models.checkpoints import (
     read_foreign_tensors,
     write_atomically,
 )
-from models.pose_model import PoseModel, build_from_config
+from models.pose_model import PoseModel
 from train.averaging import recalibrate_batch_norm, unfold_batch_norm, warm_average
 from train.config import TrainConfig
+from train.data.reading import read_people
 from train.module import PoseTraining
-from train.people import read_people
 
 _FREE_TO_CHANGE = frozenset(
     ("epochs", "hours", "max_steps", "output", "workers", "threads", "cache_images", "checkpoint_minutes",

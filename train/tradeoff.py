@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import EngineError, OptionError, SourceError
-from engine.one_line_parser import OneLineParser
+from engine.system.one_line_parser import OneLineParser
 from models.checkpoints import CheckpointError, write_atomically
-from train.draw_tradeoff import draw_tradeoff, is_shipped, table_of
-from train.measure_tradeoff import measure
+from train.maintenance.draw_tradeoff import draw_tradeoff, is_shipped, table_of
+from train.maintenance.measure_tradeoff import measure
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -15,12 +15,12 @@ from typing import cast
 
 import numpy as np
 
-from engine.backends.contract import PRECISIONS, Array, Backend, OpenOptions, Probe, RuntimeModule
+from engine.artifacts.model_files import resolve_pose_model
+from engine.backends.contract import PRECISIONS, Array, Backend, Gate, OpenOptions, Probe, RuntimeModule
 from engine.errors import BackendError, OptionError, nearest_hint
-from engine.model_files import resolve_pose_model
 
 __all__ = [
-    "AUTO_ORDER", "BACKENDS", "PRECISIONS", "Array", "Backend", "OpenOptions", "OpenedBackend", "Probe",
+    "AUTO_ORDER", "BACKENDS", "PRECISIONS", "Array", "Backend", "Gate", "OpenOptions", "OpenedBackend", "Probe",
     "open_detector_backend", "open_pose_backend", "probe_backends",
 ]  # fmt: skip
 
@@ -61,6 +61,7 @@ def open_pose_backend(
     threads: int | None = None,
     with_crop: bool = False,
     say: Callable[[str], None] = lambda _line: None,
+    gate: Gate | None = None,
 ) -> OpenedBackend:
     """Open a pose model on a runtime and run it once, so that the first frame is not the slow one.
 
@@ -72,13 +73,14 @@ def open_pose_backend(
         threads: processor threads of one inference; None leaves it to the runtime.
         with_crop: see `OpenOptions`.
         say: told in one line of anything that takes long.
+        gate: see `OpenOptions`.
 
     Raises:
         OptionError: a value is not valid.
         ModelError: the model cannot be used.
         BackendError: the runtime, or with auto none of them, can run it as asked.
     """
-    options = OpenOptions(precision=precision, device=device, threads=threads, with_crop=with_crop, say=say)
+    options = OpenOptions(precision=precision, device=device, threads=threads, with_crop=with_crop, say=say, gate=gate)
     path = resolve_pose_model(model)
 
     def open_one(module: RuntimeModule, options: OpenOptions) -> Backend:

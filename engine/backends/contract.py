@@ -11,8 +11,8 @@ from typing import Any, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
+from engine.artifacts.model_spec import ModelSpec
 from engine.errors import BackendError, OptionError, nearest_hint
-from engine.model_spec import ModelSpec
 
 Array = npt.NDArray[Any]
 
@@ -60,6 +60,10 @@ class Backend(Protocol):
     ) -> None: ...
 
 
+Gate = Callable[[Backend, Path], "Checked"]
+"""Compares a backend with the weights it was made from; `engine.build.parity_gate.check` is the one there is."""
+
+
 class Closing:
     """The context manager part of a backend."""
 
@@ -77,6 +81,14 @@ class Closing:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Checked:
+    """What the parity gate found: state "passed" or "failed", and why in one line."""
+
+    state: str
+    report: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class OpenOptions:
     """How a backend is to be opened.
 
@@ -87,6 +99,7 @@ class OpenOptions:
         with_crop: a pose network that takes the whole frame and cuts people out itself, where the runtime has such a
             form (its spec then has the inputs `frame` and `crop_to_frame`); others take crops all the same.
         say: told in one line of anything that takes long.
+        gate: compares an engine that was never compared with the weights it was made from; None refuses such engines.
     """
 
     precision: str = "auto"
@@ -94,6 +107,7 @@ class OpenOptions:
     threads: int | None = None
     with_crop: bool = False
     say: Callable[[str], None] = lambda _line: None
+    gate: Gate | None = None
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from engine.artifacts.compiler import ensure_onnx
+from engine.artifacts.int8_files import find_int8
+from engine.artifacts.model_spec import read_spec
 from engine.backends.contract import Array, Closing, OpenOptions, Probe, check_call, empty_outputs, refuse_precision
 from engine.backends.cuda_driver import why_no_cuda
-from engine.compiler import ensure_onnx
 from engine.errors import BackendError
-from engine.int8_files import find_int8
-from engine.model_spec import read_spec
 
 _PACKAGES = ("onnxruntime", "onnxruntime-gpu")
 

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from engine.artifacts.compiler import ensure_onnx
+from engine.artifacts.int8_files import find_int8
+from engine.artifacts.model_spec import read_spec
 from engine.backends.contract import Array, Closing, OpenOptions, Probe, check_call, empty_outputs, refuse_precision
 from engine.backends.openvino_core import openvino_core
 from engine.backends.openvino_precision import keep_attention_float32
-from engine.compiler import ensure_onnx
 from engine.errors import BackendError
-from engine.int8_files import find_int8
-from engine.model_spec import read_spec
 
 # A program for one exact shape runs a detector about a quarter faster than one for any shape, but takes part of a
 # second to compile: a shape earns it by coming often, and no more than these are kept.

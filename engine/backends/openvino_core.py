@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from engine.openvino_env import silence_openvino
+from engine.system.openvino_env import silence_openvino
 
 _LOCK = threading.Lock()
 _CORES: list[Any] = []

@@ -7,16 +7,15 @@ import itertools
 from pathlib import Path
 from typing import Any
 
-from engine import engine_cache
+from engine.artifacts import engine_cache
+from engine.artifacts.engine_file import EngineKey, failure_of, read_engine, read_record, this_platform, write_record
+from engine.artifacts.model_spec import GRAPH_VERSION, read_spec, sha256_of
 from engine.backends.contract import Backend, OpenOptions, Probe, refuse_precision
 from engine.backends.cuda_driver import Gpu, gpu, why_no_cuda
+from engine.backends.device_cuda import open_memory
 from engine.backends.trt_package import installed_version, load_package, why_not_installed
 from engine.backends.trt_runtime import TensorRtBackend
-from engine.device_memory import open_memory
-from engine.engine_file import EngineKey, failure_of, read_engine, read_record, this_platform, write_record
 from engine.errors import BackendError, ModelError
-from engine.model_spec import read_spec, sha256_of
-from engine.onnx_export import GRAPH_VERSION
 
 _WAYS = {"tensorrt": ("tensorrt", "torch2trt"), "tensorrt_rtx": ("tensorrt_rtx",)}
 """Who may have built the engines that a package runs, the better first."""
@@ -91,17 +90,18 @@ def _open(model: Path, kind: str, options: OpenOptions, package: str) -> Backend
 
 def open_engine(file: Path, trt: Any, package: str, device: Gpu, options: OpenOptions) -> TensorRtBackend:
     """Load an engine and let it through the parity gate if it has not been there; raises as `load_engine`."""
-    from engine import parity_gate
-
     record = read_record(file)
     if record.state == "failed":
         raise BackendError(failure_of(file, record))
     backend = load_engine(file, trt, package, device, options)
     if record.state == "passed":
         return backend
+    if options.gate is None:
+        backend.close()
+        raise BackendError(f"{file} was never compared with float32; python -m engine check {file}")
     try:
         options.say(f"checking {file.name} against float32, once")
-        checked = parity_gate.check(backend, Path(record.weights))
+        checked = options.gate(backend, Path(record.weights))
         record = dataclasses.replace(record, state=checked.state, report=checked.report)
         write_record(file, record)
         if record.state == "failed":

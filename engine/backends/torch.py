@@ -11,13 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from engine.artifacts.model_spec import GRAPH_VERSION, ModelSpec, sha256_of
 from engine.backends.contract import Array, Closing, OpenOptions, Probe, check_call, empty_outputs, refuse_precision
 from engine.backends.cuda_driver import why_no_cuda
+from engine.backends.device_cuda import open_memory
 from engine.backends.torch_graphs import GraphedModule
-from engine.device_memory import open_memory
 from engine.errors import BackendError
-from engine.model_spec import ModelSpec, sha256_of
-from engine.onnx_export import GRAPH_VERSION, load_pose, pose_tensors
 from engine.skeleton import Skeleton
 
 
@@ -67,7 +66,7 @@ class TorchBackend(Closing):
         try:
             import torch
 
-            from engine.pose_graph import CroppingPoseGraph, PoseGraph, fold_attention
+            from engine.backends.pose_graph import CroppingPoseGraph, PoseGraph, fold_attention, load_pose
         except (ImportError, OSError) as error:
             raise BackendError(f"the torch package cannot be loaded: {error}") from error
         self.device = "cpu" if options.device == "auto" else options.device
@@ -135,6 +134,8 @@ def _precision(asked: str, on_cuda: bool) -> str:
 
 def _spec(weights: Path, graph: Any, skeleton: Skeleton, checkpoint: Any, with_crop: bool) -> ModelSpec:
     digest = sha256_of(weights)
+    from engine.backends.pose_graph import pose_tensors
+
     inputs, outputs = pose_tensors(graph, with_crop=with_crop)
     return ModelSpec(
         kind="pose",

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from engine.artifacts.model_spec import ModelSpec
 from engine.backends.contract import Array
-from engine.device_memory import DeviceMemory, Graph
-from engine.model_spec import ModelSpec
+from engine.backends.device_memory import DeviceMemory, Graph
 
 Shapes = tuple[tuple[int, ...], ...]
 

@@ -1,6 +1,6 @@
 """Runs an engine of TensorRT or TensorRT-RTX: buffers, profiles, graphs, and one wait at the end of a call.
 
-The same code for both packages, written against `engine.device_memory`, so that all of it but the packages' own calls
+The same code for both packages, written against `device_memory`, so that all of it but the packages' own calls
 runs in tests without a GPU.
 """
 
@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from engine.artifacts.model_spec import ModelSpec, TensorSpec
 from engine.backends.contract import Array, Closing, check_call, empty_outputs
+from engine.backends.device_memory import Buffer, DeviceMemory, Graph, HostBuffer
 from engine.backends.trt_package import make_logger, one_line
-from engine.device_memory import Buffer, DeviceMemory, Graph, HostBuffer
 from engine.errors import BackendError
-from engine.model_spec import ModelSpec, TensorSpec
 
 Shapes = tuple[tuple[int, ...], ...]
 """Shape of each input, in the spec's order."""

@@ -13,8 +13,8 @@ from pytestqt.qtbot import QtBot
 from app.main_window import MainWindow
 from app.qt_setup import drop_opencv_plugins
 from app.settings import Settings
-from app.source_menu import CameraSearch
-from engine.pipeline import PipelineOptions
+from app.widgets.source_menu import CameraSearch
+from engine.pipeline.pose_pipeline import PipelineOptions
 from tests.app.fakes import Backstage
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")

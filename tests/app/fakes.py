@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from app.inference import Opened
+from app.live.inference import Opened
 from engine.errors import SourceError
-from engine.frame_source import FrameSource, SourceBase, SourceInfo
-from engine.pipeline import PipelineOptions
+from engine.pipeline.pose_pipeline import PipelineOptions
 from engine.skeleton import COCO17, Skeleton
+from engine.sources.frame_source import FrameSource, SourceBase, SourceInfo
 from engine.types import AttentionMaps, Detections, Frame, FrameResult, Poses, StageTimings
 
 SIZE_WH = (320, 180)
@@ -45,6 +45,7 @@ def fake_result(frame: Frame, *, attention: bool = True, skeleton: Skeleton = CO
             keypoints_xy=points,
             scores=np.full((2, count), 0.9, np.float32),
             boxes_xyxy=boxes,
+            box_scores=np.full(2, 0.9, np.float32),
             person_scores=np.full(2, 0.9, np.float32),
             track_ids=np.array([3, 7], np.int64),
         ),

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from pytestqt.qtbot import QtBot
 
-from app.elided_combo import ElidedCombo
 from app.main_window import MainWindow
-from engine.build_offers import BuildOffer, build_offers
+from app.widgets.elided_combo import ElidedCombo
+from engine.build.offers import BuildOffer, build_offers
 from tests.app.fakes import Backstage
 
 OFFER = BuildOffer(key="openvino", title="A graph", arguments=("--x",), backend="openvino", precision="fp32")
@@ -36,7 +36,7 @@ def children(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Children:
         made.append(real([sys.executable, "-c", code], **options))  # type: ignore[call-overload]
         return made[-1]
 
-    monkeypatch.setattr("engine.compiler.subprocess.Popen", popen)
+    monkeypatch.setattr("engine.artifacts.compiler.subprocess.Popen", popen)
     return made
 
 

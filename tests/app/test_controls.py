@@ -15,10 +15,10 @@ from pytestqt.qtbot import QtBot
 
 from app.actions import KeysDialog, commands
 from app.main_window import MainWindow
-from app.pose_panel import PosePanel
 from app.settings import Settings
+from app.widgets.pose_panel import PosePanel
 from app.window_slots import slots_of
-from engine.overlay import AttentionView, OverlayOptions
+from engine.overlay.drawing import AttentionView, OverlayOptions
 from engine.skeleton import Skeleton
 from tests.app.conftest import shows_people
 from tests.app.fakes import Backstage
@@ -68,7 +68,7 @@ def test_models_are_chosen_by_file(
         (window.pose_panel.pose_model, "pose_model", "/models/other.safetensors"),
         (window.pose_panel.detector, "detector", "/models/other.onnx"),
     ):
-        monkeypatch.setattr("app.pose_panel.QFileDialog.getOpenFileName", lambda *_a, file=file: (file, ""))
+        monkeypatch.setattr("app.widgets.pose_panel.QFileDialog.getOpenFileName", lambda *_a, file=file: (file, ""))
         box.setCurrentIndex(box.count() - 1)
         opened = len(backstage.pipelines)
         box.activated.emit(box.count() - 1)

@@ -16,13 +16,13 @@ from PyQt5.QtGui import QDropEvent
 from pytestqt.qtbot import QtBot
 
 from app.error_report import ErrorReport
+from app.live.status_file import memory_mb
 from app.main_window import MainWindow
 from app.settings import Settings
-from app.source_menu import SourceMenu
-from app.status_file import memory_mb
-from engine.compiler import run_build
+from app.widgets.source_menu import SourceMenu
+from engine.artifacts.compiler import run_build
 from engine.errors import BackendError
-from engine.sources import CameraInfo, CameraSizes, open_source
+from engine.sources.opening import CameraInfo, CameraSizes, open_source
 from tests.app.conftest import shows_people
 from tests.app.fakes import Backstage
 
@@ -98,9 +98,9 @@ def test_cameras_are_listed_by_name_and_size_and_a_silent_one_by_name(
     def ask(index: int) -> tuple[int, int] | None:
         return (640, 480) if index == 0 or answer.wait(20) else None
 
-    monkeypatch.setattr("app.source_menu.CameraSizes", lambda: CameraSizes(ask))
+    monkeypatch.setattr("app.widgets.source_menu.CameraSizes", lambda: CameraSizes(ask))
     found = [CameraInfo(index=0, name="Desk"), CameraInfo(index=2, name="Door")]
-    monkeypatch.setattr("app.source_menu.list_cameras", lambda: found)
+    monkeypatch.setattr("app.widgets.source_menu.list_cameras", lambda: found)
     menu = SourceMenu(settings)
     qtbot.addWidget(menu)
 
@@ -192,7 +192,7 @@ def test_closing_and_cancelling_while_an_engine_is_built(
         children.append(real([sys.executable, "-c", code], **options))  # type: ignore[call-overload]
         return children[-1]
 
-    monkeypatch.setattr("engine.compiler.subprocess.Popen", popen)
+    monkeypatch.setattr("engine.artifacts.compiler.subprocess.Popen", popen)
 
     def build(say: Callable[[str], None]) -> None:
         run_build(["--anything"], say)

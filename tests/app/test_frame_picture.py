@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 from pytestqt.qtbot import QtBot
 
-from app.compose import Look, compose
-from app.frame_picture import frame_picture
+from app.live.compose import Look, compose
+from app.live.probe import Probe, ProbeReading
+from app.live.shots import Shot, Shown
 from app.main_window import MainWindow
-from app.probe import Probe, ProbeReading
-from app.shots import Shot, Shown
-from engine.overlay import OverlayOptions
+from app.output.frame_picture import frame_picture
+from engine.output.video_writer import VideoWriter
+from engine.overlay.drawing import OverlayOptions
 from engine.skeleton import COCO17
-from engine.sources import open_source
+from engine.sources.opening import open_source
 from engine.types import Frame, UInt8Array
-from engine.video_writer import VideoWriter
 from tests.app.fakes import SIZE_WH, fake_result
 from tests.app.test_controls import click_on_frame
 

@@ -13,14 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.compose import Look, compose, fit, placement, transformed
-from app.playback import Playback
-from app.probe import Probe, attention_at, person_at
-from app.probe_painter import color_of
-from app.shots import PlaybackChanged, Shot, Shown, SourceOpened
-from app.slots import LatestSlot
-from app.statistics import Statistics
-from engine.overlay import AttentionView, OverlayOptions
+from app.live.compose import Look, compose, fit, placement, transformed
+from app.live.playback import Playback
+from app.live.probe import Probe, attention_at, person_at
+from app.live.shots import PlaybackChanged, Shot, Shown, SourceOpened
+from app.live.slots import LatestSlot
+from app.live.statistics import Statistics
+from app.widgets.probe_painter import color_of
+from engine.overlay.drawing import AttentionView, OverlayOptions
 from engine.skeleton import COCO17
 from engine.types import Frame, StageTimings
 from tests.app.fakes import SIZE_WH, Clip, fake_result

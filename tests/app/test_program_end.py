@@ -11,9 +11,9 @@ ROOT = Path(__file__).parents[2]
 
 SCRIPT = """
 import time
-from app.inference import Inference, Opened
-from app.slots import LatestSlot
-from engine.pipeline import PipelineOptions
+from app.live.inference import Inference, Opened
+from app.live.slots import LatestSlot
+from engine.pipeline.pose_pipeline import PipelineOptions
 from engine.skeleton import COCO17
 
 class Pipeline:

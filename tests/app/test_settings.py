@@ -9,9 +9,9 @@ import pytest
 from pytestqt.qtbot import QtBot
 
 from app.main_window import MainWindow
-from app.pose_panel import PosePanel
 from app.settings import Settings
-from engine.overlay import AttentionView
+from app.widgets.pose_panel import PosePanel
+from engine.overlay.drawing import AttentionView
 from tests.app.conftest import shows_people
 from tests.app.test_controls import POSE_CONTROLS
 

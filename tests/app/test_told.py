@@ -10,8 +10,8 @@ import pytest
 from PyQt5.QtWidgets import QTableWidget
 from pytestqt.qtbot import QtBot
 
-from app.about import AboutDialog
 from app.main_window import MainWindow
+from app.widgets.about import AboutDialog
 from tests.app.conftest import shows_people
 from tests.app.fakes import Backstage, Clip
 

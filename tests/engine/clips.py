@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from engine.errors import SourceError
-from engine.export import ExportOptions, ExportSummary, export
-from engine.frame_source import FrameSource
+from engine.output.export import ExportOptions, ExportSummary, export
 from engine.skeleton import COCO17, Skeleton
-from engine.sources import open_source
+from engine.sources.frame_source import FrameSource
+from engine.sources.opening import open_source
 from engine.types import Detections, Frame, FrameResult, Poses, UInt8Array
 
 NTSC = Fraction(30000, 1001)
@@ -171,6 +171,7 @@ def one_person(image: UInt8Array) -> Poses:
         keypoints_xy=along[None].astype(np.float32),
         scores=np.linspace(0.1, 0.9, 17, dtype=np.float32)[None],
         boxes_xyxy=np.array([[width * 0.55, height * 0.55, width * 0.95, height * 0.95]], np.float32),
+        box_scores=np.array([0.75], np.float32),
         person_scores=np.array([0.75], np.float32),
     )
 

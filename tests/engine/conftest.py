@@ -9,13 +9,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from engine import device_memory, engine_build, model_files, parity_gate
+from engine.artifacts import folders
+from engine.artifacts.model_spec import ModelSpec, read_spec, sha256_of, spec_path
 from engine.backends import cuda_driver
+from engine.backends.contract import Checked
 from engine.backends.cuda_driver import Gpu
-from engine.device_cpu import CpuMemory
-from engine.model_spec import ModelSpec, read_spec, sha256_of, spec_path
-from engine.onnx_export import export_pose
+from engine.build import engine_build, parity_gate
+from engine.build.onnx_export import export_pose
 from tests.engine import standin_tensorrt
+from tests.engine.device_cpu import CpuMemory
 from tests.engine.small_pose_model import write_small_model
 
 SEPARATOR = b"-- here the spec begins --"
@@ -40,7 +42,7 @@ def small_onnx(small_weights: Path) -> Path:
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache."""
     folder = tmp_path / "cache"
-    monkeypatch.setenv(model_files.CACHE_VARIABLE, str(folder))
+    monkeypatch.setenv(folders.CACHE_VARIABLE, str(folder))
     return folder
 
 
@@ -52,12 +54,11 @@ def use_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
         made = standin_tensorrt.module(version, rtx=rtx)
         monkeypatch.setitem(sys.modules, made.__name__, made)
         monkeypatch.setattr(cuda_driver, "cuda_device_count", lambda: 1)
-        for module in ("engine.engine_build", "engine.backends.tensorrt", "engine.engine_commands"):
+        for module in ("engine.build.engine_build", "engine.backends.tensorrt", "engine.build.commands"):
             monkeypatch.setattr(f"{module}.gpu", lambda _index=0: gpu)
         memory = CpuMemory()
-        for module in ("engine.engine_build", "engine.backends.tensorrt"):
+        for module in ("engine.build.engine_build", "engine.backends.tensorrt"):
             monkeypatch.setattr(f"{module}.open_memory", lambda _device: memory)
-        assert device_memory.open_memory("cpu").device == "cpu"
 
     standin_tensorrt.Context.executions.clear()
     yield use
@@ -106,5 +107,5 @@ def short_gate(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A gate that lets everything through unseen, for tests of what comes before and after it."""
-    passed = parity_gate.Checked(state="passed", report="not looked at")
+    passed = Checked(state="passed", report="not looked at")
     monkeypatch.setattr(parity_gate, "check", lambda *_arguments: passed)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.engine_build import EngineOrder, build_engine
+from engine.build.engine_build import EngineOrder, build_engine
 
 Use = Callable[..., None]
 """What the fixture `use_gpu` gives."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from engine.artifacts.model_spec import ModelSpec, TensorSpec
 from engine.backends.contract import Closing
 from engine.errors import BackendError
-from engine.model_spec import ModelSpec, TensorSpec
 from engine.skeleton import Skeleton
 from engine.types import Detections, Float32Array, UInt8Array
 

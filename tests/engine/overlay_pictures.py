@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from engine.geometry import boxes_to_affines, invert_affines
-from engine.overlay import AttentionView
+from engine.overlay.drawing import AttentionView
 from engine.types import AttentionMaps, Detections, Float32Array, Frame, FrameResult, Poses, UInt8Array
 
 INPUT_WH = (192, 256)
@@ -28,6 +28,7 @@ def result_of(
         keypoints_xy=places,
         scores=np.full((people, 17), 0.9, np.float32) if scores is None else scores,
         boxes_xyxy=np.array(boxes or [(10, 10, 90, 90)] * people, np.float32).reshape(people, 4),
+        box_scores=np.linspace(0.9, 0.5, people, dtype=np.float32),
         person_scores=np.linspace(0.9, 0.5, people, dtype=np.float32),
         track_ids=None if ids is None else np.array(ids, np.int64),
     )

@@ -9,8 +9,8 @@ import torch
 
 from engine.backends import Backend, open_pose_backend
 from engine.skeleton import Skeleton
+from models.build import build_model
 from models.checkpoints import save_pose_model
-from models.pose_model import build_model
 
 INPUT_SIZE_WH = (64, 96)
 SKELETON = Skeleton(

@@ -18,7 +18,7 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from engine.device_cpu import CpuStream
+from tests.engine.device_cpu import CpuStream
 from tests.engine.standin_tensorrt_types import (
     BuilderFlag,
     ComputeCapability,

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from engine.model_spec import ModelSpec, TensorSpec, sha256_of
+from engine.artifacts.model_spec import ModelSpec, TensorSpec, sha256_of
 
 
 def a_detector(file: Path, *, rows: int = 3, columns: int = 6) -> Path:

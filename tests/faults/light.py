@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 
 import main
-from engine import run_video
-from engine.pipeline import Found, PipelineOptions, PosePipeline
-from engine.pose_stage import PosedFrame
+from engine.output import run_video
+from engine.pipeline.pose_pipeline import Found, PipelineOptions, PosePipeline
+from engine.pipeline.pose_stage import PosedFrame
 from engine.types import FrameResult
 from tests.engine.fakes import BrightestPixel, FixedDetector, boxes
 

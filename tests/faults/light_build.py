@@ -14,9 +14,8 @@ from pathlib import Path
 
 from onnx import TensorProto, helper
 
-from engine import compiler
-from engine.model_spec import write_spec
-from engine.onnx_export import GRAPH_VERSION
+from engine.artifacts import compiler
+from engine.artifacts.model_spec import GRAPH_VERSION, write_spec
 from tests.engine.fakes import pose_spec
 
 

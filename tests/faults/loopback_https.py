@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from engine.download import Opener, https_opener
+from engine.artifacts.download import Opener, https_opener
 
 
 @dataclass

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from engine import download
-from engine.download import fetch
+from engine.artifacts import download
+from engine.artifacts.download import fetch
+from engine.artifacts.folders import CACHE_VARIABLE, OFFLINE_VARIABLE
 from engine.errors import ModelError
-from engine.model_files import CACHE_VARIABLE, OFFLINE_VARIABLE
 from tests.faults.loopback_https import Publisher, publisher
 
 CONTENT = bytes(range(256)) * 2000  # longer than one chunk

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.sources import open_source
+from engine.sources.opening import open_source
 from tests.engine.clips import ClipSpec, left_in, make_clip, picture, save_photo
 from tests.faults.ledger import Fault
 from tests.faults.light import Run, command
@@ -183,7 +183,7 @@ def test_a_slow_disk_does_not_hold_the_run_up(
         sync(handle)
 
     monkeypatch.setattr(os, "fsync", fsync)
-    monkeypatch.setattr("engine.part_file._SYNC_EVERY_S", 0.0)
+    monkeypatch.setattr("engine.artifacts.part_file._SYNC_EVERY_S", 0.0)
     before = threading.active_count()
     assert command("--video", clip, "--output", tmp_path / "o.mp4").code == 0
     assert threading.active_count() == before

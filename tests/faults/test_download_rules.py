@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from engine.download import downloads, fetch
+from engine.artifacts.download import downloads, fetch
+from engine.artifacts.folders import CACHE_VARIABLE, OFFLINE_VARIABLE
+from engine.artifacts.model_files import find_detector, official_detector_file
 from engine.errors import EngineError, ModelError, OptionError
-from engine.model_files import CACHE_VARIABLE, OFFLINE_VARIABLE, find_detector, official_detector_file
 from tests.faults.ledger import Fault
 from tests.faults.loopback_https import Publisher
 from tests.faults.no_sockets import no_sockets

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.download import fetch
+from engine.artifacts.download import fetch
 from engine.errors import ModelError, OutputError
 from tests.faults.ledger import Fault
 from tests.faults.loopback_https import Publisher

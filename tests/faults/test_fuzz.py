@@ -17,18 +17,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from engine.artifacts.model_spec import ModelSpec, TensorSpec
+from engine.artifacts.part_file import PartFile
 from engine.backends.contract import Closing
-from engine.detector import PersonDetector
+from engine.detection.detector import PersonDetector
+from engine.detection.propagation import PeopleFollower
 from engine.errors import EngineError
-from engine.following import PeopleFollower
 from engine.geometry import apply_affines, boxes_to_affines, invert_affines, warp_crops
-from engine.model_spec import ModelSpec, TensorSpec
-from engine.overlay import AttentionView, OverlayOptions, draw
-from engine.part_file import PartFile
-from engine.pipeline import PosePipeline
-from engine.poses_writer import PosesWriter
+from engine.output.poses_writer import PosesWriter
+from engine.overlay.drawing import AttentionView, OverlayOptions, draw
+from engine.pipeline.pose_pipeline import PosePipeline
 from engine.skeleton import COCO17, Skeleton
-from engine.smoothing import PoseSmoother
+from engine.tracking.smoothing import PoseSmoother
 from engine.types import Detections, Frame, FrameResult, Poses
 from tests.engine.fakes import THREE, pose_spec
 from tests.faults.ledger import Fault
@@ -212,6 +212,7 @@ def test_following_and_smoothing_bear_any_poses(data: st.DataObject) -> None:
                 keypoints_xy=data.draw(hnp.arrays(np.float32, (people, 3, 2), elements=FLOATS)),
                 scores=data.draw(hnp.arrays(np.float32, (people, 3), elements=FLOATS)),
                 boxes_xyxy=boxes,
+                box_scores=np.ones(people, np.float32),
                 person_scores=np.ones(people, np.float32),
                 track_ids=np.arange(people, dtype=np.int64),
             )

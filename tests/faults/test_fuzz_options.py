@@ -11,15 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import main
-from engine.attention_overlay import parse_view
 from engine.backends.contract import OpenOptions
-from engine.detector import resolve_classes
+from engine.detection.detector import resolve_classes
 from engine.errors import OptionError
-from engine.export import ExportOptions
-from engine.overlay import OverlayOptions
-from engine.pipeline_options import PipelineOptions
+from engine.output.export import ExportOptions
+from engine.overlay.attention import parse_view
+from engine.overlay.drawing import OverlayOptions
+from engine.pipeline.options import PipelineOptions
 from engine.skeleton import COCO17
-from engine.smoothing import SmoothingOptions
+from engine.tracking.smoothing import SmoothingOptions
 from tests.engine.fakes import THREE
 
 pytestmark = pytest.mark.fault("fuzzing")

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.engine_file import EngineKey, EngineRecord, read_engine, record_path, write_record
+from engine.artifacts.engine_file import EngineKey, EngineRecord, read_engine, record_path, write_record
+from engine.artifacts.model_spec import TensorSpec, spec_path, write_spec
 from engine.errors import ModelError
-from engine.model_spec import TensorSpec, spec_path, write_spec
 from engine.skeleton import COCO17
 from tests.faults.hostile_graphs import spec_of
 from tests.faults.ledger import Fault

@@ -14,13 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from engine import other_files
+from engine.artifacts import other_files
+from engine.artifacts.model_spec import TensorSpec, read_spec, refuse_external_data, spec_path, write_spec
+from engine.artifacts.other_files import names_other_files
 from engine.backends import OpenOptions, open_detector_backend
-from engine.detector import PersonDetector
-from engine.detector_adopt import adopt_graph
+from engine.build.detector_adopt import adopt_graph
+from engine.detection.detector import PersonDetector
 from engine.errors import EngineError, ModelError
-from engine.model_spec import TensorSpec, read_spec, refuse_external_data, spec_path, write_spec
-from engine.other_files import names_other_files
 from tests.faults.hostile_graphs import a_detector, make_external, spec_of
 from tests.faults.ledger import Fault
 

@@ -10,11 +10,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from engine.artifacts.weights_info import read_weights_info
 from engine.errors import ModelError
-from engine.weights_info import read_weights_info
+from models.build import build_model
 from models.checkpoints import CheckpointError, load_foreign_pose_model, load_pose_model, read_metadata
 from models.foreign_weights import check_archive, read_foreign_tensors
-from models.pose_model import PoseModelConfig, build_model
+from models.pose_model import PoseModelConfig
 from tests.engine.small_pose_model import write_small_model
 from tests.faults.hostile_weights import (
     FORGED_SAFETENSORS,
@@ -147,7 +148,7 @@ def test_the_command_line_refuses_in_one_line(tmp_path: Path, fault: Fault) -> N
 DETECTORS = """
 import sys
 from pathlib import Path
-from engine.detector_export import export_detector
+from engine.build.detector_export import export_detector
 from engine.errors import ModelError
 for name in sys.argv[1:]:
     try:

@@ -14,7 +14,7 @@ from types import FrameType
 
 import pytest
 
-from engine.sources import open_source
+from engine.sources.opening import open_source
 from tests.engine.clips import ClipSpec, left_in, make_clip, read_back
 from tests.faults.ledger import Fault, Hung
 from tests.faults.light import Run, command
@@ -162,7 +162,7 @@ def test_power_is_lost(
         pytest.skip("no /proc to tell which file is synced")
     monkeypatch.setattr(os, "fsync", fsync)
     monkeypatch.setattr(os, "link", link)
-    monkeypatch.setattr("engine.part_file._SYNC_EVERY_S", 0.01)
+    monkeypatch.setattr("engine.artifacts.part_file._SYNC_EVERY_S", 0.01)
     assert command("--video", long_clip, "--output", tmp_path / "o.mp4", "--max-frames", "100").code == 0
     named = told.index("name o.mp4")
     assert told[:named].count("sync o.part.mp4") >= 3

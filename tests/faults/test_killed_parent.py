@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.file_lock import try_lock
-from engine.model_files import CACHE_VARIABLE
+from engine.artifacts.folders import CACHE_VARIABLE
+from engine.system.file_lock import try_lock
 from tests.engine.clips import left_in
 from tests.faults.ledger import LIMIT_S, ROOT, Fault, Hung
 
@@ -24,8 +24,8 @@ import os, signal, sys, tempfile, time
 from pathlib import Path
 signal.signal(signal.SIGINT, signal.SIG_IGN if "SIGINT_IGNORED" in os.environ else signal.default_int_handler)
 if "build" in sys.orig_argv:
-    from engine import onnx_export
-    from engine.file_lock import file_lock
+    from engine.build import onnx_export
+    from engine.system.file_lock import file_lock
 
     def export_pose(weights, output, **options):
         folder = Path(os.environ["BUILD_FOLDER"])
@@ -40,13 +40,13 @@ if "build" in sys.orig_argv:
 WANTS_AN_EXPORT = """
 import sys
 from pathlib import Path
-from engine.compiler import ensure_onnx
+from engine.artifacts.compiler import ensure_onnx
 ensure_onnx(Path(sys.argv[1]))
 """
 
 HEEDS_NOTHING = """
 import signal, sys, time
-from engine.parent_watch import end_with_stdin
+from engine.system.parent_watch import end_with_stdin
 signal.signal(signal.SIGINT, lambda *_: print("not now", flush=True))
 end_with_stdin(limit_s=0.5)
 assert sys.stdin.read() == "", "packages that read it find nothing"

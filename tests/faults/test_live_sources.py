@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import SourceError
-from engine.frame_source import SignalLoss
-from engine.reconnect import ReconnectingSource, Retry
-from engine.sources import open_source
-from engine.stream_source import open_url
+from engine.sources.frame_source import SignalLoss
+from engine.sources.opening import open_source
+from engine.sources.reconnect import ReconnectingSource, Retry
+from engine.sources.streams import open_url
 from engine.types import Frame
 from tests.faults import live_server
 from tests.faults.ledger import Fault, Hung

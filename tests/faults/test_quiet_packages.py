@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.model_files import CACHE_VARIABLE, OFFLINE_VARIABLE
+from engine.artifacts.folders import CACHE_VARIABLE, OFFLINE_VARIABLE
 from tests.engine.small_pose_model import write_small_model
 from tests.faults.no_sockets import no_sockets
 
@@ -51,17 +51,17 @@ def test_imagenet_weights_of_another_hash_are_one_line(tmp_path: Path, monkeypat
 EXPORT = """
 import sys
 from pathlib import Path
-from engine.ultralytics_env import prepare_ultralytics
+from engine.system.ultralytics_env import prepare_ultralytics
 prepare_ultralytics()
 import ultralytics
 from ultralytics.utils import SETTINGS, events
-from engine.ultralytics_env import disable_telemetry
+from engine.system.ultralytics_env import disable_telemetry
 disable_telemetry()
 assert SETTINGS["sync"] is False
 assert not getattr(events, "events", events.Events()).enabled
 model = ultralytics.YOLO("yolo26n.yaml", task="detect")
 model.save(sys.argv[1])
-from engine.detector_export import export_detector
+from engine.build.detector_export import export_detector
 export_detector(Path(sys.argv[1]), Path(sys.argv[1]).with_suffix(".onnx"), input_size=160)
 """
 
@@ -70,8 +70,8 @@ RUNTIMES = """
 import sys, time
 import numpy as np
 from engine.backends import open_pose_backend
-from engine.openvino_env import silence_openvino
-from engine.tracking import PersonTracker
+from engine.system.openvino_env import silence_openvino
+from engine.tracking.tracker import PersonTracker
 for name in ("openvino", "onnxruntime", "torch"):
     with open_pose_backend(sys.argv[1], backend=name, device="cpu", threads=1).backend as backend:
         backend.infer({"crops": np.zeros((1, 96, 64, 3), np.uint8)}, ("keypoints",))

@@ -19,12 +19,12 @@ from pytestqt.qtbot import QtBot
 from app.error_report import ErrorReport
 from app.main_window import MainWindow
 from app.settings import Settings
-from app.source_menu import CameraSearch
-from engine.addresses import has_secret, is_address, shown, url_name
+from app.widgets.source_menu import CameraSearch
 from engine.errors import SourceError
-from engine.pipeline import PipelineOptions
-from engine.sources import open_source
-from engine.stream_source import open_url
+from engine.pipeline.pose_pipeline import PipelineOptions
+from engine.sources.addresses import has_secret, is_address, shown, url_name
+from engine.sources.opening import open_source
+from engine.sources.streams import open_url
 from tests.app.fakes import Backstage
 from tests.faults.ledger import Fault
 from tests.faults.live_server import answers, camera, hangs_up, plays, plays_on, rubbish, stalls
@@ -231,7 +231,7 @@ def test_recent_sources_of_earlier_versions_are_forgotten_where_they_hold_a_secr
 
 def test_the_log_holds_no_password(tmp_path: Path) -> None:
     """An exception that nobody expected, on its way through the thread that reads."""
-    from app.playback import Playback
+    from app.live.playback import Playback
 
     def fail(text: str) -> None:
         raise ZeroDivisionError("division by zero")

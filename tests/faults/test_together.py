@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from engine.compiler import digest_of, why_unusable
+from engine.artifacts.compiler import digest_of, why_unusable
+from engine.artifacts.model_spec import read_spec
+from engine.artifacts.unfinished import unfinished_in
 from engine.errors import EngineError
-from engine.export import ExportSummary
-from engine.model_spec import read_spec
-from engine.sources import open_source
-from engine.unfinished import unfinished_in
+from engine.output.export import ExportSummary
+from engine.sources.opening import open_source
 from tests.engine.clips import ClipSpec, ConstantPipeline, left_in, make_clip, read_back, run_export
 from tests.faults.ledger import Fault
 from tests.faults.light import Run, command

@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 from pytestqt.qtbot import QtBot
 
-from app import recorder
-from app.compose import Look
+from app.live.compose import Look
+from app.live.probe import Probe
+from app.live.shots import Shot, Shown
 from app.main_window import MainWindow
-from app.probe import Probe
-from app.recorder import Recording, RecordingEnded
-from app.shots import Shot, Shown
-from engine.frame_source import SourceInfo
-from engine.part_file import PartFile
-from engine.sources import open_source
+from app.output import recorder
+from app.output.recorder import Recording, RecordingEnded
+from engine.artifacts.part_file import PartFile
+from engine.sources.frame_source import SourceInfo
+from engine.sources.opening import open_source
 from tests.app.conftest import backstage, make_window, no_cameras, settings, window
 from tests.app.fakes import Clip, fake_result
 from tests.engine.clips import left_in

@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from models.build import build_model
 from models.checkpoints import (
     CheckpointError,
     initialize_from,
@@ -20,7 +21,7 @@ from models.checkpoints import (
     read_metadata,
     save_pose_model,
 )
-from models.pose_model import PoseModel, PoseModelConfig, build_model
+from models.pose_model import PoseModel, PoseModelConfig
 
 SKELETON = {"keypoint_names": ["a", "b"], "edges": [[0, 1]], "flip_pairs": [], "oks_sigmas": [0.1, 0.1]}
 

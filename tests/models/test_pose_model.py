@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from models.pose_model import MODEL_NAMES, PoseModelConfig, build_model, count_parameters, parse_size
+from models.build import build_model
+from models.pose_model import MODEL_NAMES, PoseModelConfig, count_parameters, parse_size
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,8 @@ from tests.train.people_folder import write_people
 from train import ablate as ablation
 from train.ablate import base_config, format_table, main, plan, row_config, summarize
 from train.config import TrainConfig
-from train.foreign_checkpoint import usable_weights
-from train.people import read_people
+from train.data.reading import read_people
+from train.evaluation.foreign_checkpoint import usable_weights
 
 TINY = ["--model", "kcam_resnet18", "--deconv-channels", "16", "--input-size", "64x64", "--batch-size", "3"]
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from models.build import build_model
 from models.checkpoints import save_pose_model
-from models.pose_model import build_model
 from tests.train.people_folder import NAMES, write_people
 from train.agreement import main
-from train.people import read_people
+from train.data.reading import read_people
 
 
 def test_float32_runtimes_agree_and_a_runtime_that_is_none_is_one_line(

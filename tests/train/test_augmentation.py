@@ -11,8 +11,8 @@ import pytest
 from engine.types import Float32Array, UInt8Array
 from tests.train.people_folder import write_people
 from tests.train.test_dataset import SIZE, dataset, make_config
-from train.augmentation import blur_gaussian, blur_motion, cut_by_frame, cut_out, jitter_color, lower_resolution
-from train.people import Person
+from train.data.augmentation import blur_gaussian, blur_motion, cut_by_frame, cut_out, jitter_color, lower_resolution
+from train.data.people import Person
 
 HARDER = ("truncation_probability", "cut_out_probability", "blur_probability", "low_resolution_probability")
 PART = {"crop", "targets", "weights"}

@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.pose_model import PoseModelConfig, build_from_config
+from models.build import build_from_config
+from models.pose_model import PoseModelConfig
 from tests.train.people_folder import write_people
 from train.averaging import recalibrate_batch_norm, warm_average
 from train.config import TrainConfig
+from train.data.reading import read_people
 from train.module import PoseTraining
-from train.people import read_people
 
 
 def test_the_average_forgets_its_start_and_then_follows_slowly() -> None:

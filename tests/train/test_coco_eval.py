@@ -11,12 +11,12 @@ import torch
 from engine.types import Float32Array, UInt8Array
 from models.pose_model import PoseOutput
 from tests.train.people_folder import write_people
-from train.boxes import crop_areas
-from train.breakdown import breakdown, halves
-from train.coco_eval import coco_result, coco_results, kept_people, keypoint_ap, oks_nms, rescore
+from train.data.boxes import crop_areas
+from train.data.reading import read_people
+from train.evaluation.breakdown import breakdown, halves
+from train.evaluation.coco_eval import coco_result, coco_results, kept_people, keypoint_ap, oks_nms, rescore
+from train.evaluation.prediction import flip_averaged
 from train.loss import context_statistics, heatmap_loss, total_loss
-from train.people import read_people
-from train.prediction import flip_averaged
 
 
 def test_rescoring_is_box_score_times_the_mean_above_a_fifth() -> None:

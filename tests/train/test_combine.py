@@ -11,8 +11,8 @@ import torch
 from engine.backends import open_pose_backend
 from engine.heatmap import decode_heatmaps_dark
 from engine.skeleton import COCO17
+from models.build import build_model
 from models.checkpoints import load_pose_model, save_pose_model
-from models.pose_model import build_model
 from train.combine import main
 
 

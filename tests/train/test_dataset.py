@@ -15,10 +15,10 @@ from engine.errors import OptionError, SourceError
 from engine.heatmap import decode_heatmaps
 from models.pose_model import PoseModelConfig
 from tests.train.people_folder import NAMES, write_people
-from train.batches import EpochBatches
 from train.config import TrainConfig
-from train.dataset import ImageStore, TrainDataset, without_unreadable
-from train.people import read_people
+from train.data.batches import EpochBatches
+from train.data.dataset import ImageStore, TrainDataset, without_unreadable
+from train.data.reading import read_people
 
 SIZE = (96, 128)
 
@@ -217,7 +217,7 @@ def test_no_more_pictures_are_kept_than_memory_has_room_for(
 
 def test_joint_weights_are_the_official_ones(folder: Path) -> None:
     from engine.skeleton import COCO17
-    from train.dataset import joint_weights
+    from train.data.dataset import joint_weights
 
     by_name = dict(zip(COCO17.keypoint_names, joint_weights(COCO17.keypoint_names).tolist(), strict=True))
     assert by_name["left_wrist"] == by_name["right_ankle"] == pytest.approx(1.5)

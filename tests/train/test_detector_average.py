@@ -12,7 +12,7 @@ import onnxruntime
 import pytest
 from onnx import numpy_helper
 
-from engine.model_spec import read_spec, sha256_of, spec_path
+from engine.artifacts.model_spec import read_spec, sha256_of, spec_path
 from train.detector_average import main
 
 SHIPPED = Path("models/weights/yolo26n_person.onnx")

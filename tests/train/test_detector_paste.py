@@ -12,13 +12,14 @@ import pytest
 
 from engine.errors import ModelError, SourceError
 from engine.skeleton import COCO17
+from engine.system.ultralytics_env import prepare_ultralytics
 from engine.types import Float32Array, UInt8Array
-from engine.ultralytics_env import prepare_ultralytics
 from tests.train.people_folder import write_people
-from train.dataset import ImageStore
-from train.detector import main, write_yolo_dataset
-from train.detector_paste import CutOut, PastePeople, _insert, cut_out, cut_outs, paste
-from train.people import PeopleSet, Person, read_people
+from train.data.dataset import ImageStore
+from train.data.people import PeopleSet, Person
+from train.data.reading import read_people
+from train.detector.paste import CutOut, PastePeople, _insert, cut_out, cut_outs, paste
+from train.detector.training import main, write_yolo_dataset
 
 RED = (30, 30, 220)
 # Nose, eyes, ears, shoulders, elbows, wrists, hips, knees, ankles of a person who stands upright.

@@ -14,8 +14,8 @@ import torch
 from engine.errors import ModelError
 from engine.types import UInt8Array
 from tests.train.people_folder import write_people
-from train.detector import ARCHITECTURE, main
-from train.detector_start import restore_detector, starting_point
+from train.detector.start import restore_detector, starting_point
+from train.detector.training import ARCHITECTURE, main
 
 SHIPPED = Path("models/weights/yolo26n_person.onnx")
 SIDE = 320
@@ -76,7 +76,7 @@ def test_a_file_of_another_kind_is_refused_in_one_line(tmp_path: Path, pictures:
 
 def test_one_branch_alone_starts_from_the_file_and_comes_out_of_it_again(tmp_path: Path, pictures: list[Path]) -> None:
     """The branch that ships gets the whole loss where the other is not there at all."""
-    from engine.ultralytics_env import prepare_ultralytics
+    from engine.system.ultralytics_env import prepare_ultralytics
 
     prepare_ultralytics(verbose=False)
     from ultralytics import YOLO  # type: ignore[attr-defined]

@@ -14,15 +14,16 @@ from engine.errors import SourceError
 from engine.heatmap import decode_heatmaps, decode_heatmaps_dark
 from engine.skeleton import COCO17
 from engine.types import Detections, Float32Array, UInt8Array
+from models.build import build_model
 from models.checkpoints import load_pose_model, save_pose_model
-from models.pose_model import build_model
 from tests.train.people_folder import write_people
-from train.boxes import labelled_boxes, read_detections
-from train.dataset import ImageStore
+from train.data.boxes import labelled_boxes, read_detections
+from train.data.dataset import ImageStore
+from train.data.people import PeopleSet
+from train.data.reading import read_people
 from train.detector_recall import detection_entries
 from train.evaluate import main
-from train.people import PeopleSet, read_people
-from train.prediction import predict_boxes
+from train.evaluation.prediction import predict_boxes
 
 SIZE = {"input_size_wh": (64, 64), "deconv_channels": 16}
 

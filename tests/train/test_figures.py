@@ -13,11 +13,11 @@ from matplotlib.colors import to_rgba
 
 from engine.errors import OptionError
 from engine.skeleton import Skeleton
+from models.build import build_model
 from models.checkpoints import save_pose_model
-from models.pose_model import build_model
-from train.attention_of import PersonAttention
-from train.draw_figures import BLUE_TO_RED, draw_figure_2, draw_sheet
 from train.figures import choose_box, choose_pixel, main
+from train.paper.attention_of import PersonAttention
+from train.paper.drawing import BLUE_TO_RED, draw_figure_2, draw_sheet
 
 SKELETON = Skeleton(
     keypoint_names=("head", "left_hand", "right_hand"),

@@ -11,13 +11,13 @@ import cv2
 import pytest
 import torch
 
+from models.build import build_model
 from models.checkpoints import load_pose_model, save_pose_model
-from models.pose_model import build_model
 from tests.train.people_folder import write_people
-from train.draw_tradeoff import is_shipped, pareto, table_of
+from train.data.reading import read_people
 from train.evaluate import main as evaluate
-from train.measure_tradeoff import at_size, latencies, thinned
-from train.people import read_people
+from train.maintenance.draw_tradeoff import is_shipped, pareto, table_of
+from train.maintenance.measure_tradeoff import at_size, latencies, thinned
 from train.tradeoff import main
 
 
@@ -95,7 +95,7 @@ def test_turns_are_taken_and_the_median_is_told(monkeypatch: pytest.MonkeyPatch)
         order.append(name)
         now += (ms if len(order) > 4 else 100.0) / 1e3
 
-    monkeypatch.setattr("train.measure_tradeoff.time.perf_counter", lambda: now)
+    monkeypatch.setattr("train.maintenance.measure_tradeoff.time.perf_counter", lambda: now)
     taken = latencies([lambda: run("a", 2.0), lambda: run("b", 5.0)], repeats=20)
     assert [value["p50"] for value in taken] == [pytest.approx(2), pytest.approx(5)]
     assert [value["p95"] for value in taken] == [pytest.approx(2), pytest.approx(5)]
@@ -125,7 +125,7 @@ def test_what_nothing_beats_is_the_front() -> None:
 
 
 def test_shipped_is_at_its_own_size_without_flip_test(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("train.draw_tradeoff.resolve_pose_model", lambda: weights)
+    monkeypatch.setattr("train.maintenance.draw_tradeoff.resolve_pose_model", lambda: weights)
     sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
     assert is_shipped(point("x", 1, 1, sha256=sha256))
     assert not is_shipped(point("x", 1, 1, sha256=sha256, flip_test=True))

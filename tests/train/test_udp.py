@@ -16,19 +16,20 @@ from hypothesis import strategies as st
 from engine.backends import open_pose_backend
 from engine.geometry import apply_affines, box_centers_sizes, boxes_to_affines, heatmap_stride, warp_crops
 from engine.heatmap import decode_heatmaps, decode_heatmaps_dark, decoder_for, encode_heatmaps
-from engine.pose_stage import PoseStage
+from engine.pipeline.pose_stage import PoseStage
 from engine.types import Detections, Float32Array, UInt8Array
+from models.build import build_model
 from models.checkpoints import load_pose_model, save_pose_model
-from models.pose_model import PoseModelConfig, build_model
+from models.pose_model import PoseModelConfig
 from tests.engine.fakes import BrightestPixel, boxes, pose_spec
 from tests.train.people_folder import write_people
-from train.boxes import labelled_boxes
 from train.config import TrainConfig
-from train.dataset import ImageStore, TrainDataset
+from train.data.boxes import labelled_boxes
+from train.data.dataset import ImageStore, TrainDataset
+from train.data.reading import read_people
 from train.evaluate import main
+from train.evaluation.prediction import flip_averaged, iterate_crops, predict_people
 from train.options import config_from, parse_options
-from train.people import read_people
-from train.prediction import flip_averaged, iterate_crops, predict_people
 
 SIZE, MAP = (96, 128), (24, 32)
 ONE = np.ones(1, np.float32)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from engine.errors import SourceError
-from train.boxes import image_indices
-from train.people import read_people
+from train.data.boxes import image_indices
+from train.data.reading import read_people
 
 YAML = """
 path: .

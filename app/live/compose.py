@@ -1,0 +1,127 @@
+"""The picture of a frame as it is shown, recorded or saved: scaled, mirrored, drawn over."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import cv2
+import numpy as np
+
+from app.live.shots import Shown
+from engine.overlay.drawing import OverlayOptions, draw
+from engine.types import AttentionMaps, Float32Array, Frame, FrameResult, Poses, UInt8Array
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """How the window shows a frame.
+
+    Attributes:
+        overlay: what is drawn.
+        mirror: left and right trade places, as in a mirror.
+    """
+
+    overlay: OverlayOptions = field(default_factory=OverlayOptions)
+    mirror: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Composed:
+    """A picture and where the frame's pixels lie in it.
+
+    Attributes:
+        image_bgr: (H, W, 3) uint8, owned by whoever has it.
+        frame_to_picture: (2, 3) float32 affine.
+    """
+
+    image_bgr: UInt8Array
+    frame_to_picture: Float32Array
+
+
+def fit(frame_size_wh: tuple[int, int], room_wh: tuple[int, int]) -> tuple[int, int]:
+    """The largest size of the frame's shape that the room holds."""
+    factor = min(room_wh[0] / frame_size_wh[0], room_wh[1] / frame_size_wh[1])
+    return max(1, round(frame_size_wh[0] * factor)), max(1, round(frame_size_wh[1] * factor))
+
+
+def placement(frame_size_wh: tuple[int, int], size_wh: tuple[int, int], *, mirror: bool) -> Float32Array:
+    """(2, 3) float32 affine from frame px to px of a picture of that size, pixel centres at whole numbers."""
+    sx, sy = size_wh[0] / frame_size_wh[0], size_wh[1] / frame_size_wh[1]
+    affine = np.array([[sx, 0, sx / 2 - 0.5], [0, sy, sy / 2 - 0.5]], np.float32)
+    if mirror:
+        affine[0] = (-sx, 0, size_wh[0] - 1 - affine[0, 2])
+    return affine
+
+
+def transformed(points_xy: Float32Array, affine: Float32Array) -> Float32Array:
+    """Points (..., 2) through an affine (2, 3)."""
+    return np.asarray(points_xy @ affine[:, :2].T + affine[:, 2], np.float32)
+
+
+def _placed_poses(poses: Poses, affine: Float32Array) -> Poses:
+    corners = transformed(poses.boxes_xyxy.reshape(-1, 2, 2), affine)
+    boxes = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
+    return replace(
+        poses,
+        keypoints_xy=transformed(poses.keypoints_xy, affine),
+        boxes_xyxy=np.asarray(boxes, np.float32).reshape(-1, 4),
+    )
+
+
+def _placed_maps(maps: AttentionMaps | None, affine: Float32Array) -> AttentionMaps | None:
+    if maps is None:
+        return None
+    whole = np.vstack([affine, [0, 0, 1]]).astype(np.float32)
+    lifted = np.concatenate([maps.crop_to_frame, np.tile([[[0, 0, 1]]], (len(maps.crop_to_frame), 1, 1))], axis=1)
+    return replace(maps, crop_to_frame=np.asarray((whole @ lifted)[:, :2], np.float32))
+
+
+def compose(shown: Shown, look: Look, size_wh: tuple[int, int] | None = None, *, density: float = 1.0) -> Composed:
+    """Draw a shown frame in a size of its own.
+
+    What is drawn is drawn after the frame is scaled, so that lines and letters are as sharp as the screen.
+
+    Args:
+        shown: frame and, where there is one, its result.
+        look: what is drawn and whether it is mirrored.
+        size_wh: of the picture in px; None for that of the frame.
+        density: device px to a logical px of the screen that it is for.
+
+    Raises:
+        OptionError: the chosen keypoint is none of the network's.
+    """
+    frame = shown.shot.frame.image_bgr
+    own_wh = (frame.shape[1], frame.shape[0])
+    size_wh = size_wh or own_wh
+    if size_wh == own_wh:
+        image = frame.copy()
+    else:
+        shrinks = size_wh[0] < own_wh[0]
+        way = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        image = np.asarray(cv2.resize(frame, size_wh, interpolation=way), np.uint8)
+    if look.mirror:
+        image = np.asarray(cv2.flip(image, 1), np.uint8)
+    canvas: UInt8Array = np.ascontiguousarray(image)
+    affine = placement(own_wh, size_wh, mirror=look.mirror)
+    if shown.result is not None and shown.skeleton is not None:
+        result = shown.result
+        placed = FrameResult(
+            frame=Frame(image_bgr=canvas, index=result.frame.index, timestamp_s=result.frame.timestamp_s),
+            detections=result.detections,
+            poses=_placed_poses(result.poses, affine),
+            attention=_placed_maps(result.attention, affine),
+        )
+        draw(placed, shown.skeleton, fitting(look.overlay, shown), out=canvas, density=density)
+    return Composed(image_bgr=canvas, frame_to_picture=affine)
+
+
+def fitting(overlay: OverlayOptions, shown: Shown) -> OverlayOptions:
+    """The overlay without an attention view that this result cannot show: another model may just have come."""
+    view, skeleton = overlay.attention, shown.skeleton
+    maps = None if shown.result is None else shown.result.attention
+    if view is None:
+        return overlay
+    wanted = None if maps is None else (maps.areas if view.kind == "areas" else maps.attention)
+    if wanted is None or skeleton is None or view.keypoint >= skeleton.num_keypoints:
+        return replace(overlay, attention=None)
+    return overlay

@@ -1,0 +1,166 @@
+"""The drawing thread: makes pictures of the size of the screen, so that the GUI thread only has to put them there."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+from PyQt5.QtGui import QImage
+
+from app.live.compose import Composed, Look, compose, fit
+from app.live.probe import Probe, ProbeReading
+from app.live.shots import Shown, Unexpected
+from app.live.slots import LatestSlot
+from engine.types import Float32Array, UInt8Array
+
+_WAIT_S = 0.5
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Picture:
+    """What the GUI thread paints.
+
+    Attributes:
+        image: of the size of the view in device px, or smaller in one direction.
+        frame_to_picture: (2, 3) float32 affine to px of `image`.
+        shown: the frame and result that it shows.
+        reading: of the probe; None without one.
+        probe_set: whether the probe is fixed to a person, seen or not.
+        draw_ms: what it took to make.
+    """
+
+    image: QImage
+    frame_to_picture: Float32Array
+    shown: Shown
+    reading: ProbeReading | None
+    probe_set: bool
+    draw_ms: float
+
+
+def to_qimage(image_bgr: UInt8Array) -> QImage:
+    """A QImage that owns its pixels, in the format that screens take without a conversion."""
+    height, width = image_bgr.shape[:2]
+    bgra = cv2.cvtColor(image_bgr, cv2.COLOR_BGR2BGRA)
+    pixels: Any = bgra.data  # shared with the QImage until the copy
+    return QImage(pixels, width, height, bgra.strides[0], QImage.Format.Format_RGB32).copy()
+
+
+class Composer:
+    """Draws the newest result in the present look; draws again when the look, the size or the probe changes."""
+
+    def __init__(self, *, picture_ready: Callable[[], None], tell: Callable[[Any], None]) -> None:
+        """Start the thread.
+
+        Args:
+            picture_ready: called in the drawing thread when the empty `pictures` got one.
+            tell: takes events (app.live.shots), in the drawing thread.
+        """
+        self.pictures: LatestSlot[Picture] = LatestSlot()
+        self._ready, self._tell = picture_ready, tell
+        self._changed = threading.Condition()
+        self._shown: Shown | None = None
+        self._look = Look()
+        self._room_wh, self._density = (960, 540), 1.0
+        self._probe_wish: tuple[float, float] | None = None
+        self._probe_clear = False
+        self._dirty = self._stopped = False
+        self._probe = Probe()
+        self.probe = self._probe.copy()
+        """The probe as it was in the newest picture; never changed, so that any thread may copy it."""
+        self._thread = threading.Thread(target=self._run, name="drawing", daemon=True)
+        self._thread.start()
+
+    def show(self, shown: Shown) -> None:
+        """Draw this next."""
+        with self._changed:
+            self._shown, self._dirty = shown, True
+            self._changed.notify_all()
+
+    @property
+    def last(self) -> Shown | None:
+        """What was shown last."""
+        return self._shown
+
+    @property
+    def look(self) -> Look:
+        """The present look."""
+        return self._look
+
+    def set_look(self, look: Look) -> None:
+        """Draw like this from now on."""
+        with self._changed:
+            self._look, self._dirty = look, True
+            self._changed.notify_all()
+
+    def set_room(self, room_wh: tuple[int, int], density: float) -> None:
+        """Make pictures that fill so many device px, `density` of which make a logical px."""
+        with self._changed:
+            self._room_wh, self._density = (max(1, room_wh[0]), max(1, room_wh[1])), density
+            self._dirty = True
+            self._changed.notify_all()
+
+    def place_probe(self, point_xy: tuple[float, float] | None) -> None:
+        """Fix the probe to the person at a point in frame px; None, or a point where nobody is, takes it away."""
+        with self._changed:
+            self._probe_wish, self._probe_clear, self._dirty = point_xy, point_xy is None, True
+            self._changed.notify_all()
+
+    def stop(self) -> None:
+        """Ask the thread to end."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+
+    def join(self, limit_s: float) -> bool:
+        """Wait for the end of the thread."""
+        self._thread.join(limit_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._stopped or (self._dirty and self._shown is not None), _WAIT_S)
+                if self._stopped:
+                    return
+                shown, look, room_wh = self._shown, self._look, self._room_wh
+                if not self._dirty or shown is None:
+                    continue
+                self._dirty = False
+                wish, clear, self._probe_wish, self._probe_clear = self._probe_wish, self._probe_clear, None, False
+            try:
+                picture = self._picture(shown, look, room_wh, wish, clear)
+            except Exception as error:
+                self._tell(Unexpected(error=error, where="the drawing thread"))
+                continue
+            if self.pictures.put(picture):
+                self._ready()
+
+    def _picture(
+        self,
+        shown: Shown,
+        look: Look,
+        room_wh: tuple[int, int],
+        wish: tuple[float, float] | None,
+        clear: bool,
+    ) -> Picture:
+        started_s = time.perf_counter()
+        if clear:
+            self._probe.clear()
+        if wish is not None and not self._probe.place(shown, wish):
+            self._probe.clear()
+        reading = self._probe.read(shown)
+        self.probe = self._probe.copy()
+        height, width = shown.shot.frame.image_bgr.shape[:2]
+        composed: Composed = compose(shown, look, fit((width, height), room_wh), density=self._density)
+        return Picture(
+            image=to_qimage(composed.image_bgr),
+            frame_to_picture=composed.frame_to_picture,
+            shown=shown,
+            reading=reading,
+            probe_set=self._probe.is_set,
+            draw_ms=(time.perf_counter() - started_s) * 1000,
+        )

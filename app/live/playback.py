@@ -1,0 +1,294 @@
+"""The capture thread: reads one source and offers its frames when they are due.
+
+Files keep the clock: what the networks are too slow for is dropped and counted. (Writing a whole file drops nothing;
+that is the export's work.) Live sources give what comes, and are looked for again when they are lost.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+from app.live.shots import PlaybackChanged, Shot, SignalBack, SignalLost, SourceFailed, SourceOpened, Unexpected
+from engine.errors import EngineError, SourceError
+from engine.sources.addresses import shown
+from engine.sources.frame_source import FrameSource, SignalLoss, SourceInfo
+from engine.sources.reconnect import ReconnectingSource, Retry
+from engine.types import Frame
+
+SPEEDS = (0.25, 0.5, 1.0, 2.0, 4.0)
+_MOST_LAG_S = 0.5
+_JUMP_S = 1.0
+
+
+def duration_of(info: SourceInfo) -> float | None:
+    """Length of a file in seconds; None for live sources and where nobody knows."""
+    if info.is_live or info.frame_count is None:
+        return None
+    return float(info.frame_count / (info.frame_rate or 1))
+
+
+class Playback:
+    """One source in a thread of its own. All methods may be called from any thread and return at once."""
+
+    def __init__(
+        self,
+        text: str,
+        *,
+        serial: int,
+        put: Callable[[Shot], None],
+        tell: Callable[[Any], None],
+        open_source: Callable[[str], FrameSource],
+        loop: bool = True,
+        speed: float = 1.0,
+    ) -> None:
+        """Start to open the source and, once it is open, to play it.
+
+        Args:
+            text: what `engine.sources.opening.open_source` takes.
+            serial: number that its shots and events carry.
+            put: takes each shot, in the capture thread.
+            tell: takes events (app.live.shots), in the capture thread.
+            open_source: opens the text.
+            loop: begin again at the end of a file.
+            speed: of a file, 1 for its own.
+        """
+        self.text, self.serial = text, serial
+        self._put, self._tell, self._open = put, tell, open_source
+        self._changed = threading.Condition()
+        self._stopped = False
+        self._playing, self._loop, self._speed = True, loop, speed
+        self._steps = 0
+        self._seek_s: float | None = None
+        self._clock: tuple[float, float] | None = None  # (monotonic, media) seconds that belong together
+        self._source: FrameSource | None = None
+        self._index = self._epoch = 0
+        self._time_s = 0.0
+        self._last_s: float | None = None
+        self._thread = threading.Thread(target=self._run, name=f"capture {serial}", daemon=True)
+        self._thread.start()
+
+    @property
+    def dropped_frames(self) -> int:
+        """Frames that a live source gave faster than they could be handed on."""
+        source = self._source
+        return 0 if source is None else source.dropped_frames
+
+    @property
+    def is_playing(self) -> bool:
+        """Whether frames come by themselves."""
+        return self._playing
+
+    def set_playing(self, playing: bool) -> None:
+        """Play or pause; a live source that is paused goes on to be read, so that it does not fall behind."""
+        with self._changed:
+            self._playing, self._clock = playing, None
+            self._changed.notify_all()
+
+    def step(self, frames: int) -> None:
+        """Pause and go so many frames on, or back."""
+        with self._changed:
+            self._playing = False
+            if frames > 0:
+                self._steps += frames
+            else:
+                rate = float((self._source.info.frame_rate if self._source is not None else None) or 1)
+                here = self._last_s or 0.0
+                self._seek_s = max(0.0, here + (frames - 0.5) / rate)
+            self._changed.notify_all()
+
+    def seek(self, position_s: float) -> None:
+        """Go to a place in the file; of several wishes the last one counts."""
+        with self._changed:
+            self._seek_s = max(0.0, position_s)
+            self._changed.notify_all()
+
+    def set_loop(self, loop: bool) -> None:
+        """Begin again at the end, or stop there."""
+        self._loop = loop
+
+    def set_speed(self, speed: float) -> None:
+        """Play so many times as fast as recorded."""
+        with self._changed:
+            self._speed, self._clock = speed, None
+            self._changed.notify_all()
+
+    def stop(self) -> None:
+        """Ask the thread to end; does not wait."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+        if isinstance(self._source, ReconnectingSource):
+            self._source.end()
+
+    def join(self, limit_s: float) -> bool:
+        """Wait for the end of the thread; False where it did not come in time (a driver that hangs)."""
+        self._thread.join(limit_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            source = self._source = self._open(self.text)
+            info = source.info
+            self._tell(SourceOpened(serial=self.serial, text=self.text, info=info, duration_s=duration_of(info)))
+            try:
+                if info.is_live:
+                    self._run_live()
+                else:
+                    self._run_file()
+            finally:
+                self._source.close()
+        except EngineError as error:
+            self._tell(SourceFailed(serial=self.serial, text=self.text, message=str(error)))
+        except Exception as error:
+            self._tell(Unexpected(error=error, where="the capture thread"))
+            self._tell(SourceFailed(serial=self.serial, text=self.text, message=f"{shown(self.text)} cannot be read"))
+
+    # --- live -----------------------------------------------------------------------------------------------------
+
+    def _run_live(self) -> None:
+        opened = self._source
+        assert opened is not None  # noqa: S101 - opened before
+        source = (
+            opened
+            if isinstance(opened, ReconnectingSource)
+            else ReconnectingSource(opened, lambda: self._open(self.text))
+        )
+        source.retry = Retry(give_up_s=None)  # somebody looks on, and says when it is enough
+        source.watch(self._tell_signal)
+        self._source = source
+        self._read_live()
+        if not self._stopped:
+            raise SourceError(f"{source.info.name} ended")
+
+    def _read_live(self) -> None:
+        assert self._source is not None  # noqa: S101 - opened before
+        for frame in self._source:
+            if self._stopped:
+                return
+            if self._playing or self._steps:
+                self._steps = max(0, self._steps - 1)
+                self._offer(frame, frame.timestamp_s, live=True)
+
+    def _tell_signal(self, loss: SignalLoss | None) -> None:
+        if loss is None:
+            self._tell(SignalBack(serial=self.serial))
+        else:
+            self._tell(SignalLost(serial=self.serial, message=loss.message, retry_in_s=loss.retry_in_s))
+
+    # --- files ----------------------------------------------------------------------------------------------------
+
+    def _run_file(self) -> None:
+        assert self._source is not None  # noqa: S101 - opened before
+        frames = iter(self._source)
+        at_end = False
+        self._tell(PlaybackChanged(serial=self.serial, playing=self._playing))
+        while self._wait_for_work(at_end):
+            with self._changed:
+                seek_s, self._seek_s = self._seek_s, None
+                if seek_s is None and at_end:
+                    seek_s = 0.0
+            shown_at_once = seek_s is not None
+            if seek_s is not None:
+                frames, at_end = self._go_to(seek_s), False
+            frame = next(frames, None)
+            if frame is None:
+                at_end = self._meet_end()
+                continue
+            if self._steps:
+                self._steps -= 1
+            elif not shown_at_once and not self._wait_until_due(frame.timestamp_s):
+                # Something else is wanted meanwhile; the frame is shown first, so that none is passed over.
+                self._clock = None
+            self._offer(frame, time.monotonic(), live=False)
+
+    def _wait_for_work(self, at_end: bool) -> bool:
+        """Wait until a frame is wanted; False at the end of the thread."""
+        was_playing = self._playing
+        with self._changed:
+            if at_end and self._loop and self._playing:
+                return not self._stopped
+            if at_end and self._playing:
+                self._playing = False
+                was_playing = True
+            if was_playing and not self._playing:
+                self._tell(PlaybackChanged(serial=self.serial, playing=False, at_end=at_end))
+            while not (self._stopped or self._playing or self._steps or self._seek_s is not None):
+                self._changed.wait()
+            return not self._stopped
+
+    def _meet_end(self) -> bool:
+        """Nothing more comes. One photo, or a file that gives nothing, is not read over and over again."""
+        with self._changed:
+            self._clock, self._steps = None, 0
+            if self._last_s in (None, 0.0) and self._loop:
+                self._playing = False
+                self._tell(PlaybackChanged(serial=self.serial, playing=False, at_end=True))
+        return True
+
+    def _go_to(self, position_s: float) -> Iterator[Frame]:
+        """Frames from a place on: by the source's own seek, or by reading up to it."""
+        assert self._source is not None  # noqa: S101 - opened before
+        self._clock = None
+        seek = getattr(self._source, "seek", None)
+        if seek is not None:
+            seek(position_s)
+            return iter(self._source)
+        self._source.close()
+        self._source = self._open(self.text)
+        return self._passing_over(iter(self._source), position_s)
+
+    def _passing_over(self, frames: Iterator[Frame], position_s: float) -> Iterator[Frame]:
+        """Frames not before a place; where there is none, the last one."""
+        last: Frame | None = None
+        for frame in frames:
+            last = frame
+            if frame.timestamp_s >= position_s:
+                yield frame
+                yield from frames
+                return
+            if self._stopped or self._seek_s is not None:
+                break
+        if last is not None:
+            yield last
+
+    def _wait_until_due(self, media_s: float) -> bool:
+        """Wait until a frame is due; False where something else is wanted before."""
+        now_s = time.monotonic()
+        if self._clock is None:
+            self._clock = (now_s, media_s)
+        due_s = self._clock[0] + (media_s - self._clock[1]) / self._speed
+        if now_s - due_s > _MOST_LAG_S:  # reading cannot keep up: play slower rather than race after the clock
+            self._clock = (now_s, media_s)
+            return True
+        with self._changed:
+            while due_s > (now_s := time.monotonic()):
+                if self._stopped or not self._playing or self._seek_s is not None or self._clock is None:
+                    return False
+                self._changed.wait(due_s - now_s)
+        return True
+
+    def _offer(self, frame: Frame, captured_s: float, *, live: bool) -> None:
+        """Hand a frame on, with an index and a time that go on whatever was sought."""
+        position_s = frame.timestamp_s
+        since_s = position_s - self._last_s if self._last_s is not None else 0.0
+        if self._last_s is not None and not 0 < since_s < _JUMP_S:
+            assert self._source is not None  # noqa: S101 - it gave the frame
+            self._epoch += 1
+            since_s = float(1 / (self._source.info.frame_rate or 1))
+        self._last_s = position_s
+        self._time_s += since_s
+        restamped = replace(frame, index=self._index, timestamp_s=self._time_s)
+        self._index += 1
+        self._put(
+            Shot(
+                frame=restamped,
+                captured_s=captured_s,
+                position_s=0.0 if live else position_s,
+                serial=self.serial,
+                epoch=self._epoch,
+            )
+        )

@@ -1,0 +1,160 @@
+"""The probe: what one point of one person draws on, followed from frame to frame (the paper's figure 2, live)."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import numpy as np
+
+from app.live.shots import Shown
+from engine.geometry import apply_affines, invert_affines
+from engine.tracking.tracker import LOST_S
+from engine.types import AttentionMaps, Float32Array, Poses
+
+_SAME_PERSON = 0.3
+"""Without ids: overlap (intersection over union) from which a box of the next frame is taken for the same person's."""
+_WAIT_S = 0.5
+"""Without ids: how long a person may be gone. Later, whoever is found in their place may be somebody else."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ProbeReading:
+    """What the probe shows in one frame.
+
+    Attributes:
+        point_xy: (2,) float32, the probed point, frame px.
+        keypoints_xy: (K, 2) float32, that person's keypoints, frame px.
+        scores: (K,) float32, of these keypoints.
+        values: (K,) float32, attention S of the pixel under the point for each keypoint; they sum to 1.
+    """
+
+    point_xy: Float32Array
+    keypoints_xy: Float32Array
+    scores: Float32Array
+    values: Float32Array
+
+
+class Probe:
+    """A point that is fixed to a person: it keeps its place in the person's box as the box moves and grows.
+
+    It lets go of a person who is gone, and never goes over to somebody else. People who have ids are followed by these
+    alone, for as long as the tracker itself waits for them.
+    """
+
+    def __init__(self) -> None:
+        self.placed = 0
+        """How often somebody placed it or took it away: tells a click from a step of following."""
+        self._box: Float32Array | None = None
+        self._track_id: int | None = None
+        self._origin = (0, 0)  # serials of the source and of the pipeline whose ids these are
+        self._seen_s = 0.0
+        self._share: Float32Array = np.zeros(2, np.float32)
+
+    @property
+    def is_set(self) -> bool:
+        """Whether it is fixed to a person, seen at the moment or not."""
+        return self._box is not None
+
+    def clear(self) -> None:
+        """Take the probe away."""
+        self._let_go()
+        self.placed += 1
+
+    def copy(self) -> Probe:
+        """One on the same place of the same person, which follows by itself from here."""
+        return copy.copy(self)  # its arrays are replaced and never written to
+
+    def place(self, shown: Shown, point_xy: tuple[float, float]) -> bool:
+        """Fix the probe to the person at a point in frame px; False, and nothing changes, where nobody is."""
+        if shown.result is None:
+            return False
+        point, poses = np.array(point_xy, np.float32), shown.result.poses
+        person = person_at(poses, point)
+        if person is None:
+            return False
+        box = poses.boxes_xyxy[person]
+        self._remember(shown, poses, person)
+        self._share = np.asarray((point - box[:2]) / np.maximum(box[2:] - box[:2], 1), np.float32)
+        self.placed += 1
+        return True
+
+    def read(self, shown: Shown) -> ProbeReading | None:
+        """Attention at the probed point in this frame; None where the person is not seen or the network has none."""
+        if self._box is None or shown.result is None:
+            return None
+        result = shown.result
+        person = self._find(shown, result.poses)
+        if person is None:
+            wait_s = _WAIT_S if self._track_id is None else LOST_S
+            if shown.shot.serial != self._origin[0] or result.frame.timestamp_s - self._seen_s > wait_s:
+                self._let_go()
+            return None
+        self._remember(shown, result.poses, person)
+        if result.attention is None or result.attention.attention is None:
+            return None
+        box = result.poses.boxes_xyxy[person]
+        point = np.asarray(box[:2] + self._share * (box[2:] - box[:2]), np.float32)
+        return ProbeReading(
+            point_xy=point,
+            keypoints_xy=result.poses.keypoints_xy[person],
+            scores=result.poses.scores[person],
+            values=attention_at(result.attention, person, point),
+        )
+
+    def _let_go(self) -> None:
+        self._box = self._track_id = None
+
+    def _remember(self, shown: Shown, poses: Poses, person: int) -> None:
+        self._box = poses.boxes_xyxy[person]
+        self._track_id = None if poses.track_ids is None else int(poses.track_ids[person])
+        self._origin = (shown.shot.serial, shown.pipeline)
+        self._seen_s = shown.shot.frame.timestamp_s
+
+    def _find(self, shown: Shown, poses: Poses) -> int | None:
+        """The probed person in another frame: by id where both frames have them, else by the box that overlaps most."""
+        source, pipeline = self._origin
+        if len(poses) == 0 or self._box is None or shown.shot.serial != source:
+            return None
+        if self._track_id is not None and poses.track_ids is not None and shown.pipeline == pipeline:
+            same = np.flatnonzero(poses.track_ids == self._track_id)
+            return int(same[0]) if len(same) else None
+        overlaps = overlap_with(self._box, poses.boxes_xyxy)
+        best = int(overlaps.argmax())
+        return best if overlaps[best] >= _SAME_PERSON else None
+
+
+def overlap_with(box: Float32Array, boxes: Float32Array) -> Float32Array:
+    """(N,) intersection over union of a box (4,) with boxes (N, 4)."""
+    low, high = np.maximum(box[:2], boxes[:, :2]), np.minimum(box[2:], boxes[:, 2:])
+    shared = np.prod(np.maximum(high - low, 0), axis=1)
+    union = np.prod(box[2:] - box[:2]) + np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) - shared
+    return np.asarray(shared / np.maximum(union, 1e-6), np.float32)
+
+
+def person_at(poses: Poses, point_xy: Float32Array) -> int | None:
+    """The person whose box holds the point; of several the one with the nearest keypoint."""
+    if len(poses) == 0:
+        return None
+    boxes = poses.boxes_xyxy
+    inside = ((point_xy >= boxes[:, :2]) & (point_xy <= boxes[:, 2:])).all(axis=1)
+    if not inside.any():
+        return None
+    distances = np.linalg.norm(poses.keypoints_xy - point_xy, axis=2).min(axis=1)
+    return int(np.where(inside, distances, np.inf).argmin())
+
+
+def attention_at(maps: AttentionMaps, person: int, point_xy: Float32Array) -> Float32Array:
+    """(K,) float32: S of a person at a point in frame px, straight between the four nearest pixels of the map."""
+    assert maps.attention is not None  # noqa: S101 - whoever calls has looked
+    attention = maps.attention[person]  # (K, h, w)
+    height, width = attention.shape[1:]
+    frame_to_crop = invert_affines(maps.crop_to_frame[person : person + 1])
+    crop_xy = apply_affines(frame_to_crop, point_xy.reshape(1, 1, 2))[0, 0]
+    x = float(np.clip(crop_xy[0] * width / maps.input_size_wh[0], 0, width - 1))
+    y = float(np.clip(crop_xy[1] * height / maps.input_size_wh[1], 0, height - 1))
+    left, top = min(int(x), width - 2), min(int(y), height - 2)
+    dx, dy = x - left, y - top
+    near = attention[:, top : top + 2, left : left + 2].astype(np.float32)
+    weights = np.array([[(1 - dx) * (1 - dy), dx * (1 - dy)], [(1 - dx) * dy, dx * dy]], np.float32)
+    return np.asarray((near * weights).sum(axis=(1, 2)), np.float32)

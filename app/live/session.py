@@ -1,0 +1,279 @@
+"""What runs behind the window: one source, one pipeline, the drawing thread, and the way between them.
+
+capture thread -> newest-frame slot -> inference thread -> newest-result slot -> drawing thread -> newest-picture slot
+-> the GUI thread, which is told by a signal without payload and takes what is newest then.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from PyQt5.QtCore import QObject, pyqtSignal
+
+from app.live.composer import Composer, Picture
+from app.live.inference import Inference, OpenPipeline, open_with_maps
+from app.live.playback import Playback
+from app.live.shots import (
+    PipelineFailed,
+    PipelineReady,
+    PlaybackChanged,
+    Shot,
+    Shown,
+    SourceFailed,
+    SourceOpened,
+)
+from app.live.slots import LatestSlot
+from engine.pipeline.pose_pipeline import PipelineOptions
+from engine.sources.frame_source import FrameSource
+from engine.sources.opening import open_source
+
+_JOIN_LIMIT_S = 2.5
+
+
+class Session(QObject):
+    """Owns all threads of the window. Its methods are called in the GUI thread and never wait, except `close`.
+
+    Signals:
+        picture_ready: the first new picture waits in `take_picture`.
+        happened: an event of app.live.shots, after the session has acted on it.
+    """
+
+    picture_ready = pyqtSignal()
+    happened = pyqtSignal(object)
+    _told = pyqtSignal(object)
+
+    def __init__(
+        self,
+        *,
+        open_source: Callable[[str], FrameSource] = open_source,
+        open_pipeline: OpenPipeline = open_with_maps,
+        parent: QObject | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._open_source, self._open_pipeline = open_source, open_pipeline
+        self._told.connect(self._act)
+        self._serial = 0
+        self._shots: LatestSlot[Shot] = LatestSlot()
+        self._last_shot: Shot | None = None
+        self._playback: Playback | None = None
+        self._next_playback: Playback | None = None
+        self._inference: Inference | None = None
+        self._next_inference: Inference | None = None
+        self._retired: list[Playback | Inference] = []
+        self._closed = self._looking = False
+        self.loop, self.speed = True, 1.0
+        self.source: SourceOpened | None = None
+        self.ready: PipelineReady | None = None
+        self.on_shown: Callable[[Shown], None] | None = None  # a recorder; called in the thread that gives results
+        self.composer = Composer(picture_ready=self.picture_ready.emit, tell=self._told.emit)
+
+    # --- source ---------------------------------------------------------------------------------------------------
+
+    def open(self, text: str) -> None:
+        """Open a source; the present one goes on until the new one gives its first word."""
+        if self._closed:
+            return
+        if self._next_playback is not None:
+            self._retire(self._next_playback)
+        self._next_playback = Playback(
+            text,
+            serial=self._next_serial(),
+            put=self._take_shot,
+            tell=self._told.emit,
+            open_source=self._open_source,
+            loop=self.loop,
+            speed=self.speed,
+        )
+
+    @property
+    def playback(self) -> Playback | None:
+        """The source that is shown."""
+        return self._playback
+
+    @property
+    def dropped_frames(self) -> int:
+        """Frames that came faster than they were worked on."""
+        return self._shots.dropped + (0 if self._playback is None else self._playback.dropped_frames)
+
+    @property
+    def is_opening_source(self) -> bool:
+        """Whether a source is being opened."""
+        return self._next_playback is not None
+
+    def set_loop(self, loop: bool) -> None:
+        """Begin files again at their end."""
+        self.loop = loop
+        if self._playback is not None:
+            self._playback.set_loop(loop)
+
+    def set_speed(self, speed: float) -> None:
+        """Play files so many times as fast."""
+        self.speed = speed
+        if self._playback is not None:
+            self._playback.set_speed(speed)
+
+    # --- pipeline -------------------------------------------------------------------------------------------------
+
+    def set_options(self, options: PipelineOptions) -> None:
+        """Open another pipeline; the present one goes on until the new one is ready."""
+        if self._closed:
+            return
+        if self._next_inference is not None:
+            self._retire(self._next_inference)
+            self._next_inference = None
+        if self._inference is not None and self._inference.options == options:
+            return
+        self._next_inference = Inference(
+            options,
+            serial=self._next_serial(),
+            shots=self._shots,
+            put=self._take_result,
+            tell=self._told.emit,
+            open_pipeline=self._open_pipeline,
+            is_looked_at=lambda: self._looking,
+        )
+
+    def look(self, looking: bool) -> None:
+        """Whether somebody looks at attention maps; where the video stands still, its frame gets them now."""
+        begins, self._looking = looking and not self._looking, looking
+        if begins:
+            self._show_anew()
+
+    def _show_anew(self) -> None:
+        last = self._last_shot
+        if last is not None:  # due now: how long it stood on the screen is no delay
+            self._shots.put(replace(last, captured_s=time.monotonic()))
+
+    @property
+    def options(self) -> PipelineOptions | None:
+        """What runs now."""
+        return None if self._inference is None else self._inference.options
+
+    @property
+    def is_opening(self) -> bool:
+        """Whether a pipeline is being opened."""
+        return self._next_inference is not None
+
+    def cancel_opening(self) -> None:
+        """Do not wait for the pipeline that is being opened; a build in a child process is ended."""
+        if self._next_inference is not None:
+            self._retire(self._next_inference)
+            self._next_inference = None
+
+    # --- pictures -------------------------------------------------------------------------------------------------
+
+    def take_picture(self) -> Picture | None:
+        """The newest picture that was not taken yet."""
+        return self.composer.pictures.take()
+
+    def close(self) -> bool:
+        """End all threads; False where one did not end in time and was left behind."""
+        self._closed = True
+        workers = [
+            worker
+            for worker in (self._playback, self._next_playback, self._inference, self._next_inference, *self._retired)
+            if worker is not None
+        ]
+        for worker in workers:
+            worker.stop()
+        self.composer.stop()
+        until_s = time.monotonic() + _JOIN_LIMIT_S
+        ended = [worker.join(max(0.0, until_s - time.monotonic())) for worker in workers]
+        ended.append(self.composer.join(max(0.0, until_s - time.monotonic())))
+        self._playback = self._next_playback = self._inference = self._next_inference = None
+        self._retired = []
+        return all(ended)
+
+    # --- in the threads -------------------------------------------------------------------------------------------
+
+    def _take_shot(self, shot: Shot) -> None:
+        """In the capture thread. A source that comes after another one takes its place with its first frame."""
+        last = self._last_shot
+        if last is not None and shot.serial < last.serial:
+            return
+        self._last_shot = shot
+        if self._inference is None:
+            self._deliver(Shown(shot=shot))
+        else:
+            self._shots.put(shot)
+
+    def _take_result(self, serial: int, shown: Shown) -> None:
+        """In an inference thread."""
+        inference, last = self._inference, self._last_shot
+        if inference is None or serial != inference.serial or last is None or shown.shot.serial < last.serial:
+            return
+        self._deliver(shown)
+
+    def _deliver(self, shown: Shown) -> None:
+        self.composer.show(shown)
+        if self.on_shown is not None:
+            self.on_shown(shown)
+
+    # --- in the GUI thread ----------------------------------------------------------------------------------------
+
+    def _next_serial(self) -> int:
+        self._serial += 1
+        return self._serial
+
+    def _retire(self, worker: Playback | Inference) -> None:
+        worker.stop()
+        self._retired = [other for other in self._retired if not other.join(0)]
+        self._retired.append(worker)
+
+    def _act(self, event: Any) -> None:
+        if self._closed or not self._is_current(event):
+            return
+        if isinstance(event, SourceOpened):
+            self._source_opened(event)
+        elif isinstance(event, SourceFailed):
+            self._source_failed(event)
+        elif isinstance(event, PipelineReady):
+            self._pipeline_ready(event)
+        elif isinstance(event, PipelineFailed):
+            self._pipeline_failed(event)
+        self.happened.emit(event)
+
+    def _is_current(self, event: Any) -> bool:
+        """Whether an event comes from something that was not replaced meanwhile."""
+        serial = getattr(event, "serial", None)
+        workers = (self._playback, self._next_playback, self._inference, self._next_inference)
+        return serial is None or any(worker is not None and worker.serial == serial for worker in workers)
+
+    def _source_opened(self, event: SourceOpened) -> None:
+        if self._playback is not None:
+            self._retire(self._playback)
+        self._playback, self._next_playback = self._next_playback, None
+        self.source = event
+
+    def _source_failed(self, event: SourceFailed) -> None:
+        if self._next_playback is not None and self._next_playback.serial == event.serial:
+            self._retire(self._next_playback)
+            self._next_playback = None
+        elif self._playback is not None and self._playback.serial == event.serial:
+            self._retire(self._playback)
+            self._playback = None
+
+    def _pipeline_ready(self, event: PipelineReady) -> None:
+        if self._inference is not None:
+            self._retire(self._inference)
+        self._inference, self._next_inference = self._next_inference, None
+        self.ready = event
+        if self._inference is not None:
+            self._inference.begin()
+        self._show_anew()  # where a file stands still, its frame is looked at by the new pipeline
+
+    def _pipeline_failed(self, event: PipelineFailed) -> None:
+        if self._next_inference is not None and self._next_inference.serial == event.serial:
+            self._retire(self._next_inference)
+            self._next_inference = None
+        elif self._inference is not None:
+            self._retire(self._inference)
+            self._inference = self.ready = None
+
+    def position(self) -> PlaybackChanged | None:
+        """Whether the present source plays."""
+        playback = self._playback
+        return None if playback is None else PlaybackChanged(serial=playback.serial, playing=playback.is_playing)

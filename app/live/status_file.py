@@ -1,0 +1,62 @@
+"""`--status-json FILE`: what the window shows, once a second, in a file that is whole at every moment."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from app.live.statistics import Snapshot, Spread
+from engine.errors import OutputError
+
+
+def _spread(value: Spread | None) -> dict[str, float] | None:
+    return None if value is None else {"p50": round(value.p50, 2), "p95": round(value.p95, 2)}
+
+
+def memory_mb() -> float | None:
+    """Memory of this process that is in use, in MB; None where the system does not tell it in a file."""
+    if not sys.platform.startswith("linux"):
+        return None
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def status_of(
+    snapshot: Snapshot, *, source: str | None, description: dict[str, Any], dropped_frames: int, started_s: float
+) -> dict[str, Any]:
+    """The values of the file; times in ms, memory in MB, None where there is nothing to tell."""
+    running = ("pose_model", "backend", "device", "precision", "detector", "detector_backend", "passed_over")
+    return {
+        "seconds": round(time.monotonic() - started_s, 2),
+        "source": source,
+        "fps": round(snapshot.fps, 2),
+        "latency_ms": _spread(snapshot.latency),
+        "stages_ms": {name: _spread(value) for name, value in snapshot.stages.items()},
+        "people": snapshot.people,
+        "frames_painted": snapshot.frames_painted,
+        "frames_painted_with_pipeline": snapshot.frames_painted_with_pipeline,
+        "frames_painted_with_people": snapshot.frames_painted_with_people,
+        "dropped_frames": dropped_frames,
+        **{name: description.get(name) for name in running},
+        "memory_mb": memory_mb(),
+        "threads": threading.active_count(),
+    }
+
+
+def write_status(file: Path, status: dict[str, Any]) -> None:
+    """Replace the file in one step.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    part = file.with_name(f"{file.name}.part")
+    try:
+        part.write_text(json.dumps(status, indent=1) + "\n", encoding="utf-8")
+        part.replace(file)
+    except OSError as error:
+        raise OutputError(f"cannot write {file}: {error.strerror or error}") from error

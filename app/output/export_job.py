@@ -1,0 +1,156 @@
+"""Writes a whole file in the background, with a source and a pipeline of its own; no frame is dropped.
+
+The probe is left out: it stands on one person of one moment of the window, whom an export that begins at the first
+frame with ids of its own would only meet by chance.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from app.live.inference import OpeningCancelled, OpenPipeline, cancel_build
+from app.live.shots import Unexpected
+from engine.errors import EngineError
+from engine.output.export import ExportOptions, ExportSummary, export
+from engine.overlay.drawing import OverlayOptions
+from engine.pipeline.pose_pipeline import PipelineOptions
+from engine.sources.frame_source import FrameSource, SourceBase
+from engine.types import Frame
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportProgress:
+    """So many frames are done; `total` is None where nobody knows."""
+
+    done: int
+    total: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportEnded:
+    """An export is over: a summary, or the reason why there is none."""
+
+    summary: ExportSummary | None
+    error: str | None
+    cancelled: bool
+
+
+class _Stoppable(SourceBase):
+    """A source that can be told to end early, so that what was written until then is whole."""
+
+    def __init__(self, source: FrameSource, stopped: threading.Event) -> None:
+        super().__init__(source.info)
+        self._source, self._stopped = source, stopped
+
+    def __iter__(self) -> Iterator[Frame]:
+        for frame in self._source:
+            if self._stopped.is_set():
+                return
+            yield frame
+
+    @property
+    def unreadable_frames(self) -> int:
+        """Of the source."""
+        return self._source.unreadable_frames
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Of the source."""
+        return self._source.notes
+
+    def frame_path(self, index: int) -> Path | None:
+        """Of the source."""
+        return self._source.frame_path(index)
+
+    def close(self) -> None:
+        """Close the source."""
+        self._source.close()
+
+
+class ExportJob:
+    """One export in a thread of its own."""
+
+    def __init__(
+        self,
+        text: str,
+        output: Path,
+        *,
+        pipeline_options: PipelineOptions,
+        overlay: OverlayOptions,
+        open_source: Callable[[str], FrameSource],
+        open_pipeline: OpenPipeline,
+        tell: Callable[[Any], None],
+    ) -> None:
+        """Start.
+
+        Args:
+            text: the source.
+            output: `.mp4`, or a picture for a photo.
+            pipeline_options: what runs.
+            overlay: what is drawn.
+            open_source, open_pipeline: open them.
+            tell: takes ExportProgress and ExportEnded, in the export's thread.
+        """
+        self.text, self.output = text, output
+        self._options, self._overlay = pipeline_options, overlay
+        self._open_source, self._open_pipeline, self._tell = open_source, open_pipeline, tell
+        self._stopped = threading.Event()
+        self._done = 0
+        self._total: int | None = None
+        # No daemon: when the window is closed, the process lives until what was written is whole.
+        self._thread = threading.Thread(target=self._run, name=f"export {output.name}")
+        self._thread.start()
+
+    def cancel(self) -> None:
+        """End early; does not wait."""
+        self._stopped.set()
+        cancel_build(self._thread)
+
+    def join(self, limit_s: float | None) -> bool:
+        """Wait for the end; None for as long as it takes."""
+        self._thread.join(limit_s)
+        return not self._thread.is_alive()
+
+    def start(self, name: str, total: int | None) -> None:
+        """The run begins (the Progress of `engine.output.export`)."""
+        self._total = total
+        self._tell(ExportProgress(done=0, total=total))
+
+    def advance(self) -> None:
+        """One more frame is written."""
+        self._done += 1
+        if self._done % 5 == 0:
+            self._tell(ExportProgress(done=self._done, total=self._total))
+
+    def close(self) -> None:
+        """The run is over."""
+
+    def _say(self, _line: str) -> None:
+        if self._stopped.is_set():
+            raise OpeningCancelled("the export was cancelled")
+
+    def _run(self) -> None:
+        summary: ExportSummary | None = None
+        error: str | None = None
+        try:
+            summary = self._export()
+        except EngineError as caught:
+            error = str(caught)
+        except Exception as caught:
+            error = f"{type(caught).__name__}: {caught}"
+            self._tell(Unexpected(error=caught, where="the export"))
+        self._tell(ExportEnded(summary=summary, error=error, cancelled=self._stopped.is_set()))
+
+    def _export(self) -> ExportSummary:
+        with _Stoppable(self._open_source(self.text), self._stopped) as source:
+            opened = self._open_pipeline(self._options, say=self._say)
+            try:
+                overlay = self._overlay if opened.has_attention else replace(self._overlay, attention=None)
+                options = ExportOptions(output=self.output, overwrite=True, quiet=True, overlay=overlay)
+                return export(source, opened.pipeline, options, progress=self)
+            finally:
+                opened.pipeline.close()

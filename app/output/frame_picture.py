@@ -1,0 +1,58 @@
+"""A frame as a person takes it out of the window: in its own size, with all that the window shows over it."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from PyQt5.QtCore import QRectF
+from PyQt5.QtGui import QPainter
+
+from app.live.compose import Look, compose
+from app.live.composer import to_qimage
+from app.live.probe import ProbeReading
+from app.live.shots import Shown
+from app.widgets.probe_painter import paint_probe, paint_probe_legend
+from engine.types import UInt8Array
+
+_DESIGN_PX = 700
+"""Shorter side of a picture for which the probe was designed; larger ones get larger circles."""
+
+
+def frame_picture(shown: Shown, look: Look, reading: ProbeReading | None) -> UInt8Array:
+    """Draw a frame with overlay, probe and the probe's legend; may be called in any thread.
+
+    Args:
+        shown: frame and, where there is one, its result.
+        look: what is drawn and whether it is mirrored.
+        reading: of the probe in this frame; None without one.
+
+    Returns:
+        (H, W, 3) uint8 BGR of the frame's size, owned by the caller.
+    """
+    composed = compose(shown, look)
+    if reading is None or shown.skeleton is None:
+        return composed.image_bgr
+    height, width = composed.image_bgr.shape[:2]
+    canvas = to_qimage(composed.image_bgr)
+    unit_px = max(1.0, min(width, height) / _DESIGN_PX)
+    auto_scale = look.overlay.scale == "auto"
+    painter = QPainter(canvas)
+    try:
+        paint_probe(
+            painter,
+            reading,
+            composed.frame_to_picture,
+            unit_px=unit_px,
+            auto_scale=auto_scale,
+            score_threshold=look.overlay.score_threshold,
+        )
+        area = QRectF(0, 0, width, height)
+        paint_probe_legend(painter, area, reading, shown.skeleton, auto_scale=auto_scale, unit_px=unit_px)
+    finally:
+        painter.end()
+    pointer = canvas.constBits()
+    assert pointer is not None  # noqa: S101 - a frame has a size
+    pointer.setsize(canvas.sizeInBytes())
+    rows = np.frombuffer(pointer.asstring(), np.uint8).reshape(height, canvas.bytesPerLine())
+    bgra = rows[:, : 4 * width].reshape(height, width, 4)
+    return np.asarray(cv2.cvtColor(bgra, cv2.COLOR_BGRA2BGR), np.uint8)

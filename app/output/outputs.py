@@ -1,0 +1,276 @@
+"""What a person takes out of the window: snapshots, recordings, exports and the clipboard."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from PyQt5.QtCore import QObject, pyqtSignal
+from PyQt5.QtGui import QImage
+from PyQt5.QtWidgets import QApplication, QFileDialog, QWidget
+
+from app.live.composer import Picture, to_qimage
+from app.live.inference import OpenPipeline
+from app.live.session import Session
+from app.live.shots import Shown, Unexpected
+from app.output.export_job import ExportEnded, ExportJob, ExportProgress
+from app.output.frame_picture import frame_picture
+from app.output.recorder import Recording, RecordingEnded
+from app.output.unfinished import UnfinishedOffer
+from app.widgets.notice_bar import NoticeBar
+from engine.artifacts.part_file import PartFile
+from engine.errors import EngineError
+from engine.output.files import DEFAULT_FOLDER, resolve_output
+from engine.pipeline.pose_pipeline import PipelineOptions
+from engine.sources.frame_source import FrameSource
+
+
+class Outputs(QObject):
+    """Runs recordings and exports, and tells about them in the notice bar.
+
+    Signals:
+        open_asked: text of a source to open: a result to look at.
+        poses_recording: whether poses are recorded.
+    """
+
+    open_asked = pyqtSignal(str)
+    poses_recording = pyqtSignal(bool)
+    _told = pyqtSignal(object)
+
+    def __init__(
+        self,
+        session: Session,
+        notice: NoticeBar,
+        *,
+        open_source: Callable[[str], FrameSource],
+        open_pipeline: OpenPipeline,
+        report: Callable[[BaseException, str], None],
+        parent: QWidget,
+        folder: Path = DEFAULT_FOLDER,
+    ) -> None:
+        super().__init__(parent)
+        self._session, self._notice, self._window = session, notice, parent
+        self._open_source, self._open_pipeline, self._report = open_source, open_pipeline, report
+        self.folder = folder
+        self.video: Recording | None = None
+        self.poses: Recording | None = None
+        self.export_job: ExportJob | None = None
+        session.on_shown = self._offer
+        self._told.connect(self._act)
+        self._closed = False
+        self._unfinished = UnfinishedOffer(notice, lambda: self.folder, self)
+
+    def _offer(self, shown: Shown) -> None:
+        """In the threads that give results."""
+        for recording in (self.video, self.poses):
+            if recording is not None:
+                recording.offer(shown)
+
+    def _target(self, suffix: str) -> Path:
+        """A name that tells source and time, so that nothing is ever replaced."""
+        source = self._session.source
+        stem = "pose" if source is None else resolve_output(source.info, None).stem.removesuffix("_pose")
+        name = f"{stem}_{time.strftime('%Y%m%d_%H%M%S')}"
+        number, path = 1, self.folder / f"{name}{suffix}"
+        while path.exists():
+            number += 1
+            path = self.folder / f"{name}_{number}{suffix}"
+        return path.resolve()
+
+    # --- pictures -------------------------------------------------------------------------------------------------
+
+    def frame_image(self, picture: Picture) -> QImage:
+        """The picture in the size of its frame, with overlay and probe."""
+        return to_qimage(frame_picture(picture.shown, self._session.composer.look, picture.reading))
+
+    def copy(self, picture: Picture | None) -> None:
+        """Put the picture on the clipboard."""
+        clipboard = QApplication.clipboard()
+        if picture is not None and clipboard is not None:
+            clipboard.setImage(self.frame_image(picture))
+            self._notice.say("done", self.tr("The frame is on the clipboard."))
+
+    def snapshot(self, picture: Picture | None) -> None:
+        """Save the picture as PNG, in a thread, because packing a large one takes a while."""
+        if picture is None:
+            return
+        image, path = self.frame_image(picture), self._target(".png")
+        threading.Thread(target=self._save, args=(image, path), name="snapshot", daemon=True).start()
+
+    def _save(self, image: QImage, path: Path) -> None:
+        try:
+            part = PartFile(path)
+            if not image.save(str(part.path), "PNG"):
+                part.discard()
+                self._told.emit(self.tr("The snapshot cannot be written to {path}.").format(path=path))
+                return
+            self._told.emit(part.commit())
+        except EngineError as error:
+            self._told.emit(str(error))
+        except Exception as error:
+            self._told.emit(Unexpected(error=error, where="the snapshot"))
+
+    # --- recordings -----------------------------------------------------------------------------------------------
+
+    def toggle_video(self) -> None:
+        """Begin to record the annotated video, or end it."""
+        if self.video is not None:
+            self.video.stop()
+        else:
+            self.video = self._begin(".mp4")
+
+    def toggle_poses(self) -> None:
+        """Begin to record poses, or end it."""
+        if self.poses is not None:
+            self.poses.stop()
+        else:
+            self.poses = self._begin(".jsonl")
+        self.poses_recording.emit(self.poses is not None)
+
+    def _begin(self, suffix: str) -> Recording | None:
+        source = self._session.source
+        if source is None or self._closed:  # a recording that began now would never end
+            return None
+        try:
+            return Recording(
+                self._target(suffix),
+                info=source.info,
+                look=lambda: self._session.composer.look,
+                probe=lambda: self._session.composer.probe,
+                tell=self._told.emit,
+            )
+        except EngineError as error:
+            self._notice.say("error", str(error))
+            return None
+
+    def recording_text(self) -> str:
+        """How long the video is recorded, and the room that is left; empty where none is."""
+        recording = self.video
+        if recording is None:
+            return ""
+        seconds, gigabytes = int(recording.elapsed_s), recording.disk_left_bytes() / 1e9
+        text = self.tr("● {minutes}:{seconds:02d}\n{gigabytes:.0f} GB free")
+        return text.format(minutes=seconds // 60, seconds=seconds % 60, gigabytes=gigabytes)
+
+    # --- export ---------------------------------------------------------------------------------------------------
+
+    def ask_export(self, options: PipelineOptions) -> None:
+        """Ask where to write the whole file, and begin."""
+        source = self._session.source
+        if source is None or self.export_job is not None:
+            return
+        if source.info.is_live:
+            self._notice.say("warning", self.tr("A live source has no end to export to; record it instead (R)."))
+            return
+        default = (self.folder / resolve_output(source.info, None).name).resolve()
+        if source.info.kind == "photos" and source.info.path is not None and source.info.path.is_dir():
+            name = QFileDialog.getExistingDirectory(self._window, self.tr("Export to a folder"), str(default.parent))
+        else:
+            kinds = self.tr("Video (*.mp4)") if source.info.kind != "photos" else self.tr("Picture (*.png *.jpg)")
+            name, _kind = QFileDialog.getSaveFileName(self._window, self.tr("Export"), str(default), kinds)
+        if name:
+            self.begin_export(source.text, Path(name), options)
+
+    def begin_export(self, text: str, output: Path, options: PipelineOptions) -> None:
+        """Write a whole source in the background."""
+        self.export_job = ExportJob(
+            text,
+            output,
+            pipeline_options=options,
+            overlay=self._session.composer.look.overlay,
+            open_source=self._open_source,
+            open_pipeline=self._open_pipeline,
+            tell=self._told.emit,
+        )
+        self._say_export(None)
+
+    def _say_export(self, progress: ExportProgress | None) -> None:
+        job = self.export_job
+        if job is None:
+            return
+        percent = None
+        text = self.tr("Exporting {name}").format(name=job.output.name)
+        if self._session.composer.probe.is_set:
+            text += self.tr(" (without the probe)")
+        if progress is not None:
+            percent = min(100, 100 * progress.done // progress.total) if progress.total else None
+            text += self.tr(" · {done} of {total} frames").format(done=progress.done, total=progress.total or "?")
+        if progress is None or self._notice.level not in ("error", "warning"):  # those are to be read first
+            self._notice.say("busy", text, action=(self.tr("Cancel"), job.cancel), percent=percent)
+
+    def _export_ended(self, ended: ExportEnded) -> None:
+        self.export_job = None
+        if ended.summary is None or not ended.summary.outputs:
+            if ended.cancelled:
+                self._notice.say("done", self.tr("The export was cancelled."))
+            else:
+                self._notice.say("error", ended.error or self.tr("The export wrote nothing."))
+            return
+        path, frames = ended.summary.outputs[-1], ended.summary.frames
+        text = (
+            self.tr("Cancelled; the first {frames} frames are in {path}")
+            if ended.cancelled
+            else self.tr("{frames} frames written to {path}")
+        )
+        self._say_file(text.format(frames=frames, path=path), path)
+
+    # --- in the GUI thread ----------------------------------------------------------------------------------------
+
+    def _say_file(self, text: str, path: Path) -> None:
+        self._notice.say("done", text, action=(self.tr("Open"), lambda: self.open_asked.emit(str(path))))
+
+    def _act(self, event: Any) -> None:
+        if isinstance(event, Unexpected):
+            self._report(event.error, event.where)
+        elif isinstance(event, Path):
+            self._say_file(self.tr("Saved {path}").format(path=event), event)
+        elif isinstance(event, str):
+            self._notice.say("error", event)
+        elif isinstance(event, ExportProgress):
+            self._say_export(event)
+        elif isinstance(event, ExportEnded):
+            self._export_ended(event)
+        elif isinstance(event, RecordingEnded):
+            self._recording_ended(event)
+
+    def _recording_ended(self, ended: RecordingEnded) -> None:
+        if self.video is not None and self.video.join(0.5):
+            self.video = None
+        if self.poses is not None and self.poses.join(0):
+            self.poses = None
+            self.poses_recording.emit(False)
+        if ended.error is not None:
+            self._notice.say("error", ended.error)
+        elif ended.path is None:
+            self._notice.say("warning", self.tr("Nothing was recorded: no frame came."))
+        else:
+            text = self.tr("{frames} frames recorded in {path}").format(frames=ended.frames, path=ended.path)
+            if ended.dropped:
+                text += self.tr(" ({count} left out: the encoder was too slow)").format(count=ended.dropped)
+            self._say_file(text, ended.path)
+
+    def wait(self) -> None:
+        """Wait until everything that was asked for is whole, as long as that takes."""
+        jobs: tuple[Recording | ExportJob | None, ...] = (self.video, self.poses, self.export_job)
+        for job in jobs:
+            if job is not None:
+                job.join(None)
+
+    def close(self, limit_s: float) -> bool:
+        """End everything and wait for the files to be whole; False where one was not in time."""
+        self._session.on_shown = None
+        self._closed = True
+        until_s = time.monotonic() + limit_s
+        if self.export_job is not None:
+            self.export_job.cancel()
+        running = [job for job in (self.video, self.poses) if job is not None]
+        for recording in running:
+            recording.stop()
+        jobs: list[Recording | ExportJob] = [*running]
+        if self.export_job is not None:
+            jobs.append(self.export_job)
+        ended = [job.join(max(0.05, until_s - time.monotonic())) for job in jobs]
+        return all(ended)

@@ -1,0 +1,198 @@
+"""Writes what is shown, in a thread of its own: the annotated video, the poses, or both."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from app.live.compose import Look
+from app.live.probe import Probe, ProbeReading
+from app.live.shots import Shown, Unexpected
+from app.output.frame_picture import frame_picture
+from engine.artifacts.part_file import PartFile
+from engine.errors import EngineError
+from engine.output.poses_writer import PosesWriter
+from engine.output.video_writer import VideoWriter
+from engine.skeleton import Skeleton
+from engine.sources.frame_source import SourceInfo
+
+_TIME_BASE = Fraction(1, 90_000)
+_ROOM = 16
+"""Frames that may wait for the encoder; more are dropped and counted, the window must not wait for a disk."""
+_LEAST_DISK_BYTES = 200_000_000
+
+
+class RecordingEnded(NamedTuple):
+    """A recording is over; `error` says why where nobody asked for it."""
+
+    path: Path | None
+    frames: int
+    dropped: int
+    error: str | None
+
+
+class Recording:
+    """One video or poses file in the making. `offer` may be called from any thread; nothing here waits but `join`."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        info: SourceInfo,
+        look: Callable[[], Look],
+        probe: Callable[[], Probe],
+        tell: Callable[[Any], None],
+    ) -> None:
+        """Begin; a file that exists is replaced when the new one is whole.
+
+        Args:
+            path: `.mp4` for the annotated video, `.jsonl` for poses.
+            info: of the source.
+            look: gives the present look; called in the recording thread.
+            probe: gives the probe of the newest picture; called in the recording thread, and only copied there.
+            tell: takes RecordingEnded, in the recording thread.
+
+        Raises:
+            OutputError: the place cannot be written.
+        """
+        self.path = path
+        self._look, self._newest_probe, self._tell = look, probe, tell
+        self._probe = probe().copy()
+        self._part = PartFile(path, overwrite=True)
+        self._info = SourceInfo(
+            name=info.name, kind="camera", frame_rate=info.frame_rate, time_base=_TIME_BASE, tags=info.tags,
+            is_live=True,
+        )  # fmt: skip
+        self._video = VideoWriter(self._part, self._info, keep_audio=False) if path.suffix == ".mp4" else None
+        self._poses: PosesWriter | None = None
+        self._queue: queue.Queue[Shown | None] = queue.Queue(_ROOM)
+        self._clock: tuple[int, float] | None = None  # serial of the source, and what to add to its time stamps
+        self._last_s = -1.0
+        self._stopped = threading.Event()
+        self.started_s = time.monotonic()
+        self.frames = self.dropped = 0
+        # No daemon: when the window is closed, the process lives until what was recorded is whole.
+        self._thread = threading.Thread(target=self._run, name=f"recording {path.name}")
+        self._thread.start()
+
+    def offer(self, shown: Shown) -> None:
+        """Take a frame, unless the encoder is far behind."""
+        if self._stopped.is_set() or (self._video is None and shown.result is None):
+            return
+        try:
+            self._queue.put_nowait(shown)
+        except queue.Full:
+            self.dropped += 1
+
+    def stop(self) -> None:
+        """Write what was offered, and end."""
+        self._stopped.set()
+
+    def join(self, limit_s: float | None) -> bool:
+        """Wait for the end; None for as long as it takes."""
+        self._thread.join(limit_s)
+        return not self._thread.is_alive()
+
+    @property
+    def elapsed_s(self) -> float:
+        """Since the start."""
+        return time.monotonic() - self.started_s
+
+    def disk_left_bytes(self) -> int:
+        """Room on the disk that is written to; 0 where the folder is gone."""
+        try:
+            return shutil.disk_usage(self.path.parent).free
+        except OSError:
+            return 0
+
+    def _run(self) -> None:
+        error: str | None = None
+        path: Path | None = None
+        try:
+            error = self._write_all()
+            path = self._finish()
+        except EngineError as caught:
+            error = self._give_up(caught)
+        except Exception as caught:
+            error = self._give_up(caught)
+            self._tell(Unexpected(error=caught, where="the recording thread"))
+        finally:
+            self._stopped.set()
+            with contextlib.suppress(RuntimeError):  # the window is gone already
+                self._tell(RecordingEnded(path, self.frames, self.dropped, error))
+
+    def _write_all(self) -> str | None:
+        """Write what comes until the end, and say why where nobody asked for it."""
+        while True:
+            try:
+                shown = self._queue.get(timeout=0.1)
+            except queue.Empty:
+                if self._stopped.is_set():
+                    return None
+                continue
+            if shown is not None:
+                self._write(shown)
+            if self.frames % 30 == 0 and self.disk_left_bytes() < _LEAST_DISK_BYTES:
+                # While there is still room for it, the file becomes a whole one.
+                return (
+                    f"the disk of {self.path.parent} is almost full: recording stopped,"
+                    f" {self.frames} frame(s) are in {self.path.name}"
+                )
+
+    def _write(self, shown: Shown) -> None:
+        time_s = self._time_s(shown)
+        if self._video is not None:
+            image = frame_picture(shown, self._look(), self._read_probe(shown))
+            self._video.write(image, round(time_s / _TIME_BASE))
+        elif shown.result is not None and shown.skeleton is not None:
+            poses = self._poses_writer(shown.skeleton)
+            poses.write(self.frames, time_s, shown.result.poses)
+        self.frames += 1
+
+    def _read_probe(self, shown: Shown) -> ProbeReading | None:
+        """The probe in this frame; followed here, too, for the window skips frames and is ahead of the encoder."""
+        newest = self._newest_probe()
+        if newest.placed != self._probe.placed:
+            self._probe = newest.copy()
+        return self._probe.read(shown)
+
+    def _poses_writer(self, skeleton: Skeleton) -> PosesWriter:
+        if self._poses is None:
+            self._poses = PosesWriter(self._part, skeleton)
+        return self._poses
+
+    def _time_s(self, shown: Shown) -> float:
+        """Seconds from the first frame; goes on where another source begins, and never stands still."""
+        stamp = shown.shot.frame.timestamp_s
+        if self._clock is None or self._clock[0] != shown.shot.serial:
+            self._clock = (shown.shot.serial, (0.0 if self._last_s < 0 else self._last_s + 1 / 30) - stamp)
+        time_s = stamp + self._clock[1]
+        if time_s <= self._last_s:
+            time_s = self._last_s + 0.001
+        self._last_s = time_s
+        return time_s
+
+    def _finish(self) -> Path | None:
+        writer = self._video or self._poses
+        if writer is None or self.frames == 0:
+            self._part.discard()
+            return None
+        writer.finish()
+        return writer.commit()
+
+    def _give_up(self, error: Exception) -> str:
+        writer = self._video or self._poses
+        kept = None
+        with contextlib.suppress(EngineError, OSError):
+            if writer is None:
+                self._part.discard()
+            else:
+                kept = writer.abort()
+        return f"{error} (what was written is kept in {kept})" if kept is not None else str(error)

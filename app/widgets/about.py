@@ -1,0 +1,89 @@
+"""What this program is made of: versions and licences."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from PyQt5.QtCore import PYQT_VERSION_STR, QT_VERSION_STR, Qt
+from PyQt5.QtGui import QIcon
+from PyQt5.QtWidgets import QDialog, QDialogButtonBox, QLabel, QTableWidget, QTableWidgetItem, QVBoxLayout, QWidget
+
+from app.qt_setup import TITLE
+from app.widgets.overlay_panel import faint
+
+_PARTS = (
+    ("Qt", "LGPL-3.0"), ("PyQt5", "GPL-3.0"), ("pyqtgraph", "MIT"), ("platformdirs", "MIT"),
+    ("numpy", "BSD-3-Clause"), ("opencv-python", "Apache-2.0"), ("cv2-enumerate-cameras", "MIT"),
+    ("av", "BSD-3-Clause; FFmpeg with x264: GPL-2.0"), ("tqdm", "MPL-2.0 and MIT"), ("torch", "BSD-3-Clause"),
+    ("torchvision", "BSD-3-Clause"), ("safetensors", "Apache-2.0"), ("timm", "Apache-2.0"), ("onnx", "Apache-2.0"),
+    ("onnxslim", "MIT"), ("onnxruntime", "MIT"), ("openvino", "Apache-2.0"), ("nncf", "Apache-2.0"),
+    ("tensorrt", "NVIDIA's own"), ("tensorrt-rtx-cu13", "NVIDIA's own"), ("ultralytics", "AGPL-3.0"),
+    ("lap", "BSD-2-Clause"), ("lightning", "Apache-2.0"), ("tensorboard", "Apache-2.0"),
+    ("pycocotools", "BSD-2-Clause"), ("matplotlib", "PSF"), ("PyYAML", "MIT"), ("psutil", "BSD-3-Clause"),
+)  # fmt: skip
+
+
+def part_version(package: str) -> str:
+    """Version of what is installed, without importing it."""
+    if package == "Qt":
+        return QT_VERSION_STR
+    if package == "PyQt5":
+        return PYQT_VERSION_STR
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "–"
+
+
+class AboutDialog(QDialog):
+    """Versions and licences, and what runs."""
+
+    def __init__(self, program_version: str, description: dict[str, Any], parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setWindowTitle(self.tr("About"))
+        self.resize(600, 540)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(24, 20, 24, 20)
+        layout.setSpacing(8)
+        title = QLabel(f"{TITLE} {program_version}")
+        title.setObjectName("title")
+        layout.addWidget(title)
+        layout.addWidget(faint(self.tr("Human pose in real time, with a look into what the network attends to.")))
+        layout.addWidget(
+            faint(
+                self.tr(
+                    "Free software under the GNU AGPL 3.0 or later; the weights that come with it are for research use "
+                    "only (models/weights/LICENSE). The method: Wu, Wang, Guo, Liu, Keypoint Context Aggregation for "
+                    "Human Pose Estimation."
+                )
+            )
+        )
+        if description:
+            running = self.tr("Runs {pose_model} with {detector}.")
+            models = {name: description.get(name) or "–" for name in ("pose_model", "detector")}
+            layout.addWidget(QLabel(running.format(**models)))
+        table = QTableWidget(len(_PARTS), 3)
+        table.setHorizontalHeaderLabels([self.tr("Part"), self.tr("Version"), self.tr("Licence")])
+        for row, (package, licence) in enumerate(_PARTS):
+            for column, text in enumerate((package, part_version(package), licence)):
+                table.setItem(row, column, QTableWidgetItem(text))
+        table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
+        table.setSelectionMode(QTableWidget.SelectionMode.NoSelection)
+        table.setShowGrid(False)
+        rows = table.verticalHeader()
+        if rows is not None:
+            rows.hide()
+        table.setColumnWidth(0, 180)
+        table.setColumnWidth(1, 90)
+        columns = table.horizontalHeader()
+        if columns is not None:
+            columns.setStretchLastSection(True)
+            columns.setDefaultAlignment(Qt.Alignment(Qt.AlignmentFlag.AlignLeft) | Qt.AlignmentFlag.AlignVCenter)
+        layout.addWidget(table, 1)
+        buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
+        buttons.rejected.connect(self.reject)
+        close = buttons.button(QDialogButtonBox.StandardButton.Close)
+        if close is not None:
+            close.setIcon(QIcon())  # the platform's own is made for bright themes
+        layout.addWidget(buttons)

@@ -1,0 +1,141 @@
+"""A small figure of the body on which a keypoint is chosen by a click."""
+
+from __future__ import annotations
+
+import math
+
+from PyQt5.QtCore import QPointF, QRectF, QSize, Qt, pyqtSignal
+from PyQt5.QtGui import QColor, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPen
+from PyQt5.QtWidgets import QSizePolicy, QToolTip, QWidget
+
+from app.widgets.theme import ACCENT, EDGE, FAINT, RAISED, TEXT
+from engine.skeleton import Skeleton
+
+# Where the keypoints of a standing person lie who looks at us: left of the body is right in the picture. Shares of the
+# figure's width and height.
+_PLACES: dict[str, tuple[float, float]] = {
+    "nose": (0.50, 0.115), "left_eye": (0.545, 0.08), "right_eye": (0.455, 0.08), "left_ear": (0.605, 0.10),
+    "right_ear": (0.395, 0.10), "left_shoulder": (0.66, 0.26), "right_shoulder": (0.34, 0.26),
+    "left_elbow": (0.78, 0.41), "right_elbow": (0.22, 0.41), "left_wrist": (0.86, 0.55), "right_wrist": (0.14, 0.55),
+    "left_hip": (0.595, 0.53), "right_hip": (0.405, 0.53), "left_knee": (0.615, 0.74), "right_knee": (0.385, 0.74),
+    "left_ankle": (0.63, 0.95), "right_ankle": (0.37, 0.95),
+}  # fmt: skip
+_REACH_PX = 22.0
+
+
+def has_figure(skeleton: Skeleton) -> bool:
+    """Whether the figure has a place for every keypoint."""
+    return all(name in _PLACES for name in skeleton.keypoint_names)
+
+
+class BodyFigure(QWidget):
+    """Shows the keypoints of a skeleton; one is chosen.
+
+    Signals:
+        chosen: index of the keypoint that was clicked, or reached with the arrow keys.
+    """
+
+    chosen = pyqtSignal(int)
+
+    def __init__(self, skeleton: Skeleton, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._skeleton = skeleton
+        self._current = 0
+        self._hovered: int | None = None
+        self.setMouseTracking(True)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.setAccessibleName(self.tr("Keypoint to look into"))
+
+    def sizeHint(self) -> QSize:
+        """Tall enough that eyes and nose can be told apart."""
+        return QSize(240, 248)
+
+    def set_skeleton(self, skeleton: Skeleton) -> None:
+        """Show another skeleton that has a figure."""
+        self._skeleton = skeleton
+        self._current = min(self._current, skeleton.num_keypoints - 1)
+        self.update()
+
+    def set_current(self, keypoint: int) -> None:
+        """Mark a keypoint, without a signal."""
+        self._current = keypoint
+        self.update()
+
+    def place_of(self, keypoint: int) -> QPointF:
+        """Where a keypoint lies in the widget."""
+        height = self.height() - 20.0
+        width = height * 0.74
+        x, y = _PLACES[self._skeleton.keypoint_names[keypoint]]
+        return QPointF((self.width() - width) / 2 + x * width, 6 + y * height)
+
+    def _nearest(self, place: QPointF) -> int | None:
+        offsets = [self.place_of(keypoint) - place for keypoint in range(self._skeleton.num_keypoints)]
+        distances = [math.hypot(offset.x(), offset.y()) for offset in offsets]
+        best = min(range(len(distances)), key=distances.__getitem__)
+        return best if distances[best] <= _REACH_PX else None
+
+    def mouseMoveEvent(self, event: QMouseEvent | None) -> None:
+        """Name the keypoint under the mouse."""
+        if event is None:
+            return
+        found = self._nearest(QPointF(event.pos()))
+        if found != self._hovered:
+            self._hovered = found
+            self.setCursor(Qt.CursorShape.ArrowCursor if found is None else Qt.CursorShape.PointingHandCursor)
+            text = "" if found is None else self._skeleton.keypoint_names[found].replace("_", " ")
+            QToolTip.showText(event.globalPos(), text, self)
+            self.update()
+
+    def mousePressEvent(self, event: QMouseEvent | None) -> None:
+        """Choose the keypoint under the mouse."""
+        found = None if event is None else self._nearest(QPointF(event.pos()))
+        if found is not None:
+            self._choose(found)
+
+    def keyPressEvent(self, event: QKeyEvent | None) -> None:
+        """The arrow keys go through the keypoints."""
+        if event is None:
+            return
+        steps = {Qt.Key.Key_Right: 1, Qt.Key.Key_Down: 1, Qt.Key.Key_Left: -1, Qt.Key.Key_Up: -1}
+        step = steps.get(Qt.Key(event.key()))
+        if step is None:
+            super().keyPressEvent(event)
+        else:
+            self._choose((self._current + step) % self._skeleton.num_keypoints)
+
+    def _choose(self, keypoint: int) -> None:
+        self._current = keypoint
+        self.update()
+        self.chosen.emit(keypoint)
+
+    def paintEvent(self, event: QPaintEvent | None) -> None:
+        """The bones, the keypoints, and the names of the sides."""
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        enabled = self.isEnabled()
+        painter.setOpacity(1.0 if enabled else 0.4)
+        painter.setPen(QPen(QColor(EDGE), 1))
+        painter.setBrush(QColor(RAISED))
+        painter.drawRoundedRect(QRectF(self.rect()).adjusted(0.5, 0.5, -0.5, -0.5), 8, 8)
+        painter.setPen(QPen(QColor(EDGE), 5, Qt.PenStyle.SolidLine, Qt.PenCapStyle.RoundCap))
+        for a, b in self._skeleton.edges:
+            painter.drawLine(self.place_of(a), self.place_of(b))
+        painter.setPen(QColor(FAINT))
+        sides = QRectF(12, 8, self.width() - 24, 20)
+        painter.drawText(sides, int(Qt.AlignmentFlag.AlignLeft), self.tr("right"))
+        painter.drawText(sides, int(Qt.AlignmentFlag.AlignRight), self.tr("left"))
+        for keypoint in range(self._skeleton.num_keypoints):
+            self._paint_keypoint(painter, keypoint)
+
+    def _paint_keypoint(self, painter: QPainter, keypoint: int) -> None:
+        blue, green, red = self._skeleton.color_bgr(keypoint)
+        place = self.place_of(keypoint)
+        if keypoint == self._current:
+            painter.setPen(QPen(QColor(ACCENT if self.hasFocus() else TEXT), 2.2))
+            painter.setBrush(Qt.BrushStyle.NoBrush)
+            painter.drawEllipse(place, 9, 9)
+        painter.setPen(QPen(QColor(20, 22, 28), 1.2))
+        painter.setBrush(QColor(red, green, blue))
+        radius = 6.0 if keypoint in (self._current, self._hovered) else 4.6
+        painter.drawEllipse(place, radius, radius)

@@ -1,0 +1,72 @@
+"""The part of the pose panel that builds engines: what to build, and why something cannot be built here."""
+
+from __future__ import annotations
+
+from PyQt5.QtCore import pyqtSignal
+from PyQt5.QtWidgets import QPushButton, QVBoxLayout, QWidget
+
+from app.widgets.elided_combo import ElidedCombo
+from app.widgets.overlay_panel import faint
+from engine.build.offers import BuildOffer
+
+
+class BuildChoice(QWidget):
+    """A list of offers and a button.
+
+    Signals:
+        asked: an offer is to be built.
+    """
+
+    asked = pyqtSignal(object)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.offers = ElidedCombo()
+        self.offers.setAccessibleName(self.tr("What to build"))
+        self.button = QPushButton(self.tr("Build"))
+        self.reason = faint("")
+        self.reason.setWordWrap(True)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(6)
+        for widget in (self.offers, self.reason, self.button):
+            layout.addWidget(widget)
+        self._known: tuple[BuildOffer, ...] = ()
+        self._busy = False
+        self.offers.currentIndexChanged.connect(lambda _index: self._show())
+        self.button.clicked.connect(self._ask)
+
+    def set_offers(self, offers: tuple[BuildOffer, ...]) -> None:
+        """Show these; what was chosen stays chosen."""
+        before = self.chosen
+        self._known = offers
+        self.offers.blockSignals(True)
+        self.offers.clear()
+        for offer in offers:
+            title = self.tr("{title} (not here)").format(title=offer.title) if offer.why_not else offer.title
+            self.offers.addItem(title, offer.key)
+        index = -1 if before is None else self.offers.findData(before.key)
+        self.offers.setCurrentIndex(max(0, index))
+        self.offers.blockSignals(False)
+        self._show()
+
+    def set_busy(self, busy: bool) -> None:
+        """While something is built nothing else can be."""
+        self._busy = busy
+        self._show()
+
+    @property
+    def chosen(self) -> BuildOffer | None:
+        """What is chosen."""
+        key = self.offers.currentData()
+        return next((offer for offer in self._known if offer.key == key), None)
+
+    def _show(self) -> None:
+        chosen = self.chosen
+        self.reason.setText("" if chosen is None else chosen.why_not)
+        self.reason.setVisible(bool(self.reason.text()))
+        self.button.setEnabled(chosen is not None and not chosen.why_not and not self._busy)
+
+    def _ask(self) -> None:
+        if self.chosen is not None:
+            self.asked.emit(self.chosen)

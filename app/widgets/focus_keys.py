@@ -1,0 +1,40 @@
+"""Keys that a control needs itself, such as Space on a check box, go to it and not to the window's shortcuts."""
+
+from __future__ import annotations
+
+from PyQt5.QtCore import QEvent, QObject, Qt
+from PyQt5.QtGui import QKeyEvent
+from PyQt5.QtWidgets import QAbstractButton, QAbstractSlider, QAbstractSpinBox, QComboBox, QWidget
+
+from app.widgets.body_figure import BodyFigure
+
+_ARROWS = (Qt.Key.Key_Left, Qt.Key.Key_Right, Qt.Key.Key_Up, Qt.Key.Key_Down, Qt.Key.Key_Home, Qt.Key.Key_End)
+_OWN_KEYS: tuple[tuple[type[QWidget], tuple[int, ...]], ...] = (
+    (QAbstractButton, (Qt.Key.Key_Space,)),
+    (QAbstractSlider, _ARROWS),
+    (QComboBox, (*_ARROWS, Qt.Key.Key_Space)),
+    (QAbstractSpinBox, _ARROWS),
+    (BodyFigure, _ARROWS),
+)
+
+
+class FocusKeys(QObject):
+    """Watches the controls of a window."""
+
+    def __init__(self, window: QWidget) -> None:
+        super().__init__(window)
+        for control in window.findChildren(QWidget):
+            if any(isinstance(control, kind) for kind, _keys in _OWN_KEYS):
+                if not isinstance(control, (BodyFigure, QAbstractSpinBox)):
+                    # A click leaves the focus where it is: Space goes on to mean play and pause.
+                    control.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+                control.installEventFilter(self)
+
+    def eventFilter(self, control: QObject | None, event: QEvent | None) -> bool:
+        """Keep the keys of a control from the shortcuts."""
+        if isinstance(event, QKeyEvent) and event.type() == QEvent.Type.ShortcutOverride:
+            for kind, keys in _OWN_KEYS:
+                if isinstance(control, kind) and event.key() in keys:
+                    event.accept()
+                    return True
+        return False

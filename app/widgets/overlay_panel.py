@@ -1,0 +1,259 @@
+"""What is drawn over the video, and the look into what the network attends to."""
+
+from __future__ import annotations
+
+from PyQt5.QtCore import pyqtSignal
+from PyQt5.QtWidgets import (
+    QButtonGroup,
+    QCheckBox,
+    QComboBox,
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from app.widgets.body_figure import BodyFigure, has_figure
+from app.widgets.value_slider import ScoreSlider, ValueSlider
+from engine.overlay.drawing import AttentionView, OverlayOptions
+from engine.skeleton import COCO17, Skeleton
+
+_KINDS: tuple[str | None, ...] = (None, "areas", "attention")
+
+
+def heading(text: str) -> QLabel:
+    """A small title of a group."""
+    label = QLabel(text)
+    label.setObjectName("heading")
+    label.setContentsMargins(0, 8, 0, 0)
+    return label
+
+
+def faint(text: str) -> QLabel:
+    """A line of explanation."""
+    label = QLabel(text)
+    label.setObjectName("faint")
+    label.setWordWrap(True)
+    return label
+
+
+class OverlayPanel(QWidget):
+    """Choices that need no network to run again.
+
+    Signals:
+        changed: another OverlayOptions.
+        probe_cleared: the probe is to be taken away.
+    """
+
+    changed = pyqtSignal(object)
+    probe_cleared = pyqtSignal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._skeleton = COCO17
+        self._has_attention = True
+        self._quiet = False
+        self._keypoint = COCO17.keypoint_index("left_wrist")
+        self._make_drawing()
+        self._make_attention()
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(16, 8, 16, 16)
+        layout.setSpacing(6)
+        layout.addWidget(heading(self.tr("Attention")))
+        layout.addLayout(self._kinds_row)
+        layout.addWidget(self.explanation)
+        layout.addWidget(self.figure)
+        layout.addWidget(self.keypoints)
+        layout.addWidget(self.auto_scale)
+        layout.addWidget(heading(self.tr("Probe")))
+        layout.addWidget(self._probe_text)
+        layout.addWidget(self.clear_probe)
+        layout.addWidget(heading(self.tr("Drawing")))
+        row = QHBoxLayout()
+        for column in ((self.skeleton, self.boxes), (self.ids, self.scores)):
+            side = QVBoxLayout()
+            for box in column:
+                side.addWidget(box)
+            row.addLayout(side)
+        layout.addLayout(row)
+        layout.addLayout(self._sliders)
+        layout.addStretch(1)
+        self._sync()
+
+    def _make_drawing(self) -> None:
+        self.skeleton = QCheckBox(self.tr("Skeleton"))
+        self.boxes = QCheckBox(self.tr("Boxes"))
+        self.ids = QCheckBox(self.tr("Ids"))
+        self.scores = QCheckBox(self.tr("Scores"))
+        self.skeleton.setChecked(True)
+        self.ids.setChecked(True)
+        for box in (self.skeleton, self.boxes, self.ids, self.scores):
+            box.toggled.connect(self._tell)
+        self.width_slider = ValueSlider(0, 20, lambda value: self.tr("auto") if value == 0 else f"{value / 2:g} px")
+        self.opacity = ValueSlider(5, 100, lambda value: f"{value} %")
+        self.threshold = ScoreSlider(0, 95)
+        self.opacity.setValue(100)
+        self.threshold.set_score(0.2)
+        self._sliders = QFormLayout()
+        self._sliders.setVerticalSpacing(8)
+        for text, slider in (
+            (self.tr("Line width"), self.width_slider),
+            (self.tr("Opacity"), self.opacity),
+            (self.tr("Keypoint score"), self.threshold),
+        ):
+            slider.valueChanged.connect(self._tell)
+            slider.add_to(self._sliders, text)
+
+    def _make_attention(self) -> None:
+        self._kinds_row = QHBoxLayout()
+        self._kinds_row.setSpacing(6)
+        self.kinds = QButtonGroup(self)
+        for number, text in enumerate((self.tr("Off"), self.tr("Area G"), self.tr("Attention S"))):
+            button = QPushButton(text)
+            button.setCheckable(True)
+            self.kinds.addButton(button, number)
+            self._kinds_row.addWidget(button, 1)
+        self._button(0).setChecked(True)
+        self.kinds.buttonToggled.connect(self._tell)
+        self.explanation = faint("")
+        self.explanation.setMinimumHeight(36)
+        self.figure = BodyFigure(self._skeleton)
+        self.figure.chosen.connect(self._choose)
+        self.keypoints = QComboBox()
+        self.keypoints.setAccessibleName(self.tr("Keypoint to look into"))
+        self.keypoints.activated.connect(self._choose)
+        self.auto_scale = QCheckBox(self.tr("Stretch the scale to the highest value"))
+        self.auto_scale.toggled.connect(self._tell)
+        self._probe_text = faint(self.tr("Click on a person in the video: what does that point draw on?"))
+        self.clear_probe = QPushButton(self.tr("Remove the probe (Esc)"))
+        self.clear_probe.clicked.connect(self.probe_cleared)
+        self.clear_probe.hide()
+
+    def _button(self, number: int) -> QPushButton:
+        button = self.kinds.button(number)
+        assert isinstance(button, QPushButton)  # noqa: S101 - made above
+        return button
+
+    def set_skeleton(self, skeleton: Skeleton, *, has_attention: bool) -> None:
+        """Fit the panel to the network that runs."""
+        if skeleton.keypoint_names != self._skeleton.keypoint_names:
+            old = self._skeleton.keypoint_names[self._keypoint]
+            self._keypoint = skeleton.keypoint_names.index(old) if old in skeleton.keypoint_names else 0
+        self._skeleton, self._has_attention = skeleton, has_attention
+        self._sync()
+        self._tell()
+
+    def set_probe_state(self, is_set: bool) -> None:
+        """Show whether there is a probe to take away."""
+        if is_set != self.clear_probe.isVisibleTo(self):
+            self.clear_probe.setVisible(is_set)
+            self._probe_text.setVisible(not is_set)
+
+    @property
+    def has_probe(self) -> bool:
+        """Whether there is a probe to take away."""
+        return self.clear_probe.isVisibleTo(self)
+
+    @property
+    def options(self) -> OverlayOptions:
+        """What is chosen."""
+        kind = _KINDS[self.kinds.checkedId()] if self._has_attention else None
+        view = None
+        if kind is not None:
+            view = AttentionView(kind="areas" if kind == "areas" else "attention", keypoint=self._keypoint)
+        return OverlayOptions(
+            skeleton=self.skeleton.isChecked(),
+            boxes=self.boxes.isChecked(),
+            ids=self.ids.isChecked(),
+            scores=self.scores.isChecked(),
+            line_width=self.width_slider.value() / 2 or None,
+            opacity=self.opacity.value() / 100,
+            score_threshold=self.threshold.score,
+            attention=view,
+            scale="auto" if self.auto_scale.isChecked() else "unit",
+        )
+
+    def set_options(self, options: OverlayOptions) -> None:
+        """Show and announce these choices."""
+        self._quiet = True
+        self.skeleton.setChecked(options.skeleton)
+        self.boxes.setChecked(options.boxes)
+        self.ids.setChecked(options.ids)
+        self.scores.setChecked(options.scores)
+        self.width_slider.setValue(round((options.line_width or 0) * 2))
+        self.opacity.setValue(round(options.opacity * 100))
+        self.threshold.set_score(options.score_threshold)
+        self.auto_scale.setChecked(options.scale == "auto")
+        if options.attention is not None and options.attention.keypoint < self._skeleton.num_keypoints:
+            self._keypoint = options.attention.keypoint
+        self._button(0 if options.attention is None else _KINDS.index(options.attention.kind)).setChecked(True)
+        self._quiet = False
+        self._sync()
+        self._tell()
+
+    def set_kind(self, kind: str | None) -> None:
+        """Show no map (None), or the map of a kind: 'areas' or 'attention'."""
+        self._button(_KINDS.index(kind)).setChecked(True)
+
+    def next_kind(self) -> None:
+        """Off, areas, attention, off."""
+        if self._has_attention:
+            self._button((self.kinds.checkedId() + 1) % len(_KINDS)).setChecked(True)
+
+    @property
+    def keypoint(self) -> int:
+        """Index of the chosen keypoint."""
+        return self._keypoint
+
+    def choose_keypoint(self, name: str) -> None:
+        """Choose a keypoint by its name.
+
+        Raises:
+            OptionError: the network has none of that name.
+        """
+        self._choose(self._skeleton.keypoint_index(name))
+
+    def step_keypoint(self, step: int) -> None:
+        """Choose the next keypoint, or the one before."""
+        self._choose((self._keypoint + step) % self._skeleton.num_keypoints)
+
+    def _choose(self, keypoint: int) -> None:
+        self._keypoint = keypoint
+        if self.kinds.checkedId() == 0 and self._has_attention:
+            self._quiet = True
+            self._button(2).setChecked(True)  # whoever clicks a keypoint wants to see it
+            self._quiet = False
+        self._sync()
+        self._tell()
+
+    def _sync(self) -> None:
+        """Bring what hangs on the skeleton and the chosen keypoint up to date."""
+        figured = has_figure(self._skeleton)
+        names = [name.replace("_", " ") for name in self._skeleton.keypoint_names]
+        if [self.keypoints.itemText(number) for number in range(self.keypoints.count())] != names:
+            self.keypoints.clear()
+            self.keypoints.addItems(names)
+        self.keypoints.setCurrentIndex(self._keypoint)
+        self.figure.setVisible(figured)
+        if figured:
+            self.figure.set_skeleton(self._skeleton)
+            self.figure.set_current(self._keypoint)
+        for widget in (self.figure, self.keypoints, self.auto_scale, self._probe_text):
+            widget.setEnabled(self._has_attention)
+        for button in self.kinds.buttons():
+            button.setEnabled(self._has_attention)
+
+    def _tell(self, *_values: object) -> None:
+        if self._quiet:
+            return
+        name = self._skeleton.keypoint_names[self._keypoint].replace("_", " ")
+        texts = (
+            self.tr("Choose a map, or click a keypoint below."),
+            self.tr("Which pixels make up the description of the {name}.").format(name=name),
+            self.tr("How strongly each pixel draws on the {name}.").format(name=name),
+        )
+        no_maps = self.tr("This network has no attention maps; kcam_ models have.")
+        self.explanation.setText(texts[self.kinds.checkedId()] if self._has_attention else no_maps)
+        self.changed.emit(self.options)

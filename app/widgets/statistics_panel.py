@@ -1,0 +1,165 @@
+"""The numbers of the last seconds, and their course over the last minute."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import Any
+
+from PyQt5.QtCore import Qt
+from PyQt5.QtGui import QColor
+from PyQt5.QtWidgets import QFormLayout, QGridLayout, QLabel, QVBoxLayout, QWidget
+
+from app.live.statistics import STAGES, Snapshot
+from app.widgets.overlay_panel import faint, heading
+from app.widgets.theme import ACCENT, FAINT, PANEL, WARNING
+
+_COURSE_S = 60.0
+
+
+def running_lines(description: dict[str, Any]) -> list[str]:
+    """What runs and where: the pose network, then the detector."""
+    lines = []
+    for what, prefix in (("pose_model", ""), ("detector", "detector_")):
+        name = description.get(what)
+        if name:
+            backend, device, precision = (
+                description.get(f"{prefix}{key}") for key in ("backend", "device", "precision")
+            )
+            lines.append(f"{name}\n{backend} · {device} · {precision}")
+    return lines
+
+
+class StatisticsPanel(QWidget):
+    """Shows snapshots of the statistics; the plots come with `show_plots`, because pyqtgraph is slow to import."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._course: deque[tuple[float, float, float, float]] = deque()  # time, fps, latency p50 and p95
+        self._lines: dict[str, Any] = {}
+        self.fps, self.latency, self.people = QLabel("–"), QLabel("–"), QLabel("–")
+        grid = QGridLayout()
+        for column, (value, text) in enumerate(
+            ((self.fps, self.tr("frames/s")), (self.latency, self.tr("ms to screen")), (self.people, self.tr("people")))
+        ):
+            value.setObjectName("big")
+            grid.addWidget(value, 0, column)
+            grid.addWidget(faint(text), 1, column)
+        self._stages = self._make_stages()
+        self.dropped = QLabel("0")
+        self.pose, self.detector = QLabel("–"), QLabel("–")
+        for label in (self.pose, self.detector):
+            label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        running = QFormLayout()
+        running.setVerticalSpacing(8)
+        running.setLabelAlignment(Qt.Alignment(Qt.AlignmentFlag.AlignLeft) | Qt.AlignmentFlag.AlignTop)
+        running.addRow(faint(self.tr("Poses")), self.pose)
+        running.addRow(faint(self.tr("People")), self.detector)
+        running.addRow(faint(self.tr("Dropped")), self.dropped)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(16, 12, 16, 16)
+        layout.setSpacing(6)
+        layout.addLayout(grid)
+        self._plots_at = layout.count()
+        layout.addWidget(heading(self.tr("Time of each stage, ms")))
+        layout.addLayout(self._stage_grid)
+        layout.addWidget(heading(self.tr("What runs")))
+        layout.addLayout(running)
+        layout.addStretch(1)
+        self._layout = layout
+
+    def _make_stages(self) -> dict[str, tuple[QLabel, QLabel]]:
+        names = {
+            "detect": self.tr("Find people"),
+            "crop": self.tr("Cut out"),
+            "pose": self.tr("Pose network"),
+            "track": self.tr("Track"),
+            "draw": self.tr("Draw"),
+            "paint": self.tr("Paint"),
+            "latency": self.tr("Capture to screen"),
+        }
+        self._stage_grid = QGridLayout()
+        self._stage_grid.setVerticalSpacing(3)
+        self._stage_grid.setColumnStretch(0, 1)
+        for column, text in ((1, "p50"), (2, "p95")):
+            label = faint(text)
+            label.setAlignment(Qt.AlignmentFlag.AlignRight)
+            self._stage_grid.addWidget(label, 0, column)
+        rows = {}
+        for row, stage in enumerate((*STAGES, "latency"), start=1):
+            self._stage_grid.addWidget(QLabel(names[stage]), row, 0)
+            values = (QLabel("–"), QLabel("–"))
+            for column, value in enumerate(values, start=1):
+                value.setAlignment(Qt.AlignmentFlag.AlignRight)
+                value.setMinimumWidth(54)
+                self._stage_grid.addWidget(value, row, column)
+            rows[stage] = values
+        return rows
+
+    def show_plots(self) -> None:
+        """Import pyqtgraph and add the plots."""
+        if self._lines:
+            return
+        import pyqtgraph as graph
+
+        graph.setConfigOptions(antialias=True, background=PANEL, foreground=FAINT)
+        for name, title, unit, curves in (
+            ("fps", self.tr("Frames per second"), "", (("fps", ACCENT),)),
+            ("latency", self.tr("Capture to screen"), "ms", (("p50", ACCENT), ("p95", WARNING))),
+        ):
+            plot = graph.PlotWidget()
+            plot.setFixedHeight(118)
+            plot.setMenuEnabled(False)
+            plot.setMouseEnabled(x=False, y=False)
+            plot.hideButtons()
+            plot.showGrid(x=False, y=True, alpha=0.18)
+            plot.setXRange(-_COURSE_S, 0, padding=0)
+            plot.getAxis("left").setWidth(38)
+            plot.getAxis("bottom").setStyle(showValues=False)
+            plot.getAxis("bottom").setHeight(6)
+            for curve, color in curves:
+                self._lines[f"{name} {curve}"] = plot.plot(pen=graph.mkPen(QColor(color), width=2))
+            caption = title if len(curves) == 1 else self._legend(title, unit, curves)
+            label = heading(caption)
+            label.setTextFormat(Qt.TextFormat.RichText)
+            self._layout.insertWidget(self._plots_at, label)
+            self._layout.insertWidget(self._plots_at + 1, plot)
+            self._plots_at += 2
+            self._lines[f"{name} plot"] = plot
+
+    @staticmethod
+    def _legend(title: str, unit: str, curves: tuple[tuple[str, str], ...]) -> str:
+        marks = " ".join(f"<span style='color:{color}'>● {curve}</span>" for curve, color in curves)
+        return f"{title}, {unit} &nbsp; {marks}"
+
+    def show_snapshot(self, snapshot: Snapshot, *, dropped_frames: int, description: dict[str, Any]) -> None:
+        """Show the numbers, and add them to the plots."""
+        self.fps.setText(f"{snapshot.fps:.1f}")
+        latency = snapshot.latency
+        self.latency.setText("–" if latency is None else f"{latency.p50:.0f}")
+        self.people.setText(str(snapshot.people))
+        spreads = {**snapshot.stages, **({} if latency is None else {"latency": latency})}
+        for stage, labels in self._stages.items():
+            found = spreads.get(stage)
+            for label, value in zip(labels, (None, None) if found is None else (found.p50, found.p95), strict=True):
+                label.setText("–" if value is None else f"{value:.1f}")
+        self.dropped.setText(self.tr("{count} frames").format(count=dropped_frames))
+        lines = running_lines(description)
+        self.pose.setText(lines[0] if lines else "–")
+        self.detector.setText(lines[1] if len(lines) > 1 else "–")
+        self._add_to_course(snapshot)
+
+    def _add_to_course(self, snapshot: Snapshot) -> None:
+        now_s = time.monotonic()
+        if snapshot.latency is not None and snapshot.fps > 0:
+            self._course.append((now_s, snapshot.fps, snapshot.latency.p50, snapshot.latency.p95))
+        while self._course and now_s - self._course[0][0] > _COURSE_S:
+            self._course.popleft()
+        if not self._lines:
+            return
+        seconds = [sample[0] - now_s for sample in self._course]
+        for number, curve in enumerate(("fps fps", "latency p50", "latency p95"), start=1):
+            self._lines[curve].setData(seconds, [sample[number] for sample in self._course])
+        for plot, highest in (("fps plot", 1), ("latency plot", 3)):
+            top = max((sample[highest] for sample in self._course), default=1.0)
+            self._lines[plot].setYRange(0, top * 1.15, padding=0)

@@ -1,0 +1,171 @@
+"""Under the video: play, step, seek, loop and speed for files; live mark and mirror for cameras; and what goes out."""
+
+from __future__ import annotations
+
+from PyQt5.QtCore import QSize, Qt, pyqtSignal
+from PyQt5.QtGui import QMouseEvent
+from PyQt5.QtWidgets import QComboBox, QHBoxLayout, QLabel, QSlider, QStyle, QToolButton, QWidget
+
+from app.live.playback import SPEEDS
+from app.live.shots import SourceOpened
+from app.widgets.icons import icon
+from app.widgets.theme import ERROR
+
+_TICKS = 10_000
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds, with hours only where there are any."""
+    whole = int(max(0.0, seconds))
+    hours, minutes = whole // 3600, whole // 60 % 60
+    return f"{hours}:{minutes:02d}:{whole % 60:02d}" if hours else f"{minutes}:{whole % 60:02d}"
+
+
+class SeekSlider(QSlider):
+    """A slider that goes where it is clicked."""
+
+    def __init__(self) -> None:
+        super().__init__(Qt.Orientation.Horizontal)
+        self.setRange(0, _TICKS)
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+
+    def mousePressEvent(self, event: QMouseEvent | None) -> None:
+        """Jump to the click; dragging goes on from there."""
+        if event is not None and event.button() == Qt.MouseButton.LeftButton:
+            share = QStyle.sliderValueFromPosition(0, _TICKS, event.pos().x(), self.width())
+            self.setValue(share)
+            self.sliderMoved.emit(share)
+        super().mousePressEvent(event)
+
+
+class TransportBar(QWidget):
+    """Controls of the source.
+
+    Signals:
+        play_toggled, stepped (frames), sought (seconds), loop_changed, speed_changed, mirror_changed: a person's wish.
+        snapshot_asked, record_toggled, poses_toggled, export_asked: what goes out.
+    """
+
+    play_toggled = pyqtSignal()
+    stepped = pyqtSignal(int)
+    sought = pyqtSignal(float)
+    loop_changed = pyqtSignal(bool)
+    speed_changed = pyqtSignal(float)
+    mirror_changed = pyqtSignal(bool)
+    snapshot_asked = pyqtSignal()
+    record_toggled = pyqtSignal()
+    poses_toggled = pyqtSignal()
+    export_asked = pyqtSignal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName("controls")
+        self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
+        self._duration_s: float | None = None
+        self._make_widgets()
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(10, 7, 10, 7)
+        layout.setSpacing(6)
+        for widget in (self.step_back, self.play, self.step_on):
+            layout.addWidget(widget)
+        layout.addSpacing(4)
+        layout.addWidget(self.live)
+        layout.addWidget(self.slider, 1)
+        layout.addWidget(self.time)
+        layout.addSpacing(4)
+        for widget in (self.loop, self.speed, self.mirror):
+            layout.addWidget(widget)
+        layout.addStretch(0)
+        layout.addSpacing(10)
+        for widget in (self.recording, self.snapshot, self.record, self.poses, self.export):
+            layout.addWidget(widget)
+        self.set_source(None)
+
+    def _button(self, name: str, tip: str, *, checkable: bool = False) -> QToolButton:
+        button = QToolButton()
+        button.setIcon(icon(name))
+        button.setIconSize(QSize(20, 20))
+        button.setToolTip(tip)
+        button.setAccessibleName(tip)
+        button.setCheckable(checkable)
+        button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        return button
+
+    def _make_widgets(self) -> None:
+        self.play = self._button("pause", self.tr("Play or pause (Space)"))
+        self.step_back = self._button("step_back", self.tr("One frame back (,)"))
+        self.step_on = self._button("step", self.tr("One frame on (.)"))
+        self.slider = SeekSlider()
+        self.slider.setAccessibleName(self.tr("Place in the file"))
+        self.time = QLabel("0:00 / 0:00")
+        self.time.setObjectName("faint")
+        self.live = QLabel(self.tr("● LIVE"))
+        self.live.setStyleSheet(f"color: {ERROR}; font-weight: 600; padding: 0 6px;")
+        self.loop = self._button("loop", self.tr("Begin again at the end (L)"), checkable=True)
+        self.speed = QComboBox()
+        self.speed.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.speed.setToolTip(self.tr("Speed ([ and ])"))
+        self.speed.setAccessibleName(self.tr("Speed"))
+        for speed in SPEEDS:
+            self.speed.addItem(f"{speed:g}×", speed)
+        self.speed.setCurrentIndex(SPEEDS.index(1.0))
+        self.mirror = self._button("mirror", self.tr("Mirror (M)"), checkable=True)
+        self.recording = QLabel()
+        # Two short lines: beside one long line a narrow window has no room for the slider.
+        self.recording.setStyleSheet(f"color: {ERROR}; font-weight: 600; font-size: 11px;")
+        self.recording.hide()
+        self.snapshot = self._button("camera", self.tr("Save a snapshot (S)"))
+        self.record = self._button("record", self.tr("Record the annotated video (R)"))
+        self.poses = self._button("poses", self.tr("Record poses as JSON lines (P)"), checkable=True)
+        self.export = self._button("export", self.tr("Export the whole file (Ctrl+E)"))
+        self.play.clicked.connect(self.play_toggled)
+        self.step_back.clicked.connect(lambda: self.stepped.emit(-1))
+        self.step_on.clicked.connect(lambda: self.stepped.emit(1))
+        self.slider.sliderMoved.connect(self._slider_moved)
+        self.loop.toggled.connect(self.loop_changed)
+        self.speed.currentIndexChanged.connect(lambda _index: self.speed_changed.emit(self.speed.currentData()))
+        self.mirror.toggled.connect(self.mirror_changed)
+        self.snapshot.clicked.connect(self.snapshot_asked)
+        self.record.clicked.connect(self.record_toggled)
+        self.poses.clicked.connect(self.poses_toggled)
+        self.export.clicked.connect(self.export_asked)
+
+    def _slider_moved(self, value: int) -> None:
+        if self._duration_s is not None:
+            self.sought.emit(value / _TICKS * self._duration_s)
+
+    def set_source(self, source: SourceOpened | None) -> None:
+        """Show the controls that fit a source."""
+        is_live = source is not None and source.info.is_live
+        is_file = source is not None and not is_live
+        self._duration_s = None if source is None else source.duration_s
+        for widget in (self.step_back, self.step_on, self.slider, self.time, self.loop, self.speed):
+            widget.setVisible(not is_live)
+            widget.setEnabled(is_file)
+        self.slider.setEnabled(is_file and bool(self._duration_s))
+        self.live.setVisible(is_live)
+        self.mirror.setVisible(is_live)
+        self.play.setEnabled(source is not None)
+        for widget in (self.snapshot, self.record, self.poses):
+            widget.setEnabled(source is not None)
+        self.export.setEnabled(is_file)
+        self.set_position(0.0)
+
+    def set_playing(self, playing: bool) -> None:
+        """Show which way the button works."""
+        self.play.setIcon(icon("pause" if playing else "play"))
+
+    def set_position(self, position_s: float) -> None:
+        """Show a place in the file, unless the person holds the slider."""
+        if self._duration_s:
+            self.time.setText(f"{clock(position_s)} / {clock(self._duration_s)}")
+            if not self.slider.isSliderDown():
+                self.slider.setValue(round(position_s / self._duration_s * _TICKS))
+        else:
+            self.time.setText(clock(position_s))
+
+    def set_recording(self, text: str) -> None:
+        """Show that a recording runs, and for how long; empty for none."""
+        self.recording.setText(text)
+        self.recording.setVisible(bool(text))
+        self.record.setIcon(icon("stop" if text else "record"))

@@ -1,0 +1,170 @@
+"""The video: shows pictures that are ready made, and turns clicks into places in the frame."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+from PyQt5.QtCore import QPointF, QRectF, QSize, Qt, pyqtSignal
+from PyQt5.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent, QResizeEvent
+from PyQt5.QtWidgets import QSizePolicy, QWidget
+
+from app.live.composer import Picture
+from app.widgets.probe_painter import paint_probe, paint_probe_legend
+from app.widgets.theme import GROUND, WARNING
+
+
+class VideoView(QWidget):
+    """Paints the newest picture in the middle.
+
+    Signals:
+        clicked: a place in the picture was clicked; x and y in frame px.
+        cleared: a click beside the picture, or with the right button.
+        resized: width and height in device px, and how many of them make a logical px.
+        painted: a picture was painted for the first time; the milliseconds it took.
+    """
+
+    clicked = pyqtSignal(float, float)
+    cleared = pyqtSignal()
+    resized = pyqtSignal(int, int, float)
+    painted = pyqtSignal(object, float)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
+        self.setMinimumSize(320, 180)
+        self.setAttribute(Qt.WidgetAttribute.WA_OpaquePaintEvent)
+        self.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
+        self.setAccessibleName(self.tr("Video"))
+        self._picture: Picture | None = None
+        self._unpainted = False
+        self._badge = ""
+        self._clickable = False
+        self.auto_scale = False
+        self.score_threshold = 0.2
+
+    def sizeHint(self) -> QSize:
+        """What a window of its own would like."""
+        return QSize(960, 540)
+
+    @property
+    def picture(self) -> Picture | None:
+        """What is shown."""
+        return self._picture
+
+    def show_picture(self, picture: Picture) -> None:
+        """Paint this soon; of several the last one."""
+        self._picture, self._unpainted = picture, True
+        self.update()
+
+    def set_badge(self, text: str) -> None:
+        """A few words over the video's upper edge, such as that the signal is lost; empty for none."""
+        if text != self._badge:
+            self._badge = text
+            self.update()
+
+    @property
+    def badge(self) -> str:
+        """The words over the video."""
+        return self._badge
+
+    def set_clickable(self, clickable: bool) -> None:
+        """Show by the mouse pointer whether a click sets the probe."""
+        self._clickable = clickable
+        self.setCursor(Qt.CursorShape.CrossCursor if clickable else Qt.CursorShape.ArrowCursor)
+
+    def picture_area(self) -> QRectF:
+        """Where the picture lies in the widget, in logical px."""
+        if self._picture is None:
+            return QRectF()
+        size = self._picture.image.size()
+        factor = min(self.width() / size.width(), self.height() / size.height())
+        width, height = size.width() * factor, size.height() * factor
+        return QRectF((self.width() - width) / 2, (self.height() - height) / 2, width, height)
+
+    def frame_point(self, place: QPointF) -> tuple[float, float] | None:
+        """The place in frame px under a place in the widget; None beside the picture."""
+        area = self.picture_area()
+        if self._picture is None or not area.contains(place):
+            return None
+        factor = self._picture.image.width() / area.width()
+        x, y = (place.x() - area.x()) * factor - 0.5, (place.y() - area.y()) * factor - 0.5
+        affine = self._picture.frame_to_picture.astype(np.float64)
+        point = np.linalg.solve(affine[:, :2], np.array([x, y]) - affine[:, 2])
+        return float(point[0]), float(point[1])
+
+    def mousePressEvent(self, event: QMouseEvent | None) -> None:
+        """Left sets the probe, right takes it away."""
+        if event is None:
+            return
+        point = self.frame_point(QPointF(event.pos()))
+        if event.button() == Qt.MouseButton.LeftButton and point is not None:
+            self.clicked.emit(*point)
+        else:
+            self.cleared.emit()
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:
+        """Tell the new size in device px, so that pictures are made in it."""
+        super().resizeEvent(event)
+        ratio = self.devicePixelRatioF()
+        self.resized.emit(round(self.width() * ratio), round(self.height() * ratio), ratio)
+
+    def paintEvent(self, event: QPaintEvent | None) -> None:
+        """Paint the picture, the probe and the badge."""
+        started_s = time.perf_counter()
+        painter = QPainter(self)
+        self.paint(painter)
+        painter.end()
+        if self._unpainted and self._picture is not None:
+            self._unpainted = False
+            self.painted.emit(self._picture, (time.perf_counter() - started_s) * 1000)
+
+    def paint(self, painter: QPainter) -> None:
+        """Paint all of it with a painter in logical px of the widget."""
+        painter.fillRect(self.rect(), QColor(GROUND))
+        picture = self._picture
+        if picture is not None:
+            area = self.picture_area()
+            ratio = self.devicePixelRatioF()
+            if abs(area.width() * ratio - picture.image.width()) < 2:
+                # Made for this size: put on whole device px, nothing is scaled.
+                picture.image.setDevicePixelRatio(ratio)
+                left, top = round(area.x() * ratio) / ratio, round(area.y() * ratio) / ratio
+                painter.drawImage(QPointF(left, top), picture.image)
+            else:
+                painter.drawImage(area, picture.image, QRectF(picture.image.rect()))
+            self._paint_probe(painter, picture, area)
+        if self._badge:
+            self._paint_badge(painter)
+
+    def _paint_probe(self, painter: QPainter, picture: Picture, area: QRectF) -> None:
+        if picture.reading is None or picture.shown.skeleton is None:
+            return
+        factor = area.width() / picture.image.width()
+        painter.save()
+        painter.translate(area.topLeft())
+        painter.scale(factor, factor)
+        paint_probe(
+            painter,
+            picture.reading,
+            picture.frame_to_picture,
+            unit_px=1 / factor,
+            auto_scale=self.auto_scale,
+            score_threshold=self.score_threshold,
+        )
+        painter.restore()
+        paint_probe_legend(painter, area, picture.reading, picture.shown.skeleton, auto_scale=self.auto_scale)
+
+    def _paint_badge(self, painter: QPainter) -> None:
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        font = painter.font()
+        font.setBold(True)
+        painter.setFont(font)
+        width = painter.fontMetrics().horizontalAdvance(self._badge) + 32
+        height = painter.fontMetrics().height() + 16
+        card = QRectF((self.width() - width) / 2, 16, width, height)
+        painter.setPen(Qt.PenStyle.NoPen)
+        painter.setBrush(QColor(18, 20, 24, 225))
+        painter.drawRoundedRect(card, height / 2, height / 2)
+        painter.setPen(QColor(WARNING))
+        painter.drawText(card, int(Qt.AlignmentFlag.AlignCenter), self._badge)

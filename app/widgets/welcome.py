@@ -1,0 +1,54 @@
+"""What is shown where there is no video yet: why, and what can be done."""
+
+from __future__ import annotations
+
+from PyQt5.QtCore import Qt, pyqtSignal
+from PyQt5.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+
+from app.widgets.overlay_panel import faint
+
+
+class Welcome(QWidget):
+    """A title, a line, and buttons.
+
+    Signals:
+        file_asked, demo_asked: a button was pressed.
+    """
+
+    file_asked = pyqtSignal()
+    demo_asked = pyqtSignal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._title = QLabel()
+        self._title.setObjectName("title")
+        self._line = faint("")
+        for label in (self._title, self._line):
+            label.setAlignment(Qt.AlignmentFlag.AlignCenter)
+            label.setWordWrap(True)
+        self.open_file = QPushButton(self.tr("Open a video or photo…"))
+        self.demo = QPushButton(self.tr("Show the demo"))
+        self.demo.setObjectName("primary")
+        self.open_file.clicked.connect(self.file_asked)
+        self.demo.clicked.connect(self.demo_asked)
+        row = QHBoxLayout()
+        row.addStretch(1)
+        for button in (self.demo, self.open_file):
+            row.addWidget(button)
+        row.addStretch(1)
+        layout = QVBoxLayout(self)
+        layout.setSpacing(14)
+        layout.setContentsMargins(40, 20, 40, 20)
+        layout.addStretch(1)
+        layout.addWidget(self._title)
+        layout.addWidget(self._line)
+        layout.addLayout(row)
+        layout.addStretch(1)
+        self.say(self.tr("Looking for cameras…"), "", busy=True)
+
+    def say(self, title: str, line: str, *, busy: bool = False) -> None:
+        """Show these words, and the buttons unless something is on its way."""
+        self._title.setText(title)
+        self._line.setText(line)
+        for button in (self.open_file, self.demo):
+            button.setVisible(not busy)

@@ -1,0 +1,277 @@
+"""Compiled files: made once in a child process, kept in a cache, never taken when half-written or stale.
+
+An entry of the cache is a folder. It is filled under a temporary name and renamed when whole, so that two processes
+that build the same entry do not collide: the first one's is kept and the second takes it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from engine import errors
+from engine.artifacts.folders import cache_dir, is_offline
+from engine.artifacts.model_files import find_detector, official_detector_file
+from engine.artifacts.model_spec import GRAPH_VERSION, ModelSpec, read_spec, sha256_of, spec_path
+from engine.errors import BackendError, EngineError, ModelError, OutputError
+
+Say = Callable[[str], None]
+"""Takes one line for the person who waits."""
+
+_ROOT = Path(__file__).resolve().parents[2]
+_running: dict[int, subprocess.Popen[str]] = {}  # the child process that each thread waits for
+
+
+def say_nothing(_line: str) -> None:
+    """For callers to whom nobody listens."""
+
+
+def ensure_onnx(weights: Path, *, force: bool = False, say: Say = say_nothing) -> Path:
+    """The ONNX form of a pose model, exported into the cache at first use.
+
+    Args:
+        weights: a `.safetensors` file; an `.onnx` file with its spec is checked and returned as it is.
+        force: export it even if it is there.
+        say: told in one line when something has to be built.
+
+    Raises:
+        ModelError: the weights cannot be used.
+        BackendError: the export failed.
+        OutputError: the cache cannot be written.
+    """
+    if weights.suffix.lower() == ".onnx":
+        if read_spec(weights).kind != "pose":
+            raise ModelError(f"{weights} is a detector; a pose model was expected")
+        return weights
+    digest = digest_of(weights)
+    # The input size is part of the weights' header, and so of the hash.
+    arguments = ["--pose-model", str(weights.resolve())]
+    return ensure_entry(entry_of(weights, digest) / f"{weights.stem}.onnx", digest, arguments, say, force=force)
+
+
+def ensure_detector(
+    name_or_path: str | Path | None = None,
+    *,
+    download: bool = False,
+    force: bool = False,
+    say: Say = say_nothing,
+) -> Path:
+    """The ONNX form of a detector: a shipped one as it is, others converted into the cache at first use.
+
+    Args:
+        name_or_path: a shipped name, `FILE.onnx`, `FILE.pt`, the official name of a detector, or None for the default.
+        download: fetch an official detector that is not here.
+        force: convert it even if that was done before.
+        say: told in one line when something has to be fetched or built.
+
+    Raises:
+        ModelError: there is no such detector, or it cannot be used.
+        BackendError: the conversion failed.
+        OutputError: the cache cannot be written.
+    """
+    official = official_detector_file(str(name_or_path)) if name_or_path is not None else None
+    try:
+        source = find_detector(name_or_path)
+    except ModelError:
+        if official is None or not download or is_offline():
+            raise
+        say(f"fetching {official} from the ultralytics project, once")
+        source = run_build(["--fetch-detector", official], say)
+    if source.suffix.lower() == ".onnx" and spec_path(source).is_file():
+        if read_spec(source).kind != "detector":
+            raise ModelError(f"{source} is a pose model; a detector was expected")
+        return source
+    digest = digest_of(source)
+    file = entry_of(source, digest) / f"{source.stem}.onnx"
+    return ensure_entry(file, digest, ["--detector", str(source)], say, force=force)
+
+
+def entry_of(source: Path, digest: str) -> Path:
+    """The folder of the cache that holds the export of a file with that SHA-256."""
+    return cache_dir() / "onnx" / f"{source.stem}-{digest[:32]}-g{GRAPH_VERSION}"
+
+
+def digest_of(file: Path) -> str:
+    """SHA-256 of a model's file.
+
+    Raises:
+        ModelError: it cannot be read.
+    """
+    try:
+        return sha256_of(file)
+    except OSError as error:
+        raise ModelError(f"{file} cannot be read ({error.strerror})") from error
+
+
+def ensure_entry(
+    file: Path,
+    digest: str,
+    arguments: Sequence[str],
+    say: Say,
+    *,
+    task: str = "exporting it to ONNX",
+    force: bool = False,
+) -> Path:
+    """The file of a cache entry; built by the child process where the entry is missing or not what it should be.
+
+    With `force` it is built in any case; the old one serves until the new one is whole.
+    """
+    entry, file_name = file.parent, file.name
+    found = why_unusable(file, digest)
+    if found is None and not force:
+        return file
+    say(f"preparing {file.stem} for this machine, once: {found or task}")
+    try:
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(entry.parent)
+        filling = Path(tempfile.mkdtemp(prefix=f"{entry.name}-", suffix=".part", dir=entry.parent))
+    except OSError as error:
+        raise OutputError(f"the cache folder {entry.parent} cannot be written ({error.strerror})") from error
+    try:
+        run_build([*arguments, "--runtime", "onnx", "--output", str(filling / file_name)], say)
+        return _put(filling, entry, file_name, digest, force=force)
+    finally:
+        shutil.rmtree(filling, ignore_errors=True)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Delete what killed builds left half-filled; a day is more than any build here takes."""
+    for left in [*folder.glob("*.part"), *folder.glob("*.stale")]:
+        if time.time() - left.stat().st_mtime > 86400:
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def why_unusable(file: Path, digest: str) -> str | None:
+    """Why a cached file cannot be used, in a few words for a person; "" when it is not there, None when it can."""
+    if not file.parent.is_dir():
+        return ""
+    try:
+        spec = read_spec(file)
+    except ModelError:
+        return "its file in the cache is damaged, exporting it anew"
+    if not _is_for(spec, digest):
+        return "its file in the cache is out of date, exporting it anew"
+    return None
+
+
+def _is_for(spec: ModelSpec, digest: str) -> bool:
+    return spec.weights_sha256 == digest and spec.graph_version == GRAPH_VERSION
+
+
+def _put(filling: Path, entry: Path, file_name: str, digest: str, *, force: bool) -> Path:
+    """Rename a filled folder to its final name; another process's entry is kept when it is whole, unless by force."""
+    if not _is_for(read_spec(filling / file_name), digest):
+        raise BackendError(f"the weights changed while {file_name} was made of them; try again")
+    for _ in range(2):
+        try:
+            filling.rename(entry)
+        except OSError as error:
+            if entry.is_dir():
+                if not force and why_unusable(entry / file_name, digest) is None:
+                    break
+                # Renamed before it is deleted, so that nobody meets a half-deleted entry under the final name.
+                stale = Path(tempfile.mkdtemp(suffix=".stale", dir=entry.parent)) / "entry"
+                try:
+                    entry.rename(stale)
+                finally:
+                    shutil.rmtree(stale.parent, ignore_errors=True)
+                continue
+            raise OutputError(f"the cache folder {entry.parent} cannot be written ({error.strerror})") from error
+        break
+    return entry / file_name
+
+
+def run_build(arguments: Sequence[str], say: Say = say_nothing) -> Path:
+    """Run `python -m engine build` as a child process and return the file it wrote.
+
+    The child ends with the caller: an exception here, Ctrl-C among them, terminates it, and when this process is killed
+    its stdin closes, which ends it, too.
+
+    Raises:
+        EngineError: of the kind that the child met.
+        BackendError: the child ended without saying why.
+    """
+    command = [sys.executable, "-m", "engine", "build", "--end-with-stdin", *arguments]
+    flags = getattr(subprocess, "CREATE_NO_WINDOW", 0)
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as complaints:
+        # The checkout as working folder lets the child find `engine` and `models` from wherever a person started us.
+        child = subprocess.Popen(
+            command,
+            cwd=_ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=complaints,
+            encoding="utf-8",
+            errors="replace",
+            creationflags=flags,
+            env={**os.environ, "PYTHONUTF8": "1"},
+        )
+        last: dict[str, str] = {}
+        _running[threading.get_ident()] = child
+        try:
+            assert child.stdout is not None  # noqa: S101 - asked for above
+            for line in child.stdout:
+                event = _event(line)
+                if event.get("event") == "progress":
+                    say(event.get("message", ""))
+                elif event:
+                    last = event
+            code = child.wait()
+        finally:
+            _running.pop(threading.get_ident(), None)
+            _end(child)
+        if code == 0 and last.get("event") == "done":
+            return Path(last["output"])
+        if last.get("event") == "error":
+            raise _error_of(last)
+        complaints.seek(0)
+        lines = [line.strip() for line in complaints.read().splitlines() if line.strip()]
+        reason = lines[-1] if lines else "no message"
+        raise BackendError(f"building with {' '.join(arguments)} ended with code {code}: {reason}")
+
+
+def end_builds_of(thread_ident: int | None) -> bool:
+    """Terminate the child process that a thread waits for in `run_build`, which then raises; False if there is none."""
+    child = _running.get(thread_ident) if thread_ident is not None else None
+    if child is None:
+        return False
+    child.terminate()
+    return True
+
+
+def _event(line: str) -> dict[str, str]:
+    """One JSON line of the child as text values; empty for a line that is something else."""
+    try:
+        values = json.loads(line)
+    except ValueError:
+        return {}
+    return {str(key): str(value) for key, value in values.items()} if isinstance(values, dict) else {}
+
+
+def _error_of(event: dict[str, str]) -> EngineError:
+    kind = getattr(errors, event.get("kind", ""), BackendError)
+    is_ours = isinstance(kind, type) and issubclass(kind, EngineError)
+    error: EngineError = (kind if is_ours else BackendError)(event.get("message", "the build failed"))
+    return error
+
+
+def _end(child: subprocess.Popen[str]) -> None:
+    for pipe in (child.stdin, child.stdout):
+        if pipe is not None:
+            pipe.close()
+    if child.poll() is not None:
+        return
+    child.terminate()
+    try:
+        child.wait(timeout=5)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()

@@ -1,0 +1,284 @@
+"""Fetching the files that `engine/downloads.json` names: over HTTPS, within a size limit, whole and unchanged or not at
+all; what was fetched of a broken download is kept and gone on with.
+
+Nothing here runs unless a person asked for it (`--download`), and nothing at all with `--offline`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import re
+import ssl
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from http.client import HTTPMessage
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import urlsplit
+
+from engine.artifacts.folders import downloads_dir, is_offline
+from engine.errors import ModelError, OptionError, OutputError
+from engine.system.file_lock import file_lock
+
+MANIFEST = Path(__file__).resolve().with_name("downloads.json")
+MOST_BYTES = 512 * 1024 * 1024
+"""Where the manifest does not know a file's size, it may have this much."""
+
+_TIMEOUT_S = 30.0
+_CHUNK_BYTES = 256 * 1024
+_TRIES = 4
+_FIRST_WAIT_S = 1.0
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+Opener = Callable[[urllib.request.Request, float], Any]
+"""Opens a request within so many seconds; gives what `urllib.request.urlopen` gives."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Download:
+    """One file of the manifest; size and SHA-256 are None where they are not known."""
+
+    name: str
+    url: str
+    size_bytes: int | None
+    sha256: str | None
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.url)
+        if parts.scheme != "https" or not parts.hostname or parts.username is not None:
+            raise ModelError(f"{self.name}: {self.url} is not an https address")
+        if Path(self.name).name != self.name or self.name.startswith("."):
+            raise ModelError(f"'{self.name}' is not the plain name of a file")
+        if self.sha256 is not None and not _SHA256.fullmatch(self.sha256):
+            raise ModelError(f"{self.name}: '{self.sha256}' is not a SHA-256, which has 64 hexadecimal digits")
+
+    @property
+    def most_bytes(self) -> int:
+        """More than this is not taken."""
+        return self.size_bytes or MOST_BYTES
+
+
+class _Broken(Exception):
+    """The connection failed or ended, with the reason in a few words; `again` tells whether it is worth another try."""
+
+    def __init__(self, reason: str, *, again: bool = True) -> None:
+        super().__init__(reason)
+        self.again = again
+
+
+class _Unwanted(Exception):
+    """What is offered is not the file, however often it is asked for."""
+
+
+def downloads() -> dict[str, Download]:
+    """The files of the manifest by their names.
+
+    Raises:
+        ModelError: the manifest is missing or damaged.
+    """
+    try:
+        files = json.loads(MANIFEST.read_text(encoding="utf-8"))["files"]
+        return {
+            name: Download(name=name, url=entry["url"], size_bytes=entry["size_bytes"], sha256=entry["sha256"])
+            for name, entry in files.items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{MANIFEST} cannot be read ({error!r}); install the program anew") from error
+
+
+def fetch(
+    name: str,
+    *,
+    sha256: str | None = None,
+    say: Callable[[str], None] = lambda _line: None,
+    opener: Opener | None = None,
+    wait: Callable[[float], None] = time.sleep,
+) -> Path:
+    """The file of a name, fetched into the downloads folder unless it stands there already.
+
+    Args:
+        name: one of the manifest's.
+        sha256: what the file must hash to, for one whose hash the manifest does not know.
+        say: told in one line what goes on.
+        opener: opens requests; a test's own.
+        wait: sleeps between tries.
+
+    Raises:
+        OptionError: the hash that was given is none, or not the manifest's.
+        ModelError: it cannot be had; the line says its address and where to put it.
+        OutputError: the downloads folder cannot be written.
+    """
+    known = downloads()
+    if name not in known:
+        raise ModelError(f"{name} is not a file that this program fetches; known: {', '.join(sorted(known))}")
+    wanted, target = known[name], downloads_dir() / name
+    if target.is_file():
+        return target
+    digest = _expected(wanted, sha256)
+    if is_offline():
+        raise ModelError(f"{name} is not here, and nothing is fetched with --offline: {by_hand(wanted, target)}")
+    try:
+        with file_lock(target.with_name(f"{name}.lock"), lambda: say(f"another process fetches {name}; waiting")):
+            if not target.is_file():
+                _fetch_into(target, wanted, digest, opener=opener or _open, say=say, wait=wait)
+    except OSError as error:
+        raise OutputError(f"the folder {target.parent} cannot be written ({error.strerror or error})") from error
+    return target
+
+
+def by_hand(wanted: Download, target: Path) -> str:
+    """What a person without a network does."""
+    return f"get {wanted.url} on another machine and put it at {target}"
+
+
+def _expected(wanted: Download, given: str | None) -> str:
+    """The hash that the file must have."""
+    if given is not None:
+        given = given.strip().lower()
+        if not _SHA256.fullmatch(given):
+            raise OptionError(f"--sha256 {given} is not a SHA-256: 64 hexadecimal digits were expected")
+        if wanted.sha256 is not None and given != wanted.sha256:
+            raise OptionError(f"--sha256 is not that of {wanted.name}, which is {wanted.sha256}")
+    digest = wanted.sha256 or given
+    if digest is None:
+        raise ModelError(
+            f"the SHA-256 of {wanted.name} is not known to this program, so it is not fetched unseen: look it up where "
+            f"{wanted.url} is published, then python -m engine build --fetch-detector {wanted.name} --sha256 HEX"
+        )
+    return digest
+
+
+def _fetch_into(
+    target: Path,
+    wanted: Download,
+    digest: str,
+    *,
+    opener: Opener,
+    say: Callable[[str], None],
+    wait: Callable[[float], None],
+) -> None:
+    # The hash is part of the name, so that a part of one file is never gone on with as another.
+    part = target.with_name(f"{target.name}.{digest[:12]}.part")
+    for attempt in range(_TRIES):
+        try:
+            _load(part, wanted, opener)
+            found = _sha256_of(part)
+            if found != digest:
+                part.unlink()
+                raise _Unwanted(f"what came is another file (SHA-256 {found} instead of {digest})")
+            part.replace(target)
+            for stale in target.parent.glob(f"{target.name}.*.part"):
+                stale.unlink()
+            return
+        except _Broken as broken:
+            if attempt + 1 == _TRIES or not broken.again:
+                kept = f"; {part.stat().st_size} bytes are kept for the next try" if part.is_file() else ""
+                advice = by_hand(wanted, target)
+                raise ModelError(f"{wanted.name} could not be fetched ({broken}){kept}: {advice}") from None
+            say(f"fetching {wanted.name} broke off ({broken}); trying again")
+            wait(_FIRST_WAIT_S * 2**attempt)
+        except _Unwanted as error:
+            raise ModelError(f"{wanted.name} was not taken: {error}; {by_hand(wanted, target)}") from None
+
+
+def _load(part: Path, wanted: Download, opener: Opener) -> None:
+    """One try: fill the part file, from where it ends.
+
+    Raises:
+        _Broken: the connection failed or ended early.
+        _Unwanted: too much, or not what was asked for.
+    """
+    have = part.stat().st_size if part.is_file() else 0
+    if have > wanted.most_bytes:
+        part.unlink()
+        have = 0
+    if have == wanted.size_bytes:
+        return  # whole; the hash decides
+    request = urllib.request.Request(wanted.url, headers={"User-Agent": "kcam-pose", "Accept-Encoding": "identity"})  # noqa: S310 - https only, see Download
+    if have:
+        request.add_header("Range", f"bytes={have}-")
+    try:
+        with opener(request, _TIMEOUT_S) as answer, part.open("ab") as stream:
+            if answer.status == 200 and have:  # the server begins anew
+                stream.truncate(have := 0)
+            elif have and not str(answer.headers.get("Content-Range", "")).startswith(f"bytes {have}-"):
+                raise _Unwanted("the server goes on at another place than where it was asked to")
+            _copy(answer, stream, have, wanted)
+    except urllib.error.HTTPError as error:
+        if error.code == 416 and have:  # the part is no beginning of what is there now
+            part.unlink()
+            raise _Broken("the part that was kept no longer fits") from None
+        if 300 <= error.code < 400:
+            raise _Unwanted("the server sends to an address that is not https, or in a circle") from None
+        kind = _Broken if error.code >= 500 or error.code in (408, 429) else _Unwanted
+        # The server's own words are not repeated: they are text of a stranger.
+        raise kind(f"the server answers {error.code} {http.client.responses.get(error.code, '')}".strip()) from None
+    except urllib.error.URLError as error:
+        if isinstance(error.reason, ssl.SSLCertVerificationError):
+            raise _Unwanted(f"the server is not whom it should be ({_reason(error.reason)})") from None
+        raise _Broken(_reason(error.reason), again=False) from None  # nobody was reached
+    except (http.client.HTTPException, TimeoutError, ConnectionError, ssl.SSLError) as error:
+        raise _Broken(_reason(error)) from None
+
+
+def _copy(answer: Any, stream: IO[bytes], have: int, wanted: Download) -> None:
+    length = str(answer.headers.get("Content-Length", ""))
+    promised = have + int(length) if length.isascii() and length.isdigit() else None
+    if promised is not None and promised > wanted.most_bytes:
+        raise _Unwanted(f"it has {promised} bytes, {wanted.most_bytes} at most were expected")
+    while chunk := answer.read(_CHUNK_BYTES):
+        have += len(chunk)
+        if have > wanted.most_bytes:
+            stream.truncate(0)
+            raise _Unwanted(f"it has more than the {wanted.most_bytes} bytes that were expected")
+        stream.write(chunk)
+    whole = promised if promised is not None else wanted.size_bytes
+    if whole is not None and have < whole:
+        raise _Broken(f"the connection ended after {have} of {whole} bytes")
+
+
+def _sha256_of(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _reason(error: object) -> str:
+    """A few words of an exception."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(str(text).split())
+
+
+class HttpsOnly(urllib.request.HTTPRedirectHandler):
+    """Follows an answer that sends elsewhere, but not out of HTTPS."""
+
+    def redirect_request(  # noqa: PLR0917 - urllib's
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
+    ) -> urllib.request.Request | None:
+        """The next request; None ends in an error with the code of the answer."""
+        if urlsplit(newurl).scheme.lower() != "https":
+            return None
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def https_opener(https: urllib.request.BaseHandler | None = None) -> urllib.request.OpenerDirector:
+    """What opens HTTPS addresses and nothing else: no plain HTTP, no FTP, no files."""
+    director = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler(),
+        https or urllib.request.HTTPSHandler(),
+        HttpsOnly(),
+        urllib.request.HTTPDefaultErrorHandler(),
+        urllib.request.HTTPErrorProcessor(),
+        urllib.request.UnknownHandler(),
+    ):
+        director.add_handler(handler)
+    return director
+
+
+def _open(request: urllib.request.Request, timeout_s: float) -> Any:
+    return https_opener().open(request, timeout=timeout_s)

@@ -1,0 +1,206 @@
+"""Where compiled engines are kept: found by what they were built from and for, never half-written, told when stale."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from engine.artifacts.engine_file import EngineKey, EngineRecord, parts_of, read_engine, read_record
+from engine.artifacts.folders import cache_dir
+from engine.errors import ModelError, OutputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """An engine of the cache: its file, and its record or why that cannot be read."""
+
+    file: Path
+    record: EngineRecord | None
+    damage: str = ""
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of its folder's files."""
+        return sum(path.stat().st_size for path in self.file.parent.iterdir() if path.is_file())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """The engine that serves, or why none does; `reason` is for a person."""
+
+    file: Path | None
+    reason: str
+
+
+def engines_dir() -> Path:
+    """The folder that holds one folder an engine."""
+    return cache_dir() / "engines"
+
+
+def entries() -> Iterator[Entry]:
+    """All engines of the cache, by name; records are read, engine files are not."""
+    folder = engines_dir()
+    if not folder.is_dir():
+        return
+    for entry in sorted(folder.iterdir()):
+        # Only finished folders end so; those that are being filled have another ending.
+        if not entry.is_dir() or not entry.name.endswith(".built"):
+            continue
+        records = list(entry.glob("*.engine.build.json"))
+        file = (
+            records[0].with_name(records[0].name.removesuffix(".build.json")) if records else entry / "missing.engine"
+        )
+        try:
+            yield Entry(file=file, record=read_record(file))
+        except ModelError as error:
+            yield Entry(file=file, record=None, damage=str(error))
+
+
+def find(name: str, wanted: EngineKey) -> Found:
+    """The engine that serves a model, checked against its hash.
+
+    Args:
+        name: stem of the weights file, for telling why a stale engine of the same name does not serve.
+        wanted: what is asked for.
+    """
+    nearest: tuple[int, str] | None = None
+    for entry in entries():
+        if entry.record is None:
+            continue
+        key = entry.record.key
+        reason = key.difference(wanted)
+        if reason is None:
+            try:
+                read_engine(entry.file)
+            except ModelError as error:
+                reason = f"its file in the cache is damaged ({error})"
+            else:
+                return Found(file=entry.file, reason="")
+        elif key.runtime != wanted.runtime or entry.file.stem != name:
+            continue
+        alike = sum(getattr(key, field) == getattr(wanted, field) for field in asdict(wanted))
+        if nearest is None or alike > nearest[0]:
+            nearest = (alike, reason)
+    if nearest is None:
+        return Found(file=None, reason="no engine has been built for it")
+    return Found(file=None, reason=f"the one that is there does not serve, because {nearest[1]}")
+
+
+def folder_of(name: str, key: EngineKey) -> Path:
+    """The folder of an engine: readable in front, and the hash of everything that makes it this engine."""
+    digest = hashlib.sha256(json.dumps(asdict(key), sort_keys=True).encode()).hexdigest()[:24]
+    crop = "-crop" if key.with_crop else ""
+    return engines_dir() / f"{name}-{key.runtime}-{key.precision}{crop}-{digest}.built"
+
+
+@contextlib.contextmanager
+def filling(folder: Path) -> Iterator[Path]:
+    """A temporary folder beside `folder`; it takes that name when the block ends well, and vanishes otherwise.
+
+    Raises:
+        OutputError: the cache cannot be written.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f"{folder.stem}-", suffix=".part", dir=folder.parent))
+    except OSError as error:
+        raise OutputError(f"the cache folder {folder.parent} cannot be written ({error.strerror})") from error
+    try:
+        yield temporary
+        if folder.exists():
+            # Only a damaged or refused engine stands here: whoever builds holds the lock and has looked before.
+            shutil.rmtree(folder)
+        temporary.rename(folder)
+    except OSError as error:
+        raise OutputError(f"the cache folder {folder.parent} cannot be written ({error.strerror})") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def lock_path(folder: Path) -> Path:
+    """The file whose lock the builder of an engine holds."""
+    return engines_dir() / "locks" / f"{folder.stem}.lock"
+
+
+def timing_cache_path(key: EngineKey) -> Path:
+    """Where TensorRT's measurements of its kernels are kept: they shorten the next build on the same GPU."""
+    about = hashlib.sha256("|".join((key.runtime, key.runtime_version, key.gpu, *key.targets)).encode()).hexdigest()[
+        :16
+    ]
+    return engines_dir() / "timing" / f"{about}.bin"
+
+
+def remove_superseded(name: str, newest: Path) -> list[str]:
+    """Delete engines that the newest makes useless: same name, way and target, from other weights or versions."""
+    new_key = read_record(newest).key
+    removed = []
+    for entry in list(entries()):
+        if entry.record is None or entry.file == newest or entry.file.stem != name:
+            continue
+        key = entry.record.key
+        same = all(
+            getattr(key, field) == getattr(new_key, field)
+            for field in ("runtime", "targets", "gpu", "system", "precision", "with_crop")
+        )
+        if same and key.difference(new_key) is not None:
+            shutil.rmtree(entry.file.parent, ignore_errors=True)
+            removed.append(entry.file.parent.name)
+    return removed
+
+
+def clean(*, only_damaged: bool = False) -> int:
+    """Delete engines (or only those whose parts are damaged) and what builds left; returns the bytes freed."""
+    folder = engines_dir()
+    freed = 0
+    for entry in list(entries()):
+        if only_damaged and entry.record is not None:
+            try:
+                read_engine(entry.file)
+                continue
+            except ModelError:
+                pass
+        freed += remove_folder(entry.file.parent)
+    if not only_damaged and folder.is_dir():
+        for left in [*folder.glob("*.part"), folder / "timing"]:
+            freed += remove_folder(left)
+    return freed
+
+
+def remove_folder(folder: Path) -> int:
+    """Delete a folder if it is there; returns the bytes freed.
+
+    Raises:
+        OutputError: it cannot be deleted.
+    """
+    if not folder.is_dir():
+        return 0
+    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    try:
+        shutil.rmtree(folder)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be deleted ({error.strerror})") from error
+    return size
+
+
+def save_atomically(target: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f"{target.name}.{os.getpid()}.part")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def copy_out(engine_file: Path, output: Path) -> None:
+    """Copy the parts of an engine to where a person wants it, the record last."""
+    for source, target in zip(parts_of(engine_file), parts_of(output), strict=True):
+        save_atomically(target, source.read_bytes())

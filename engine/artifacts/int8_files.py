@@ -1,0 +1,77 @@
+"""INT8 graphs of pose networks: made on request from people's pictures, kept in the cache, found by their weights."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import time
+from pathlib import Path
+
+from engine.artifacts.compiler import Say, digest_of, ensure_entry, entry_of, say_nothing, why_unusable
+from engine.artifacts.model_files import INT8_SUFFIX
+from engine.artifacts.model_spec import read_spec
+from engine.errors import BackendError, ModelError
+
+_MARK = "-int8-"
+_UNFINISHED = (".part", ".stale")
+
+
+def ensure_int8(weights: Path, calibrate: str, *, force: bool = False, say: Say = say_nothing) -> Path:
+    """The INT8 graph of a pose model, made in the cache of crops from a video, photos or a data set (see quantize.py).
+
+    Of each model one is kept, the last one made.
+
+    Args:
+        weights: a `.safetensors` file.
+        calibrate: a video, a folder of photos, or a data set's.
+        force: make it even if it is there.
+        say: told how far it is.
+
+    Raises:
+        EngineError: it cannot be made; the message says why.
+    """
+    if weights.suffix.lower() != ".safetensors":
+        raise ModelError(f"{weights.name} cannot be quantised; a .safetensors file was expected")
+    source = Path(calibrate).expanduser()
+    named = str(source.resolve()) if source.exists() else calibrate
+    digest = digest_of(weights)
+    plain = entry_of(weights, digest)
+    # Another source, or the wish to have it anew, is another entry, so that the old one serves until the new is whole.
+    token = hashlib.sha256(f"{named}{time.time_ns() if force else ''}".encode()).hexdigest()[:8]
+    entry = plain.with_name(f"{plain.name}{_MARK}{token}")
+    arguments = ["--pose-model", str(weights.resolve()), "--precision", "int8", "--calibrate", named]
+    task = f"making an INT8 graph with people of {source.name}"
+    file = ensure_entry(entry / f"{weights.stem}.onnx", digest, arguments, say, task=task)
+    for other in _made(weights, digest):
+        if other != file:
+            shutil.rmtree(other.parent, ignore_errors=True)
+    return file
+
+
+def find_int8(weights: Path) -> Path:
+    """The INT8 graph of a pose model: in the cache, beside the weights as NAME.int8.onnx, or the file itself.
+
+    Raises:
+        ModelError: the file cannot be read or is damaged.
+        BackendError: there is none; the message says how to make one.
+    """
+    if weights.suffix.lower() == ".onnx":
+        precision = read_spec(weights).precision
+        if precision != "int8":
+            raise BackendError(f"{weights.name} is a graph in {precision}; for int8 name its .safetensors file")
+        return weights
+    digest = digest_of(weights)
+    for file in (*_made(weights, digest), weights.with_name(weights.stem + INT8_SUFFIX)):
+        if file.is_file() and why_unusable(file, digest) is None:
+            return file
+    raise BackendError(
+        f"{weights.stem} has not been made into an INT8 graph here; python -m engine build --pose-model {weights} "
+        "--runtime openvino --precision int8 --calibrate VIDEO|FOLDER does that"
+    )
+
+
+def _made(weights: Path, digest: str) -> list[Path]:
+    """INT8 graphs of these weights in the cache."""
+    plain = entry_of(weights, digest)
+    folders = sorted(plain.parent.glob(f"{plain.name}{_MARK}*"))
+    return [folder / f"{weights.stem}.onnx" for folder in folders if folder.suffix not in _UNFINISHED]

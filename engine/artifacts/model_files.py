@@ -1,0 +1,138 @@
+"""Where models stand: the shipped weights, the cache, and what a name or a path that a person gives means."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.artifacts.download import by_hand, downloads
+from engine.artifacts.folders import WEIGHTS_DIR, downloads_dir, is_offline
+from engine.errors import ModelError, nearest_hint
+
+INT8_SUFFIX = ".int8.onnx"
+"""How the file of a pose model's INT8 graph ends that stands beside its weights."""
+# The detectors that the ultralytics project publishes under these names.
+_OFFICIAL_DETECTOR = re.compile(r"(yolo26[nsmlx]|yolo12[nsmlx]|yolo11[nsmlx]|yolov10[nsmblx]|yolov8[nsmlx])(\.pt)?")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DefaultModels:
+    """What is used unless a person says otherwise: names of the pose model and detector, precision, thresholds."""
+
+    pose_model: str
+    detector: str
+    precision: str = "auto"
+    score_threshold: float = 0.3
+    person_threshold: float = 0.3
+
+
+def default_models() -> DefaultModels:
+    """The choice written in `models/weights/default.json`.
+
+    Raises:
+        ModelError: the file is missing or not of the expected form.
+    """
+    file = WEIGHTS_DIR / "default.json"
+    try:
+        return DefaultModels(**json.loads(file.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise ModelError(f"{file} cannot be read ({error.strerror}); name a model with --pose-model") from error
+    except (ValueError, TypeError) as error:
+        raise ModelError(f"{file} is not of the expected form: {error}") from error
+
+
+def default_score_threshold() -> float:
+    """The box score below which the shipped detector is more often wrong than right; 0.3 where none ships."""
+    try:
+        return default_models().score_threshold
+    except ModelError:
+        return DefaultModels.score_threshold
+
+
+def default_person_threshold() -> float:
+    """The certainty (person_filter.py) below which there mostly is nobody; 0.3 where no weights ship."""
+    try:
+        return default_models().person_threshold
+    except ModelError:
+        return DefaultModels.person_threshold
+
+
+def bundled_pose_models() -> tuple[str, ...]:
+    """Names of the pose models that ship with the program."""
+    return tuple(sorted(file.stem for file in WEIGHTS_DIR.glob("*.safetensors")))
+
+
+def bundled_detectors() -> tuple[str, ...]:
+    """Names of the detectors that ship with the program."""
+    files = (file for file in WEIGHTS_DIR.glob("*.onnx") if not file.name.endswith(INT8_SUFFIX))
+    return tuple(sorted(file.stem for file in files))
+
+
+def resolve_pose_model(name_or_path: str | Path | None = None) -> Path:
+    """The file of a pose model: a shipped name, a `.safetensors` file, or an `.onnx` file that has its spec beside it.
+
+    Raises:
+        ModelError: no such name or file; the message names the nearest.
+    """
+    text = str(name_or_path) if name_or_path is not None else default_models().pose_model
+    shipped = WEIGHTS_DIR / f"{text}.safetensors"
+    if text in bundled_pose_models():
+        return shipped
+    path = Path(text).expanduser()
+    if path.suffix.lower() in (".safetensors", ".onnx"):
+        return _existing_file(path)
+    if path.suffix.lower() in (".pth", ".pt"):
+        raise ModelError(f"{path} is a pickled file; convert it to safetensors first (README, section Weights)")
+    if path.exists():
+        raise ModelError(f"{path} is not a pose model; a .safetensors file was expected")
+    raise ModelError(f"unknown pose model '{text}'.{nearest_hint(text, bundled_pose_models())}")
+
+
+def find_detector(name_or_path: str | Path | None = None) -> Path:
+    """The file of a detector: a shipped name, or an existing `.onnx` or `.pt` file.
+
+    Raises:
+        ModelError: no such name or file, or an official name whose file is not here.
+    """
+    text = str(name_or_path) if name_or_path is not None else default_models().detector
+    if text in bundled_detectors():
+        return WEIGHTS_DIR / f"{text}.onnx"
+    path = Path(text).expanduser()
+    official = official_detector_file(text)
+    if official is not None:
+        for candidate in (Path(official), downloads_dir() / official):
+            if candidate.is_file():
+                return candidate.resolve()
+        raise ModelError(_not_here(official))
+    if path.suffix.lower() in (".onnx", ".pt"):
+        return _existing_file(path)
+    if path.exists():
+        raise ModelError(f"{path} is not a detector; an .onnx or .pt file was expected")
+    raise ModelError(f"unknown detector '{text}'.{nearest_hint(text, (*bundled_detectors(), 'yolo26n'))}")
+
+
+def _not_here(official: str) -> str:
+    """What to do about an official detector whose file is not here."""
+    wanted = downloads().get(official)
+    if wanted is None:
+        return f"{official} is not here: put the file in the current folder and name it"
+    advice = by_hand(wanted, downloads_dir() / official)
+    if is_offline():
+        return f"{official} is not here, and nothing is fetched with --offline: {advice}"
+    return f"{official} is not here: --download fetches it, or {advice}"
+
+
+def official_detector_file(text: str) -> str | None:
+    """`yolo26n.pt` for "yolo26n" or "yolo26n.pt"; None for anything that is not the bare name of such a detector."""
+    match = _OFFICIAL_DETECTOR.fullmatch(text.lower())
+    return f"{match[1]}.pt" if match else None
+
+
+def _existing_file(path: Path) -> Path:
+    if not path.is_file():
+        raise ModelError(f"{path} {'is a folder, not a file' if path.is_dir() else 'does not exist'}")
+    if path.stat().st_size == 0:
+        raise ModelError(f"{path} is empty")
+    return path.resolve()

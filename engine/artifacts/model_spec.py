@@ -1,0 +1,273 @@
+"""The contract that travels with every compiled file: what goes in, what comes out, and what it was made from.
+
+It stands as `<file>.spec.json` beside the file, holds the file's SHA-256, and is checked before any runtime sees the
+file: a runtime's parser is not a safe place for foreign bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import mmap
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from engine.artifacts.other_files import names_other_files
+from engine.errors import ModelError, nearest_hint
+from engine.skeleton import Skeleton
+
+SPEC_FORMAT = 1
+"""Raised when a field changes its meaning; a file of another format is built anew."""
+
+DTYPES = ("uint8", "float32", "float16", "int64")
+Dimension = int | str
+
+# What a spec may ask for: far above what any model here has, far below what would take a machine's memory.
+_MOST_JSON_BYTES = 4 * 1024 * 1024
+_MOST_ELEMENTS = 2**28
+_LONGEST_SIDE = 8192
+_LONGEST_NAME = 200
+_MOST_NAMES = 10_000
+
+WRONG_VALUES = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
+"""What reading a value of the wrong kind out of foreign JSON may raise."""
+
+GRAPH_VERSION = 4
+"""Raised with every change of what the exported graphs compute; older files in the cache are then made anew."""
+
+OPSET = 18
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorSpec:
+    """Name, shape (a string stands for a dimension known only at run time) and dtype of an input or output."""
+
+    name: str
+    shape: tuple[Dimension, ...]
+    dtype: str
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise ModelError(f"tensor '{self.name}' has dtype '{self.dtype}'.{nearest_hint(self.dtype, DTYPES)}")
+        for length in self.shape:
+            if isinstance(length, bool) or not isinstance(length, (int, str)) or (length in ("",) or length == 0):
+                raise ModelError(f"tensor '{self.name}' has the dimension {length!r}; a positive number or a name fits")
+            if isinstance(length, int) and not 0 < length <= 65536:
+                raise ModelError(f"tensor '{self.name}' has the dimension {length}; 1 to 65536 fits")
+        if math.prod(length for length in self.shape if isinstance(length, int)) > _MOST_ELEMENTS:
+            raise ModelError(f"tensor '{self.name}' has the shape {self.shape}, which is too large")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """What a pose network or a detector is, to those who run it.
+
+    Attributes:
+        kind: "pose" or "detector".
+        name: model name, as a person knows it (`kcam_resnet18`, `yolo26n_person`).
+        precision: what the file computes in: fp32, fp16, bf16 or int8. (A runtime may be told to compute lower.)
+        input_size_wh: width and height of the crop or letterboxed frame in px.
+        inputs, outputs: tensors by name.
+        skeleton: of a pose network; None for a detector.
+        class_names: of a detector: name of each class id; of a pose network: the classes it poses.
+        file_sha256: of the compiled file itself.
+        weights_sha256: of the weights the file was made from.
+        graph_version: version of the code that made the graph; another version means another graph.
+        made_with: packages and versions, for people.
+        mean, std: of a pose network, RGB on the 0..1 scale, for people: the graph normalises by itself.
+        udp: of a pose network: how its crops are to be cut, see geometry.py.
+        sigma: of a pose network: of the Gaussians it learnt, in heatmap px, for DARK decoding; 0 for the recipe's.
+        decode: of a pose network: how the graph makes keypoints of heatmaps, see heatmap.py.
+    """
+
+    kind: str
+    name: str
+    precision: str
+    input_size_wh: tuple[int, int]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    skeleton: Skeleton | None
+    class_names: tuple[str, ...]
+    file_sha256: str
+    weights_sha256: str
+    graph_version: int
+    made_with: Mapping[str, str]
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    udp: bool = False
+    sigma: float = 0.0
+    decode: str = "quarter"
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("pose", "detector"):
+            raise ModelError(f"a spec's kind is 'pose' or 'detector', not '{self.kind}'")
+        if (self.kind == "pose") != (self.skeleton is not None):
+            raise ModelError("a pose network's spec has a skeleton, a detector's has none")
+        if not self.inputs or not self.outputs or not self.class_names:
+            raise ModelError("a spec needs inputs, outputs and class names")
+        if not all(0 < length <= _LONGEST_SIDE for length in self.input_size_wh):
+            raise ModelError(f"a spec's input size is {self.input_size_wh}; 1 to {_LONGEST_SIDE} px fit")
+        keypoints = () if self.skeleton is None else self.skeleton.keypoint_names
+        check_names((self.name, *self.class_names, *keypoints, *(t.name for t in (*self.inputs, *self.outputs))))
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of the outputs, in the file's order."""
+        return tuple(tensor.name for tensor in self.outputs)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {
+            "format": SPEC_FORMAT,
+            "kind": self.kind,
+            "name": self.name,
+            "precision": self.precision,
+            "input_size_wh": list(self.input_size_wh),
+            "inputs": [_tensor_dict(tensor) for tensor in self.inputs],
+            "outputs": [_tensor_dict(tensor) for tensor in self.outputs],
+            "skeleton": None if self.skeleton is None else self.skeleton.to_dict(),
+            "class_names": list(self.class_names),
+            "file_sha256": self.file_sha256,
+            "weights_sha256": self.weights_sha256,
+            "graph_version": self.graph_version,
+            "made_with": dict(self.made_with),
+            "mean": None if self.mean is None else list(self.mean),
+            "std": None if self.std is None else list(self.std),
+            "udp": self.udp,
+            "sigma": self.sigma,
+            "decode": self.decode,
+        }
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any]) -> ModelSpec:
+        """The inverse of `to_dict`.
+
+        Raises:
+            ModelError: the values are not those of a spec of this format.
+        """
+        if not isinstance(values, Mapping) or values.get("format") != SPEC_FORMAT:
+            raise ModelError(f"the spec is not of format {SPEC_FORMAT}")
+        try:
+            width, height = (int(length) for length in values["input_size_wh"])
+            skeleton = values["skeleton"]
+            return ModelSpec(
+                kind=str(values["kind"]),
+                name=str(values["name"]),
+                precision=str(values["precision"]),
+                input_size_wh=(width, height),
+                inputs=tuple(_tensor(tensor) for tensor in values["inputs"]),
+                outputs=tuple(_tensor(tensor) for tensor in values["outputs"]),
+                skeleton=None if skeleton is None else Skeleton.from_dict(skeleton),
+                class_names=tuple(str(name) for name in values["class_names"]),
+                file_sha256=str(values["file_sha256"]),
+                weights_sha256=str(values["weights_sha256"]),
+                graph_version=int(values["graph_version"]),
+                made_with={str(key): str(value) for key, value in dict(values["made_with"]).items()},
+                mean=_numbers(values.get("mean")),
+                std=_numbers(values.get("std")),
+                udp=bool(values.get("udp", False)),
+                sigma=float(values.get("sigma", 0.0)),
+                decode=str(values.get("decode", "quarter")),
+            )
+        except WRONG_VALUES as error:
+            raise ModelError(f"the spec cannot be read: {error!r}") from error
+
+
+def _numbers(values: Any) -> tuple[float, ...] | None:
+    return None if values is None else tuple(float(value) for value in values)
+
+
+def _tensor_dict(tensor: TensorSpec) -> dict[str, Any]:
+    return {"name": tensor.name, "shape": list(tensor.shape), "dtype": tensor.dtype}
+
+
+def _tensor(values: Mapping[str, Any]) -> TensorSpec:
+    return TensorSpec(name=str(values["name"]), shape=tuple(values["shape"]), dtype=str(values["dtype"]))
+
+
+def check_names(names: tuple[str, ...]) -> None:
+    """Refuse names that are no names: they are shown to people, in a terminal too.
+
+    Raises:
+        ModelError: there are too many, or one is empty, too long or holds what cannot be printed.
+    """
+    if len(names) > _MOST_NAMES:
+        raise ModelError(f"{len(names)} names are too many; {_MOST_NAMES} at most fit")
+    for name in names:
+        if not 0 < len(name) <= _LONGEST_NAME or not name.isprintable():
+            raise ModelError(f"{name[:40]!r} is not a name: 1 to {_LONGEST_NAME} printable characters fit")
+
+
+def read_json(file: Path) -> Any:
+    """The JSON of a file that anybody may have written.
+
+    Raises:
+        ModelError: it cannot be read, is too large or too deep, or is no JSON.
+    """
+    try:
+        with file.open("rb") as stream:
+            content = stream.read(_MOST_JSON_BYTES + 1)
+    except OSError as error:
+        raise ModelError(f"{file} cannot be read: {error.strerror or error}") from error
+    if len(content) > _MOST_JSON_BYTES:
+        raise ModelError(f"{file} is larger than {_MOST_JSON_BYTES} bytes, which no such file is")
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{file} is not JSON, or it is damaged") from error
+
+
+def refuse_external_data(file: Path) -> None:
+    """Refuse an ONNX file that has weights in other files: it could name any file of this machine.
+
+    Raises:
+        ModelError: it names another file, or nobody can tell that it does not.
+    """
+    with file.open("rb") as stream:
+        if stream.seek(0, 2) == 0:
+            return
+        with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            if names_other_files(content):
+                raise ModelError(f"{file} keeps weights in other files, so it is not opened; export it as one file")
+
+
+def spec_path(model_file: Path) -> Path:
+    """Where the spec of a compiled file stands."""
+    return model_file.with_name(model_file.name + ".spec.json")
+
+
+def sha256_of(file: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_spec(model_file: Path, spec: ModelSpec) -> None:
+    """Write the spec of a compiled file beside it."""
+    spec_path(model_file).write_text(json.dumps(spec.to_dict(), indent=1) + "\n", encoding="utf-8")
+
+
+def read_spec(model_file: Path) -> ModelSpec:
+    """Read and check the spec of a compiled file.
+
+    Raises:
+        ModelError: the file or its spec is missing, cannot be read, or they do not belong together.
+    """
+    beside = spec_path(model_file)
+    if not model_file.is_file():
+        raise ModelError(f"{model_file} does not exist")
+    if not beside.is_file():
+        raise ModelError(f"{model_file} has no spec beside it ({beside.name}), so it is not run; build it again")
+    values = read_json(beside)
+    try:
+        spec = ModelSpec.from_dict(values)
+    except ModelError as error:
+        raise ModelError(f"{beside}: {error}") from error
+    if sha256_of(model_file) != spec.file_sha256:
+        raise ModelError(f"{model_file} is not the file that its spec describes (SHA-256 differs); build it again")
+    if model_file.suffix.lower() == ".onnx":
+        refuse_external_data(model_file)
+    return spec

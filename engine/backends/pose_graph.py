@@ -1,0 +1,257 @@
+"""The pose network as it is compiled: uint8 crops in, keypoints out. Loaded only by those who need torch.
+
+Everything that stands between a crop and a keypoint is inside, so that every backend gives the same numbers and no
+heatmap leaves a device unasked.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from engine.artifacts.model_spec import TensorSpec
+from engine.backends.graph_decode import GraphDecoder
+from engine.errors import ModelError
+from engine.skeleton import Skeleton
+from models.checkpoints import CheckpointError, PoseCheckpoint, load_pose_model
+from models.kcam import KCAM, KCAMOutput
+from models.pose_model import PoseModel
+
+
+class PoseGraph(nn.Module):
+    """A pose model with normalisation in front and decoding behind.
+
+    Args:
+        model: in eval mode.
+        mean, std: RGB, on the 0..1 scale.
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, model: PoseModel, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        self.model = model
+        self.input_size_wh = model.config.input_size_wh
+        self.has_kcam = model.config.has_kcam
+        deviation = torch.tensor(std, dtype=torch.float64)
+        scale = 1 / (255 * deviation)
+        shift = -torch.tensor(mean, dtype=torch.float64) / deviation
+        self.register_buffer("scale", scale.float().view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("shift", shift.float().view(1, 3, 1, 1), persistent=False)
+        self.compute_dtype = torch.float32
+        config = model.config
+        self.decode = GraphDecoder(
+            config.input_size_wh,
+            config.heatmap_size_wh,
+            dark=config.decode == "dark",
+            sigma=config.sigma,
+            udp=config.udp,
+        )
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of what `forward` gives, in order."""
+        return ("keypoints", "heatmaps", "areas", "attention") if self.has_kcam else ("keypoints", "heatmaps")
+
+    def forward(self, crops: Tensor) -> tuple[Tensor, ...]:
+        """Keypoints (N, K, 3) in crop px with scores, heatmaps, and for KCAM areas and attention (N, K, h, w); float32.
+
+        Args:
+            crops: (N, H, W, 3) uint8, BGR.
+        """
+        # The cast comes first: TensorRT takes a uint8 input only into a cast.
+        return self.from_pixels(crops.float().permute(0, 3, 1, 2))
+
+    def from_pixels(self, pixels_bgr: Tensor) -> tuple[Tensor, ...]:
+        """As `forward`, from crops (N, 3, H, W) float32, BGR, 0 to 255."""
+        images = pixels_bgr.flip(1) * self.scale + self.shift  # (N, 3, H, W), RGB
+        output = self.model(images.to(self.compute_dtype, memory_format=torch.channels_last))
+        heatmaps = output.heatmaps.float()
+        keypoints = self.decode(heatmaps)  # (N, K, 3)
+        if not self.has_kcam:
+            return keypoints, heatmaps
+        return keypoints, heatmaps, output.areas.float(), output.attention.float()
+
+    def lower_precision(self, dtype: torch.dtype) -> None:
+        """Compute in 16 bits from here on, except where that would move keypoints.
+
+        Batch norms keep float32 statistics, and the heatmap layers give float32: eight bits of mantissa make equal
+        neighbours out of a peak and its surroundings, and the keypoint then lands on the wrong one.
+        """
+        self.compute_dtype = dtype
+        self.model.to(dtype)
+        for module in self.model.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.float()
+        for name in ("final_layer", "kcam_final_layer"):
+            layer = getattr(self.model, name, None)
+            if layer is not None:
+                layer.float().register_forward_pre_hook(_to_float32)
+
+
+class FoldedKCAM(nn.Module):
+    """KCAM with its two large 1x1 convolutions moved from the pixels to the K representations; the same numbers.
+
+    Equation 2 takes F' = Wq F + bq only in the product with R' = Wk R, so Wq can go to R, too:
+    F'. R' = F . (Wq^T Wk R) + (Wk^T bq) . R.
+    The convolution behind the fusion is linear, too: of E = sum_j S_ij R''_j it makes sum_j S_ij (We R''_j). K is 17
+    where the pixels are thousands; docs/decisions/0007-folded-attention.md says what that brings.
+
+    Args:
+        kcam: in eval mode.
+    """
+
+    aggregated_weight: Tensor
+
+    def __init__(self, kcam: KCAM) -> None:
+        super().__init__()
+        self.plain = kcam
+        scale, shift = _scale_and_shift(kcam.query[1])
+        query = _weight(kcam.query[0]).flatten(1) * scale[:, None]  # (C, C)
+        key = kcam.key.weight.detach()[:, :, 0]  # (C, C)
+        channels = len(key)
+        # R' is linear in R, too, so one convolution gives both what meets the pixels and what is added to the product.
+        folded = torch.cat([query.double().T, shift.double()[None]]) @ key.double()  # (C + 1, C)
+        self.to_logits = nn.Conv1d(channels, channels + 1, 1, bias=False)
+        self.to_logits.weight = nn.Parameter(folded.float()[:, :, None], requires_grad=False)
+        scale, shift = _scale_and_shift(kcam.fuse[1])
+        weight = _weight(kcam.fuse[0]) * scale[:, None, None, None]  # (C, C or 2C, 1, 1)
+        self.register_buffer("aggregated_weight", weight[:, -channels:].flatten(1), persistent=False)
+        self.own = nn.Conv2d(channels, channels, 1)
+        # Without fusion, E goes on alone.
+        own = torch.zeros_like(weight[:, :channels]) if kcam.fusion == "none" else weight[:, :channels]
+        self.own.weight = nn.Parameter(own, requires_grad=False)
+        self.own.bias = nn.Parameter(shift, requires_grad=False)
+
+    def forward(self, features: Tensor, coarse_heatmaps: Tensor) -> KCAMOutput:
+        """As `KCAM.forward`."""
+        grid = coarse_heatmaps.shape  # (B, K, h, w)
+        areas = self.plain.keypoint_areas(coarse_heatmaps)  # (B, K, P)
+        pixels = features.flatten(2)  # (B, C, P)
+        by_pixel = pixels.transpose(1, 2)  # (B, P, C)
+        representations = torch.matmul(areas.to(pixels.dtype), by_pixel)  # (B, K, C)
+        # A sum and not a difference: OpenVINO rewrites differences, and forgets on the way what is to stay float32.
+        differences = areas + areas.sum(dim=1, keepdim=True) * (-1 / grid[1])  # (B, K, P)
+        from_mean = torch.matmul(differences.to(pixels.dtype), by_pixel)  # (B, K, C)
+        by_keypoint = self.to_logits(from_mean.transpose(1, 2)).transpose(1, 2)  # (B, K, C + 1)
+        folded, offset = torch.split(by_keypoint, [features.shape[1], 1], dim=2)  # (B, K, C) and (B, K, 1)
+        attention = torch.softmax(torch.matmul(folded, pixels).float() + offset.float(), dim=1)  # (B, K, P)
+        value = torch.matmul(self.aggregated_weight, self.plain.value(representations.transpose(1, 2)))  # (B, C, K)
+        aggregated = torch.matmul(value, attention.to(value.dtype)).reshape(features.shape)  # (B, C, h, w)
+        return KCAMOutput(
+            augmented=torch.relu(self.own(features) + aggregated),
+            areas=areas.reshape(grid),
+            attention=attention.reshape(grid),
+            representations=representations,
+        )
+
+
+def _weight(convolution: nn.Module) -> Tensor:
+    if not isinstance(convolution, nn.Conv2d):
+        raise TypeError("a convolution was expected")
+    return convolution.weight.detach()
+
+
+def _scale_and_shift(norm: nn.Module) -> tuple[Tensor, Tensor]:
+    """What a batch norm in eval mode multiplies by and adds, (C,) each."""
+    if not isinstance(norm, nn.BatchNorm2d) or norm.running_mean is None or norm.running_var is None:
+        raise TypeError("a batch norm with statistics was expected")
+    scale = (norm.weight / torch.sqrt(norm.running_var + norm.eps)).detach()
+    return scale, (norm.bias - norm.running_mean * scale).detach()
+
+
+def fold_attention(model: PoseModel) -> None:
+    """Replace the KCAM of a model, if it has one, by its folded form."""
+    if isinstance(model.kcam, KCAM):
+        model.kcam = FoldedKCAM(model.kcam)  # type: ignore[assignment]
+
+
+class CroppingPoseGraph(nn.Module):
+    """A pose graph that cuts the people out of the frame itself, so that a frame crosses to the device once.
+
+    Args:
+        graph: what comes behind the crops.
+    """
+
+    columns: Tensor
+    rows: Tensor
+
+    def __init__(self, graph: PoseGraph) -> None:
+        super().__init__()
+        self.graph = graph
+        width, height = graph.input_size_wh
+        self.register_buffer("columns", torch.arange(width, dtype=torch.float32).view(1, 1, width), persistent=False)
+        self.register_buffer("rows", torch.arange(height, dtype=torch.float32).view(1, height, 1), persistent=False)
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """As those of the graph behind."""
+        return self.graph.output_names
+
+    def forward(self, frame: Tensor, crop_to_frame: Tensor) -> tuple[Tensor, ...]:
+        """As `PoseGraph.forward`, with keypoints in crop px.
+
+        Args:
+            frame: (frame height, frame width, 3) uint8, BGR.
+            crop_to_frame: (N, 2, 3) float32, affines from crop px to frame px.
+        """
+        width, height = self.graph.input_size_wh
+        pixels = frame.float()
+        frame_height, frame_width = pixels.shape[0], pixels.shape[1]
+        a, b, c = torch.split(crop_to_frame, 1, dim=2)  # each (N, 2, 1)
+        # Products and sums instead of a matrix product: TensorRT-RTX refuses float32 ones on compute capability 7.5,
+        # and 16 bits cannot count the pixels of a frame.
+        x = a[:, :1] * self.columns + b[:, :1] * self.rows + c[:, :1]  # (N, H, W), frame px
+        y = a[:, 1:] * self.columns + b[:, 1:] * self.rows + c[:, 1:]  # (N, H, W), frame px
+        grid = torch.stack([x * (2 / (frame_width - 1)) - 1, y * (2 / (frame_height - 1)) - 1], dim=3)  # (N, H, W, 2)
+        # The people one below the other in a batch of one: with a batch of N the frame would be copied N times.
+        grid = grid.reshape(1, -1, width, 2)  # (1, N H, W, 2)
+        crops = functional.grid_sample(
+            pixels.permute(2, 0, 1)[None], grid, mode="bilinear", padding_mode="zeros", align_corners=True
+        )  # (1, 3, N H, W)
+        crops = crops.reshape(3, -1, height, width).permute(1, 0, 2, 3)  # (N, 3, H, W)
+        return self.graph.from_pixels(crops)
+
+
+def _to_float32(_module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(value.float() for value in inputs)
+
+
+def load_pose(weights: Path) -> tuple[PoseCheckpoint, Skeleton]:
+    """A pose model's checkpoint and its skeleton.
+
+    Raises:
+        ModelError: the file cannot be used, or its parts do not belong together.
+    """
+    try:
+        checkpoint = load_pose_model(weights)
+    except CheckpointError as error:
+        raise ModelError(str(error)) from error
+    skeleton = Skeleton.from_dict(checkpoint.skeleton)
+    if skeleton.num_keypoints != checkpoint.config.num_keypoints:
+        raise ModelError(
+            f"{weights}: its skeleton has {skeleton.num_keypoints} keypoints, "
+            f"its network {checkpoint.config.num_keypoints}"
+        )
+    return checkpoint, skeleton
+
+
+def pose_tensors(graph: PoseGraph, *, with_crop: bool = False) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """Inputs and outputs of a pose graph, for its spec."""
+    config = graph.model.config
+    width, height = config.input_size_wh
+    map_width, map_height = config.heatmap_size_wh
+    maps = ("N", config.num_keypoints, map_height, map_width)
+    outputs = [TensorSpec(name="keypoints", shape=("N", config.num_keypoints, 3), dtype="float32")]
+    outputs += [TensorSpec(name=name, shape=maps, dtype="float32") for name in graph.output_names[1:]]
+    if with_crop:
+        inputs = (
+            TensorSpec(name="frame", shape=("frame_height", "frame_width", 3), dtype="uint8"),
+            TensorSpec(name="crop_to_frame", shape=("N", 2, 3), dtype="float32"),
+        )
+        return inputs, tuple(outputs)
+    return (TensorSpec(name="crops", shape=("N", height, width, 3), dtype="uint8"),), tuple(outputs)

@@ -1,0 +1,1 @@
+"""How fast, against what. Imports `output` and before."""

@@ -1,0 +1,284 @@
+"""`python main.py --benchmark`: how fast this machine is, step by step, and against other programs."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import itertools
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from engine.artifacts.model_files import resolve_pose_model
+from engine.artifacts.part_file import check_target
+from engine.artifacts.weights_info import stated_ap
+from engine.backends import BACKENDS, PRECISIONS, probe_backends
+from engine.benchmark.measure import (
+    Clip,
+    measure_export,
+    measure_live,
+    measure_people,
+    measure_steps,
+    read_clip,
+)
+from engine.benchmark.report import machine, peak_memory_mib, people_ratios, told, write_json, write_plot
+from engine.benchmark.serial import compare_serial
+from engine.benchmark.soak import soak, soak_frames
+from engine.benchmark.ultralytics_peer import compare, other_programs
+from engine.errors import BackendError, EngineError, OptionError, nearest_hint
+from engine.pipeline.opening import open_pipeline
+from engine.pipeline.options import PipelineOptions
+from engine.pipeline.pose_pipeline import PosePipeline
+from engine.types import Frame, UInt8Array
+
+COMPARISONS = ("ultralytics", "serial")
+ROWS = {"openvino": ("fp32", "bf16", "int8"), "onnxruntime": ("fp32", "int8"), "torch": ("fp32", "bf16")}
+"""Precisions that `--precision all` measures; other runtimes have the one that was built."""
+_MAIN = Path(__file__).resolve().parents[2] / "main.py"
+_MOST_PEOPLE = 64
+
+
+def run_benchmark(arguments: argparse.Namespace) -> int:
+    """Measure, print a table, and keep the report where it is asked for.
+
+    Returns:
+        0; 1 where no backend could be measured.
+
+    Raises:
+        EngineError: it cannot be done; the message says why.
+    """
+    comparisons = comparisons_of(arguments.compare)
+    counts = people_of(arguments.people)
+    precisions = precisions_of(arguments.precision)
+    options = options_of(arguments)
+    plot = plot_of(arguments)
+    long_runs = None if arguments.soak is None else soak_frames(arguments.soak)
+    for target in (arguments.report, plot):
+        if target is not None:
+            check_target(target, overwrite=True)
+    report: dict[str, Any] = {"command": " ".join(["python main.py", *sys.argv[1:]]), "machine": machine()}
+    clip = read_clip(arguments.video or "demo", arguments.frames)
+    report["video"] = {"name": clip.info.name, "frames": len(clip.frames), "size_wh": clip.info.size_wh}
+    if arguments.backend == "all" or len(precisions) != 1 or precisions == ("all",):
+        names = usable_backends() if arguments.backend == "all" else [arguments.backend]
+        rows = [(name, row) for name in names for row in rows_of(name, precisions)]
+        report["backends"] = [_in_child(name, row, arguments, counts) for name, row in rows]
+    else:
+        report["backends"] = [measure(options, clip, arguments.video or "demo", counts)]
+    report["compare"] = {}
+    if "ultralytics" in comparisons:
+        report["compare"]["ultralytics"] = against_ultralytics(options, clip)
+    if "serial" in comparisons:
+        _note("running pairs of exports")
+        report["compare"]["serial"] = compare_serial(serial_arguments(arguments))
+    if long_runs is not None:
+        report["soak"] = soak(lambda **fields: open_pipeline(dataclasses.replace(options, **fields)), clip, long_runs,
+                              _note)  # fmt: skip
+    print(told(report))
+    _keep(report, arguments.report, plot)
+    return 0 if any("error" not in one for one in report["backends"]) else 1
+
+
+def people_of(text: str) -> tuple[int, ...]:
+    """Numbers of people from `1,4,8`.
+
+    Raises:
+        OptionError: one is not a number that fits.
+    """
+    counts = [int(part) if part.strip().isdecimal() else 0 for part in text.split(",")]
+    if not all(1 <= count <= _MOST_PEOPLE for count in counts):
+        raise OptionError(f"--people {text}: numbers from 1 to {_MOST_PEOPLE} with commas between were expected")
+    return tuple(sorted(set(counts)))
+
+
+def precisions_of(text: str) -> tuple[str, ...]:
+    """What to measure in, from `fp32,bf16,int8`; "all" stands for what each runtime can do.
+
+    Raises:
+        OptionError: one is not known.
+    """
+    names = tuple(part.strip() for part in text.split(","))
+    for name in names:
+        if name not in ("all", *PRECISIONS):
+            raise OptionError(f"unknown precision '{name}'.{nearest_hint(name, ('all', *PRECISIONS))}")
+    return ("all",) if "all" in names else tuple(dict.fromkeys(names))
+
+
+def rows_of(backend: str, precisions: tuple[str, ...]) -> tuple[str, ...]:
+    """The precisions to measure a runtime in."""
+    return ROWS.get(backend, ("auto",)) if precisions == ("all",) else precisions
+
+
+def plot_of(arguments: argparse.Namespace) -> Path | None:
+    """Where the plot goes: as asked, or beside the report.
+
+    Raises:
+        OptionError: its name is not that of a picture.
+    """
+    if arguments.plot is None:
+        return None if arguments.report is None else Path(arguments.report).with_suffix(".png")
+    plot = Path(arguments.plot)
+    if plot.suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise OptionError(f"--plot {plot}: a name that ends in .png, .svg or .pdf was expected")
+    return plot
+
+
+def comparisons_of(text: str | None) -> tuple[str, ...]:
+    """What to compare with, from `ultralytics,serial`.
+
+    Raises:
+        OptionError: one is not known.
+    """
+    names = tuple(part.strip() for part in text.split(",")) if text else ()
+    for name in names:
+        if name not in COMPARISONS:
+            raise OptionError(f"cannot compare with '{name}'.{nearest_hint(name, COMPARISONS)}")
+    return names
+
+
+def options_of(arguments: argparse.Namespace) -> PipelineOptions:
+    """What is measured."""
+    thresholds = ("score_threshold", "person_threshold")
+    given = {name: getattr(arguments, name) for name in thresholds if getattr(arguments, name) is not None}
+    precisions = precisions_of(arguments.precision)
+    return PipelineOptions(
+        pose_model=arguments.pose_model,
+        detector=arguments.detector,
+        backend="auto" if arguments.backend == "all" else arguments.backend,
+        # Where several are measured, comparisons and long runs are made in what auto takes.
+        precision=precisions[0] if len(precisions) == 1 and precisions != ("all",) else "auto",
+        device=arguments.device,
+        max_people=max(arguments.max_people, *people_of(arguments.people)),
+        classes=arguments.classes,
+        tracking=not arguments.no_tracking,
+        smoothing=not arguments.no_smoothing,
+        threads=arguments.threads,
+        download=arguments.download,
+        **given,
+    )
+
+
+def measure(options: PipelineOptions, clip: Clip, video: str, counts: tuple[int, ...]) -> dict[str, Any]:
+    """Everything about one backend."""
+    result: dict[str, Any] = {"asked": options.backend}
+    with open_pipeline(dataclasses.replace(options, detect_every=1), say=_note) as pipeline:
+        pipeline.wait_until_ready()
+        result["runs"] = pipeline.describe()
+        result["ap"] = stated_ap(resolve_pose_model(options.pose_model).with_suffix(".md"))
+        _note(f"measuring on {result['runs']['backend']}: each step")
+        result["steps"] = measure_steps(pipeline, clip)
+        _note("live")
+        every_frame = measure_live(pipeline, clip, len(clip.frames))
+    # Whoever is put there is posed on every frame, also one of whom the network is sure that it is nobody.
+    with open_pipeline(dataclasses.replace(options, detect_every=1, person_threshold=0.0)) as pipeline:
+        pipeline.wait_until_ready()
+        _note(f"with {', '.join(map(str, counts))} people")
+        result["people"] = measure_people(pipeline, pipeline.detect, clip, counts)
+        result["people_ratios"] = people_ratios(result["people"])
+    with open_pipeline(dataclasses.replace(options, detect_every="auto")) as pipeline:
+        pipeline.wait_until_ready()
+        _note("live, detection auto")
+        result["live"] = {"auto": measure_live(pipeline, clip, len(clip.frames)), "1": every_frame}
+    overlapping = options.threads != 1
+    with open_pipeline(dataclasses.replace(options, detect_every=1, overlapping=overlapping)) as pipeline:
+        _note("file export")
+        result["export"] = measure_export(pipeline, video, len(clip.frames))
+    result["peak_memory_mib"] = peak_memory_mib()
+    return result
+
+
+def against_ultralytics(options: PipelineOptions, clip: Clip) -> dict[str, Any]:
+    """Our live pipeline and yolo26n-pose on the same frames, in turns."""
+    _note("preparing yolo26n-pose")
+
+    def opened(every: Any) -> PosePipeline:
+        pipeline = open_pipeline(dataclasses.replace(options, detect_every=every))
+        pipeline.wait_until_ready()
+        return pipeline
+
+    with opened("auto") as auto, opened(1) as every_frame, other_programs() as theirs:
+        _note("running in turns")
+        ours = {"auto": _watching(auto), "every_frame": _watching(every_frame)}
+        result = compare(ours, theirs, [frame.image_bgr for frame in clip.frames])
+        return {**result, "precision": auto.describe()["precision"]}
+
+
+def _watching(pipeline: PosePipeline) -> Callable[[UInt8Array], object]:
+    """A pipeline as it runs on a camera: every picture is the next, and is of now."""
+    numbers = itertools.count()
+
+    def watch(image: UInt8Array) -> object:
+        return pipeline.process(Frame(image_bgr=image, index=next(numbers), timestamp_s=time.monotonic()))
+
+    return watch
+
+
+def usable_backends() -> list[str]:
+    """Names of the runtimes that can run on this machine."""
+    ready = [label.partition(" ")[0] for label, usable, _ in probe_backends() if usable]
+    return [name for name in BACKENDS if name in ready]
+
+
+def serial_arguments(arguments: argparse.Namespace) -> list[str]:
+    """The command line of an export like the benchmark's."""
+    return [
+        *("--video", arguments.video or "demo", "--max-frames", str(arguments.frames)),
+        *_network_arguments(arguments),
+        *("--precision", options_of(arguments).precision),
+        *("--backend", "auto" if arguments.backend == "all" else arguments.backend),
+    ]
+
+
+def _network_arguments(arguments: argparse.Namespace) -> list[str]:
+    words: list[str] = []
+    for name in ("pose_model", "detector", "device", "classes", "score_threshold", "person_threshold"):
+        value = getattr(arguments, name)
+        if value is not None:
+            words += [f"--{name.replace('_', '-')}", str(value)]
+    for name in ("no_tracking", "no_smoothing", "download"):
+        words += [f"--{name.replace('_', '-')}"] if getattr(arguments, name) else []
+    return words
+
+
+def _in_child(name: str, precision: str, arguments: argparse.Namespace, counts: tuple[int, ...]) -> dict[str, Any]:
+    """Measure one backend in a process of its own, so that memory and threads are its alone."""
+    _note(f"{name}, {precision}:")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "report.json"
+        words = ["--benchmark", "--video", arguments.video or "demo", "--frames", str(arguments.frames)]
+        words += ["--people", ",".join(map(str, counts)), "--backend", name, "--report", str(file)]
+        words += ["--precision", precision]
+        words += [] if arguments.threads is None else ["--threads", str(arguments.threads)]
+        words += ["--max-people", str(arguments.max_people), *_network_arguments(arguments)]
+        done = subprocess.run([sys.executable, str(_MAIN), *words], capture_output=True, text=True, check=False)
+        if done.returncode != 0 or not file.is_file():
+            lines = done.stderr.strip().splitlines()
+            return {
+                "asked": name,
+                "precision": precision,
+                "error": lines[-1].removeprefix("error: ") if lines else "it failed",
+            }
+        result: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))["backends"][0]
+        return result
+
+
+def _keep(report: dict[str, Any], path: Path | None, plot: Path | None) -> None:
+    if path is not None:
+        write_json(path, report)
+        print(f"\n{path}")
+    if plot is None:
+        return
+    try:
+        problem = write_plot(plot, report)
+    except (EngineError, OSError) as error:
+        raise BackendError(f"the plot {plot} cannot be written: {error}") from error
+    print(plot if problem is None else problem)
+
+
+def _note(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

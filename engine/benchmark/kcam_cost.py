@@ -1,0 +1,152 @@
+"""`python -m engine cost`: what KCAM costs over its bare backbone, folded as it is exported and as the paper writes it.
+
+The three networks run in turns in one process, so that whatever else the machine does meets all of them alike; the
+ratios are those of single rounds. docs/decisions/0007-folded-attention.md says what was found.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.artifacts.part_file import check_target
+from engine.backends import Backend
+from engine.benchmark.command import people_of, precisions_of
+from engine.benchmark.kcam_forms import FORMS, CostOptions, open_forms, write_forms
+from engine.benchmark.report import machine, table, write_json
+from engine.errors import BackendError
+from engine.types import UInt8Array
+
+RATIOS = (("unfolded", "bare"), ("folded", "bare"), ("folded", "unfolded"))
+_WARM_UP_ROUNDS = 12  # OpenVINO makes a program of its own for a shape that has come eight times
+
+
+def run_cost(arguments: argparse.Namespace) -> Iterator[str]:
+    """Measure as the command line asks, keep the report, and tell the table line by line.
+
+    Raises:
+        EngineError: it cannot be done; the message says why.
+    """
+    options = CostOptions(
+        pose_model=arguments.pose_model,
+        input_size=arguments.input_size,
+        deconv_channels=arguments.deconv_channels,
+        people=people_of(arguments.people),
+        runtimes=tuple(name.strip() for name in arguments.runtime.split(",")),
+        precisions=precisions_of(arguments.precision),
+        device=arguments.device,
+        threads=arguments.threads,
+        rounds=arguments.rounds,
+    )
+    if arguments.report is not None:
+        check_target(arguments.report, overwrite=True)
+    report = {"command": " ".join(["python -m engine", *sys.argv[1:]]), **measure_cost(options, _note)}
+    yield told(report)
+    if arguments.report is not None:
+        write_json(arguments.report, report)
+        yield str(arguments.report)
+
+
+def measure_cost(options: CostOptions, say: Callable[[str], None]) -> dict[str, Any]:
+    """The report: what was measured on what, and a row for each runtime, precision and batch.
+
+    Raises:
+        OptionError, ModelError: the network cannot be had as asked.
+        BackendError: none of the runtimes could run it.
+    """
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory(prefix="kcam-cost-") as folder:
+        say("exporting the three forms")
+        model = write_forms(options, Path(folder))
+        for runtime, precision in options.rows():
+            say(f"{runtime}, {precision}")
+            try:
+                with open_forms(runtime, precision, options, Path(folder)) as backends:
+                    rows += [_row(backends, count, options.rounds) for count in options.people]
+            except BackendError as error:
+                rows.append({"runtime": runtime, "precision": precision, "error": str(error)})
+    if all("error" in row for row in rows):
+        raise BackendError("; ".join(f"{row['runtime']}, {row['precision']}: {row['error']}" for row in rows))
+    asked = {"rounds": options.rounds, "threads": options.threads}
+    return {"machine": machine(), "model": model, **asked, "rows": rows}
+
+
+def _row(backends: Mapping[str, Backend], people: int, rounds: int) -> dict[str, Any]:
+    """A batch, measured: medians in ms, and medians of the ratios within single rounds, with their quartiles."""
+    backend = backends["folded"]
+    width, height = backend.spec.input_size_wh
+    crops: UInt8Array = np.random.default_rng(0).integers(0, 256, (people, height, width, 3), np.uint8)
+    wall, processor = in_turns({form: _call(backends[form], crops) for form in FORMS}, rounds)
+    row: dict[str, Any] = {"runtime": backend.name, "precision": backend.precision, "device": backend.device}
+    row["people"] = people
+    for clock, times in (("wall", wall), ("processor", processor)):
+        row[clock] = {
+            "ms": {form: round(float(np.median(values)) * 1000, 3) for form, values in times.items()},
+            "ratios": {f"{over}/{under}": _quartiles(times[over], times[under]) for over, under in RATIOS},
+        }
+    return row
+
+
+def _call(backend: Backend, crops: UInt8Array) -> Callable[[], object]:
+    return lambda: backend.infer({"crops": crops}, ("keypoints",))
+
+
+def in_turns(
+    calls: Mapping[str, Callable[[], object]], rounds: int
+) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """Seconds that each call took in each round, by the clock on the wall and of the processor.
+
+    The order changes from round to round, so that nothing always comes after the same other.
+    """
+    wall: dict[str, list[float]] = {name: [] for name in calls}
+    processor: dict[str, list[float]] = {name: [] for name in calls}
+    orders = itertools.cycle(itertools.permutations(calls))
+    for number, order in zip(range(_WARM_UP_ROUNDS + rounds), orders, strict=False):
+        for name in order:
+            started, used = time.perf_counter(), time.process_time()
+            calls[name]()
+            ended, used_then = time.perf_counter(), time.process_time()
+            if number >= _WARM_UP_ROUNDS:
+                wall[name].append(ended - started)
+                processor[name].append(used_then - used)
+    return wall, processor
+
+
+def _quartiles(over: Sequence[float], under: Sequence[float]) -> dict[str, float]:
+    low, middle, high = np.percentile(np.divide(over, np.maximum(under, 1e-9)), (25, 50, 75)).round(4).tolist()
+    return {"median": middle, "p25": low, "p75": high}
+
+
+def told(report: Mapping[str, Any]) -> str:
+    """The report for people."""
+    model, host = report["model"], report["machine"]
+    wide = "" if model["deconv_channels"] is None else f", {model['deconv_channels']} deconvolution channels"
+    lines = [
+        f"{model['name']} ({model['weights']}), {model['input_size']}{wide}; {report['rounds']} rounds in turns, "
+        f"{report['threads']} thread(s); {host['processor']}, load {host['load_before']}",
+        "ms by the clock on the wall; ratios of rounds by that clock, in brackets of processor time",
+    ]
+    rows = []
+    for row in report["rows"]:
+        if "error" in row:
+            lines.append(f"{row['runtime']}, {row['precision']}: {row['error']}")
+            continue
+        cells = [f"{row['runtime']} {row['precision']}", row["people"], *(row["wall"]["ms"][form] for form in FORMS)]
+        for over, under in RATIOS:
+            wall, processor = (row[clock]["ratios"][f"{over}/{under}"]["median"] for clock in ("wall", "processor"))
+            cells.append(f"{wall:.3f} ({processor:.3f})")
+        rows.append(cells)
+    head = ("runtime", "people", *(f"{form} ms" for form in FORMS), *(f"{over}/{under}" for over, under in RATIOS))
+    return "\n".join([*lines, "", table(rows, head)])
+
+
+def _note(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,253 @@
+"""What `--benchmark` prints and keeps: tables for people, JSON for programs, and a plot."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from engine.artifacts.part_file import PartFile
+from engine.errors import OutputError
+from engine.system.processor import processor
+
+MOST_LATER = 1.25
+"""A delay that grows to more times what it was at first is not flat."""
+MOST_GROWTH_MIB = 16.0
+"""Memory that grows by more along a long run is not flat; the pools of the runtimes breathe by less."""
+
+_PACKAGES = ("numpy", "opencv-python", "av", "openvino", "onnxruntime", "nncf", "torch", "ultralytics")
+
+
+def machine() -> dict[str, Any]:
+    """What the numbers were measured on."""
+    name, features = processor()
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    return {
+        "processor": name,
+        "features": list(features),
+        "logical_cores": os.cpu_count(),
+        "usable_cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "load_before": None if load is None else round(load, 2),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def peak_memory_mib() -> float | None:
+    """The most memory that this process has held so far, in MiB; None where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
+
+
+def memory_mib() -> float | None:
+    """The memory that this process holds now, in MiB; None where the system does not tell without another package."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except (OSError, ValueError, IndexError):
+        return None
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def table(rows: Sequence[Sequence[object]], head: Sequence[str]) -> str:
+    """A table in columns, the first to the left, numbers to the right."""
+    cells = [[f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in row] for row in (head, *rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if number == 0 else cell.rjust(width)
+            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in cells
+    ]
+    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+
+
+def told(report: Mapping[str, Any]) -> str:
+    """The whole report for people."""
+    machine_told, video = report["machine"], report["video"]
+    parts = [
+        f"{machine_told['processor']}, {machine_told['usable_cores']} cores, load {machine_told['load_before']}; "
+        f"Python {machine_told['python']}",
+        f"{video['name']}: {video['frames']} frames of {video['size_wh'][0]}x{video['size_wh'][1]} px",
+    ]
+    for one in report["backends"]:
+        parts.append(_backend_told(one))
+    if len(report["backends"]) > 1:
+        parts.append(summary(report["backends"]))
+    for name, values in report.get("compare", {}).items():
+        parts.append(_comparison_told(name, values))
+    if "soak" in report:
+        parts.append(soak_told(report["soak"]))
+    return "\n\n".join(parts)
+
+
+def summary(backends: Sequence[Mapping[str, Any]]) -> str:
+    """One row for each runtime and precision that was measured."""
+    counts = sorted({row["people"] for one in backends for row in one.get("people", [])})
+    head = ("runtime", "precision", "pose ms", "export", "live", *(f"{n} people" for n in counts), "peak MiB")
+    rows = []
+    for one in backends:
+        if "error" in one:
+            continue
+        runs, by_count = one["runs"], {row["people"]: f"{row['fps']:.1f}" for row in one["people"]}
+        pose = one["steps"].get("pose", {}).get("p50")
+        live = one["live"].get("auto", {}).get("fps")
+        rows.append((
+            f"{runs['backend']} ({runs['device']})", runs["precision"],
+            *("-" if value is None else f"{value:.1f}" for value in (pose, one["export"]["fps"], live)),
+            *(by_count.get(count, "-") for count in counts),
+            "-" if one["peak_memory_mib"] is None else f"{one['peak_memory_mib']:.0f}",
+        ))  # fmt: skip
+    if not rows:
+        return "nothing could be measured"
+    return "frames/s of file export, live use, and live use with so many people:\n" + table(rows, head)
+
+
+def _backend_told(one: Mapping[str, Any]) -> str:
+    if "error" in one:
+        precision = f", {one['precision']}" if one.get("precision", "auto") != "auto" else ""
+        return f"{one['asked']}{precision}: {one['error']}"
+    runs = one["runs"]
+    lines = [
+        f"poses on {runs['backend']} ({runs['device']}, {runs['precision']}): {runs['pose_model']}, "
+        f"{one['ap'] or 'no AP stated'}",
+        f"people on {runs['detector_backend']} ({runs['detector_device']}, {runs['detector_precision']}): "
+        f"{runs['detector']}",
+        table(
+            [(name, step["p50"], step["p95"], step["mean"]) for name, step in one["steps"].items()],
+            ("ms a frame, one at a time", "p50", "p95", "mean"),
+        ),
+        f"file export: {one['export']['fps']:.1f} frames/s",
+    ]
+    for every, live in one["live"].items():
+        lines.append(
+            f"live, detection {'auto' if every == 'auto' else 'on every frame'}: {live['fps']:.1f} frames/s, "
+            f"delay p50 {live['latency_ms']['p50']:.1f} p95 {live['latency_ms']['p95']:.1f} ms "
+            f"(in each half {' and '.join(f'{part:.1f}' for part in live['latency_ms_parts_p50'])}), "
+            f"{live['dropped_frames']} of the source's frames dropped"
+        )
+    lines += _people_told(one)
+    if one["peak_memory_mib"] is not None:
+        lines.append(f"peak memory: {one['peak_memory_mib']:.0f} MiB")
+    return "\n".join(lines)
+
+
+def _people_told(one: Mapping[str, Any]) -> list[str]:
+    if not one["people"]:
+        return ["people: the detector finds nobody in this video, so no crowd can be put together"]
+    rows = [(row["people"], row["steps"]["pose"]["p50"], row["others_ms"], row["fps"]) for row in one["people"]]
+    text = table(rows, ("people", "pose ms", "all other steps ms", "live frames/s"))
+    return [text, *(f"{line}" for line in one["people_ratios"])]
+
+
+def _comparison_told(name: str, values: Mapping[str, Any]) -> str:
+    if name == "serial":
+        return (
+            f"file export against one core, one thread and one step at a time ({len(values['pairs'])} pairs): "
+            f"{values['fps_ratio']:.2f} times the frames/s, {values['cpu_time_ratio']:.2f} times the processor time"
+        )
+    lines = [
+        f"against {name}: {values['note']}",
+        f"precision: ours {values['precision']}, its OpenVINO export {values['openvino_precision']}",
+        table(list(values["fps"].items()), ("in turns, same frames", "frames/s")),
+    ]
+    lines += [f"{key}: {value:.2f}" for key, value in values.items() if key.endswith(("ratio", "every_frame"))]
+    return "\n".join(lines)
+
+
+def people_ratios(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """How the steps grow from the fewest people to more."""
+    if len(rows) < 2:
+        return []
+    first = rows[0]
+    pose, others = max(first["steps"]["pose"]["p50"], 1e-6), max(first["others_ms"], 1e-6)
+    return [
+        f"{row['people']} people against {first['people']}: pose {row['steps']['pose']['p50'] / pose:.2f} times, "
+        f"all other steps {row['others_ms'] / others:.2f} times"
+        for row in rows[1:]
+    ]
+
+
+def soak_told(found: Mapping[str, Any]) -> str:
+    """What `benchmark_soak.py` measured, for people."""
+    lines = []
+    if "live" in found:
+        live = found["live"]
+        parts = ", ".join(f"{value:.1f}" for value in live["latency_ms_parts_p50"])
+        lines.append(
+            f"live over {live['frames']} frames, {live['dropped_frames']} dropped: delay p50 in each tenth {parts} ms, "
+            f"p95 {live['latency_ms']['p95']:.1f} ms; {_word(live['flat'])} (at most {live['later_over_earlier']:.2f} "
+            f"times an earlier tenth's, {MOST_LATER} allowed)"
+        )
+    if "export" in found:
+        long = found["export"]
+        told = "this system does not tell how much memory a process holds"
+        if long["growth_mib"] is not None:
+            held = ", ".join(f"{value:.0f}" for _, value in long["memory_mib"])
+            told = (
+                f"memory along it {held} MiB; {_word(long['flat'])} ({long['growth_mib']:+.1f} MiB from the second to "
+                f"the last fifth, {MOST_GROWTH_MIB:.0f} allowed)"
+            )
+        lines.append(f"export of {long['frames']} generated frames at {long['fps']:.1f} frames/s: {told}")
+    return "\n".join(lines)
+
+
+def _word(flat: bool) -> str:
+    return "flat" if flat else "NOT flat"
+
+
+def write_json(path: Path, report: Mapping[str, Any]) -> None:
+    """Write the report.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    part = PartFile(path, overwrite=True)
+    try:
+        part.path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        part.discard()
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+    part.commit()
+
+
+def write_plot(path: Path, report: Mapping[str, Any]) -> str | None:
+    """Draw frames per second against people, a line a backend; returns why not, where it cannot be drawn."""
+    lines = [one for one in report["backends"] if one.get("people")]
+    if not lines:
+        return "no plot: no backend has been measured with people"
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        return "no plot: matplotlib is not installed (it comes with ultralytics)"
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    for one in lines:
+        runs = one["runs"]
+        label = f"{runs['backend']} ({runs['device']}, {runs['precision']})"
+        axes.plot([row["people"] for row in one["people"]], [row["fps"] for row in one["people"]], "o-", label=label)
+    axes.set(xlabel="people in the frame", ylabel="frames/s, detection on every frame", ylim=(0, None))
+    axes.set_title(f"{lines[0]['runs']['pose_model']} on {report['machine']['processor']}", fontsize=9)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path, dpi=120)
+    return None

@@ -1,0 +1,69 @@
+"""`--compare serial`: the same export held to one core and one thread, one step at a time, against the usual one."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.errors import BackendError, OptionError
+
+PAIRS = 5
+_MAIN = Path(__file__).resolve().parents[2] / "main.py"
+
+
+def compare_serial(arguments: Sequence[str], pairs: int = PAIRS) -> dict[str, Any]:
+    """Medians over pairs of runs: how many times the frames per second, and how many times the processor time.
+
+    Args:
+        arguments: of `main.py --video ...`, without what differs between the two.
+        pairs: how many, in turns.
+
+    Raises:
+        OptionError: this system cannot hold a process to one core.
+        BackendError: a run failed.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        raise OptionError("--compare serial needs Linux: only there can a run be held to one core")
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(pairs):
+            serial = _run([*arguments, "--threads", "1"], Path(folder), cores=1)
+            usual = _run(arguments, Path(folder), cores=None)
+            rows.append({"serial": serial, "usual": usual})
+    fps = [row["usual"]["fps"] / row["serial"]["fps"] for row in rows]
+    cpu = [row["usual"]["cpu_s"] / row["serial"]["cpu_s"] for row in rows]
+    return {
+        "fps_ratio": round(float(np.median(fps)), 3),
+        "cpu_time_ratio": round(float(np.median(cpu)), 3),
+        "cores": len(os.sched_getaffinity(0)),
+        "pairs": rows,
+    }
+
+
+def _run(arguments: Sequence[str], folder: Path, cores: int | None) -> dict[str, float]:
+    """Frames per second that a run tells of itself, and the processor seconds it took with all its threads."""
+    allowed = os.sched_getaffinity(0)
+    command = [sys.executable, str(_MAIN), *arguments, "--output", str(folder / "out.mp4"), "--overwrite"]
+    try:
+        if cores is not None:
+            os.sched_setaffinity(0, set(sorted(allowed)[:cores]))  # a child inherits it
+        with (folder / "out.txt").open("w+") as out, (folder / "err.txt").open("w+") as err:
+            child = subprocess.Popen(command, stdout=out, stderr=err, cwd=_MAIN.parent)
+            _, status, used = os.wait4(child.pid, 0)
+            child.returncode = os.waitstatus_to_exitcode(status)
+    finally:
+        os.sched_setaffinity(0, allowed)
+    text = (folder / "out.txt").read_text(encoding="utf-8")
+    told = re.search(r"([0-9.]+) frames/s", text)
+    if child.returncode != 0 or told is None:
+        problem = (folder / "err.txt").read_text(encoding="utf-8").strip().splitlines()
+        raise BackendError(f"a run to compare with failed: {problem[-1] if problem else child.returncode}")
+    return {"fps": float(told[1]), "cpu_s": round(used.ru_utime + used.ru_stime, 2)}

@@ -1,0 +1,1 @@
+"""How a network becomes an engine: graph, typing, compilers, INT8, parity gate. Imports `tracking` and before."""

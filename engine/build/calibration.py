@@ -1,0 +1,152 @@
+"""Crops of people to calibrate an INT8 graph with: from a video or photos through the detector, or from a data set."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from engine.artifacts.model_files import default_score_threshold
+from engine.artifacts.model_spec import ModelSpec
+from engine.detection.detector import open_detector
+from engine.errors import OptionError, SourceError
+from engine.geometry import boxes_to_affines, warp_crops
+from engine.sources.opening import open_source
+from engine.types import Float32Array, UInt8Array
+
+Say = Callable[[str], None]
+_Pictures = Iterator[tuple[UInt8Array, Float32Array]]
+
+_SIDE_PX = 24  # a smaller person is a blot, whose numbers are not those of people
+_MOST_FRAMES = 4000  # looked at in a video: the detector is the slow part
+_LABELS = ("train.json", "annotations/person_keypoints_train2017.json")
+
+
+def calibration_crops(source: str, spec: ModelSpec, *, least: int, most: int, say: Say) -> UInt8Array:
+    """Crops (N, H, W, 3) uint8 BGR of people, as the network will see them, drawn evenly from all of a source.
+
+    Args:
+        source: a video, a photo or a folder of photos, whose people the shipped detector finds; or the folder of a data
+            set in COCO form, of which the labelled boxes of the training split are taken.
+        spec: of the pose network.
+        least, most: how many are needed, and how many are enough.
+        say: told now and then how far it is.
+
+    Raises:
+        SourceError: the source cannot be read, or shows too few people.
+        OptionError: the source has no end, or the detector does not know what the network poses.
+    """
+    labels = _labels_of(Path(source).expanduser())
+    sample = _Sample(spec, most)
+    for stride in _strides(source, labels, most):
+        sample = _Sample(spec, most)
+        pictures = _labelled(labels, most, say) if labels is not None else _detected(source, spec, stride, say)
+        for image, boxes in pictures:
+            sample.add(image, boxes)
+        if sample.seen >= most:
+            break
+    if sample.seen < least:
+        raise SourceError(
+            f"{source} shows {sample.seen} people large enough to calibrate with, {least} are needed; name a longer "
+            "video, more photos, or a data set with a train.json"
+        )
+    return sample.crops()
+
+
+class _Sample:
+    """At most so many crops, each person of the source with the same chance (reservoir sampling, always the same)."""
+
+    def __init__(self, spec: ModelSpec, most: int) -> None:
+        width, height = spec.input_size_wh
+        self._spec = spec
+        self._kept = np.empty((most, height, width, 3), np.uint8)
+        self._rng = np.random.default_rng(0)
+        self.seen = 0
+
+    def add(self, image: UInt8Array, boxes: Float32Array) -> None:
+        """The people (N, 4) in px of a picture."""
+        sides = np.minimum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
+        for box in boxes[sides >= _SIDE_PX]:
+            place = self.seen if self.seen < len(self._kept) else int(self._rng.integers(self.seen + 1))
+            self.seen += 1
+            if place < len(self._kept):
+                size = self._spec.input_size_wh
+                warp_crops(
+                    image,
+                    boxes_to_affines(box[None], size, udp=self._spec.udp),
+                    size,
+                    out=self._kept[place : place + 1],
+                )
+
+    def crops(self) -> UInt8Array:
+        """(N, H, W, 3), in an order that has nothing to do with that of the source."""
+        kept = self._kept[: self.seen]
+        return kept[self._rng.permutation(len(kept))]
+
+
+def _labels_of(folder: Path) -> Path | None:
+    return next((folder / name for name in _LABELS if (folder / name).is_file()), None)
+
+
+def _strides(source: str, labels: Path | None, most: int) -> Sequence[int]:
+    """Every how many frames to look: so seldom that a long video takes no longer, and at all of them if need be."""
+    if labels is not None:
+        return (1,)
+    with open_source(source) as opened:
+        if opened.info.is_live:
+            raise OptionError(f"--calibrate {source} has no end; a video, a folder of photos or a data set fits")
+        wanted = max(1, (opened.info.frame_count or 0) // most)
+    return (1,) if wanted == 1 else (wanted, max(1, wanted // 8))
+
+
+def _detected(source: str, spec: ModelSpec, stride: int, say: Say) -> _Pictures:
+    """Frames of a video or photos, and the people that the detector finds."""
+    classes = None if "person" in spec.class_names else ",".join(spec.class_names)
+    detector, _ = open_detector(classes=classes, score_threshold=default_score_threshold(), say=say)
+    looked = people = 0
+    with detector, open_source(source) as opened:
+        for frame in opened:
+            if frame.index % stride:
+                continue
+            boxes = detector.detect(frame.image_bgr).boxes_xyxy
+            yield frame.image_bgr, boxes
+            looked, people = looked + 1, people + len(boxes)
+            if looked % 100 == 0:
+                say(f"looking for people to calibrate with: {people} in {looked} pictures of {opened.info.name}")
+            if looked >= _MOST_FRAMES:
+                break
+
+
+def _labelled(labels: Path, most: int, say: Say) -> _Pictures:
+    """Pictures of a COCO data set's training split and their labelled boxes; what cannot be read is left out."""
+    try:
+        listed: dict[str, Any] = json.loads(labels.read_text(encoding="utf-8"))
+        files = {image["id"]: str(image["file_name"]) for image in listed["images"]}
+        found = [
+            (files[label["image_id"]], [float(number) for number in label["bbox"]])
+            for label in listed["annotations"]
+            if not label.get("iscrowd") and any(label["keypoints"][2::3])
+        ]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SourceError(f"{labels} is not a COCO keypoint file: {error!r}") from error
+    folder = labels.parent / "train" if labels.name == "train.json" else labels.parent.parent / "train2017"
+    say(f"cutting people out of {folder}, as {labels.name} has them")
+    # Twice as many as needed, since some are too small or cannot be read.
+    chosen = np.random.default_rng(0).permutation(len(found))[: 2 * most]
+    for index in chosen:
+        name, (x, y, width, height) = found[index]
+        image = _picture(folder / name)
+        if image is not None:
+            yield image, np.array([[x, y, x + width, y + height]], np.float32)
+
+
+def _picture(file: Path) -> UInt8Array | None:
+    try:
+        image = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_COLOR)
+    except (OSError, cv2.error):
+        return None
+    return None if image is None else np.asarray(image, np.uint8)

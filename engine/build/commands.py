@@ -1,0 +1,127 @@
+"""`python -m engine list | check | clean`: what stands in the cache, whether it keeps its promise, and away with it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from engine.artifacts import engine_cache
+from engine.artifacts.engine_file import EngineRecord, failure_of, read_engine, write_record
+from engine.artifacts.folders import cache_dir
+from engine.artifacts.model_spec import read_spec
+from engine.backends.contract import OpenOptions
+from engine.backends.cuda_driver import gpu, why_no_cuda
+from engine.backends.trt_package import load_package
+from engine.errors import BackendError, ModelError
+
+if TYPE_CHECKING:
+    from engine.backends.trt_runtime import TensorRtBackend
+
+_TIMED_RUNS = 50
+_PACKAGES = {"tensorrt": "tensorrt", "torch2trt": "tensorrt", "tensorrt_rtx": "tensorrt_rtx"}
+
+
+def list_engines() -> list[str]:
+    """One line an engine or exported graph: what it is, whether it was checked, and where it stands."""
+    lines = []
+    for entry in engine_cache.entries():
+        if entry.record is None:
+            lines.append(f"{entry.file.parent.name}  damaged: {entry.damage}")
+            continue
+        key = entry.record.key
+        shape = f"frames up to {key.max_side} px" if key.with_crop else ""
+        people = f"up to {key.max_people} people" if key.max_people > 1 else ""
+        parts = [
+            entry.file.stem,
+            f"{key.runtime} {key.runtime_version}",
+            key.precision,
+            ",".join(key.targets) + (f" ({key.gpu})" if key.gpu else ""),
+            ", ".join(part for part in (people, shape) if part),
+            f"{entry.record.state}: {entry.record.report}" if entry.record.report else entry.record.state,
+            f"{entry.size_bytes / 2**20:.1f} MiB",
+            str(entry.file),
+        ]
+        lines.append("  ".join(part for part in parts if part))
+    return [*lines, *_graphs()] or [f"nothing has been built yet ({cache_dir()})"]
+
+
+def _graphs() -> list[str]:
+    """One line an exported graph, for the runtimes that compile it themselves when they open it."""
+    lines = []
+    for file in sorted((cache_dir() / "onnx").glob("*/*.onnx")):
+        if file.parent.suffix in (".part", ".stale"):
+            continue
+        try:
+            spec = read_spec(file)
+        except ModelError as error:
+            lines.append(f"{file.parent.name}  damaged: {error}")
+            continue
+        size = f"{spec.input_size_wh[1]}x{spec.input_size_wh[0]}"
+        lines.append("  ".join((file.stem, "onnx", spec.precision, size, f"{_mib(file):.1f} MiB", str(file))))
+    return lines
+
+
+def _mib(file: Path) -> float:
+    return file.stat().st_size / 2**20
+
+
+def check_engine(file: Path, weights: Path | None, photos: Path | None, say: Callable[[str], None]) -> Iterator[str]:
+    """Let an engine through the parity gate again, write down what was found, and measure its speed.
+
+    Args:
+        file: an `.engine` file.
+        weights: what it was made of; None for where that stood when it was built.
+        photos: folder of pictures to compare on; None for those of the ultralytics package.
+        say: told what takes long.
+
+    Raises:
+        ModelError: a part is missing or damaged.
+        BackendError: it cannot run here, or strays from float32.
+    """
+    from engine.backends import tensorrt
+    from engine.build import parity_gate
+
+    if not file.is_file():
+        raise ModelError(f"{file} does not exist; python -m engine list shows what has been built")
+    spec, record = read_engine(file)
+    package = _PACKAGES.get(record.key.runtime, "tensorrt")
+    device = gpu()
+    if device is None:
+        raise BackendError(f"{file.name} cannot be checked here: {why_no_cuda()}")
+    # The state is set aside: whatever was found before, it is found out again.
+    options = OpenOptions(device="cuda", say=say)
+    with tensorrt.load_engine(file, load_package(package), package, device, options) as backend:
+        chosen = None if photos is None else parity_gate.photos_of(photos)
+        checked = parity_gate.check(backend, weights or Path(record.weights), chosen)
+        record = dataclasses.replace(record, state=checked.state, report=checked.report)
+        write_record(file, record)
+        yield f"{spec.name} {record.state}: {record.report}"
+        yield from _speed(backend, record)
+    if record.state == "failed":
+        raise BackendError(failure_of(file, record))
+
+
+def _speed(backend: TensorRtBackend, record: EngineRecord) -> Iterator[str]:
+    """Milliseconds and pictures a second for one, four and as many as fit, on the device alone."""
+    side = record.key.max_side or 64
+    for count in sorted({1, min(4, record.key.max_people), record.key.max_people}):
+        lengths = {"N": count, "B": 1, "frame_height": side, "frame_width": side, "H": side, "W": side}
+        inputs = {
+            tensor.name: np.zeros([n if isinstance(n, int) else lengths[n] for n in tensor.shape], tensor.dtype)
+            for tensor in backend.spec.inputs
+        }
+        took = backend.time_ms(inputs, _TIMED_RUNS)
+        yield f"batch {count}: {took:.2f} ms, {count / took * 1000:.0f} pictures a second (copies left out)"
+
+
+def clean(*, only_damaged: bool) -> str:
+    """Delete what was compiled (or only what is damaged) and say how much that was."""
+    freed = engine_cache.clean(only_damaged=only_damaged)
+    exports = cache_dir() / "onnx"
+    if not only_damaged:
+        freed += engine_cache.remove_folder(exports)
+    return f"{freed / 2**20:.1f} MiB freed in {cache_dir()}"

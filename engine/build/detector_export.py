@@ -1,0 +1,167 @@
+"""Detectors of the ultralytics package to our graph: uint8 letterboxed BGR in, boxes in letterbox px out.
+
+Runs in the child process of `python -m engine build`: `.pt` files are pickles, and even a restricted unpickler is not
+let into the process that shows the camera.
+
+The output is `boxes` (B, M, 6) = x1, y1, x2, y2, score, class id where the network (or its file) leaves one box a
+person, and `candidates` (B, 4 + classes, A) = centre x, centre y, width, height, a score a class where it does not;
+engine/detection/detector.py then drops the overlapping ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from engine.artifacts.model_spec import ModelSpec, TensorSpec
+from engine.build.detector_adopt import DEFAULT_INPUT_SIZE, adopt_graph, names_in_order
+from engine.build.onnx_export import save_with_spec, trace_to_onnx
+from engine.errors import ModelError
+from engine.system.ultralytics_env import disable_telemetry, prepare_ultralytics
+
+# The number is fixed in the graph, and a frame of 10:1 letterboxed to 320 px has 210 places for boxes.
+_MAX_BOXES = 100
+_SIZE_RANGE = (160, 4096)
+
+
+def export_detector(
+    source: Path,
+    output: Path,
+    *,
+    input_size: int | None = None,
+    class_names: Sequence[str] | None = None,
+    one_to_one: bool = True,
+    half_weights: bool = False,
+) -> ModelSpec:
+    """Write our graph and spec for a detector.
+
+    Args:
+        source: a `.pt` file or a plain ONNX export of the ultralytics package.
+        output: the ONNX file to write.
+        input_size: long side of the letterboxed frame in px, a multiple of 32; None takes the file's own.
+        class_names: other names for the classes, e.g. where a one-class training called its class "item".
+        one_to_one: take the branch that gives one box a person where the network has one.
+        half_weights: store weights in float16 (they are computed with in float32): half the file.
+
+    Raises:
+        ModelError: the file cannot be used.
+    """
+    if input_size is not None and (input_size % 32 or not _SIZE_RANGE[0] <= input_size <= _SIZE_RANGE[1]):
+        raise ModelError(f"the detector's input size is {input_size}; a multiple of 32 from 160 to 4096 fits")
+    if source.suffix.lower() == ".pt":
+        proto, names, side, output_name = _graph_of_pt(source, input_size, one_to_one)
+        size_wh = (side, side)
+    else:
+        proto, names, size_wh, output_name = adopt_graph(source, input_size)
+    if class_names is not None:
+        if len(class_names) != len(names):
+            raise ModelError(f"{source.name} knows {len(names)} classes, {len(class_names)} names were given")
+        names = tuple(class_names)
+    if half_weights:
+        store_weights_in_float16(proto)
+    boxes = ("B", "M", 6) if output_name == "boxes" else ("B", 4 + len(names), "A")
+    return save_with_spec(
+        proto,
+        output,
+        kind="detector",
+        name=output.stem,
+        input_size_wh=size_wh,
+        inputs=(TensorSpec(name="images", shape=_input_shape(proto), dtype="uint8"),),
+        outputs=(TensorSpec(name=output_name, shape=boxes, dtype="float32"),),
+        skeleton=None,
+        class_names=names,
+        weights=source,
+    )
+
+
+def _graph_of_pt(source: Path, input_size: int | None, one_to_one: bool) -> tuple[Any, tuple[str, ...], int, str]:
+    """The graph of a `.pt` file, its class names, its input size and the name of its output."""
+    import torch
+
+    model, trained_size = _load_pt(source)
+    head = model.model[-1]
+    if getattr(head, "one2one_cv2", None) is not None:
+        model.end2end = one_to_one
+    model = model.fuse().eval()
+    head.export, head.dynamic, head.format, head.max_det = True, True, "onnx", _MAX_BOXES
+    output_name = "boxes" if getattr(head, "end2end", False) else "candidates"
+
+    class Graph(torch.nn.Module):
+        """uint8 BGR (B, H, W, 3) in front of the detector, which wants RGB between 0 and 1."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, images: torch.Tensor) -> Any:
+            return self.model(images.float().permute(0, 3, 1, 2).flip(1) * (1 / 255))
+
+    # Not square, so that height and width cannot be taken for each other; large enough for _MAX_BOXES anchors.
+    example = torch.zeros((1, 192, 320, 3), dtype=torch.uint8)
+    last = {0: "B", 1: "M"} if output_name == "boxes" else {0: "B", 2: "A"}
+    axes = {"images": {0: "B", 1: "H", 2: "W"}, output_name: last}
+    proto = trace_to_onnx(Graph().eval(), (example,), ("images",), [output_name], axes)
+    names = names_in_order(model.names, source)
+    return proto, names, input_size or trained_size, output_name
+
+
+def _load_pt(source: Path) -> tuple[Any, int]:
+    """The network in a `.pt` file and the input size it was trained at; code in the file does not run."""
+    prepare_ultralytics()
+    import ultralytics.utils
+    from ultralytics.nn import tasks
+
+    from models.foreign_weights import CheckpointError, check_archive
+
+    disable_telemetry()
+    restricted = getattr(getattr(tasks, "_SafeLoad", None), "SUPPORTED", False)
+    if not (getattr(ultralytics.utils, "SAFE_LOAD", False) and restricted):
+        # Where torch is too old for it, the package would load the file without restrictions, and without a word.
+        raise ModelError(f"{source} is not opened: this ultralytics cannot load weights without running code")
+    try:
+        check_archive(source)
+        # An absolute path, because the package fetches what has only a name.
+        model, checkpoint = tasks.load_checkpoint(str(source.resolve()))  # type: ignore[no-untyped-call]
+    except CheckpointError as error:
+        raise ModelError(str(error)) from error
+    except Exception as error:  # its loader raises many kinds for a damaged or refused file
+        raise ModelError(f"{source} is not a detector that can be read safely: {_first_line(error)}") from error
+    if getattr(model, "task", None) != "detect":
+        raise ModelError(f"{source} is made for the task '{getattr(model, 'task', '?')}'; a detector was expected")
+    size = (checkpoint.get("train_args") or {}).get("imgsz", DEFAULT_INPUT_SIZE)
+    side = max(size) if isinstance(size, (list, tuple)) else int(size)
+    return model, min(max(_SIZE_RANGE[0], round(side / 32) * 32), _SIZE_RANGE[1])
+
+
+def store_weights_in_float16(proto: Any) -> None:
+    """Turn float32 weights into float16 ones with a cast behind each, in place; computing stays in float32."""
+    import numpy as np
+    from onnx import TensorProto, helper, numpy_helper
+
+    casts = []
+    for tensor in proto.graph.initializer:
+        if tensor.data_type != TensorProto.FLOAT:
+            continue
+        values = numpy_helper.to_array(tensor)
+        # Small constants (strides, epsilons, biases) gain nothing and lose digits.
+        if values.size < 512 or np.abs(values).max() > 65504:
+            continue
+        name = tensor.name
+        tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}_float16"))
+        casts.append(helper.make_node("Cast", [f"{name}_float16"], [name], name=f"cast_{name}", to=TensorProto.FLOAT))
+    nodes = list(proto.graph.node)
+    del proto.graph.node[:]
+    proto.graph.node.extend([*casts, *nodes])
+
+
+def _input_shape(proto: Any) -> tuple[int | str, ...]:
+    dimensions = proto.graph.input[0].type.tensor_type.shape.dim
+    return tuple(int(d.dim_value) if d.dim_value > 0 else name for d, name in zip(dimensions, "BHW3", strict=True))
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = lines[0] if lines else type(error).__name__
+    # Its messages are decorated for a terminal of its own.
+    return text.encode("ascii", "ignore").decode().removeprefix("ERROR").strip()

@@ -1,0 +1,80 @@
+"""What can be built for a pose network on this machine, and why the rest cannot; imports no runtime."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+
+from engine.artifacts.model_files import default_models
+from engine.backends.cuda_driver import gpu, why_no_cuda
+from engine.backends.trt_package import installed_version, why_not_installed
+from engine.build import torch2trt_build
+
+# Those of engine.build.tensorrt_build.DEFAULT_TARGETS.
+_RTX_TARGETS = "sm75,sm86,sm89,sm120"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildOffer:
+    """One thing to build.
+
+    Attributes:
+        key: short name, the same on every machine.
+        title: for a person.
+        arguments: of `python -m engine build`.
+        backend, precision: what runs it here afterwards; empty where it is for other machines.
+        why_not: why it cannot be built here and what would help; empty where it can.
+    """
+
+    key: str
+    title: str
+    arguments: tuple[str, ...]
+    backend: str = ""
+    precision: str = "auto"
+    why_not: str = ""
+
+
+def build_offers(pose_model: str | None, people_in: str | None = None) -> tuple[BuildOffer, ...]:
+    """All there is, what can be built here first.
+
+    Args:
+        pose_model: name or file of the network; None for the default.
+        people_in: a video or a folder of photos to measure INT8 with; None where there is none.
+    """
+    model = ("--pose-model", pose_model or str(default_models().pose_model))
+    no_gpu = why_no_cuda() or ""
+    tensorrt = why_not_installed("tensorrt") or no_gpu
+    rtx = why_not_installed("tensorrt_rtx") or ""
+    torch2trt = tensorrt or torch2trt_build.why_not(installed_version("tensorrt")) or ""
+    device = gpu()
+    here = device is not None and device.target in _RTX_TARGETS.split(",")
+    rtx_here = rtx or no_gpu or ("" if here else "TensorRT-RTX is for RTX GPUs; TensorRT builds for this one")
+    offers = [
+        BuildOffer(key="tensorrt", title="TensorRT, for this GPU", arguments=(*model, "--runtime", "tensorrt"),
+                   backend="tensorrt", why_not=tensorrt),
+        BuildOffer(key="tensorrt-rtx", title="TensorRT-RTX, for this GPU",
+                   arguments=(*model, "--runtime", "tensorrt-rtx"), backend="tensorrt_rtx", why_not=rtx_here),
+        BuildOffer(key="torch2trt", title="torch2trt, for this GPU", arguments=(*model, "--runtime", "torch2trt"),
+                   backend="tensorrt", why_not=torch2trt),
+        BuildOffer(key="int8", title="INT8 for OpenVINO, measured with this source",
+                   arguments=(*model, "--runtime", "openvino", "--precision", "int8", "--calibrate", people_in or ""),
+                   backend="openvino", precision="int8", why_not=_why_no_int8(pose_model, people_in)),
+        BuildOffer(key="openvino", title="OpenVINO and ONNX Runtime graph",
+                   arguments=(*model, "--runtime", "openvino"), backend="openvino", why_not=_missing("openvino")),
+        BuildOffer(key="tensorrt-rtx-ahead", title="TensorRT-RTX, for other RTX GPUs",
+                   arguments=(*model, "--runtime", "tensorrt-rtx", "--target", _RTX_TARGETS), why_not=rtx),
+    ]  # fmt: skip
+    return tuple(sorted(offers, key=lambda offer: bool(offer.why_not)))
+
+
+def _missing(package: str) -> str:
+    return "" if importlib.util.find_spec(package) else f"the {package} package is not installed; pip install {package}"
+
+
+def _why_no_int8(pose_model: str | None, people_in: str | None) -> str:
+    missing = _missing("openvino") or _missing("nncf")
+    if missing:
+        return missing
+    if pose_model is not None and pose_model.lower().endswith(".onnx"):
+        return "INT8 is made of a .safetensors file"
+    return "" if people_in else "open a video or a folder of photos with people: INT8 is measured with them"

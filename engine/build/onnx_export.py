@@ -1,0 +1,172 @@
+"""PyTorch to ONNX: the work itself. Runs in the child process of `python -m engine build`; see compiler.py."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import tempfile
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engine.artifacts.model_spec import GRAPH_VERSION, OPSET, ModelSpec, TensorSpec, sha256_of, spec_path, write_spec
+from engine.build.strong_typing import lower_graph
+from engine.skeleton import Skeleton
+
+if TYPE_CHECKING:
+    import torch
+
+
+def export_pose(
+    weights: Path, output: Path, *, precision: str = "fp32", with_crop: bool = False, fold: bool = True
+) -> ModelSpec:
+    """Write a pose model's graph (see pose_graph.py) and its spec.
+
+    Args:
+        weights: a `.safetensors` file of this program.
+        output: the ONNX file to write; its spec stands beside it.
+        precision: "fp32", or "fp16" or "bf16" for a graph with that precision written into it (strong_typing.py).
+        with_crop: take the whole frame and the affines of its people instead of crops.
+        fold: move KCAM's large convolutions to its representations; False keeps the paper's form, to compare with.
+
+    Raises:
+        ModelError: the weights cannot be used.
+    """
+    import torch
+
+    from engine.backends.pose_graph import CroppingPoseGraph, PoseGraph, fold_attention, load_pose, pose_tensors
+
+    checkpoint, skeleton = load_pose(weights)
+    config = checkpoint.config
+    if fold:
+        fold_attention(checkpoint.model)
+    graph = PoseGraph(checkpoint.model, checkpoint.mean, checkpoint.std).eval()
+    width, height = config.input_size_wh
+    # Two crops, because a batch of one is what an exporter is most likely to take for a constant.
+    names = graph.output_names
+    axes = {name: {0: "N"} for name in names}
+    if with_crop:
+        frame = torch.zeros((height + 2, width + 5, 3), dtype=torch.uint8)
+        affines = torch.eye(2, 3).repeat(2, 1, 1)
+        axes |= {"frame": {0: "frame_height", 1: "frame_width"}, "crop_to_frame": {0: "N"}}
+        cropping = CroppingPoseGraph(graph).eval()
+        proto = trace_to_onnx(cropping, (frame, affines), ("frame", "crop_to_frame"), names, axes)
+    else:
+        example = torch.zeros((2, height, width, 3), dtype=torch.uint8)
+        proto = trace_to_onnx(graph, (example,), ("crops",), names, axes | {"crops": {0: "N"}})
+    lower_graph(proto, precision)
+    inputs, outputs = pose_tensors(graph, with_crop=with_crop)
+    return save_with_spec(
+        proto,
+        output,
+        kind="pose",
+        name=config.name,
+        input_size_wh=config.input_size_wh,
+        inputs=inputs,
+        outputs=outputs,
+        skeleton=skeleton,
+        class_names=checkpoint.class_names,
+        weights=weights,
+        precision=precision,
+        mean=checkpoint.mean,
+        std=checkpoint.std,
+        udp=config.udp,
+        sigma=config.sigma,
+        decode=config.decode,
+    )
+
+
+def trace_to_onnx(
+    module: torch.nn.Module,
+    examples: tuple[torch.Tensor, ...],
+    input_names: Sequence[str],
+    output_names: Sequence[str],
+    dynamic_axes: Mapping[str, Mapping[int, str]],
+) -> Any:
+    """The simplified ONNX form of a module, as an `onnx.ModelProto`.
+
+    The tracing exporter is used, because the newer one needs one package more (onnxscript) and the ultralytics
+    package, whose detectors go the same way, relies on this one too.
+    """
+    import onnx
+    import onnxslim
+    import torch
+
+    with tempfile.TemporaryDirectory(prefix="kcam-export-") as folder, warnings.catch_warnings():
+        # Deprecation notes of the exporter concern us, not the person who waits for it.
+        warnings.simplefilter("ignore")
+        file = Path(folder) / "graph.onnx"
+        with torch.no_grad():
+            torch.onnx.export(
+                module,
+                examples,
+                str(file),
+                opset_version=OPSET,
+                input_names=list(input_names),
+                output_names=list(output_names),
+                dynamic_axes={name: dict(axes) for name, axes in dynamic_axes.items()},
+                dynamo=False,
+            )
+        return onnxslim.slim(onnx.load(str(file)))
+
+
+def save_with_spec(
+    proto: Any,
+    output: Path,
+    *,
+    kind: str,
+    name: str,
+    input_size_wh: tuple[int, int],
+    inputs: tuple[TensorSpec, ...],
+    outputs: tuple[TensorSpec, ...],
+    skeleton: Skeleton | None,
+    class_names: tuple[str, ...],
+    weights: Path,
+    precision: str = "fp32",
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
+    udp: bool = False,
+    sigma: float = 0.0,
+    decode: str = "quarter",
+) -> ModelSpec:
+    """Check a graph, write it whole under its final name, then its spec, and return the spec.
+
+    The spec comes last and holds the file's SHA-256, so that a half-written pair is never taken for a whole one.
+    """
+    import onnx
+
+    onnx.checker.check_model(proto)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    spec_path(output).unlink(missing_ok=True)
+    temporary = output.with_name(f"{output.name}.{os.getpid()}.part")
+    try:
+        onnx.save(proto, str(temporary))
+        temporary.replace(output)
+    finally:
+        temporary.unlink(missing_ok=True)
+    spec = ModelSpec(
+        kind=kind,
+        name=name,
+        precision=precision,
+        input_size_wh=input_size_wh,
+        inputs=inputs,
+        outputs=outputs,
+        skeleton=skeleton,
+        class_names=class_names,
+        mean=mean,
+        std=std,
+        udp=udp,
+        sigma=sigma,
+        decode=decode,
+        file_sha256=sha256_of(output),
+        weights_sha256=sha256_of(weights),
+        graph_version=GRAPH_VERSION,
+        made_with=_versions(("torch", "onnx", "onnxslim", *(("ultralytics",) if kind == "detector" else ()))),
+    )
+    write_spec(output, spec)
+    return spec
+
+
+def _versions(packages: Sequence[str]) -> dict[str, str]:
+    return {package: importlib.metadata.version(package) for package in packages}

@@ -1,0 +1,159 @@
+"""From a pose network to an INT8 graph that keeps its accuracy. Runs in the child process of `python -m engine build`.
+
+The graph is ONNX with its scales written into it, so that OpenVINO and ONNX Runtime run the same file. What stays in
+float and why stands in docs/decisions/0013-int8.md.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import logging
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from engine.artifacts.model_spec import ModelSpec, write_spec
+from engine.backends import OpenOptions
+from engine.backends.onnxruntime import OnnxRuntimeBackend
+from engine.build.calibration import calibration_crops
+from engine.build.onnx_export import export_pose, save_with_spec
+from engine.build.parity import ParityReport, compare
+from engine.build.parity_gate import told
+from engine.errors import BackendError
+from engine.system.openvino_env import silence_openvino
+from engine.types import UInt8Array
+
+Say = Callable[[str], None]
+
+LEAST_CROPS, MOST_CROPS = 200, 300
+"""Crops that the ranges are measured on."""
+CHECKED_CROPS = 100
+"""Further crops, which the result is compared with float32 on."""
+_LEAST_CHECKED = 25
+_LEAST_SIMILARITY, _MOST_BEYOND_4PX = 0.97, 0.03
+
+
+def quantize_pose(weights: Path, output: Path, calibrate: str, say: Say) -> ModelSpec:
+    """Write the INT8 graph of a pose network and its spec.
+
+    Args:
+        weights: a `.safetensors` file of this program.
+        output: the ONNX file to write; its spec stands beside it.
+        calibrate: where people are taken from, see `calibration_crops`.
+        say: told how far it is.
+
+    Raises:
+        ModelError: the weights cannot be used.
+        SourceError: there are too few people to calibrate with.
+        BackendError: nncf is missing or failed, or what came out strays too far from float32.
+    """
+    with tempfile.TemporaryDirectory(prefix="kcam-int8-") as folder:
+        plain = Path(folder) / f"{weights.stem}.onnx"
+        spec = export_pose(weights, plain)
+        least = LEAST_CROPS + _LEAST_CHECKED
+        crops = calibration_crops(calibrate, spec, least=least, most=MOST_CROPS + CHECKED_CROPS, say=say)
+        checked = max(_LEAST_CHECKED, len(crops) * CHECKED_CROPS // (MOST_CROPS + CHECKED_CROPS))
+        measured = crops[: len(crops) - checked]
+        say(f"measuring the ranges of all layers on {len(measured)} crops")
+        proto = quantized_graph(plain, measured)
+        quantized = Path(folder) / f"{weights.stem}.int8.onnx"
+        _save(proto, quantized, spec, weights, {})
+        say(f"comparing with float32 on {checked} other crops")
+        report = compare_with_float(quantized, plain, crops[len(measured) :])
+        _refuse_if_bad(report)
+        say(told(report))
+        made_with = {
+            "nncf": importlib.metadata.version("nncf"),
+            "calibrated": f"{len(measured)} crops of {Path(calibrate).name}",
+            "against float32": told(report),
+        }
+        return _save(proto, output, spec, weights, made_with)
+
+
+def quantized_graph(plain: Path, crops: UInt8Array) -> Any:
+    """The graph with quantisers around its convolutions, as an `onnx.ModelProto`.
+
+    Args:
+        plain: ONNX file of a pose network in float32.
+        crops: (N, H, W, 3) uint8 BGR to measure ranges on.
+
+    Raises:
+        BackendError: nncf is missing or failed.
+    """
+    import onnx
+
+    silence_openvino()
+    try:
+        import nncf
+    except ImportError as error:
+        raise BackendError(f"INT8 needs the nncf package ({error}); pip install nncf") from error
+    nncf.set_log_level(logging.ERROR)
+    proto = onnx.load(str(plain))
+    dataset = nncf.Dataset([{"crops": crop[None]} for crop in crops])
+    try:
+        return nncf.quantize(
+            proto,
+            dataset,
+            subset_size=len(crops),
+            ignored_scope=nncf.IgnoredScope(names=list(nodes_in_float(proto)), validate=False),
+        )
+    except Exception as error:  # nncf and the runtime below it have no error of their own in common
+        raise BackendError(f"nncf cannot quantise {plain.stem}: {type(error).__name__}: {error}") from error
+
+
+def nodes_in_float(proto: Any) -> Iterator[str]:
+    """Names of the nodes that stay in float: all but the backbone.
+
+    Normalisation and decoding have no name below "/model/". The two heatmap layers end in a map whose neighbouring
+    pixels differ by less than a step of eight bits, and the order of these decides the keypoint. From the areas on,
+    KCAM divides, multiplies and takes exponentials of what it has: little of the work and most of the error.
+    """
+    for node in proto.graph.node:
+        if not node.name.startswith("/model/") or node.name.startswith(
+            ("/model/kcam/", "/model/final_layer/", "/model/kcam_final_layer/")
+        ):
+            yield node.name
+
+
+def compare_with_float(quantized: Path, plain: Path, crops: UInt8Array) -> ParityReport:
+    """How far the keypoints of the quantised graph are from those of the plain one."""
+    with (
+        OnnxRuntimeBackend(quantized, OpenOptions(precision="int8", device="cpu")) as ours,
+        OnnxRuntimeBackend(plain, OpenOptions(precision="fp32", device="cpu")) as theirs,
+    ):
+        return compare(ours, theirs, crops)
+
+
+def _refuse_if_bad(report: ParityReport) -> None:
+    if report.keypoints == 0:
+        raise BackendError("INT8 cannot be checked: the network sees no keypoint clearly on these people")
+    if report.similarity < _LEAST_SIMILARITY or report.beyond_4px > _MOST_BEYOND_4PX:
+        raise BackendError(
+            f"this network does not bear INT8, so the graph is not kept: {told(report)}; use bf16 or fp32"
+        )
+
+
+def _save(proto: Any, output: Path, spec: ModelSpec, weights: Path, made_with: dict[str, str]) -> ModelSpec:
+    saved = save_with_spec(
+        proto,
+        output,
+        kind=spec.kind,
+        name=spec.name,
+        input_size_wh=spec.input_size_wh,
+        inputs=spec.inputs,
+        outputs=spec.outputs,
+        skeleton=spec.skeleton,
+        class_names=spec.class_names,
+        weights=weights,
+        precision="int8",
+        mean=spec.mean,
+        std=spec.std,
+        udp=spec.udp,
+        sigma=spec.sigma,
+        decode=spec.decode,
+    )
+    spec = dataclasses.replace(saved, made_with={**saved.made_with, **made_with})
+    write_spec(output, spec)
+    return spec

@@ -1,0 +1,246 @@
+"""ONNX to a TensorRT or TensorRT-RTX engine: the work itself. Runs in the child process of `python -m engine build`.
+
+Both packages parse the same strongly typed graph. TensorRT compiles for the GPU of the machine and needs it;
+TensorRT-RTX compiles ahead of time for every compute capability that is named, on any machine.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from engine.artifacts import engine_cache
+from engine.artifacts.model_spec import ModelSpec, TensorSpec
+from engine.backends.trt_package import make_logger, one_line
+from engine.errors import BackendError, ModelError
+
+Shape = tuple[int, ...]
+Profile = dict[str, tuple[Shape, Shape, Shape]]
+"""For each input its smallest shape, the one to tune for, and its largest."""
+
+DEFAULT_TARGETS = ("sm75", "sm86", "sm89", "sm120")
+"""The RTX GPUs: Turing, Ampere, Ada, Blackwell."""
+
+_SMALLEST_FRAME = 16
+_SMALLEST_LETTERBOX = 32  # its sides are multiples of 32
+_PROGRESS_EVERY_S = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildPlan:
+    """What to compile for.
+
+    Attributes:
+        package: "tensorrt" or "tensorrt_rtx".
+        precision: what the graph computes in.
+        targets: compute capabilities; TensorRT takes the one of the GPU it runs on whatever stands here.
+        max_people: length of the largest batch of a pose network.
+        max_side: longest side of a frame or letterboxed picture in px.
+        timing_cache: file with TensorRT's measurements, read and written; None for none.
+    """
+
+    package: str
+    precision: str
+    targets: tuple[str, ...]
+    max_people: int
+    max_side: int
+    timing_cache: Path | None = None
+
+
+def profiles_of(spec: ModelSpec, max_people: int, max_side: int) -> list[Profile]:
+    """The shapes that an engine is tuned for: one person, up to four, up to the largest batch."""
+    if spec.kind == "detector":
+        return [{tensor.name: _shapes(tensor, 1, 1, 1, max_side) for tensor in spec.inputs}]
+    steps = sorted({1, min(4, max_people), max_people})
+    return [{tensor.name: _shapes(tensor, 1, most, most, max_side) for tensor in spec.inputs} for most in steps]
+
+
+def _shapes(tensor: TensorSpec, least: int, usual: int, most: int, max_side: int) -> tuple[Shape, Shape, Shape]:
+    smallest: list[int] = []
+    tuned: list[int] = []
+    largest: list[int] = []
+    # A frame or a letterboxed picture is most often 16:9.
+    short = max(32, round(max_side * 9 / 16 / 32) * 32)
+    for dimension in tensor.shape:
+        if isinstance(dimension, int):
+            values = (dimension, dimension, dimension)
+        elif dimension in ("N", "B"):
+            values = (least, usual, most)
+        elif dimension in ("frame_height", "frame_width"):
+            values = (_SMALLEST_FRAME, short if dimension == "frame_height" else max_side, max_side)
+        elif dimension in ("H", "W"):
+            values = (_SMALLEST_LETTERBOX, short if dimension == "H" else max_side, max_side)
+        else:
+            raise ModelError(f"the open dimension '{dimension}' of input '{tensor.name}' is not known")
+        for shape, value in zip((smallest, tuned, largest), values, strict=True):
+            shape.append(value)
+    return tuple(smallest), tuple(tuned), tuple(largest)
+
+
+def build_plan_bytes(trt: Any, onnx_file: Path, spec: ModelSpec, plan: BuildPlan, say: Callable[[str], None]) -> bytes:
+    """Compile a graph.
+
+    Args:
+        trt: the package.
+        onnx_file: a strongly typed graph.
+        spec: of that graph; the parsed network must be what it says.
+        plan: what to compile for.
+        say: told how far it is.
+
+    Raises:
+        ModelError: the parsed network is not what the spec says.
+        BackendError: the package refuses the graph or fails.
+    """
+    logger = make_logger(trt)
+    builder = trt.Builder(logger)
+    if builder is None:
+        raise BackendError(f"{plan.package} cannot start: {_complaints(logger)}")
+    network = parse_network(trt, builder, logger, onnx_file, plan.package)
+    check_network(trt, network, spec)
+    config = builder.create_builder_config()
+    if plan.package == "tensorrt_rtx":
+        set_targets(trt, config, plan.targets)
+    if plan.precision == "fp32":
+        # Its 10 bits of mantissa would not keep the promise of float32.
+        config.clear_flag(trt.BuilderFlag.TF32)
+    for profile in profiles_of(spec, plan.max_people, plan.max_side):
+        shapes = builder.create_optimization_profile()
+        for name, (smallest, tuned, largest) in profile.items():
+            shapes.set_shape(name, smallest, tuned, largest)
+        if config.add_optimization_profile(shapes) < 0:
+            raise BackendError(f"{plan.package} refuses the shapes {profile}: {_complaints(logger)}")
+    timing = _load_timing_cache(config, plan)
+    config.progress_monitor = _progress_monitor(trt, say)
+    serialized = builder.build_serialized_network(network, config)
+    if serialized is None:
+        raise BackendError(_refusal(plan, logger))
+    if timing is not None and plan.timing_cache is not None:
+        engine_cache.save_atomically(plan.timing_cache, bytes(config.get_timing_cache().serialize()))
+    return bytes(serialized)
+
+
+def parse_network(trt: Any, builder: Any, logger: Any, onnx_file: Path, package: str) -> Any:
+    """The network of an ONNX file, strongly typed.
+
+    Raises:
+        BackendError: the parser refuses it.
+    """
+    # TensorRT 11 knows no other kind of network, and need not be told.
+    flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
+    network = builder.create_network(0 if flag is None else 1 << int(flag))
+    parser = trt.OnnxParser(network, logger)
+    if not parser.parse(onnx_file.read_bytes()):
+        errors = "; ".join(str(parser.get_error(index)) for index in range(min(parser.num_errors, 3)))
+        raise BackendError(f"{package} does not take the graph: {one_line(errors) or _complaints(logger)}")
+    return network
+
+
+def check_network(trt: Any, network: Any, spec: ModelSpec) -> None:
+    """Compare names, shapes and dtypes of a parsed network with its spec.
+
+    Raises:
+        ModelError: they differ.
+    """
+    for kind, count, get, tensors in (
+        ("inputs", network.num_inputs, network.get_input, spec.inputs),
+        ("outputs", network.num_outputs, network.get_output, spec.outputs),
+    ):
+        found = [network_tensor(trt, get(index)) for index in range(count)]
+        wanted = [
+            (tensor.name, tuple(n if isinstance(n, int) else -1 for n in tensor.shape), tensor.dtype)
+            for tensor in tensors
+        ]
+        for have, want in zip(found, wanted, strict=False):
+            # A dimension that the spec leaves open may be known to the parser.
+            same_shape = len(have[1]) == len(want[1]) and all(
+                w in (-1, h) for h, w in zip(have[1], want[1], strict=True)
+            )
+            if (have[0], have[2]) != (want[0], want[2]) or not same_shape:
+                raise ModelError(f"{spec.name}: the parsed network has {have} where its spec says {want}")
+        if len(found) != len(wanted):
+            raise ModelError(f"{spec.name}: the parsed network has {len(found)} {kind}, its spec {len(wanted)}")
+
+
+def network_tensor(trt: Any, tensor: Any) -> tuple[str, Shape, str]:
+    """Name, shape (-1 for open dimensions) and dtype of a network's tensor."""
+    return tensor.name, tuple(int(n) for n in tensor.shape), dtype_name(trt, tensor.dtype)
+
+
+def dtype_name(trt: Any, dtype: Any) -> str:
+    """The package's dtype as the spec names it.
+
+    Raises:
+        ModelError: a dtype that no spec has.
+    """
+    names = {
+        trt.DataType.UINT8: "uint8", trt.DataType.FLOAT: "float32",
+        trt.DataType.HALF: "float16", trt.DataType.INT64: "int64",
+    }  # fmt: skip
+    if dtype not in names:
+        raise ModelError(f"a tensor of the dtype {dtype} fits no spec")
+    return names[dtype]
+
+
+def known_targets(trt: Any) -> tuple[str, ...]:
+    """Compute capabilities that TensorRT-RTX compiles for."""
+    members = getattr(trt.ComputeCapability, "__members__", None) or vars(trt.ComputeCapability)
+    return tuple(sorted((name.lower() for name in members if name.startswith("SM")), key=lambda name: int(name[2:])))
+
+
+def set_targets(trt: Any, config: Any, targets: Sequence[str]) -> None:
+    """Name the compute capabilities to compile for; all of them go into one file."""
+    config.num_compute_capabilities = len(targets)
+    for index, target in enumerate(targets):
+        config.set_compute_capability(getattr(trt.ComputeCapability, target.upper()), index)
+
+
+def _load_timing_cache(config: Any, plan: BuildPlan) -> Any:
+    """TensorRT's measurements of earlier builds; ahead of time nothing is measured."""
+    if plan.timing_cache is None or plan.package != "tensorrt":
+        return None
+    content = plan.timing_cache.read_bytes() if plan.timing_cache.is_file() else b""
+    cache = config.create_timing_cache(content) or config.create_timing_cache(b"")
+    if not config.set_timing_cache(cache, False):
+        # Of another GPU or version: start an empty one.
+        cache = config.create_timing_cache(b"")
+        config.set_timing_cache(cache, False)
+    return cache
+
+
+def _progress_monitor(trt: Any, say: Callable[[str], None]) -> Any:
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
+        """Tells the outermost phase and its steps, at most once a second."""
+
+        def __init__(self) -> None:
+            trt.IProgressMonitor.__init__(self)
+            self.steps: dict[str, int] = {}
+            self.told_at = 0.0
+
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+            self.steps[phase_name] = num_steps
+
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            now = time.monotonic()
+            if now - self.told_at >= _PROGRESS_EVERY_S:
+                self.told_at = now
+                say(f"compiling: {phase_name}, {step + 1} of {self.steps.get(phase_name, step + 1)}")
+            return True
+
+        def phase_finish(self, phase_name: str) -> None:
+            self.steps.pop(phase_name, None)
+
+    return Monitor()
+
+
+def _refusal(plan: BuildPlan, logger: Any) -> str:
+    told = _complaints(logger)
+    if plan.package == "tensorrt_rtx" and plan.precision == "fp32" and "sm75" in plan.targets:
+        return f"tensorrt-rtx has no float32 products for sm75; leave it out of --target, or use fp16 ({told})"
+    return f"{plan.package} could not compile the network: {told}"
+
+
+def _complaints(logger: Any) -> str:
+    return one_line("; ".join(logger.complaints[:2])) or "it gave no reason"

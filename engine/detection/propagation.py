@@ -1,0 +1,185 @@
+"""Boxes without a detector: they go with the keypoints of the last frame, and on with their motion."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.types import Detections, Float32Array, Poses
+
+SURE_SCORE = 0.3
+"""Keypoints with a score above this carry a box along."""
+_FEWEST_SEEN = 3
+_FADED = 0.5  # of the mean keypoint score at the last detection
+_SAME_PERSON = 0.8  # overlap of two boxes that have ended up on one person
+_MOST_GROWTH = 1.15  # a frame
+_LONGEST_STEP_S = 0.2  # nobody keeps their pace for longer
+_MOST_REACH = 0.25  # of its size a box goes after a keypoint in one frame, which may be a stray one
+_PADDING = 0.06  # room around the keypoints that a box must cover, in sizes of the box
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Known:
+    """People of the last frame.
+
+    Attributes:
+        boxes: (N, 4) float64, frame px.
+        points: (N, K, 2) float64, frame px.
+        seen: (N, K) bool.
+        scores: (N,) float32, of the detector when it last looked.
+        strengths: (N,) mean keypoint score when the detector last looked.
+        class_ids: (N,) int64.
+        velocities: (N, 2) float64, px a second.
+        time_s: of the frame.
+    """
+
+    boxes: npt.NDArray[np.float64]
+    points: npt.NDArray[np.float64]
+    seen: npt.NDArray[np.bool_]
+    scores: Float32Array
+    strengths: npt.NDArray[np.float64]
+    class_ids: npt.NDArray[np.int64]
+    velocities: npt.NDArray[np.float64]
+    time_s: float
+
+    def take(self, choice: npt.NDArray[np.bool_]) -> _Known:
+        """Some of the people."""
+        fields = {name: value if name == "time_s" else value[choice] for name, value in vars(self).items()}
+        return _Known(**fields)
+
+
+class PeopleFollower:
+    """Remembers the people of the last frame and says where their boxes are in the next."""
+
+    def __init__(self) -> None:
+        self._known: _Known | None = None
+
+    def reset(self) -> None:
+        """Forget everyone."""
+        self._known = None
+
+    def __len__(self) -> int:
+        return 0 if self._known is None else len(self._known.boxes)
+
+    def predict(self, time_s: float, frame_wh: tuple[int, int]) -> Detections:
+        """Where the people of the last frame are at a time, at their last pace; who has left the frame is forgotten.
+
+        The scores are those of the last look of the detector.
+        """
+        if self._known is None:
+            return Detections.empty()
+        ahead_s = min(max(time_s - self._known.time_s, 0.0), _LONGEST_STEP_S)
+        shift = self._known.velocities * ahead_s
+        boxes = self._known.boxes + np.concatenate([shift, shift], axis=1)
+        middle = (boxes[:, :2] + boxes[:, 2:]) / 2
+        inside = ((middle >= 0) & (middle < np.array(frame_wh))).all(axis=1)
+        known = self._known = self._known.take(inside)
+        return Detections(boxes_xyxy=boxes[inside].astype(np.float32), scores=known.scores, class_ids=known.class_ids)
+
+    def looked(self, detections: Detections, poses: Poses, time_s: float) -> None:
+        """Take over the people that the detector has found, and their poses."""
+        seen = poses.scores > SURE_SCORE
+        points = poses.keypoints_xy.astype(np.float64)
+        velocities = np.zeros((len(poses), 2))
+        if self._known is not None and len(self._known.boxes) and len(poses):
+            velocities = self._velocities_of(detections, time_s, self._known)
+        self._known = _Known(
+            boxes=detections.boxes_xyxy.astype(np.float64),
+            points=points,
+            seen=seen,
+            scores=detections.scores,
+            strengths=poses.scores.mean(axis=1, dtype=np.float64),
+            class_ids=detections.class_ids,
+            velocities=velocities,
+            time_s=time_s,
+        )
+
+    def followed(self, poses: Poses, time_s: float) -> int:
+        """Move the boxes to the keypoints found in them; returns how many people were lost.
+
+        A person is lost when few keypoints are seen or their scores have halved, or when two boxes have come to lie on
+        one person; the weaker one is then dropped.
+
+        Args:
+            poses: what was found in the boxes of `predict`, in the same order.
+            time_s: time of the frame in seconds.
+        """
+        known = self._known
+        if known is None:
+            return 0
+        points, seen = poses.keypoints_xy.astype(np.float64), poses.scores > SURE_SCORE
+        boxes, moved, common = _carried(known, points, seen)
+        strengths = poses.scores.mean(axis=1, dtype=np.float64)
+        alive = (common >= _FEWEST_SEEN) & (strengths > _FADED * known.strengths)
+        alive &= ~_doubles(boxes, strengths)
+        step_s = max(time_s - known.time_s, 1e-3)
+        velocities = 0.5 * known.velocities + 0.5 * moved / step_s
+        now = dataclasses.replace(known, boxes=boxes, points=points, seen=seen, velocities=velocities, time_s=time_s)
+        self._known = now.take(alive)
+        return int((~alive).sum())
+
+    @staticmethod
+    def _velocities_of(detections: Detections, time_s: float, known: _Known) -> npt.NDArray[np.float64]:
+        """Pace of each detected person, from the known one whose box it overlaps most; 0 for new people."""
+        overlap = overlaps(detections.boxes_xyxy.astype(np.float64), known.boxes)
+        best = overlap.argmax(axis=1)
+        fits = overlap[np.arange(len(best)), best] > 0.3
+        velocities: npt.NDArray[np.float64] = np.where(fits[:, None], known.velocities[best], 0.0)
+        return velocities
+
+
+def _carried(
+    known: _Known, points: npt.NDArray[np.float64], seen: npt.NDArray[np.bool_]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """The boxes (N, 4) gone with the keypoints seen in both frames; shifts (N, 2) and numbers (N,) of those."""
+    both = seen & known.seen  # (N, K)
+    # Medians: a waving arm or a stray keypoint is not the person.
+    old_middle, new_middle = _median(known.points, both), _median(points, both)
+    shift = _median(points - known.points, both)  # (N, 2)
+    old_reach, new_reach = (
+        _median(np.linalg.norm(places - middle[:, None], axis=2, keepdims=True), both)
+        for places, middle in ((known.points, old_middle), (points, new_middle))
+    )
+    growth = np.divide(new_reach, old_reach, out=np.ones_like(new_reach), where=old_reach > 1)
+    growth = np.clip(growth, 1 / _MOST_GROWTH, _MOST_GROWTH)  # (N, 1)
+    corners = [(known.boxes[:, part] - old_middle) * growth + old_middle + shift for part in (np.s_[:2], np.s_[2:])]
+    boxes = np.concatenate(corners, axis=1)
+    # An arm that is stretched out leaves the box; the box goes after it, and comes back with the next look.
+    size = boxes[:, 2:] - boxes[:, :2]
+    low = np.where(seen[..., None], points, np.inf).min(axis=1) - _PADDING * size
+    high = np.where(seen[..., None], points, -np.inf).max(axis=1) + _PADDING * size
+    low = np.clip(low, boxes[:, :2] - _MOST_REACH * size, boxes[:, :2])
+    high = np.clip(high, boxes[:, 2:], boxes[:, 2:] + _MOST_REACH * size)
+    boxes = np.concatenate([low, high], axis=1)
+    return boxes, shift, both.sum(axis=1)
+
+
+def _median(values: npt.NDArray[np.float64], chosen: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """Median (N, C) of those values (N, K, C) that are chosen (N, K); 0 where none is."""
+    ordered = np.sort(np.where(chosen[..., None], values, np.inf), axis=1)
+    count = chosen.sum(axis=1)
+    middle = np.stack([np.maximum(count - 1, 0) // 2, count // 2], axis=1)[..., None]  # (N, 2, 1)
+    median = np.take_along_axis(ordered, np.minimum(middle, values.shape[1] - 1), axis=1).mean(axis=1)
+    result: npt.NDArray[np.float64] = np.where(count[:, None] > 0, median, 0.0)
+    return result
+
+
+def overlaps(boxes: npt.NDArray[np.float64], others: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Intersection over union (N, M) of boxes (N, 4) with others (M, 4)."""
+    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
+    shared = np.prod(np.maximum(high - low, 0), axis=2)
+    areas, other_areas = (np.prod(np.maximum(b[:, 2:] - b[:, :2], 0), axis=1) for b in (boxes, others))
+    union = areas[:, None] + other_areas[None] - shared
+    overlap: npt.NDArray[np.float64] = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    return overlap
+
+
+def _doubles(boxes: npt.NDArray[np.float64], strengths: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """Which boxes lie on the same person as a stronger one."""
+    order = np.argsort(np.argsort(-strengths, kind="stable"))
+    same_and_weaker = (overlaps(boxes, boxes) > _SAME_PERSON) & (order[:, None] > order[None, :])
+    return np.asarray(same_and_weaker.any(axis=1), np.bool_)

@@ -1,0 +1,1 @@
+"""What is written: export, video, sound, poses. Imports `pipeline` and before."""

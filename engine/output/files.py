@@ -1,0 +1,241 @@
+"""Which files a run writes, and writing a frame to all of them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from fractions import Fraction
+from pathlib import Path
+
+from engine.artifacts.part_file import PartFile, check_target, check_writable
+from engine.errors import OptionError, OutputError
+from engine.output.poses_writer import PosesWriter, check_poses_path
+from engine.output.video_writer import VideoWriter
+from engine.skeleton import Skeleton
+from engine.sources.frame_source import FrameSource, SourceInfo
+from engine.sources.photos import WRITABLE_SUFFIXES, photos_in, write_photo
+from engine.types import FrameResult, UInt8Array
+
+DEFAULT_FOLDER = Path("outputs")
+_LONGEST_STEM = 220
+"""Bytes of a name that leave room for what is put behind it; file systems take 255."""
+
+
+def _shortened(stem: str) -> str:
+    while len(os.fsencode(stem)) > _LONGEST_STEM:
+        stem = stem[:-1]
+    return stem
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # longer than a name can be: what is wrong is told when it is written
+        return False
+
+
+def _stem(info: SourceInfo) -> str:
+    """A file name for what comes out of a source, without a suffix."""
+    if info.path is not None:
+        return f"{_shortened(info.path.name if info.path.is_dir() else info.path.stem)}_pose"
+    name = info.name.split("://", 1)[-1]
+    return f"{re.sub(r'[^A-Za-z0-9]+', '_', name).strip('_') or 'stream'}_pose"
+
+
+def resolve_output(info: SourceInfo, output: Path | None) -> Path:
+    """The file (for a folder of photos: the folder) that a run writes its pictures to.
+
+    Raises:
+        OptionError: the name that was asked for does not fit what is written.
+    """
+    photo = info.path if info.kind == "photos" else None
+    if photo is not None and photo.is_dir():
+        if output is not None and not _is_folder(output) and output.suffix:
+            raise OptionError(f"the source is a folder of photos: --output must name a folder, not {output}")
+        return output if output is not None else DEFAULT_FOLDER / _stem(info)
+    if photo is not None:
+        suffixes, what = list(WRITABLE_SUFFIXES), "a photo"
+        own = photo.suffix.lower() if photo.suffix.lower() in suffixes else ".png"
+    else:
+        suffixes, what, own = [".mp4"], "an MP4 video", ".mp4"
+    if output is None:
+        return DEFAULT_FOLDER / f"{_stem(info)}{own}"
+    if _is_folder(output) or not output.suffix:
+        return output / f"{_stem(info)}{own}"
+    if output.suffix.lower() not in suffixes:
+        raise OptionError(f"{what} is written: --output must end with {' or '.join(suffixes)}, not {output.suffix}")
+    return output
+
+
+def photo_targets(info: SourceInfo, output: Path) -> dict[Path, Path]:
+    """For each photo of a source the file that its picture is written to; no two photos share one."""
+    if info.path is None:
+        return {}
+    if not info.path.is_dir():
+        return {info.path: output}
+    targets: dict[Path, Path] = {}
+    for photo in photos_in(info.path):
+        suffix = photo.suffix.lower() if photo.suffix.lower() in WRITABLE_SUFFIXES else ".png"
+        stem, number = _shortened(photo.stem), 2
+        target = output / f"{stem}_pose{suffix}"
+        if target in targets.values():  # a.png and a.ppm
+            target = output / f"{stem}_{photo.suffix[1:].lower()}_pose{suffix}"
+        while target in targets.values():  # long names that were alike where they were cut
+            target, number = output / f"{stem}_{number}_pose{suffix}", number + 1
+        targets[photo] = target
+    return targets
+
+
+class PhotosWriter:
+    """Pictures for photos: each is a file of its own, there when it is whole."""
+
+    def __init__(self, targets: Mapping[Path, Path], *, overwrite: bool, inputs: tuple[Path, ...]) -> None:
+        """Check all the targets before any is written.
+
+        Raises:
+            OutputError: one exists already, or is the input, or the folder cannot be written.
+        """
+        self._targets = dict(targets)
+        self._overwrite = overwrite
+        for target in self._targets.values():
+            check_target(target, overwrite=overwrite, inputs=inputs)
+        for target in {target.parent: target for target in self._targets.values()}.values():
+            check_writable(target)  # told now rather than after the first network run
+        self.written: list[Path] = []
+
+    def write(self, image_bgr: UInt8Array, photo: Path | None) -> None:
+        """Write the picture of one photo.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        if photo is None or photo not in self._targets:
+            raise OutputError(f"no output was planned for the photo {photo}: it came to its folder during the run")
+        part = PartFile(self._targets[photo], overwrite=self._overwrite)
+        try:
+            write_photo(part.path, image_bgr, part.final.suffix)
+        except OutputError:
+            part.discard()
+            raise
+        self.written.append(part.commit())
+
+
+class Outputs:
+    """All that one run writes. A frame goes to every file or, on an error, the run ends with none under its name.
+
+    Attributes:
+        kept_frames: after `abort`, the frames in the video that was kept; None without a video.
+    """
+
+    def __init__(
+        self,
+        source: FrameSource,
+        skeleton: Skeleton,
+        *,
+        output: Path | None,
+        poses: Path | None,
+        overwrite: bool,
+        crf: int,
+        preset: str,
+    ) -> None:
+        """Check and reserve all targets.
+
+        Raises:
+            OptionError: a name does not fit what is written.
+            OutputError: a target exists, is an input, or cannot be written.
+        """
+        self._source = source
+        info = source.info
+        target = resolve_output(info, output)
+        inputs: tuple[Path, ...] = () if info.path is None else (info.path,)
+        if poses is not None:
+            check_poses_path(poses)
+            check_target(poses, overwrite=overwrite, inputs=inputs)
+        if info.kind == "photos" and info.path is not None and info.path.is_dir():
+            if target.resolve() == info.path.resolve():
+                raise OutputError(f"the output {target} is the input itself: name another folder")
+            inputs = tuple(photos_in(info.path))
+        self._video: VideoWriter | None = None
+        self._photos: PhotosWriter | None = None
+        self._parts: list[PartFile] = []
+        try:
+            if info.kind == "photos":
+                self._photos = PhotosWriter(photo_targets(info, target), overwrite=overwrite, inputs=inputs)
+            else:
+                self._parts.append(PartFile(target, overwrite=overwrite, inputs=inputs))
+                self._video = VideoWriter(self._parts[0], info, crf=crf, preset=preset)
+            self._poses: PosesWriter | None = None
+            if poses is not None:
+                self._parts.append(PartFile(poses, overwrite=overwrite, inputs=inputs))
+                self._poses = PosesWriter(self._parts[-1], skeleton)
+        except BaseException:
+            for part in self._parts:
+                part.discard()
+            raise
+        self._first_pts: int | None = None
+        self.kept_frames: int | None = None
+
+    @property
+    def audio_note(self) -> str | None:
+        """What became of the sound."""
+        return None if self._video is None else self._video.audio_note
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Lines about unfinished files that were found."""
+        return tuple(part.note for part in self._parts if part.note is not None)
+
+    def time_s(self, result: FrameResult) -> float:
+        """Time of a frame from the start, in seconds: a live source starts with the first frame that is written."""
+        pts, base = result.frame.pts, self._source.info.time_base
+        if pts is None or base is None:
+            return result.frame.timestamp_s
+        if self._first_pts is None:
+            self._first_pts = pts if self._source.info.is_live else 0
+        return float((pts - self._first_pts) * base)
+
+    def write(self, result: FrameResult, image_bgr: UInt8Array) -> None:
+        """Write the picture and the poses of a frame.
+
+        Raises:
+            OutputError: a file cannot be written.
+        """
+        frame = result.frame
+        time_s = self.time_s(result)
+        photo = self._source.frame_path(frame.index)
+        if self._video is not None:
+            pts = frame.index if frame.pts is None else frame.pts - (self._first_pts or 0)
+            self._video.write(image_bgr, pts)
+        if self._photos is not None:
+            self._photos.write(image_bgr, photo)
+        if self._poses is not None:
+            self._poses.write(frame.index, time_s, result.poses, photo)
+
+    def finish(self) -> tuple[Path, ...]:
+        """Close all files and give them their names.
+
+        Raises:
+            OutputError: one cannot be written or renamed.
+        """
+        writers = [writer for writer in (self._video, self._poses) if writer is not None]
+        for writer in writers:
+            writer.finish()
+        photos = self._photos.written if self._photos is not None else []
+        return (*photos, *(writer.commit() for writer in writers))
+
+    def abort(self) -> tuple[Path, ...]:
+        """End after an error; the files that hold something are kept under their part names and given back."""
+        kept = [writer.abort() for writer in (self._video, self._poses) if writer is not None]
+        self.kept_frames = None if self._video is None else self._video.frames
+        return tuple(path for path in kept if path is not None)
+
+
+def expected_frames(info: SourceInfo, max_frames: int | None, duration_s: float | None) -> int | None:
+    """How many frames a run will write, as far as anyone knows."""
+    bounds = [] if info.is_live or info.frame_count is None else [info.frame_count]
+    if max_frames is not None:
+        bounds.append(max_frames)
+    if duration_s is not None and info.frame_rate is not None:
+        bounds.append(max(1, round(Fraction(duration_s) * info.frame_rate)))
+    return min(bounds, default=None)

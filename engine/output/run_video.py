@@ -1,0 +1,202 @@
+"""`python main.py --video ...`: from the options to the files, told in a few lines."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+from pathlib import Path
+from typing import TextIO
+
+from engine.artifacts.folders import is_offline
+from engine.artifacts.model_files import find_detector, resolve_pose_model
+from engine.artifacts.part_file import check_target, check_writable
+from engine.artifacts.weights_info import read_weights_info
+from engine.detection.schedule import DetectEvery
+from engine.errors import ModelError
+from engine.output.export import ExportOptions, ExportSummary, export
+from engine.output.files import photo_targets, resolve_output
+from engine.output.poses_writer import check_poses_path
+from engine.overlay.drawing import AttentionView, OverlayOptions, parse_view
+from engine.pipeline.opening import open_pipeline
+from engine.pipeline.options import PipelineOptions
+from engine.pipeline.pose_pipeline import PosePipeline
+from engine.sources.frame_source import SignalLoss, SourceInfo
+from engine.sources.opening import open_source
+from engine.system.interrupts import InterruptGuard
+
+EXIT_INTERRUPTED = 130
+EXIT_SIGNAL = 128
+"""And the number of the signal: what shells expect of a program that a signal ended."""
+
+
+def run_video(arguments: argparse.Namespace) -> int:
+    """Write the pose video (and poses) that the command line asks for.
+
+    What can be told without a network is told before one is loaded, the quickest first.
+
+    Returns:
+        0, or 130 where Ctrl-C (143 where SIGTERM) ended a file early; a live source has no other end: there it is 0.
+
+    Raises:
+        EngineError: it cannot be done; the message says why.
+    """
+    # Values first: they are checked when the options are made.
+    export_options(arguments, attention=None)
+    pipeline_options(arguments, None, None)
+    with open_source(arguments.video) as source, contextlib.ExitStack() as until_told:
+        if not arguments.quiet:
+            source.watch(_say_signal)
+        attention = attention_view(arguments.attention, arguments.pose_model)
+        options = pipeline_options(arguments, attention, source.info)
+        if not options.download or is_offline():
+            find_detector(options.detector)
+        check_outputs(source.info, arguments.output, arguments.poses, overwrite=arguments.overwrite)
+        with open_pipeline(options, say=_silence if arguments.quiet else _say) as pipeline:
+            if not arguments.quiet:
+                _print(what_runs(pipeline))
+            # From here on a second Ctrl-C must not keep a person from reading where the files are.
+            guard = until_told.enter_context(InterruptGuard())
+            summary = export(source, pipeline, export_options(arguments, attention), guard=guard)
+        if not arguments.quiet:
+            _print(told(summary))
+        if not summary.interrupted or source.info.is_live:
+            return 0
+        return EXIT_INTERRUPTED if summary.signal_number is None else EXIT_SIGNAL + summary.signal_number
+
+
+def pipeline_options(
+    arguments: argparse.Namespace, attention: AttentionView | None, info: SourceInfo | None
+) -> PipelineOptions:
+    """The part of the command line that says what runs; what was left open follows from the source.
+
+    A file can wait for a detector that looks at every frame, a camera cannot. Photos have nothing to do with each
+    other.
+    """
+    still, live = info is not None and info.kind == "photos", info is not None and info.is_live
+    detect_every: DetectEvery = arguments.detect_every or ("auto" if live else 1)
+    thresholds = ("score_threshold", "person_threshold")
+    given = {name: getattr(arguments, name) for name in thresholds if getattr(arguments, name) is not None}
+    return PipelineOptions(
+        pose_model=arguments.pose_model,
+        detector=arguments.detector,
+        backend=arguments.backend,
+        precision=arguments.precision,
+        device=arguments.device,
+        max_people=arguments.max_people,
+        classes=arguments.classes,
+        want_areas=attention is not None and attention.kind == "areas",
+        want_attention=attention is not None and attention.kind == "attention",
+        download=arguments.download,
+        tracking=not (arguments.no_tracking or still),
+        smoothing=not (arguments.no_smoothing or still),
+        detect_every=1 if still else detect_every,
+        threads=arguments.threads,
+        overlapping=not live and arguments.threads != 1,
+        **given,
+    )
+
+
+def export_options(arguments: argparse.Namespace, attention: AttentionView | None) -> ExportOptions:
+    """The part of the command line that says what is written."""
+    return ExportOptions(
+        output=arguments.output,
+        poses=arguments.poses,
+        overwrite=arguments.overwrite,
+        max_frames=arguments.max_frames,
+        duration_s=arguments.duration,
+        overlay=OverlayOptions(attention=attention, scale=arguments.attention_scale),
+        quiet=arguments.quiet,
+        overlap=arguments.threads != 1,
+    )
+
+
+def attention_view(text: str | None, pose_model: str | None) -> AttentionView | None:
+    """The view that `--attention` names, looked up in the header of the weights; the model itself is checked as well.
+
+    Raises:
+        ModelError: there is no such model, or it has no such maps.
+        OptionError: no keypoint of its has that name.
+    """
+    info = read_weights_info(resolve_pose_model(pose_model))
+    if text is None:
+        return None
+    view = parse_view(text, info.skeleton)
+    if not info.has_attention:
+        raise ModelError(f"pose model '{info.name}' has no attention maps; --attention needs a kcam_ model")
+    return view
+
+
+def check_outputs(info: SourceInfo, output: Path | None, poses: Path | None, *, overwrite: bool) -> None:
+    """Refuse outputs now that the export would refuse after the networks were loaded.
+
+    Raises:
+        OptionError: a name does not fit what is written.
+        OutputError: a file exists, is the input, or cannot be written.
+    """
+    inputs = () if info.path is None else (info.path,)
+    target = resolve_output(info, output)
+    targets = list(photo_targets(info, target).values()) if info.kind == "photos" else [target]
+    if poses is not None:
+        check_poses_path(poses)
+        targets.append(poses)
+    for file in targets:
+        check_target(file, overwrite=overwrite, inputs=inputs)
+    for file in targets if info.kind != "photos" else {file.parent: file for file in targets}.values():
+        check_writable(file)
+
+
+def what_runs(pipeline: PosePipeline) -> str:
+    """The networks and where they run, and what was passed over for them."""
+    found = pipeline.describe()
+    lines = [
+        f"poses:  {found['pose_model']} on {found['backend']} ({found['device']}, {found['precision']})",
+        f"people: {found['detector']} on {found['detector_backend']} "
+        f"({found['detector_device']}, {found['detector_precision']})",
+    ]
+    lines += [f"passed over {name}: {reason}" for name, reason in found["passed_over"]]
+    return "\n".join(lines)
+
+
+def told(summary: ExportSummary) -> str:
+    """What a run did, for people."""
+    lines = [str(path) for path in summary.outputs[:3]]
+    if len(summary.outputs) > 3:
+        lines.append(f"and {len(summary.outputs) - 3} more in {summary.outputs[-1].parent}")
+    frames = f"{summary.frames} {'frame' if summary.frames == 1 else 'frames'}"
+    lines.append(
+        f"{'stopped after ' if summary.interrupted else ''}{frames}, {summary.frames_with_people} with people, "
+        f"{summary.seconds:.1f} s, {summary.fps:.1f} frames/s"
+    )
+    if summary.unreadable_frames:
+        lines.append(f"{summary.unreadable_frames} could not be read")
+    if summary.dropped_frames:
+        lines.append(f"{summary.dropped_frames} came faster than they could be worked on and were dropped")
+    if summary.audio_note is not None:
+        lines.append(summary.audio_note)
+    return "\n".join([*lines, *summary.notes])
+
+
+def _print(text: str, stream: TextIO | None = None) -> None:
+    """Tell a person; where nobody reads any more (`| head`, a closed terminal), the files count and not the words."""
+    stream = stream or sys.stdout
+    try:
+        print(text, file=stream, flush=True)
+    except OSError:
+        with contextlib.suppress(OSError, ValueError):  # or the interpreter would complain about the rest at its end
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
+
+
+def _say_signal(loss: SignalLoss | None) -> None:
+    _say("the pictures come again" if loss is None else f"{loss.message}; trying again in {loss.retry_in_s:.1f} s")
+
+
+def _say(line: str) -> None:
+    _print(line, sys.stderr)
+
+
+def _silence(_line: str) -> None:
+    """Nobody listens."""

@@ -1,0 +1,272 @@
+"""Writes BGR frames as H.264 in MP4, with the exact time stamps of the source and its sound."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+from av.video.frame import PictureType
+
+from engine.artifacts.part_file import PartFile
+from engine.errors import OutputError, SourceError
+from engine.output.audio_track import AudioTrack
+from engine.output.whole_writes import WholeWrites, playable_frames
+from engine.sources.container import reason
+from engine.sources.decoded_picture import fitted
+from engine.sources.frame_source import BT709, SourceInfo
+from engine.types import UInt8Array
+
+_FALLBACK_RATE = Fraction(25)
+# While it grows the file is fragmented, so that a killed run leaves a video that plays; when it is closed FFmpeg
+# (7.1 and newer) turns it into an ordinary MP4, with an index of all frames. The header waits for the first fragment
+# (delay_moov), because only then are the delays known that an exact time 0 needs.
+_MUXER_OPTIONS = {
+    "movflags": "hybrid_fragmented+frag_keyframe+delay_moov+default_base_moof",
+    "flush_packets": "1",
+    "max_interleave_delta": "200000",  # microseconds to wait for a stream that has ended; the default is 10 s
+}
+_MPEG_RANGE = 1
+_FINEST_CLOCK = 1_000_000
+_LARGEST_PX = 16_384  # of x264
+# A killed run loses less than two seconds: what x264 holds back, and what is not yet a fragment. Fragments end before
+# key frames only: where they cut through B-frames, FFmpeg counts the length of the track one frame short.
+_HELD_BACK_S = _KEY_EVERY_S = Fraction(3, 4)
+_LEAST_ROOM, _MOST_THREADS = 8, 8
+# swscale's bilinear | accurate rounding | full chroma: without the last two everything comes out 1 to 2 levels darker.
+_EXACT_COLORS = 2 | 0x40000 | 0x2000
+
+
+def _common_base(base: Fraction, period: Fraction) -> Fraction:
+    """The longest time of which both a source's time base and the time between frames are whole multiples.
+
+    The source's own time base where that would be finer than a player's clock can count.
+    """
+    numerator = math.gcd(base.numerator * period.denominator, period.numerator * base.denominator)
+    common = Fraction(numerator, base.denominator * period.denominator)
+    return common if common.numerator == 1 and common.denominator <= _FINEST_CLOCK else base
+
+
+def _check_size(size_wh: tuple[int, int]) -> None:
+    if max(size_wh) > _LARGEST_PX:
+        raise OutputError(
+            f"pictures of {size_wh[0]}x{size_wh[1]} px cannot be written as a video: at most {_LARGEST_PX} px on a side"
+        )
+
+
+def _held_back(rate: Fraction, live: bool) -> dict[str, str]:
+    """Options of x264 that bound the frames it holds back."""
+    room = int(rate * _HELD_BACK_S)
+    if live or room < _LEAST_ROOM:  # live frames may come far more slowly than at their rate
+        return {"tune": "zerolatency"}
+    lookahead = min(10, room // 2)
+    # x264 looks ahead, keeps a frame for each further thread, and five more for B-frames and for their threads.
+    threads = max(1, min(os.cpu_count() or 1, _MOST_THREADS, room - lookahead - 4))
+    return {"rc-lookahead": str(lookahead), "threads": str(threads)}
+
+
+class VideoWriter:
+    """One video in the making. Everything it writes stands under the part file's name until `commit`."""
+
+    def __init__(
+        self, part: PartFile, info: SourceInfo, *, crf: int = 20, preset: str = "veryfast", keep_audio: bool = True
+    ) -> None:
+        """Prepare; the file itself is begun with the first frame, whose size it takes.
+
+        Args:
+            part: where to write.
+            info: the source: rate, time base, tags and sound.
+            crf: constant rate factor of x264, 0 (lossless) to 51; lower is better.
+            preset: x264's trade of speed against size.
+            keep_audio: whether the source's sound is carried over.
+
+        Raises:
+            OutputError: the pictures are too large for the format.
+        """
+        if info.size_wh is not None:
+            _check_size(info.size_wh)
+        self._part = part
+        self._info = info
+        self._rate = info.frame_rate or _FALLBACK_RATE
+        self._source_base = info.time_base or 1 / self._rate
+        self._time_base = _common_base(self._source_base, 1 / self._rate)
+        self._ticks = int(self._source_base / self._time_base)
+        self._step = max(1, round(1 / (self._rate * self._time_base)))
+        self._x264 = {"crf": str(crf), "preset": preset, "forced-idr": "1", **_held_back(self._rate, info.is_live)}
+        self._keep_audio = keep_audio
+        self._output: Any = None
+        self._stream: Any = None
+        self._audio: AudioTrack | None = None
+        self._audio_note: str | None = None
+        self._size_wh = (0, 0)
+        self._first_pts = self._first_dts = 0
+        self._last_pts: int | None = None
+        self._key_pts: int | None = None
+        self._packets = 0
+        self._file: WholeWrites | None = None
+        self._broken = False  # a write failed: FFmpeg's muxer must not be called again, or it may crash the process
+        self.frames = 0
+
+    @property
+    def path(self) -> Path:
+        """Where the video stands now."""
+        return self._part.path
+
+    @property
+    def audio_note(self) -> str | None:
+        """What became of the sound; None where the source has none."""
+        return self._audio.note if self._audio is not None else self._audio_note
+
+    def write(self, image_bgr: UInt8Array, pts: int) -> None:
+        """Add a frame.
+
+        Args:
+            image_bgr: (H, W, 3) uint8; a size other than the first frame's is fitted into it.
+            pts: time stamp in the time base of the source, higher than the one before.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        pts *= self._ticks
+        try:
+            if self._output is None:
+                self._begin(image_bgr)
+                self._first_pts = pts
+            frame = self._to_yuv(image_bgr)
+            frame.pts, frame.time_base = pts, self._time_base
+            # Counted by time and not by frames.
+            if self._key_pts is None or (pts + self._step - self._key_pts) * self._time_base > _KEY_EVERY_S:
+                frame.pict_type, self._key_pts = PictureType.I, pts
+            self._mux(self._stream.encode(frame))
+        except BaseException as error:
+            self._broken = True
+            if isinstance(error, av.error.FFmpegError | OSError):
+                raise OutputError(f"cannot write {self._part.path}: {reason(error)}") from error
+            raise
+        self._last_pts = pts
+        self.frames += 1
+        self._part.sync_soon()
+
+    def _begin(self, image_bgr: UInt8Array) -> None:
+        height, width = image_bgr.shape[:2]
+        self._size_wh = (width, height)
+        _check_size(self._size_wh)
+        # The track counts in units of the time base; the movie's own clock must not be coarser than that.
+        options = {**_MUXER_OPTIONS, "movie_timescale": str(max(1000, self._time_base.denominator))}
+        self._file = WholeWrites(self._part.path)
+        self._output = av.open(self._file, "w", format="mp4", options=options)
+        tags = self._info.tags
+        self._stream = self._output.add_stream(
+            "libx264", rate=self._rate, time_base=self._time_base, options=self._x264
+        )
+        context = self._stream.codec_context
+        context.width, context.height = width + width % 2, height + height % 2
+        context.pix_fmt = "yuv420p"
+        context.time_base = self._time_base
+        context.color_range = _MPEG_RANGE
+        context.colorspace, context.color_primaries, context.color_trc = tags.matrix, tags.primaries, tags.transfer
+        if tags.sample_aspect != 1:
+            context.sample_aspect_ratio = tags.sample_aspect
+        if self._keep_audio and self._info.media is not None:
+            try:
+                self._audio = AudioTrack(self._info.media, self._info.media_start_s, self._output)
+            except SourceError as error:
+                self._audio_note = f"audio: {error}"
+
+    def _to_yuv(self, image_bgr: UInt8Array) -> Any:
+        """The frame that the encoder takes: yuv420p, sides made even by repeating the last row and column."""
+        width, height = self._size_wh
+        image: Any = image_bgr
+        if image.shape[:2] != (height, width):
+            image = fitted(image, self._size_wh)
+        if width % 2 or height % 2:
+            image = cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="bgr24")
+        matrix = "ITU709" if self._info.tags.matrix == BT709 else "ITU601"
+        return frame.reformat(
+            format="yuv420p", dst_colorspace=matrix, dst_color_range="MPEG", interpolation=_EXACT_COLORS
+        )
+
+    def _last_duration(self, last_dts: int) -> int:
+        """How long the last frame lasts, in units of the time base.
+
+        Where the rate is even but the source counts in coarse units (MKV in milliseconds), this makes the length of
+        the whole the number of frames over the exact rate, so that a player reads that rate again.
+        """
+        unevenness = abs((self._last_pts or 0) - self._first_pts - (self.frames - 1) / (self._rate * self._time_base))
+        whole = self.frames / (self._rate * self._time_base)
+        rest = whole - (last_dts - self._first_dts)
+        return int(rest) if unevenness <= self._ticks and rest.denominator == 1 and rest >= 1 else self._step
+
+    def _mux(self, packets: list[Any], final_count: int | None = None) -> None:
+        for packet in packets:
+            if not self._packets:
+                self._first_dts = packet.dts
+            self._packets += 1
+            if self._packets == final_count:
+                packet.duration = self._last_duration(packet.dts)
+            elif not packet.duration:
+                packet.duration = self._step
+            if self._audio is not None:
+                self._audio.write_until(packet.dts * Fraction(packet.time_base))
+            self._output.mux(packet)
+
+    def finish(self) -> None:
+        """Write what is still held back and close the file, which keeps its part name until `commit`.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        if self._output is None or self._last_pts is None or self._broken:
+            self._release()
+            return
+        self._broken = True  # until it went well
+        try:
+            self._mux(self._stream.encode(None), final_count=self.frames)
+            if self._audio is not None:
+                self._audio.finish((self._last_pts + self._step) * self._time_base)
+            self._output.close()
+            self._broken = False
+        except (av.error.FFmpegError, OSError) as error:
+            raise OutputError(f"cannot write {self._part.path}: {reason(error)}") from error
+        finally:
+            self._release()
+
+    def commit(self) -> Path:
+        """Give the finished video its name.
+
+        Raises:
+            OutputError: it cannot be renamed; it is kept under its part name.
+        """
+        return self._part.commit()
+
+    def abort(self) -> Path | None:
+        """End after an error: what was written is closed and kept under its part name, which is given back.
+
+        None where nothing that plays was written (the part file is then removed) or the file has its name already.
+        Afterwards `frames` counts those that are kept.
+        """
+        # A disk that is full or gone takes no more: the fragments on it already are all that can be had.
+        with contextlib.suppress(OutputError):
+            self.finish()
+        if not self._part.path.exists():
+            return None
+        if self._broken:
+            self.frames = playable_frames(self._part.path)
+        if self.frames == 0:
+            self._part.discard()
+            return None
+        return self._part.keep()
+
+    def _release(self) -> None:
+        if self._file is not None:
+            self._file.close()  # before the container goes: nothing more is to be written
+        self._output = self._stream = None
+        if self._audio is not None:
+            self._audio.close()

@@ -1,0 +1,1 @@
+"""What is drawn over a frame. Imports `artifacts` and what it may import."""

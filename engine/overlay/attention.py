@@ -1,0 +1,230 @@
+"""What a network attends to, laid over the frame: a tint for every person, and a legend that says what it means."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+
+from engine.errors import OptionError
+from engine.overlay.text import panel, put_text, text_width
+from engine.skeleton import Skeleton
+from engine.types import AttentionMaps, Float32Array, UInt8Array
+
+Scale = Literal["unit", "auto"]
+
+_MOST_OPAQUE = 0.8
+# Below the first value nothing is tinted, from the second on the tint is strongest: the even 1/K of a pixel that
+# attends to nothing in particular must not paint a box around every person.
+_TINT_FROM, _TINT_FULL = 0.03, 0.6
+_PANEL_BGR, _TEXT_BGR, _FAINT_BGR = (24, 20, 18), (245, 245, 245), (200, 200, 200)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttentionView:
+    """Which maps are shown.
+
+    Attributes:
+        kind: 'attention' for S (how strongly each pixel attends to the keypoint), 'areas' for G (which pixels make up
+            the keypoint's representation).
+        keypoint: index of the keypoint.
+    """
+
+    kind: Literal["attention", "areas"]
+    keypoint: int
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("attention", "areas"):
+            raise OptionError(f"unknown attention view '{self.kind}'. Known: areas, attention.")
+        if self.keypoint < 0:
+            raise OptionError(f"the index of a keypoint must be 0 or more, not {self.keypoint}")
+
+
+def parse_view(text: str, skeleton: Skeleton) -> AttentionView:
+    """`left_wrist` (or `attention:left_wrist`) shows S of that keypoint, `areas:left_wrist` shows G.
+
+    Raises:
+        OptionError: unknown keypoint or kind; the message names the nearest.
+    """
+    kind, colon, name = text.partition(":")
+    if not colon:
+        return AttentionView(kind="attention", keypoint=skeleton.keypoint_index(text))
+    kind = kind.strip().lower()
+    if kind not in ("attention", "areas"):
+        raise OptionError(f"unknown attention view '{kind}'. Known: areas, attention.")
+    return AttentionView(kind="areas" if kind == "areas" else "attention", keypoint=skeleton.keypoint_index(name))
+
+
+def chosen_maps(attention: AttentionMaps | None, view: AttentionView) -> Float32Array | None:
+    """(N, h, w) float32 maps of the chosen keypoint; None where the result holds none."""
+    maps = None if attention is None else (attention.areas if view.kind == "areas" else attention.attention)
+    if maps is None:
+        return None
+    if view.keypoint >= maps.shape[1]:
+        raise OptionError(f"there is no keypoint {view.keypoint}: the network has {maps.shape[1]} (from 0)")
+    chosen: Float32Array = np.nan_to_num(maps[:, view.keypoint])
+    return chosen
+
+
+def scaled_maps(maps: Float32Array, view: AttentionView, scale: Scale) -> tuple[Float32Array, float]:
+    """Maps (N, h, w) brought to 0..1, and the value that 1 stands for.
+
+    'unit' leaves S as it is. G sums to 1 over its pixels, which makes single values tiny: there 'unit' shows the share
+    of each person's own peak. 'auto' divides by the highest value among all people of the frame.
+    """
+    top = float(maps.max(initial=0.0))
+    if scale == "auto":
+        return (np.asarray(maps / top, np.float32) if top > 0 else maps), top
+    if view.kind == "areas":
+        peaks = maps.max(axis=(1, 2), keepdims=True, initial=0.0)
+        return np.asarray(maps / np.where(peaks > 0, peaks, 1), np.float32), 1.0
+    return maps, 1.0
+
+
+def heatmap_to_frame(attention: AttentionMaps, map_size_wh: tuple[int, int]) -> Float32Array:
+    """(N, 2, 3) float32 affines from heatmap px to frame px.
+
+    Heatmap px (i, j) is crop px (i W / w, j H / h), as in `heatmap.decode_heatmaps`, so that a peak lands where the
+    keypoint decoded from it lands.
+    """
+    stride = np.diag([attention.input_size_wh[0] / map_size_wh[0], attention.input_size_wh[1] / map_size_wh[1], 1.0])
+    return (attention.crop_to_frame.astype(np.float64) @ stride).astype(np.float32)
+
+
+def values_on_frame(maps: Float32Array, affines: Float32Array, frame_size_wh: tuple[int, int]) -> Float32Array:
+    """(H, W) float32: maps (N, h, w) of all people in their places in the frame, the highest where people overlap."""
+    width, height = frame_size_wh
+    field = np.zeros((height, width), np.float32)
+    map_height, map_width = maps.shape[1:]
+    corners = np.array([[-1, -1], [map_width, -1], [-1, map_height], [map_width, map_height]], np.float64)
+    for values, affine in zip(maps, affines, strict=True):
+        placed = corners @ affine[:, :2].astype(np.float64).T + affine[:, 2]
+        left, top = np.clip(np.floor(placed.min(axis=0)).astype(int), 0, [width, height])
+        right, bottom = np.clip(np.ceil(placed.max(axis=0)).astype(int) + 1, 0, [width, height])
+        if left >= right or top >= bottom:
+            continue
+        local = affine.copy()
+        local[:, 2] -= (left, top)
+        size = (int(right - left), int(bottom - top))
+        # Cubic, because straight interpolation of few px over many shows as diamonds; it may swing below 0.
+        warped = cv2.warpAffine(values, local, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_CONSTANT)
+        part = field[top:bottom, left:right]
+        np.maximum(part, warped, out=part)
+    np.minimum(field, 1.0, out=field)
+    return field
+
+
+def _opacity(values: Float32Array) -> Float32Array:
+    """How strongly a value (0 to 1) covers what lies under it."""
+    share = np.clip((values - _TINT_FROM) / (_TINT_FULL - _TINT_FROM), 0, 1)
+    return np.asarray(share * share * (3 - 2 * share) * _MOST_OPAQUE, np.float32)
+
+
+def _colors(values: Float32Array) -> UInt8Array:
+    """Colours, (H, W, 3) uint8 BGR, of values 0 to 1: blue is 0 and red is 1, as in the paper, even in between."""
+    return np.asarray(cv2.applyColorMap(np.round(values * 255).astype(np.uint8), cv2.COLORMAP_TURBO), np.uint8)
+
+
+def tint(image: UInt8Array, attention: AttentionMaps | None, view: AttentionView, scale: Scale) -> float:
+    """Tint the people of a frame, (H, W, 3) uint8 BGR, in place; gives the value that the colour of 1 stands for."""
+    maps = chosen_maps(attention, view)
+    if attention is None or maps is None or len(maps) == 0:
+        return 1.0 if scale == "unit" else 0.0
+    maps, top = scaled_maps(maps, view, scale)
+    affines = heatmap_to_frame(attention, (maps.shape[2], maps.shape[1]))
+    _blend(image, maps, affines, _coarseness(affines))
+    return top
+
+
+def _coarseness(affines: Float32Array) -> int:
+    """Side in frame px of the squares in which values may be worked out, for affines (N, 2, 3) from heatmap px.
+
+    A heatmap px that spans many frame px says nothing finer: two squares for it look as smooth as one for each px.
+    """
+    finest = np.abs(np.linalg.det(affines[:, :, :2].astype(np.float64))).min() ** 0.5
+    return int(np.clip(finest // 2, 1, 8))
+
+
+def _blend(image: UInt8Array, maps: Float32Array, affines: Float32Array, step: int) -> None:
+    """Lay the colours of maps (N, h, w) over (H, W, 3) uint8 BGR, worked out on squares of `step` px."""
+    height, width = image.shape[:2]
+    coarse = affines / np.float32(step)
+    coarse[:, :, 2] += 0.5 / step - 0.5  # the centre of a square, not of its first px
+    values = values_on_frame(maps, coarse, (-(-width // step), -(-height // step)))
+    left, top, columns, rows = cv2.boundingRect((values > _TINT_FROM).astype(np.uint8))  # the rest stays as it is
+    if not columns or not rows:
+        return
+    left, top, right, bottom = max(0, left - 1), max(0, top - 1), left + columns + 1, top + rows + 1
+    part = values[top:bottom, left:right]
+    weight, colors = _opacity(part), _colors(part)
+    area = image[top * step : bottom * step, left * step : right * step]
+    if step > 1:
+        size = (part.shape[1] * step, part.shape[0] * step)
+        weight = np.asarray(cv2.resize(weight, size), np.float32)[: area.shape[0], : area.shape[1]]
+        colors = np.asarray(cv2.resize(colors, size), np.uint8)[: area.shape[0], : area.shape[1]]
+        weight, colors = np.ascontiguousarray(weight), np.ascontiguousarray(colors)
+    area[:] = cv2.blendLinear(np.ascontiguousarray(area), colors, 1 - weight, weight)
+
+
+def _number(value: float) -> str:
+    return f"{value:.2g}" if 0 < value < 1 else f"{value:.0f}"
+
+
+def legend_lines(view: AttentionView, scale: Scale, skeleton: Skeleton) -> tuple[str, str, str]:
+    """Title, what the map shows, and what the scale is."""
+    name = skeleton.keypoint_names[view.keypoint].replace("_", " ")
+    if view.kind == "areas":
+        unit = "scale: share of each person's peak"
+        lines = (f"Area G: {name}", "pixels that describe this keypoint", unit)
+    else:
+        lines = (f"Attention S: {name}", "how much each pixel draws on it", "scale: 0 to 1, as in the paper")
+    return lines if scale == "unit" else (lines[0], lines[1], "auto scale: frame maximum")
+
+
+def draw_legend(
+    image: UInt8Array, view: AttentionView, scale: Scale, top: float, skeleton: Skeleton, *, density: float = 1.0
+) -> None:
+    """Draw the legend into the lower left corner of (H, W, 3) uint8 BGR; on small frames with fewer lines."""
+    height, width = image.shape[:2]
+    title, shows, meaning = legend_lines(view, scale, skeleton)
+    text_px = float(np.clip(min(height, width) / 48, 9 * density, 24 * density))
+    lines = [title, shows, meaning]
+    while True:
+        pad = round(text_px * 0.9)
+        inner = max(text_width(title, text_px * 1.15), *(text_width(line, text_px) for line in lines))
+        inner = max(inner, round(text_px * 10))
+        total = round(text_px * (1.95 * len(lines) + 3.1)) + 2 * pad
+        if inner + 4 * pad <= width and total + 2 * pad <= height * 0.6:
+            break
+        if len(lines) > 1:
+            lines.remove(shows if shows in lines else meaning)
+        elif text_px > 5:
+            text_px *= 0.85
+        else:
+            return  # no room for anything that could be read
+    left, bottom = pad, height - pad
+    box_top = bottom - total
+    panel(image, (left, box_top, left + inner + 2 * pad, bottom), round(text_px * 0.6), _PANEL_BGR, 0.78)
+    x, y = left + pad, box_top + pad + text_px * 1.15
+    put_text(image, title, (x, y), text_px * 1.15, _TEXT_BGR)
+    for line in lines[1:]:
+        y += text_px * 1.95
+        put_text(image, line, (x, y), text_px, _FAINT_BGR)
+    _draw_bar(image, (x, round(y + text_px * 0.8)), inner, text_px, top)
+
+
+def _draw_bar(image: UInt8Array, left_top: tuple[int, int], length: int, text_px: float, top: float) -> None:
+    """The colours from 0 to 1, as they look on a grey ground, with numbers under both ends and the middle."""
+    x, y = left_top
+    values = np.linspace(0, 1, length, dtype=np.float32)[None].repeat(max(2, round(text_px)), axis=0)
+    weight = _opacity(values)
+    ground = np.full((*values.shape, 3), 120, np.uint8)
+    bar = cv2.blendLinear(ground, _colors(values), 1 - weight, weight)
+    image[y : y + bar.shape[0], x : x + length] = bar
+    base = y + bar.shape[0] + text_px * 1.5
+    small = text_px * 0.9
+    for share in (0.0, 0.5, 1.0):
+        text = _number(top * share)
+        put_text(image, text, (x + share * (length - text_width(text, small)), base), small, _TEXT_BGR)

@@ -1,0 +1,202 @@
+"""Draws what was found in a frame: skeletons, boxes, labels, and what the network attends to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+from engine.errors import OptionError
+from engine.overlay.attention import AttentionView, Scale, draw_legend, parse_view, tint
+from engine.overlay.text import Color, panel, put_text, text_width
+from engine.skeleton import Skeleton
+from engine.types import Float32Array, FrameResult, Poses, UInt8Array
+
+__all__ = ["AttentionView", "OverlayOptions", "Scale", "draw", "parse_view"]
+
+_OUTLINE_BGR: Color = (28, 24, 22)
+_RING_BGR: Color = (255, 255, 255)
+_BOX_BGR: Color = (235, 235, 235)
+_SHIFT = 4  # fractional bits of the coordinates that OpenCV draws with
+# Colours that tell people with ids apart; light enough to carry dark text.
+_ID_COLORS_BGR: tuple[Color, ...] = (
+    (66, 228, 240), (233, 180, 86), (167, 204, 121), (167, 121, 204), (120, 180, 255), (210, 210, 90), (180, 160, 250),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class OverlayOptions:
+    """What is drawn.
+
+    Attributes:
+        skeleton: keypoints and the lines between them.
+        boxes: boxes of people.
+        ids: labels with the ids of people, where they have one.
+        scores: labels with the scores of people.
+        line_width: width of the skeleton's lines in px; None scales it with each person.
+        opacity: of skeletons and boxes, above 0 to 1.
+        score_threshold: keypoints with a lower score are not drawn.
+        attention: the maps to tint people with; None for none.
+        scale: 'unit' shows 0 to 1, 'auto' stretches to the frame's highest value.
+    """
+
+    skeleton: bool = True
+    boxes: bool = False
+    ids: bool = True
+    scores: bool = False
+    line_width: float | None = None
+    opacity: float = 1.0
+    score_threshold: float = 0.2
+    attention: AttentionView | None = None
+    scale: Scale = "unit"
+
+    def __post_init__(self) -> None:
+        if self.line_width is not None and not 0 < self.line_width <= 100:
+            raise OptionError(f"the line width must lie between 0 and 100 px, not {self.line_width}")
+        if not 0 < self.opacity <= 1:
+            raise OptionError(f"the opacity must lie above 0 and be 1 at most, not {self.opacity}")
+        if self.scale not in ("unit", "auto"):
+            raise OptionError(f"unknown attention scale '{self.scale}'. Known: auto, unit.")
+
+
+def draw(
+    result: FrameResult,
+    skeleton: Skeleton,
+    options: OverlayOptions,
+    out: UInt8Array | None = None,
+    *,
+    density: float = 1.0,
+) -> UInt8Array:
+    """Draw a result on its frame.
+
+    Args:
+        result: what was found.
+        skeleton: the keypoints' names, lines and colours.
+        options: what to draw.
+        out: (H, W, 3) uint8 to draw into; may be the frame's own image, which is then drawn over. None for a new one.
+        density: px of the image to one px as a person means it, for the chosen line width and for letters; 2 for what
+            is shown on a screen of twice the density.
+
+    Returns:
+        (H, W, 3) uint8 BGR: `out`, or a new array.
+
+    Raises:
+        OptionError: the chosen keypoint is none of the network's.
+        ValueError: `out` has another size than the frame.
+    """
+    image = result.frame.image_bgr
+    if out is None:
+        out = image.copy()
+    elif out is not image:
+        if out.shape != image.shape:
+            raise ValueError(f"out has shape {out.shape}, the frame {image.shape}")
+        np.copyto(out, image)
+    canvas = np.ascontiguousarray(out)
+    if options.line_width is not None:
+        options = replace(options, line_width=options.line_width * density)
+    top = 1.0
+    if options.attention is not None:
+        top = tint(canvas, result.attention, options.attention, options.scale)
+    # Sure people last: where two overlap, the surer one is seen whole.
+    order = [int(person) for person in np.argsort(result.poses.person_scores, kind="stable")]
+    bare = canvas.copy() if options.opacity < 1 and order else None
+    for person in order:
+        _draw_person(canvas, result.poses, person, skeleton, options)
+    if bare is not None:
+        cv2.addWeighted(canvas, options.opacity, bare, 1 - options.opacity, 0, dst=canvas)
+    for person in order:  # after all people, so that nobody's lines run through a label
+        # A label over nothing that is drawn only puzzles: the network itself is not sure that anyone is there.
+        if options.boxes or (result.poses.scores[person] >= options.score_threshold).any():
+            _draw_label(canvas, result.poses, person, options, density)
+    if options.attention is not None:
+        draw_legend(canvas, options.attention, options.scale, top, skeleton, density=density)
+    if canvas is not out:
+        np.copyto(out, canvas)
+    return out
+
+
+def person_line_width(box_xyxy: Float32Array, frame_size_wh: tuple[int, int]) -> float:
+    """Width of a person's lines in px: thin on small people, and never so thick that it hides a face."""
+    extent = float(np.hypot(*(np.maximum(box_xyxy[2:] - box_xyxy[:2], 1)))) if np.isfinite(box_xyxy).all() else 1.0
+    frame = float(min(frame_size_wh))
+    return float(np.clip(extent * 0.0075, max(1.0, frame / 500), max(1.5, frame / 110)))
+
+
+def _draw_person(image: UInt8Array, poses: Poses, person: int, skeleton: Skeleton, options: OverlayOptions) -> None:
+    height, width = image.shape[:2]
+    box = poses.boxes_xyxy[person]
+    line_width = options.line_width or person_line_width(box, (width, height))
+    if options.boxes and np.isfinite(box).all():
+        _draw_box(image, box, _person_color(poses, person), line_width)
+    if options.skeleton:
+        points, scores = poses.keypoints_xy[person], poses.scores[person]
+        # A network may place a keypoint far outside; OpenCV's coordinates end at 16 bits before the point.
+        drawable = np.isfinite(points).all(axis=1) & (np.abs(points).max(axis=1, initial=0) < 2**15)
+        _draw_skeleton(image, points, drawable & (scores >= options.score_threshold), skeleton, line_width)
+
+
+def _person_color(poses: Poses, person: int) -> Color:
+    if poses.track_ids is None:
+        return _BOX_BGR
+    return _ID_COLORS_BGR[int(poses.track_ids[person]) % len(_ID_COLORS_BGR)]
+
+
+def label_text(poses: Poses, person: int, options: OverlayOptions) -> str:
+    """What the label of a person says; empty for no label."""
+    score = float(poses.person_scores[person])
+    parts = [f"#{poses.track_ids[person]}"] if options.ids and poses.track_ids is not None else []
+    if options.scores and np.isfinite(score):
+        parts.append(f"{score:.2f}")
+    return "  ".join(parts)
+
+
+def _fixed(point: Float32Array) -> tuple[int, int]:
+    """A point in the fixed-point coordinates that `_SHIFT` tells OpenCV of."""
+    return round(float(point[0]) * (1 << _SHIFT)), round(float(point[1]) * (1 << _SHIFT))
+
+
+def _draw_skeleton(
+    image: UInt8Array, points: Float32Array, shown: np.ndarray, skeleton: Skeleton, line_width: float
+) -> None:
+    """Lines first, dark ones under coloured ones, then keypoints on top of them."""
+    edges = [edge for edge in skeleton.edges if shown[edge[0]] and shown[edge[1]]]
+    thick, rim = max(1, round(line_width)), max(1, round(line_width * 0.3))
+    for extra, color in ((2 * rim, _OUTLINE_BGR), (0, None)):
+        for edge in edges:
+            ends = _fixed(points[edge[0]]), _fixed(points[edge[1]])
+            paint = color or skeleton.edge_color_bgr(edge)
+            cv2.line(image, *ends, paint, thick + extra, cv2.LINE_AA, _SHIFT)
+    radius = max(1.5, line_width * 0.95)
+    for keypoint in np.flatnonzero(shown):
+        center = _fixed(points[keypoint])
+        for size, color in (
+            (radius + 0.6 * rim + 0.5, _OUTLINE_BGR),
+            (radius, _RING_BGR),
+            (radius * 0.68, skeleton.color_bgr(int(keypoint))),
+        ):
+            cv2.circle(image, center, round(size * (1 << _SHIFT)), color, -1, cv2.LINE_AA, _SHIFT)
+
+
+def _draw_box(image: UInt8Array, box: Float32Array, color: Color, line_width: float) -> None:
+    height, width = image.shape[:2]
+    left, top, right, bottom = (round(float(v)) for v in np.clip(box, 0, [width - 1, height - 1] * 2))
+    thin = max(1, round(line_width * 0.4))
+    cv2.rectangle(image, (left, top), (right, bottom), _OUTLINE_BGR, 2 * thin, cv2.LINE_AA)
+    cv2.rectangle(image, (left, top), (right, bottom), color, thin, cv2.LINE_AA)
+
+
+def _draw_label(image: UInt8Array, poses: Poses, person: int, options: OverlayOptions, density: float) -> None:
+    """A label on the upper edge of a person's box, moved so that all of it lies inside the frame."""
+    text, box = label_text(poses, person, options), poses.boxes_xyxy[person]
+    if not text or not np.isfinite(box).all():
+        return
+    color = _person_color(poses, person)
+    height, width = image.shape[:2]
+    text_px = float(np.clip(min(height, width) / 54, 8 * density, 22 * density))
+    pad = max(2, round(text_px * 0.5))
+    size = text_width(text, text_px) + 2 * pad, round(text_px) + 2 * pad
+    left = int(np.clip(round(float(box[0])), 0, max(0, width - size[0])))
+    top = int(np.clip(round(float(box[1])) - size[1], 0, max(0, height - size[1])))
+    panel(image, (left, top, left + size[0], top + size[1]), pad // 2, color, 0.92)
+    put_text(image, text, (left + pad, top + size[1] - pad), text_px, _OUTLINE_BGR)

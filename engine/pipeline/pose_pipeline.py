@@ -1,0 +1,258 @@
+"""The way of a frame: frame -> detections -> crops -> pose network -> poses (and attention maps) -> result."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
+
+import numpy as np
+
+from engine.backends import Backend
+from engine.detection.propagation import PeopleFollower
+from engine.detection.schedule import DetectEvery, DetectSchedule
+from engine.errors import OptionError
+from engine.pipeline.options import PipelineOptions, check_detect_every
+from engine.pipeline.pose_stage import PosedFrame, PoseStage
+from engine.skeleton import Skeleton
+from engine.system.free_memory import give_back_free_memory
+from engine.tracking.false_positives import PersonFilter, certainties
+from engine.tracking.rejected_detections import KnownNobody
+from engine.tracking.smoothing import PoseSmoother
+from engine.tracking.tracker import PersonTracker
+from engine.types import Detections, Frame, FrameResult, Poses, StageTimings, UInt8Array
+
+__all__ = ["Detector", "Found", "PipelineOptions", "PosePipeline"]
+
+
+class Detector(Protocol):
+    """What the pipeline needs of a detector; `engine.detection.detector.PersonDetector` is one."""
+
+    def detect(self, image_bgr: UInt8Array) -> Detections:
+        """Boxes of one frame (H, W, 3) uint8, in frame px."""
+        ...
+
+    def close(self) -> None:
+        """Give back what it holds."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Found:
+    """A frame and where its people are.
+
+    Attributes:
+        frame: the frame.
+        detections: boxes of the people, at most so many as may be posed.
+        posed: those of them that go through the pose network; None for all.
+        looked: whether the detector has looked, or the boxes were carried on from the frame before.
+        detect_ms: how long it took.
+    """
+
+    frame: Frame
+    detections: Detections
+    looked: bool
+    detect_ms: float
+    posed: Detections | None = None
+
+
+class PosePipeline:
+    """Finds the people of a frame and their keypoints. Made and closed in one thread, used by one at a time."""
+
+    def __init__(
+        self,
+        detector: Detector,
+        pose_backend: Backend,
+        *,
+        max_people: int = 16,
+        want_areas: bool = False,
+        want_attention: bool = False,
+        tracking: bool = False,
+        smoothing: bool = False,
+        detect_every: DetectEvery = 1,
+        person_threshold: float | None = None,
+        description: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Join a detector and a pose network; the pipeline closes both when it is closed.
+
+        Args:
+            detector: finds boxes.
+            pose_backend: a pose network with input `crops` and outputs `keypoints` and, if wanted, the maps.
+            max_people: boxes that are posed in one frame, those with the highest scores.
+            want_areas, want_attention: whether results carry these maps.
+            tracking, smoothing, detect_every: see PipelineOptions.
+            person_threshold: see PipelineOptions; None keeps whatever the detector finds.
+            description: what runs, for `describe`.
+
+        Raises:
+            ModelError: the network is not a pose network, or does not give the maps that are wanted.
+            OptionError: a value makes no sense.
+        """
+        if max_people < 1:
+            raise OptionError(f"at most {max_people} people in a frame makes no sense; 1 or more fits")
+        check_detect_every(detect_every)
+        self._posing = PoseStage(
+            pose_backend, want_areas=want_areas, want_attention=want_attention, max_people=max_people
+        )
+        self.skeleton: Skeleton = self._posing.skeleton
+        self._filter: PersonFilter | None = None
+        self._nobody: KnownNobody | None = None
+        if person_threshold is not None:
+            self._nobody = KnownNobody(person_threshold)
+            self._filter = PersonFilter(threshold=person_threshold, oks_sigmas=self.skeleton.oks_sigmas)
+        self.detect_every = detect_every
+        self._detector = detector
+        self._backend = pose_backend
+        self._max_people = max_people
+        self._description = dict(description or {})
+        self._tracker = PersonTracker() if tracking else None
+        self._smoother = PoseSmoother() if tracking and smoothing else None
+        self._follower = PeopleFollower()
+        self._schedule = DetectSchedule(detect_every)
+
+    def process(self, frame: Frame) -> FrameResult:
+        """Boxes, poses, ids and wanted maps of one frame; all people go through the pose network in one call.
+
+        A frame without anyone gives empty poses, and the pose network is not called. The tracker is loaded after the
+        first frames and not waited for: results until then have no ids (see `wait_until_ready`).
+
+        Raises:
+            BackendError: a runtime failed, or gave outputs that do not fit its spec.
+            ModelError: the tracker cannot be loaded.
+        """
+        return self.finish(*self.pose([self.find(frame)]))
+
+    def find(self, frame: Frame) -> Found:
+        """Where the people of a frame are: the detector looks, or the boxes go on with the people of the last frame.
+
+        With `detect_every` 1 this depends on no other frame, and may run ahead of the rest in a thread of its own.
+        """
+        started = time.perf_counter()
+        looked, detections = True, Detections.empty()
+        if self.detect_every != 1:
+            height, width = frame.image_bgr.shape[:2]
+            detections = self._follower.predict(frame.timestamp_s, (width, height))
+            looked = self._schedule.due(frame.image_bgr, frame.timestamp_s, detections.boxes_xyxy)
+        if looked:
+            detections = self.detect(frame.image_bgr)
+        elapsed_ms = (time.perf_counter() - started) * 1000
+        return Found(frame=frame, detections=detections, looked=looked, detect_ms=elapsed_ms)
+
+    def detect(self, image_bgr: UInt8Array) -> Detections:
+        """The people whom the detector finds in a picture (H, W, 3): at most `max_people`, the highest scores."""
+        detections = self._detector.detect(image_bgr)
+        if len(detections) <= self._max_people:
+            return detections
+        best = np.argsort(-detections.scores, kind="stable")[: self._max_people]
+        return detections.take(np.sort(best))  # their order stays
+
+    def pose(self, found: Sequence[Found]) -> list[tuple[Found, PosedFrame]]:
+        """Poses of the people of frames, which come in their order; in one call of the network if they fit."""
+        found = [self._without_known_nobody(one) for one in found]
+        posed = self._posing.run(
+            [(one.frame.image_bgr, one.detections if one.posed is None else one.posed) for one in found]
+        )
+        return list(zip(found, posed, strict=True))
+
+    def finish(self, posed: tuple[Found, PosedFrame]) -> FrameResult:
+        """Ids and calm keypoints for the poses of the next frame; frames come in their order."""
+        started = time.perf_counter()
+        found, found_poses = posed
+        frame = found.frame
+        if not found.looked:  # the follower knows whom it has sent, and itself lets go of the lost
+            self._follow(found, found_poses.poses)
+        detections, found_poses = self._without_doubtful(found, found_poses)
+        poses = found_poses.poses
+        if found.looked and self.detect_every != 1:
+            self._follow(dataclasses.replace(found, detections=detections), poses)
+        if self._tracker is not None and self._tracker.is_ready:
+            poses = dataclasses.replace(poses, track_ids=self._tracker.update(poses.boxes_xyxy, frame.timestamp_s))
+            if self._smoother is not None:
+                poses = self._smoother.smooth(poses, frame.timestamp_s)
+        elif self._tracker is not None:
+            self._tracker.passed(len(poses))
+        return FrameResult(
+            frame=frame,
+            detections=found.detections,
+            poses=poses,
+            attention=found_poses.attention,
+            timings=StageTimings(
+                detect_ms=found.detect_ms,
+                crop_ms=found_poses.crop_ms,
+                pose_ms=found_poses.pose_ms,
+                track_ms=(time.perf_counter() - started) * 1000,
+            ),
+        )
+
+    def wait_until_ready(self) -> None:
+        """Load the tracker now and wait for it: from now on every result has ids."""
+        if self._tracker is not None:
+            self._tracker.wait()
+
+    def restart(self) -> None:
+        """What comes next does not go on from here (another place in a video): forget who was where."""
+        self._follower.reset()
+        self._schedule.reset()
+        if self._nobody is not None:
+            self._nobody.reset()
+        if self._tracker is not None:
+            self._tracker.reset()
+        if self._smoother is not None:
+            self._smoother.reset()
+
+    def look(self, looking: bool) -> None:
+        """Whether somebody looks at the maps; while nobody does, those that lie on a device stay there."""
+        self._posing.looking = looking
+
+    def describe(self) -> dict[str, Any]:
+        """What really runs, in plain values, for people and for reports."""
+        return dict(self._description)
+
+    def close(self) -> None:
+        """Close the pose network and the detector."""
+        try:
+            self._backend.close()
+        finally:
+            self._detector.close()
+            give_back_free_memory()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def _without_known_nobody(self, found: Found) -> Found:
+        """A frame without the boxes of which the pose network has just said that nobody is there."""
+        if self._nobody is None or not found.looked:
+            return found
+        frame = found.frame
+        worth = self._nobody.worth_asking(frame.image_bgr, found.detections.boxes_xyxy, frame.timestamp_s)
+        return found if worth is None else dataclasses.replace(found, posed=found.detections.take(worth))
+
+    def _without_doubtful(self, found: Found, posed: PosedFrame) -> tuple[Detections, PosedFrame]:
+        """The people of a frame who are people, see person_filter.py; where nobody was is remembered."""
+        detections = found.detections if found.posed is None else found.posed
+        if self._filter is None:
+            return detections, posed
+        certain = certainties(posed.poses)
+        if self._nobody is not None and found.looked:
+            frame = found.frame
+            self._nobody.learn(frame.image_bgr, detections.boxes_xyxy, certain, frame.timestamp_s)
+        kept = self._filter.kept(posed.poses, certain)
+        if kept is None:
+            return detections, posed
+        maps = None if posed.attention is None else posed.attention.take(kept)
+        return detections.take(kept), dataclasses.replace(posed, poses=posed.poses.take(kept), attention=maps)
+
+    def _follow(self, found: Found, poses: Poses) -> None:
+        """Remember where the people are now, for the boxes of the next frame."""
+        time_s = found.frame.timestamp_s
+        if found.looked:
+            boxes, known = found.detections.boxes_xyxy, len(self._follower)
+            self._schedule.looked(found.frame.image_bgr, time_s, known=known, found_xyxy=boxes)
+            self._follower.looked(found.detections, poses, time_s)
+        elif self._follower.followed(poses, time_s):
+            self._schedule.lost()

@@ -1,0 +1,231 @@
+"""Live sources: a thread captures, and only the newest frame waits to be taken. The camera is one of them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+
+from engine.errors import SourceError
+from engine.sources.camera_sizes import CAMERA_USE
+from engine.sources.container import reason
+from engine.sources.frame_source import PictureTags, SourceBase, SourceInfo
+from engine.types import Frame, UInt8Array
+
+LIVE_TIME_BASE = Fraction(1, 90_000)
+OPEN_TIMEOUT_S = 15.0
+READ_TIMEOUT_S = 10.0
+_JOIN_LIMIT_S = 3.0
+
+
+class NewestFrameSlot:
+    """Room for one picture between a capture thread and its reader; a newer one replaces an older one."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._picture: tuple[UInt8Array, float] | None = None
+        self._ended = False
+        self._error: SourceError | None = None
+        self.dropped = 0
+
+    def put(self, image: UInt8Array, captured_s: float) -> None:
+        """Offer a picture with its capture time; what nobody took is dropped and counted."""
+        with self._changed:
+            if self._picture is not None:
+                self.dropped += 1
+            self._picture = (image, captured_s)
+            self._changed.notify_all()
+
+    def end(self, error: SourceError | None = None) -> None:
+        """No more pictures will come; the error, if any, is raised in the reader after the last picture."""
+        with self._changed:
+            self._ended, self._error = True, self._error or error
+            self._changed.notify_all()
+
+    def take(self, timeout_s: float) -> tuple[UInt8Array, float] | None:
+        """Wait for a picture that was not taken yet; None at the end.
+
+        Raises:
+            SourceError: the capture thread failed.
+            TimeoutError: nothing came in time.
+        """
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._picture is not None or self._ended, timeout_s):
+                raise TimeoutError
+            picture, self._picture = self._picture, None
+            if picture is None and self._error is not None:
+                raise self._error
+            return picture
+
+
+class Capture(Protocol):
+    """What gives pictures to the capture thread; opened, read and closed in that thread."""
+
+    def open(self) -> tuple[Fraction | None, PictureTags]:
+        """Open the device or stream; its frame rate, where it tells, and its tags."""
+
+    def read(self) -> UInt8Array | None:
+        """The next picture, (H, W, 3) uint8 BGR, owned by the caller; None at the end."""
+
+    def close(self) -> None:
+        """Free the device or stream."""
+
+
+class LiveSource(SourceBase):
+    """Runs a capture in a thread of its own and gives its newest pictures.
+
+    Time stamps of frames are capture times on the clock of `time.monotonic()`, so that delays can be told;
+    `Frame.pts` counts from the first captured picture, in units of 1/90000 s.
+    """
+
+    def __init__(
+        self,
+        capture: Capture,
+        info: SourceInfo,
+        *,
+        open_timeout_s: float = OPEN_TIMEOUT_S,
+        read_timeout_s: float = READ_TIMEOUT_S,
+    ) -> None:
+        """Open the capture and wait for its first picture.
+
+        Raises:
+            SourceError: it cannot be opened, or gives no picture in time.
+        """
+        super().__init__(info)
+        self._capture = capture
+        self._read_timeout_s = read_timeout_s
+        self._stop = threading.Event()
+        self._slot = NewestFrameSlot()
+        self._opened: tuple[Fraction | None, PictureTags] = (None, PictureTags())
+        self._thread = threading.Thread(target=self._run, name=f"capture {info.name}", daemon=True)
+        self._thread.start()
+        try:
+            first = self._take(open_timeout_s + read_timeout_s)
+        except SourceError:
+            self.close()
+            raise
+        if first is None:
+            self.close()
+            raise SourceError(f"{info.name} gave no picture")
+        self._first: tuple[UInt8Array, float] | None = first
+        self._start_s = first[1]
+        rate, tags = self._opened
+        height, width = first[0].shape[:2]
+        self._info = replace(
+            info, size_wh=(width, height), frame_rate=rate, time_base=LIVE_TIME_BASE, is_live=True, tags=tags
+        )
+
+    def _run(self) -> None:
+        """The capture thread: always leaves an end mark, with the error if there was one."""
+        error: SourceError | None = None
+        try:
+            self._opened = self._capture.open()
+            while not self._stop.is_set():
+                image = self._capture.read()
+                if image is None:
+                    break
+                self._slot.put(image, time.monotonic())
+        except SourceError as caught:
+            error = caught
+        except Exception as caught:
+            error = SourceError(f"{self._info.name} failed: {type(caught).__name__}: {reason(caught)}")
+        finally:
+            try:
+                self._capture.close()
+            finally:
+                self._slot.end(error)
+
+    def _take(self, timeout_s: float) -> tuple[UInt8Array, float] | None:
+        try:
+            return self._slot.take(timeout_s)
+        except TimeoutError:
+            raise SourceError(f"{self._info.name} gave no picture for {timeout_s:.0f} s; is it still there?") from None
+
+    @property
+    def dropped_frames(self) -> int:
+        """Pictures that were captured and replaced by newer ones before anybody took them."""
+        return self._slot.dropped
+
+    def __iter__(self) -> Iterator[Frame]:
+        index, last_pts = 0, -1
+        while not self._stop.is_set():
+            # The picture that proved the source alive is the first frame, unless a newer one is there by now.
+            if self._first is not None:
+                taken, self._first = self._first, None
+            else:
+                maybe = self._take(self._read_timeout_s)
+                if maybe is None:
+                    return
+                taken = maybe
+            image, captured_s = taken
+            last_pts = max(last_pts + 1, round((captured_s - self._start_s) / LIVE_TIME_BASE))
+            yield Frame(image_bgr=image, index=index, timestamp_s=captured_s, pts=last_pts)
+            index += 1
+
+    def close(self) -> None:
+        """Stop the thread; a reader that waits gets the end."""
+        self._stop.set()
+        self._slot.end()
+        if self._thread is not threading.current_thread():
+            self._thread.join(_JOIN_LIMIT_S)
+
+
+class CameraCapture:
+    """A camera by its number, through OpenCV."""
+
+    def __init__(self, index: int) -> None:
+        self._index = index
+        self._camera: Any = None
+        self._held = False
+
+    def open(self) -> tuple[Fraction | None, PictureTags]:
+        """Open the camera.
+
+        Raises:
+            SourceError: there is no such camera or another program holds it.
+        """
+        CAMERA_USE.begin_capture(self._index)
+        self._held = True
+        level = cv2.utils.logging.getLogLevel() if hasattr(cv2.utils, "logging") else None
+        if level is not None:
+            cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # it warns on stderr, we raise
+        try:
+            self._camera = cv2.VideoCapture(self._index)
+        finally:
+            if level is not None:
+                cv2.utils.logging.setLogLevel(level)
+        if not self._camera.isOpened():
+            raise SourceError(
+                f"camera {self._index} cannot be opened: no such camera, or another program uses it"
+                " (python main.py --doctor lists the cameras)"
+            )
+        # Drivers that queue frames would hand out old ones; those without a queue ignore this.
+        self._camera.set(cv2.CAP_PROP_BUFFERSIZE, 1)
+        rate = float(self._camera.get(cv2.CAP_PROP_FPS))
+        return (Fraction(rate).limit_denominator(1001) if 1 <= rate <= 1000 else None), PictureTags()
+
+    def read(self) -> UInt8Array | None:
+        """The next picture.
+
+        Raises:
+            SourceError: the camera gives none any more.
+        """
+        done, image = self._camera.read()
+        if not done or image is None:
+            raise SourceError(f"camera {self._index} stopped giving pictures; was it unplugged?")
+        # OpenCV may hand out grey pictures of industrial cameras.
+        return np.ascontiguousarray(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR) if image.ndim == 2 else image)
+
+    def close(self) -> None:
+        """Free the camera."""
+        if self._camera is not None:
+            self._camera.release()
+        if self._held:
+            self._held = False
+            CAMERA_USE.end_capture(self._index)

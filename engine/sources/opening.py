@@ -1,0 +1,211 @@
+"""Where frames come from: one text names a video, a photo, a folder, a camera, a stream or the demo."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Self
+
+from engine.errors import SourceError
+from engine.sources.addresses import shown
+from engine.sources.camera_sizes import LOOK_LIMIT_S, CameraSizes
+from engine.sources.demo import DemoSource
+from engine.sources.frame_source import FrameSource, PictureTags, SourceBase, SourceInfo
+from engine.sources.live import CameraCapture, LiveSource
+from engine.sources.photos import PHOTO_SUFFIXES, PhotoSource, photos_in
+from engine.sources.reconnect import ReconnectingSource, Retry
+from engine.sources.streams import open_url
+from engine.sources.video import VideoSource
+from engine.types import Frame
+
+__all__ = [
+    "CameraInfo",
+    "CameraSizes",
+    "FrameSource",
+    "PictureTags",
+    "SourceInfo",
+    "list_cameras",
+    "measured",
+    "open_source",
+]
+
+_LONGEST_SHOWN = 300
+_URL_SCHEMES = ("rtsp://", "rtsps://", "rtmp://", "http://", "https://", "udp://", "tcp://", "srt://", "rtp://")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CameraInfo:
+    """A camera of this machine: the number that opens it, what it calls itself, and its size in px where known."""
+
+    index: int
+    name: str
+    size_wh: tuple[int, int] | None = None
+
+    @property
+    def label(self) -> str:
+        """Name and size for a person."""
+        return self.name if self.size_wh is None else f"{self.name}, {self.size_wh[0]}×{self.size_wh[1]}"
+
+
+def list_cameras() -> list[CameraInfo]:
+    """The cameras found, one entry each, in the order of their numbers, without sizes (see `measured`).
+
+    Raises:
+        SourceError: the package that looks for them is missing or fails.
+    """
+    try:
+        import cv2_enumerate_cameras
+    except ImportError as error:
+        raise SourceError("cameras cannot be listed: pip install cv2-enumerate-cameras") from error
+    try:
+        found = cv2_enumerate_cameras.enumerate_cameras()
+    except (OSError, RuntimeError, NotImplementedError) as error:
+        raise SourceError(f"cameras cannot be listed: {error}") from error
+    cameras: dict[int, CameraInfo] = {}
+    for camera in found:
+        # The same camera comes once for each of the system's interfaces; the last two digits are its number there.
+        index = int(camera.index) % 100
+        cameras.setdefault(index, CameraInfo(index=index, name=str(camera.name)))
+    return [cameras[index] for index in sorted(cameras)]
+
+
+def measured(cameras: Sequence[CameraInfo], sizes: CameraSizes, limit_s: float = LOOK_LIMIT_S) -> list[CameraInfo]:
+    """The same cameras with their sizes, as far as those are known within the limit."""
+    sizes.look([(camera.index, camera.name) for camera in cameras], limit_s)
+    return [replace(camera, size_wh=sizes.known(camera.index, camera.name)) for camera in cameras]
+
+
+def open_source(text: str, *, loop: bool = False, retry: Retry | None = Retry()) -> FrameSource:  # noqa: B008 - frozen
+    """Open what a text names and check that it gives frames.
+
+    Args:
+        text: path of a video, photo or folder of photos; a camera's number; a URL; or 'demo'.
+        loop: begin again at the end, for ever, with time going on; live sources have no end.
+        retry: how a live source that is lost is looked for; None for not at all.
+
+    Raises:
+        SourceError: it cannot be opened; one line says what was expected and what was found.
+    """
+    source = _open_once(text)
+    if source.info.is_live and retry is not None:
+        return ReconnectingSource(source, lambda: _open_again(text), retry)
+    if loop and not source.info.is_live:
+        return LoopedSource(source, lambda: _open_once(text))
+    return source
+
+
+def _open_again(text: str) -> FrameSource:
+    """A live source that was lost.
+
+    Raises:
+        SourceError: it is not there, or is something else now.
+    """
+    source = _open_once(text)
+    if source.info.is_live:
+        return source
+    source.close()
+    raise SourceError(f"{source.info.name} is no live source any more")
+
+
+def _open_once(text: str) -> FrameSource:
+    text = text.strip()
+    if not text:
+        raise SourceError("no source is named: expected a video, photo, folder, camera number, URL or 'demo'")
+    path = Path(text).expanduser()
+    if text.lower().startswith(_URL_SCHEMES):
+        return open_url(text)
+    if _exists(path):  # a file called "demo" or "0" is meant before the words are
+        return _open_path(path)
+    if text == "demo":
+        return DemoSource()
+    if text.isascii() and text.isdigit():
+        index = int(text)
+        return LiveSource(CameraCapture(index), SourceInfo(name=f"camera {index}", kind="camera"))
+    named = shown(text[:_LONGEST_SHOWN])
+    raise SourceError(
+        f"{named} does not exist: expected a video, photo or folder, a camera number, a URL or 'demo'"
+        if "://" not in text
+        else f"URLs of the kind {text.split('://', 1)[0]}:// are not known: expected {', '.join(_URL_SCHEMES)}"
+    )
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # longer than a name can be, or no name at all
+        return False
+
+
+def _open_path(path: Path) -> FrameSource:
+    if path.is_dir():
+        return PhotoSource(photos_in(path), name=path.resolve().name, path=path)
+    try:
+        size = path.stat().st_size
+        with path.open("rb"):
+            pass
+    except OSError as error:
+        raise SourceError(f"cannot read {path}: {error.strerror or error}") from error
+    if path.is_file() and size == 0:
+        raise SourceError(f"{path} is empty (0 bytes): expected a video or a photo")
+    if path.suffix.lower() in PHOTO_SUFFIXES:
+        return PhotoSource([path], name=path.name, path=path)
+    # "file:" keeps FFmpeg from taking a colon in a file name for a protocol.
+    return VideoSource(f"file:{path}", name=path.name, path=path, shown=str(path))
+
+
+class LoopedSource(SourceBase):
+    """A source with an end, begun anew each time it ends; numbers and times of the frames go on."""
+
+    def __init__(self, first: FrameSource, reopen: Callable[[], FrameSource]) -> None:
+        super().__init__(first.info)
+        self._current = first
+        self._reopen = reopen
+        self._closed = False
+        self._lap_start = 0
+
+    def __iter__(self) -> Iterator[Frame]:
+        index, time_s, pts = 0, 0.0, 0
+        rate = self._info.frame_rate or Fraction(1 if self._info.kind == "photos" else 25)
+        base = self._info.time_base
+        while not self._closed:
+            frame: Frame | None = None
+            for frame in self._current:
+                yield Frame(
+                    image_bgr=frame.image_bgr,
+                    index=index + frame.index,
+                    timestamp_s=time_s + frame.timestamp_s,
+                    pts=None if frame.pts is None else pts + frame.pts,
+                )
+            if frame is None or self._closed:
+                return
+            index += frame.index + 1
+            self._lap_start = index
+            time_s += frame.timestamp_s + float(1 / rate)
+            if base is not None and frame.pts is not None:
+                pts += frame.pts + max(1, round(1 / (rate * base)))
+            self._current.close()
+            self._current = self._reopen()
+
+    @property
+    def unreadable_frames(self) -> int:
+        """Frames of the present lap that could not be read."""
+        return self._current.unreadable_frames
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What went wrong in the present lap."""
+        return self._current.notes
+
+    def frame_path(self, index: int) -> Path | None:
+        """The photo that became the frame of this index, within the present lap."""
+        return self._current.frame_path(index - self._lap_start)
+
+    def close(self) -> None:
+        """Close what is being read."""
+        self._closed = True
+        self._current.close()
+
+    def __enter__(self) -> Self:
+        return self

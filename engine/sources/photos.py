@@ -1,0 +1,165 @@
+"""Photos: one, or a folder of them, read upright into 8-bit BGR and written back."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from engine.errors import OutputError, SourceError
+from engine.sources.decoded_picture import on_white
+from engine.sources.frame_source import SourceBase, SourceInfo
+from engine.types import Frame, UInt8Array
+
+PHOTO_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".webp", ".tif", ".tiff", ".jp2", ".ppm", ".pgm", ".avif")
+"""Suffixes, in small letters, that are read as photos."""
+
+WRITABLE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+"""Suffixes, in small letters, that photos can be written as."""
+
+_JPEG_QUALITY = 95
+
+
+def natural_key(path: Path) -> list[tuple[int, int, str]]:
+    """Sort key under which `photo2` comes before `photo10`, whatever the case."""
+    parts = re.split(r"(\d+)", path.name.lower())
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part]
+
+
+def _to_8_bit(image: Any) -> UInt8Array:
+    """Bring 16-bit and floating-point samples (floats run from 0 to 1) to 0..255."""
+    if image.dtype == np.uint16:
+        image = image >> 8
+    elif image.dtype != np.uint8:
+        image = np.clip(np.nan_to_num(image.astype(np.float32)) * 255 + 0.5, 0, 255)
+    small: UInt8Array = image.astype(np.uint8, copy=False)
+    return small
+
+
+def decode_photo(data: UInt8Array) -> UInt8Array | None:
+    """Decode the bytes of a photo to (H, W, 3) uint8 BGR, upright; None where they are no photo.
+
+    EXIF orientation is honoured; transparent parts lie on white; grey becomes three channels.
+    """
+    try:
+        image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+        if image is None:
+            return None
+        if image.ndim == 2 or image.shape[2] != 4:
+            # Reading in colour is the one mode in which OpenCV turns the picture by its EXIF orientation.
+            mode = cv2.IMREAD_COLOR if image.dtype in (np.uint8, np.uint16) else cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
+            image = cv2.imdecode(data, mode)
+            return None if image is None else np.ascontiguousarray(_to_8_bit(image))
+    except cv2.error:  # broken headers and pictures beyond OpenCV's size limit
+        return None
+    return on_white(_to_8_bit(image))
+
+
+def read_photo(path: Path) -> UInt8Array:
+    """Read a photo as (H, W, 3) uint8 BGR, upright.
+
+    Raises:
+        SourceError: the file cannot be read or is no photo.
+    """
+    try:
+        # Read by Python, because OpenCV cannot open every non-ASCII path on every system.
+        data = np.fromfile(path, np.uint8)
+    except OSError as error:
+        raise SourceError(f"cannot read {path}: {error.strerror or error}") from error
+    if len(data) == 0:
+        raise SourceError(f"{path} is empty (0 bytes): expected a photo")
+    image = decode_photo(data)
+    if image is None:
+        raise SourceError(f"{path} is not a photo that can be read: expected JPEG, PNG or another picture format")
+    return image
+
+
+def write_photo(path: Path, image_bgr: UInt8Array, suffix: str) -> None:
+    """Write (H, W, 3) uint8 BGR to `path` in the format of `suffix`; any path, also a non-ASCII one.
+
+    Raises:
+        OutputError: the file cannot be written, or the format cannot hold the picture.
+    """
+    quality = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY] if suffix.lower() in (".jpg", ".jpeg") else []
+    try:
+        done, data = cv2.imencode(suffix, image_bgr, quality)
+    except cv2.error as error:
+        raise OutputError(f"cannot make a {suffix} picture of {image_bgr.shape[1]}x{image_bgr.shape[0]} px") from error
+    if not done:
+        raise OutputError(f"cannot make a {suffix} picture of {image_bgr.shape[1]}x{image_bgr.shape[0]} px")
+    try:
+        with path.open("wb") as file:
+            file.write(data.tobytes())
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def photos_in(folder: Path) -> list[Path]:
+    """Photos of a folder (not of its sub-folders) in natural order, without hidden files.
+
+    Raises:
+        SourceError: there is none, or the folder cannot be read.
+    """
+    try:
+        entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+    except OSError as error:
+        raise SourceError(f"cannot read the folder {folder}: {error.strerror or error}") from error
+    photos = [entry for entry in entries if entry.suffix.lower() in PHOTO_SUFFIXES and entry.is_file()]
+    if not photos:
+        found = f"{len(entries)} other file(s)" if entries else "nothing"
+        raise SourceError(f"no photos in the folder {folder}: expected files such as .jpg or .png, found {found}")
+    return sorted(photos, key=natural_key)
+
+
+class PhotoSource(SourceBase):
+    """One photo or several; frames are numbered by the photos that could be read, one second apart."""
+
+    def __init__(self, paths: Sequence[Path], *, name: str, path: Path) -> None:
+        """Take photos in the given order.
+
+        Raises:
+            SourceError: there is one photo only and it cannot be read.
+        """
+        self._paths = list(paths)
+        # A single photo is read at once, so that a wrong file is refused before a model is loaded.
+        self._first = read_photo(self._paths[0]) if len(self._paths) == 1 else None
+        size_wh = None if self._first is None else (self._first.shape[1], self._first.shape[0])
+        super().__init__(SourceInfo(name=name, kind="photos", path=path, size_wh=size_wh, frame_count=len(self._paths)))
+        self._read: list[Path] = []
+        self._closed = False
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """All photos of the source, readable or not."""
+        return tuple(self._paths)
+
+    def frame_path(self, index: int) -> Path | None:
+        """The photo that became the frame of this index."""
+        return self._read[index] if 0 <= index < len(self._read) else None
+
+    def __iter__(self) -> Iterator[Frame]:
+        for path in self._paths:
+            if self._closed:
+                return
+            try:
+                image, self._first = (self._first if self._first is not None else read_photo(path)), None
+            except SourceError as error:
+                self._unreadable += 1
+                self._notes.append(f"skipped: {error}")
+                continue
+            self._read.append(path)
+            index = len(self._read) - 1
+            yield Frame(image_bgr=image, index=index, timestamp_s=float(index))
+        if not self._read and not self._closed:
+            raise SourceError(f"none of the {len(self._paths)} photos in {self._info.path} can be read")
+
+    def close(self) -> None:
+        """Give no more photos."""
+        self._closed = True

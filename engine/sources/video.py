@@ -1,0 +1,284 @@
+"""Video files (and whole videos behind a URL) through PyAV: upright frames with exact time stamps, none dropped."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+
+from engine.errors import SourceError
+from engine.sources.container import first_video_stream, open_container, reason, stream_rate
+from engine.sources.decoded_picture import frame_to_bgr, picture_tags, upright_size_wh
+from engine.sources.frame_source import SourceBase, SourceInfo
+from engine.sources.truncation import is_cut_off
+from engine.sources.video_decoder import VideoDecoder
+from engine.types import Frame
+
+__all__ = ["VideoSource", "first_video_stream", "open_container", "reason", "stream_rate"]
+
+# libavformat's AVFMT_TS_DISCONT: formats made for broadcast, whose clock starts anywhere.
+_CLOCK_STARTS_ANYWHERE = 0x0200
+_DAY_S = 86_400  # a clock that begins later than this counts from somewhere else
+_LATEST_S = 1_000_000_000  # no video lasts so long: a time stamp beyond it is damaged
+
+
+def _tagged_duration_s(stream: Any) -> Fraction | None:
+    """The length that MKV writers put into a stream's tags as `00:00:03.040000000`, in seconds."""
+    found = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", str(stream.metadata.get("DURATION", "")).strip())
+    return None if found is None else int(found[1]) * 3600 + int(found[2]) * 60 + Fraction(found[3])
+
+
+class _Steps:
+    """How a video's time goes on from frame to frame, and how many frames it jumps over where it is else steady."""
+
+    def __init__(self, step: int) -> None:
+        self._step = step
+        self._all = self._even = self._uneven = self.jumped = 0
+        self.first_jump: int | None = None
+
+    def add(self, before: int, after: int) -> None:
+        """A frame comes after another, in units of the time base."""
+        steps = round((after - before) / self._step)
+        # Coarse clocks round each time stamp by up to half a unit.
+        fits = abs(after - before - steps * self._step) <= max(1, steps, self._step // 8)
+        self._all += 1
+        self._even += fits and steps == 1
+        self._uneven += not fits or steps == 0
+        if fits and steps > 1:
+            self.jumped += steps - 1
+            self.first_jump = before if self.first_jump is None else self.first_jump
+
+    @property
+    def steady(self) -> bool:
+        """Whether what is not one step is several whole ones, and seldom."""
+        return self._uneven == 0 and 3 * self._even >= 2 * self._all
+
+
+class VideoSource(SourceBase):
+    """A video with an end: every frame that can be decoded, in order."""
+
+    def __init__(
+        self, media: str, *, name: str, path: Path | None = None, shown: str | None = None, container: Any = None
+    ) -> None:
+        """Open the video and decode its first frame.
+
+        Args:
+            media: file or URL for PyAV.
+            name: short name to show.
+            path: the file, where there is one.
+            shown: how messages name it.
+            container: an already opened PyAV container of `media`; closed with the source.
+
+        Raises:
+            SourceError: not a video, or no frame of it can be read.
+        """
+        self._media, self._path, self._shown = media, path, shown or name
+        self._container = open_container(media, self._shown) if container is None else container
+        self._closed = self._sought = False
+        self._unlisted = 0  # samples of an MP4 that it does not show
+        self._lock = threading.Lock()  # FFmpeg must not decode while another thread closes the container
+        try:
+            self._stream = first_video_stream(self._container, self._shown)
+            self._stream.thread_type = "AUTO"
+            rate = stream_rate(self._stream)
+            self._time_base = Fraction(self._stream.time_base or 1 / (rate or Fraction(25)))
+            self._step = max(1, round(1 / ((rate or Fraction(25)) * self._time_base)))
+            self._promise = self._promised(rate)
+            super().__init__(
+                SourceInfo(
+                    name=name,
+                    kind="stream" if path is None else "video",
+                    path=path,
+                    frame_rate=rate,
+                    time_base=self._time_base,
+                    frame_count=self._estimate(rate),
+                    media=media if self._container.streams.audio else None,
+                )
+            )
+            # Only a file is read twice: an address may give something else the second time, or nothing.
+            self._decoder = VideoDecoder(
+                self._container, self._stream, reopen=None if path is None else self._open_again
+            )
+            self._pictures = iter(self._decoder)
+            self._first = next(self._pictures, None)
+            if self._first is None:
+                raise SourceError(f"no frame of {self._shown} can be decoded: the file is damaged or cut off")
+        except BaseException as error:
+            self._container.close()
+            if isinstance(error, SourceError) and self._is_cut_off() and "cut off" not in str(error):
+                raise SourceError(f"{error} (the file is cut off)") from None
+            raise
+        self._learn_from(self._first)
+
+    def _learn_from(self, first: Any) -> None:
+        """Complete what is known with what only a decoded frame tells."""
+        self._shift = self._start_shift(first)
+        self._info = replace(
+            self._info,
+            size_wh=upright_size_wh(first),
+            media_start_s=self._shift * self._time_base,
+            tags=picture_tags(first, self._stream.sample_aspect_ratio),
+        )
+
+    def _promised(self, rate: Fraction | None) -> tuple[int | None, int | None]:
+        """What the container promises: the number of its frames, and the place on the clock of the last one's end.
+
+        The first is None where the container only tells a length: frames may then be few and far between.
+        """
+        stream, container = self._stream, self._container
+        listed = len(stream.index_entries) if "mp4" in container.format.name else 0
+        if listed and stream.frames:
+            # MP4 and MOV list every sample; an edit list may rightly hide some, which their index no longer holds.
+            self._unlisted = max(0, stream.frames - listed)
+            return min(listed, stream.frames), None
+        if stream.frames:  # AVI counts places on its clock, some of which may rightly be empty
+            return None, stream.frames * self._step
+        length_s = stream.duration * self._time_base if stream.duration else _tagged_duration_s(stream)
+        if length_s is None and container.duration and not container.streams.audio:  # sound may well last longer
+            length_s = Fraction(container.duration, 1_000_000)
+        return None, None if length_s is None or rate is None else round(length_s / self._time_base)
+
+    def _estimate(self, rate: Fraction | None) -> int | None:
+        """About how many frames will come."""
+        frames, end = self._promise
+        if frames is not None:
+            return frames
+        if end is None and self._container.duration and rate is not None:
+            return round(Fraction(self._container.duration, 1_000_000) * rate)
+        return None if end is None else max(1, round(end / self._step))
+
+    def _start_shift(self, first: Any) -> int:
+        """What to take off each time stamp, in units of the time base, so that time 0 is the start of the video."""
+        stamp = first.pts if first.pts is not None else (first.dts or 0)
+        if not self._container.format.flags & _CLOCK_STARTS_ANYWHERE and abs(stamp * self._time_base) < _DAY_S:
+            return 0  # MP4, MKV and others count from the start already, also where sound starts first
+        starts = [Fraction(s.start_time) * s.time_base for s in self._container.streams.audio if s.start_time]
+        near = [start for start in starts if abs(start - stamp * self._time_base) < _DAY_S]
+        return min([stamp, *(int(sound / self._time_base) for sound in near)])
+
+    def _open_again(self) -> tuple[Any, Any]:
+        container = open_container(self._media, self._shown)
+        return container, container.streams[self._stream.index]
+
+    def seek(self, position_s: float) -> None:
+        """Go to a place: the next iteration begins with the first frame there or after it, else with the last frame.
+
+        Called between two frames, by whoever iterates. Frames are then numbered by their time, and what is missing
+        is no longer counted.
+
+        Raises:
+            SourceError: the video cannot be read from another place.
+        """
+        target = max(0, round(position_s / self._time_base)) + self._shift
+        with self._lock:
+            try:
+                self._container.seek(target, stream=self._stream, backward=True)
+            except (av.error.FFmpegError, OSError) as error:
+                raise SourceError(f"{self._shown} cannot be read from another place: {reason(error)}") from None
+            self._first, self._sought = None, True
+            self._pictures = self._decode_from(target)
+
+    def _decode_from(self, target: int) -> Iterator[Any]:
+        """PyAV frames that are not before a time stamp; where all are, the last one."""
+        self._decoder = VideoDecoder(self._container, self._stream)
+        last, pictures = None, iter(self._decoder)
+        for last in pictures:
+            stamp = last.pts if last.pts is not None else last.dts
+            if stamp is None or stamp >= target:
+                yield last
+                yield from pictures
+                return
+        if last is not None:
+            yield last
+
+    def _first_index(self, pts: int) -> int:
+        """The number of the first frame of an iteration."""
+        return round(pts * self._time_base * self._info.frame_rate) if self._sought and self._info.frame_rate else 0
+
+    def __iter__(self) -> Iterator[Frame]:
+        first, self._first = self._first, None
+        index, last_pts, steps = 0, None, _Steps(self._step)
+        while not self._closed:
+            with self._lock:
+                decoded, first = (first if first is not None else next(self._pictures, None)), None
+            if decoded is None:
+                break
+            if last_pts is None:
+                index = self._first_index(self._pts(decoded, None))
+            else:
+                steps.add(last_pts, self._pts(decoded, last_pts))
+            pts = last_pts = self._pts(decoded, last_pts)
+            image = frame_to_bgr(decoded)
+            yield Frame(image_bgr=image, index=index, timestamp_s=float(pts * self._time_base), pts=pts)
+            index += 1
+        if not self._closed and not self._sought:
+            self._account(index, last_pts, steps)
+
+    def _pts(self, decoded: Any, last_pts: int | None) -> int:
+        """Time stamp of a frame: its own; where it has none, one step on; never behind the one before."""
+        own = decoded.pts if decoded.pts is not None else decoded.dts
+        if own is None or abs((own - self._shift) * self._time_base) > _LATEST_S:
+            return 0 if last_pts is None else last_pts + self._step
+        pts = int(own) - self._shift
+        return pts if last_pts is None or pts > last_pts else last_pts + 1
+
+    def _account(self, read: int, last_pts: int | None, steps: _Steps) -> None:
+        """At the end: how many frames the container promised and did not give, and what is wrong with the others."""
+        decoder, (frames, end) = self._decoder, self._promise
+        cut_off = self._is_cut_off()
+        lost, about = decoder.lost, ""
+        if frames is not None:
+            # Packets and not frames: what an edit list hides is read all the same, and not shown.
+            lost += max(0, frames - decoder.packets)
+        elif end is not None and last_pts is not None:
+            # Lengths are told loosely: less than half a second is no loss, unless the clock counts frames (AVI), the
+            # end of the file is known to be missing, or the length is the stream's own and its frames come evenly.
+            gap = end - (last_pts + self._step)
+            own = _tagged_duration_s(self._stream) is not None and steps.steady
+            exact = self._stream.frames or cut_off or own
+            loose = self._step // 2 if exact else Fraction(1, 2) / self._time_base
+            if gap > loose and round(gap / self._step) > lost:
+                lost, about = round(gap / self._step), "about "
+        self._unreadable = lost
+        if decoder.ended_early is not None:
+            self._notes.append(f"{self._shown}: reading ended early ({decoder.ended_early})")
+        if cut_off:
+            whole = ", but none of its frames is missing" if frames is not None else f": {read} frame(s) could be read"
+            self._notes.append(f"{self._shown} is cut off{'' if lost else whole}")
+        if lost:
+            self._notes.append(f"{self._shown}: {about}{lost} frame(s) could not be read, {read} were")
+        if self._unlisted:
+            self._notes.append(
+                f"{self._shown}: {self._unlisted} frame(s) are cut by an edit list, or the index is damaged"
+            )
+        if steps.steady and steps.jumped > lost and steps.first_jump is not None:
+            at_s = float(steps.first_jump * self._time_base)
+            self._notes.append(
+                f"{self._shown}: the times of the frames jump over {steps.jumped}, first after {at_s:.2f} s:"
+                " they were never recorded, or the file is damaged there"
+            )
+        if decoder.damaged:
+            self._notes.append(f"{self._shown}: {decoder.damaged} of the {read} frame(s) read are damaged")
+
+    def _is_cut_off(self) -> bool:
+        try:
+            return self._path is not None and is_cut_off(self._path)
+        except OSError:  # gone meanwhile
+            return False
+
+    def close(self) -> None:
+        """Close the container."""
+        self._closed = True
+        self._decoder.close()
+        with self._lock:
+            self._container.close()
+            # The generator holds this object and this object the generator; with them stay decoded pictures, which a
+            # clip that is looped for hours would pile up until the collector comes round.
+            self._pictures = iter(())
+            self._first = None

@@ -1,0 +1,168 @@
+"""Attention and areas over the picture: they lie where they belong, and the legend says what is seen."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Literal
+
+import cv2
+import numpy as np
+import pytest
+
+from engine.errors import OptionError
+from engine.geometry import apply_affines
+from engine.heatmap import decode_heatmaps
+from engine.overlay.attention import heatmap_to_frame, legend_lines, scaled_maps, tint, values_on_frame
+from engine.overlay.drawing import AttentionView, OverlayOptions, draw, parse_view
+from engine.skeleton import COCO17
+from engine.types import Detections, Frame, FrameResult, Poses
+from tests.engine.overlay_pictures import (
+    INPUT_WH,
+    MAP_WH,
+    S9,
+    attention_maps,
+    changed,
+    empty_maps,
+    grey,
+)
+
+
+@pytest.mark.parametrize("peak", [(24, 32), (3, 60), (44, 5)])
+@pytest.mark.parametrize("box", [(100.0, 50.0, 220.0, 330.0), (300.0, 200.0, 420.0, 260.0)])
+def test_a_peak_lands_where_its_keypoint_lands(peak: tuple[int, int], box: tuple[float, float, float, float]) -> None:
+    maps = empty_maps()
+    yy, xx = np.mgrid[: MAP_WH[1], : MAP_WH[0]]
+    maps[0, 9] = np.exp(-((xx - peak[0]) ** 2 + (yy - peak[1]) ** 2) / 8.0)
+    attention = attention_maps(maps, [box])
+    decoded = decode_heatmaps(maps[:, 9:10], INPUT_WH)[:, :, :2]
+    expected = apply_affines(attention.crop_to_frame, decoded)[0, 0]
+    values = values_on_frame(maps[:, 9], heatmap_to_frame(attention, MAP_WH), (640, 480))
+    weight = np.where(values > 0.7, values, 0)
+    rows, columns = np.mgrid[:480, :640]
+    found = np.array([(weight * columns).sum(), (weight * rows).sum()]) / weight.sum()
+    assert found == pytest.approx(expected, abs=0.35)
+    assert values.max() == pytest.approx(1, abs=0.02)
+
+
+def test_the_tint_is_red_at_the_peak_and_absent_elsewhere() -> None:
+    image = grey(640, 480)
+    maps = empty_maps()
+    maps[0, 9] = 1 / 17  # attends to nothing in particular
+    maps[0, 9, 30:34, 22:26] = 1.0
+    box = (200.0, 100.0, 350.0, 300.0)
+    attention = attention_maps(maps, [box])
+    before = image.copy()
+    tint(image, attention, S9, "unit")
+    peak = apply_affines(attention.crop_to_frame, np.array([[[23.5 * 4, 31.5 * 4]]], np.float32))[0, 0]
+    blue, green, red = (int(v) for v in image[round(peak[1]), round(peak[0])])
+    assert red > blue + 50
+    assert red > green + 50
+    far = np.abs(image.astype(int) - before).max(axis=2)
+    assert far[100:140, 200:240].max() <= 8, "the even 1/K paints no box around a person"
+    assert far[:, 480:].max() == 0
+
+
+def test_more_attention_is_more_opaque() -> None:
+    opacities = []
+    for value in (0.1, 0.3, 0.5, 0.6):
+        seen_through = []
+        for ground in (0, 255):
+            image = grey(200, 260, ground)
+            maps = np.full((1, 17, *reversed(MAP_WH)), value, np.float32)
+            tint(image, attention_maps(maps, [(50.0, 50.0, 150.0, 210.0)]), S9, "unit")
+            seen_through.append(image[130, 100].astype(float))
+        opacities.append(1 - float((seen_through[1] - seen_through[0]).mean()) / 255)
+    assert opacities == sorted(opacities)
+    assert opacities[0] < 0.1
+    assert 0.7 < opacities[-1] < 0.9, "what lies under it can still be made out"
+
+
+def test_people_who_overlap_show_the_higher_value() -> None:
+    boxes = [(100.0, 100.0, 200.0, 300.0), (120.0, 100.0, 220.0, 300.0)]
+    maps = empty_maps(2)
+    maps[0, 9], maps[1, 9] = 0.3, 0.8
+    values = [
+        values_on_frame(order[:, 9], heatmap_to_frame(attention_maps(order, places), MAP_WH), (400, 400))
+        for order, places in ((maps, boxes), (maps[::-1].copy(), boxes[::-1]))
+    ]
+    assert np.array_equal(values[0], values[1])
+    assert values[0][200, 160] == pytest.approx(0.8, abs=1e-3)
+    assert values[0][200, 65] == pytest.approx(0.3, abs=1e-3)
+
+
+def test_crops_that_reach_out_of_the_frame_are_cut() -> None:
+    maps = empty_maps()
+    maps[0, 9] = 0.9
+    for box in ((-100.0, -50.0, 40.0, 60.0), (150.0, 150.0, 400.0, 500.0), (900.0, 900.0, 990.0, 990.0)):
+        values = values_on_frame(maps[:, 9], heatmap_to_frame(attention_maps(maps, [box]), MAP_WH), (200, 200))
+        assert values.shape == (200, 200)
+        assert np.isfinite(values).all()
+
+
+@pytest.mark.parametrize("scale", ["unit", "auto"])
+@pytest.mark.parametrize("kind", ["attention", "areas"])
+def test_scales(kind: Literal["attention", "areas"], scale: Literal["unit", "auto"]) -> None:
+    maps = np.zeros((2, 4, 4), np.float32)
+    maps[0, 1, 1], maps[1, 2, 2] = 0.4, 0.1
+    scaled, top = scaled_maps(maps, AttentionView(kind=kind, keypoint=0), scale)
+    peaks = scaled.max(axis=(1, 2))
+    if scale == "auto":
+        assert top == pytest.approx(0.4)
+        assert peaks == pytest.approx([1, 0.25])
+    elif kind == "attention":
+        assert (top, *peaks) == pytest.approx((1, 0.4, 0.1))
+    else:
+        assert (top, *peaks) == pytest.approx((1, 1, 1)), "areas sum to 1: each person's own peak counts"
+    nothing, _ = scaled_maps(np.zeros((1, 4, 4), np.float32), AttentionView(kind=kind, keypoint=0), scale)
+    assert (nothing == 0).all()
+
+
+def test_the_legend_says_what_is_seen() -> None:
+    title, shows, scale = legend_lines(S9, "unit", COCO17)
+    assert title == "Attention S: left wrist"
+    assert "0 to 1" in scale
+    assert shows
+    assert "auto" in legend_lines(S9, "auto", COCO17)[2]
+    assert legend_lines(AttentionView(kind="areas", keypoint=0), "unit", COCO17)[0] == "Area G: nose"
+
+
+@pytest.mark.parametrize("size_wh", [(1920, 1080), (640, 480), (384, 288), (176, 144), (96, 160), (64, 48), (8, 8)])
+def test_the_legend_fits_every_frame(size_wh: tuple[int, int]) -> None:
+    """It lies in the lower left, whole, and takes no more than its share."""
+    image = grey(*size_wh, 200)
+    result = FrameResult(
+        frame=Frame(image_bgr=image, index=0, timestamp_s=0.0), detections=Detections.empty(), poses=Poses.empty(17)
+    )
+    for view, scale in itertools.product((S9, AttentionView(kind="areas", keypoint=16)), ("unit", "auto")):
+        options = OverlayOptions(attention=view, scale="auto" if scale == "auto" else "unit")
+        touched = changed(image, draw(result, COCO17, options))
+        if size_wh[0] >= 160:
+            assert touched.any()
+        if touched.any():
+            rows, columns = np.nonzero(touched)
+            assert rows.max() < size_wh[1] - 1
+            assert columns.min() > 0
+            assert columns.max() < size_wh[0] - 1, "nothing is cut off at the right"
+            assert rows.min() >= size_wh[1] * 0.35
+    bars = draw(result, COCO17, OverlayOptions(attention=S9))
+    if size_wh[0] >= 160:
+        reds = cv2.inRange(bars, (0, 0, 130), (90, 90, 255))
+        assert reds.any(), "the bar ends in red"
+
+
+def test_views_are_named_by_keypoint() -> None:
+    assert parse_view("left_wrist", COCO17) == S9
+    assert parse_view("areas:left wrist", COCO17) == AttentionView(kind="areas", keypoint=9)
+    with pytest.raises(OptionError, match="Did you mean 'left_wrist'"):
+        parse_view("left_wrst", COCO17)
+    with pytest.raises(OptionError, match="Known: areas, attention"):
+        parse_view("map:nose", COCO17)
+    with pytest.raises(OptionError):
+        OverlayOptions(scale="log")  # type: ignore[arg-type]
+
+
+def test_a_keypoint_the_network_lacks_is_an_error() -> None:
+    attention = attention_maps(empty_maps(), [(10.0, 10.0, 60.0, 60.0)])
+    view = AttentionView(kind="attention", keypoint=40)
+    with pytest.raises(OptionError, match="no keypoint 40"):
+        tint(grey(100, 100), attention, view, "unit")

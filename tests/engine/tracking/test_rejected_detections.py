@@ -1,0 +1,139 @@
+"""Boxes on nobody are not posed on every frame, and nobody who comes is missed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from engine.pipeline.file_runner import results
+from engine.pipeline.pose_pipeline import PosePipeline
+from engine.pipeline.prefetch import Steps
+from engine.types import Frame, UInt8Array
+from tests.engine.fakes import BrightestPixel, FixedDetector, boxes
+
+CHAIR, PERSON = (40.0, 20.0, 100.0, 100.0), (140.0, 20.0, 200.0, 100.0)
+GREY = 10
+"""Scores 10/255: the pose network is sure that this is nobody."""
+
+
+@dataclass
+class Counting(BrightestPixel):
+    """Counts the crops of each call."""
+
+    crops: list[int] = field(default_factory=list)
+
+    def infer(self, inputs, want):  # type: ignore[no-untyped-def]
+        self.crops.append(len(inputs["crops"]))
+        return super().infer(inputs, want)
+
+
+def picture(*bright: tuple[float, float, float, float], level: int = 220) -> UInt8Array:
+    """A grey picture in which these boxes hold somebody."""
+    image = np.full((120, 240, 3), GREY, np.uint8)
+    for x1, y1, x2, y2 in bright:
+        image[int(y1) + 10 : int(y2) - 10, int(x1) + 10 : int(x2) - 10] = level
+    return image
+
+
+def frames(*images: UInt8Array, rate: float = 30) -> list[Frame]:
+    return [Frame(image_bgr=image, index=i, timestamp_s=i / rate) for i, image in enumerate(images)]
+
+
+def pipeline(network: BrightestPixel, threshold: float | None = 0.2, **options: object) -> PosePipeline:
+    detector = FixedDetector(boxes(CHAIR, PERSON), np.array([1, 1], np.float32))
+    return PosePipeline(detector, network, person_threshold=threshold, **options)  # type: ignore[arg-type]
+
+
+def test_a_box_on_nobody_is_posed_once_and_stays_among_the_detections() -> None:
+    network = Counting()
+    found = [*map(pipeline(network).process, frames(*[picture(PERSON)] * 5))]
+    assert network.crops == [2, 1, 1, 1, 1]
+    assert [len(one.detections) for one in found] == [2] * 5
+    for one in found:
+        assert one.poses.boxes_xyxy.tolist() == [list(PERSON)]
+        np.testing.assert_array_equal(one.poses.keypoints_xy, found[0].poses.keypoints_xy)
+
+
+def test_maps_belong_to_the_people_who_are_left() -> None:
+    runs = pipeline(Counting(), want_attention=True)
+    found = [*map(runs.process, frames(*[picture(PERSON)] * 2))][-1]
+    assert found.attention is not None and found.attention.attention is not None
+    assert len(found.attention.attention) == len(found.attention.crop_to_frame) == len(found.poses) == 1
+
+
+def test_somebody_who_comes_is_seen_at_once() -> None:
+    network = Counting()
+    found = [*map(pipeline(network).process, frames(*[picture(PERSON)] * 3, picture(PERSON, CHAIR)))]
+    assert [len(one.poses) for one in found] == [1, 1, 1, 2]
+    assert network.crops == [2, 1, 1, 2]
+
+
+def test_a_small_change_in_a_large_box_is_enough() -> None:
+    network = Counting()
+    changed = picture(PERSON)
+    changed[40:60, 60:72] = 90
+    list(map(pipeline(network).process, frames(*[picture(PERSON)] * 2, changed)))
+    assert network.crops == [2, 1, 2]
+
+
+def test_noise_is_no_change() -> None:
+    network, rng = Counting(), np.random.default_rng(0)
+    clean = picture(PERSON).astype(np.int16)
+    noisy = [np.clip(clean + rng.normal(0, 4, clean.shape), 0, 255).astype(np.uint8) for _ in range(4)]
+    list(map(pipeline(network).process, frames(*noisy)))
+    assert network.crops == [2, 1, 1, 1]
+
+
+def test_it_is_asked_again_after_a_second_and_after_a_jump_back() -> None:
+    network = Counting()
+    runs = pipeline(network)
+    for time_s in (0.0, 0.5, 1.0, 1.1, 1.2, 0.3):
+        runs.process(Frame(image_bgr=picture(PERSON), index=0, timestamp_s=time_s))
+    assert network.crops == [2, 1, 1, 2, 1, 2]
+
+
+def test_whoever_is_near_the_threshold_is_asked_about_every_time() -> None:
+    network = Counting()
+    doubtful = picture(PERSON)
+    doubtful[30:90, 50:90] = round(0.35 * 255)
+    list(map(pipeline(network, threshold=0.5).process, frames(*[doubtful] * 3)))
+    assert network.crops == [2, 2, 2]
+
+
+@pytest.mark.parametrize("threshold", [None, 0.0])
+def test_without_a_threshold_everything_is_posed(threshold: float | None) -> None:
+    network = Counting()
+    list(map(pipeline(network, threshold).process, frames(*[picture(PERSON)] * 3)))
+    assert network.crops == [2, 2, 2]
+
+
+def test_a_restart_forgets() -> None:
+    network = Counting()
+    runs = pipeline(network)
+    for frame in frames(*[picture(PERSON)] * 3):
+        runs.process(frame)
+        runs.restart()
+    assert network.crops == [2, 2, 2]
+
+
+def test_the_network_rests_while_nobody_is_there_and_boxes_beyond_the_frame_do_no_harm() -> None:
+    network = Counting()
+    detector = FixedDetector(boxes((-50, -50, -10, -10), (230, 110, 400, 300)), np.array([1, 1], np.float32))
+    runs = PosePipeline(detector, network, person_threshold=0.2)
+    found = [*map(runs.process, frames(*[picture()] * 4))]
+    assert network.crops == [2] and [len(one.poses) for one in found] == [0] * 4
+
+
+def test_a_file_worked_on_ahead_gives_the_same_as_one_frame_at_a_time() -> None:
+    images = [picture(PERSON, *([CHAIR] if 7 <= i < 12 else [])) for i in range(20)]
+    one_by_one = [*map(pipeline(Counting()).process, frames(*images))]
+    network = Counting()
+    with Steps() as steps:
+        ahead = [*results(pipeline(network), frames(*images), steps, live=False)]
+    for one, other in zip(one_by_one, ahead, strict=True):
+        assert one.frame.index == other.frame.index
+        np.testing.assert_array_equal(one.poses.boxes_xyxy, other.poses.boxes_xyxy)
+        np.testing.assert_array_equal(one.poses.keypoints_xy, other.poses.keypoints_xy)
+    assert sum(network.crops) < 2 * len(images)

@@ -1,0 +1,1 @@
+"""Data sets of people and their keypoints, as crops and targets."""

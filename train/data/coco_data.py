@@ -1,0 +1,99 @@
+"""COCO keypoint annotations: as downloaded, and in the small layout."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.errors import SourceError
+from engine.skeleton import COCO17, Skeleton
+from train.data.people import PeopleSet, Person, flip_pairs_by_name
+
+# COCO's constants run from 0.025 (eyes) to 0.107 (hips); a keypoint nobody measured gets the middle.
+_UNKNOWN_SIGMA = 0.05
+
+
+def read_coco(annotation_file: Path, image_folder: Path) -> PeopleSet:
+    """Read a COCO keypoint file; labels that do not serve are skipped and named.
+
+    Args:
+        annotation_file: with images, annotations and one category that has keypoints.
+        image_folder: where the pictures stand.
+
+    Raises:
+        SourceError: the file cannot be read as COCO keypoints at all.
+    """
+    try:
+        coco = json.loads(annotation_file.read_text(encoding="utf-8"))
+        category = next(category for category in coco["categories"] if "keypoints" in category)
+        names = tuple(str(name) for name in category["keypoints"])
+        images = {image["id"]: (index, image) for index, image in enumerate(coco["images"])}
+        files = tuple(image_folder / image["file_name"] for image in coco["images"])
+        annotations = list(coco["annotations"])
+    except (ValueError, KeyError, TypeError, StopIteration, OSError) as error:
+        raise SourceError(f"{annotation_file} is not a COCO keypoint file: {error!r}") from error
+    people, complaints, broken = [], [], set()
+    for number, annotation in enumerate(annotations):
+        try:
+            person = _person(annotation, images, len(names))
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            label = annotation.get("id", f"number {number}") if isinstance(annotation, dict) else f"number {number}"
+            complaints.append(f"annotation {label} of {annotation_file.name}: {_reason(error)}")
+            broken.add(number)
+            continue
+        if person is not None:
+            people.append(person)
+    coco["annotations"] = [annotation for i, annotation in enumerate(annotations) if i not in broken]
+    coco.setdefault("info", {})
+    return PeopleSet(
+        origin=annotation_file,
+        image_files=files,
+        people=tuple(people),
+        skeleton=_skeleton(category, names),
+        class_names=(str(category.get("name", "person")),),
+        ground_truth=coco,
+        complaints=tuple(complaints),
+    )
+
+
+def _reason(error: Exception) -> str:
+    return f"{error} is missing" if isinstance(error, KeyError) else str(error)
+
+
+def _person(annotation: dict[str, Any], images: dict[int, tuple[int, dict[str, Any]]], keypoints: int) -> Person | None:
+    """The person of one annotation; None where it teaches no keypoint (a crowd, or nothing labelled)."""
+    values = np.array(annotation["keypoints"], np.float32)
+    if values.size != keypoints * 3:
+        raise ValueError(f"{values.size} numbers for {keypoints} keypoints, {keypoints * 3} were expected")
+    if not np.isfinite(values).all():
+        raise ValueError("a keypoint is not a finite number")
+    if annotation.get("iscrowd") or not values[2::3].any():
+        return None
+    index, image = images[annotation["image_id"]]
+    x, y, width, height = (float(number) for number in annotation["bbox"])
+    box = [max(0.0, x), max(0.0, y), min(float(image["width"]), x + width), min(float(image["height"]), y + height)]
+    if not np.isfinite(box).all() or box[2] <= box[0] or box[3] <= box[1]:
+        raise ValueError(f"the box {annotation['bbox']} has no area inside the picture")
+    return Person(
+        image=index,
+        image_id=int(annotation["image_id"]),
+        annotation_id=int(annotation["id"]),
+        box_xyxy=np.array(box, np.float32),
+        keypoints=values.reshape(keypoints, 3),
+        source=str(image.get("source", "")),
+    )
+
+
+def _skeleton(category: dict[str, Any], names: tuple[str, ...]) -> Skeleton:
+    """COCO's own constants for COCO's keypoints; for others what the file says and a uniform OKS sigma."""
+    if names == COCO17.keypoint_names:
+        return COCO17
+    return Skeleton(
+        keypoint_names=names,
+        edges=tuple((int(a) - 1, int(b) - 1) for a, b in category.get("skeleton", [])),
+        flip_pairs=flip_pairs_by_name(names),
+        oks_sigmas=(_UNKNOWN_SIGMA,) * len(names),
+    )

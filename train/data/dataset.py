@@ -1,0 +1,240 @@
+"""Crops and target heatmaps for training and evaluation.
+
+What a sample looks like depends on the seed and its key alone, so a run can be repeated and resumed exactly.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TypedDict
+
+import cv2
+import numpy as np
+import psutil  # type: ignore[import-untyped]
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from engine.errors import SourceError
+from engine.geometry import apply_affines, box_centers_sizes, crop_affines, warp_crops
+from engine.heatmap import encode_heatmaps
+from engine.types import Float32Array, UInt8Array
+from train.config import TrainConfig
+from train.data.augmentation import cut_by_frame, degrade, jitter_color
+from train.data.batches import SampleKey
+from train.data.people import PeopleSet, Person
+
+_HARDER = 1
+"""Ends the seed of what `augmentation` draws, so that turn, scale, flip and colour stay as they are without it."""
+
+
+class Sample(TypedDict):
+    """One person: crop (H, W, 3) uint8 BGR, targets (K, h, w) float32, weights (K,) float32."""
+
+    crop: Tensor
+    targets: Tensor
+    weights: Tensor
+
+
+_FREE_MEMORY_SHARE = 0.25
+"""Of all memory, left free by pictures that are kept: COCO's would take about 50 GB."""
+
+
+class ImageStore:
+    """Decoded pictures by index, kept in memory when asked and as long as there is room.
+
+    Attributes:
+        broken: what is wrong with each picture that this process could not decode so far, by index.
+    """
+
+    def __init__(self, people: PeopleSet, keep: bool) -> None:
+        self._files = people.image_files
+        self._kept: dict[int, UInt8Array] = {}
+        self._keep = keep
+        self.broken: dict[int, str] = {}
+        # Loader processes meet broken pictures on their own, and this one is to know how many there were.
+        self._met_broken = torch.zeros(len(self._files), dtype=torch.bool).share_memory_()  # type: ignore[no-untyped-call]
+
+    @property
+    def broken_count(self) -> int:
+        """How many pictures could not be decoded so far, here and in loader processes."""
+        return int(self._met_broken.sum())
+
+    def __deepcopy__(self, _memo: object) -> ImageStore:
+        return self  # whoever averages weights copies the whole module; the pictures need not be there twice
+
+    def __getitem__(self, index: int) -> UInt8Array:
+        """(H, W, 3) uint8 BGR.
+
+        Raises:
+            SourceError: the picture is missing or cannot be decoded.
+        """
+        if index in self._kept:
+            return self._kept[index]
+        file = self._files[index]
+        try:
+            image = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_COLOR)
+        except (OSError, cv2.error) as error:
+            raise SourceError(f"{file} cannot be read: {error}") from error
+        if image is None:
+            raise SourceError(f"{file} is not a picture that can be decoded")
+        decoded: UInt8Array = np.asarray(image, np.uint8)
+        if self._keep and self._has_room():
+            self._kept[index] = decoded
+        return decoded
+
+    def _has_room(self) -> bool:
+        """Whether one more may be kept; once there was no room, the rest is decoded anew whenever it is needed."""
+        memory = psutil.virtual_memory()
+        self._keep = memory.available > _FREE_MEMORY_SHARE * memory.total
+        if not self._keep:
+            print(
+                f"memory holds {len(self._kept)} of {len(self._files)} pictures; the others are decoded whenever they "
+                "are needed: give the loader more --workers"
+            )
+        return self._keep
+
+    def readable(self, index: int) -> UInt8Array | None:
+        """As by index, or None where it cannot be decoded; each of those is named once."""
+        if self._met_broken[index]:
+            return None
+        try:
+            return self[index]
+        except SourceError as error:
+            self._met_broken[index] = True
+            self.broken[index] = str(error)
+            print(f"skipped: {error}")
+            return None
+
+
+def without_unreadable(people: PeopleSet, images: ImageStore) -> PeopleSet:
+    """The people whose pictures can be decoded; the others are named.
+
+    Decodes every picture, so that a store that keeps them is full afterwards and forked loader processes share it.
+
+    Raises:
+        SourceError: no picture can be decoded.
+    """
+    for index in sorted({person.image for person in people.people}):
+        images.readable(index)
+    return without_broken(people, images)
+
+
+def without_broken(people: PeopleSet, images: ImageStore) -> PeopleSet:
+    """The people but those of the pictures that the store has met as broken; how many that are is said.
+
+    Raises:
+        SourceError: nobody is left.
+    """
+    broken = images.broken
+    if not broken:
+        return people
+    left = tuple(person for person in people.people if person.image not in broken)
+    print(f"{people.origin}: {len(broken)} pictures skipped, {len(people.people) - len(left)} people with them")
+    if people.people and not left:
+        first = next(iter(broken.values()))
+        raise SourceError(f"{people.origin}: none of its pictures can be decoded; the first: {first}")
+    lost = {person.image_id for person in people.people if person.image in broken}
+    truth = people.ground_truth
+    kept_labels = [label for label in truth["annotations"] if label["image_id"] not in lost]
+    return dataclasses.replace(
+        people,
+        people=left,
+        ground_truth={**truth, "annotations": kept_labels},
+        complaints=(*people.complaints, *broken.values()),
+    )
+
+
+class TrainDataset(Dataset[Sample]):
+    """Augmented crops with their targets at one input size."""
+
+    def __init__(
+        self, people: PeopleSet, images: ImageStore, config: TrainConfig, input_size_wh: tuple[int, int]
+    ) -> None:
+        self._people = people
+        self._images = images
+        self._config = config
+        self._input_size_wh = input_size_wh
+        self._heatmap_size_wh = (input_size_wh[0] // 4, input_size_wh[1] // 4)
+        self._joint_weights = joint_weights(people.skeleton.keypoint_names)
+
+    def __len__(self) -> int:
+        return len(self._people.people)
+
+    def __getitem__(self, key: SampleKey) -> Sample:
+        rng = np.random.default_rng((self._config.seed, *key))
+        harder = np.random.default_rng((self._config.seed, *key, _HARDER))
+        person, image = self._readable(key[1])
+        if harder.random() < self._config.truncation_probability:
+            person, image = cut_by_frame(person, image, harder)
+        affine, flipped = self._random_affine(person, rng)
+        crop = warp_crops(image, affine[None], self._input_size_wh)[0]
+        keypoints = apply_affines(affine[None], person.keypoints[None, :, :2])[0]
+        visible = person.keypoints[:, 2]
+        if flipped:
+            order = list(self._people.skeleton.flip_order)
+            keypoints, visible = keypoints[order], visible[order]
+        crop = degrade(crop, self._config, harder)
+        if self._config.color_jitter > 0:
+            crop = jitter_color(crop, self._config.color_jitter, rng)
+        targets, weights = encode_heatmaps(
+            keypoints,
+            visible,
+            self._input_size_wh,
+            self._heatmap_size_wh,
+            self._config.target_sigma(self._heatmap_size_wh),
+            udp=self._config.pose_model.udp,
+        )
+        if self._config.joint_weights:
+            weights = weights * self._joint_weights
+        return {
+            "crop": torch.from_numpy(crop),
+            "targets": torch.from_numpy(targets),
+            "weights": torch.from_numpy(weights),
+        }
+
+    def _readable(self, index: int) -> tuple[Person, UInt8Array]:
+        """A person and the picture; where it cannot be decoded, the next person whose picture can."""
+        for offset in range(len(self)):
+            person = self._people.people[(index + offset) % len(self)]
+            image = self._images.readable(person.image)
+            if image is not None:
+                return person, image
+        raise SourceError(f"{self._people.origin}: none of its pictures can be decoded")
+
+    def _random_affine(self, person: Person, rng: np.random.Generator) -> tuple[Float32Array, bool]:
+        """(2, 3) affine from picture px to crop px, and whether it mirrors."""
+        config = self._config
+        box = person.box_xyxy
+        if rng.random() < config.half_body_probability:
+            box = self._half_body_box(person, rng)
+        centers, sizes = box_centers_sizes(box[None], self._input_size_wh)
+        sizes = sizes * np.float32(rng.uniform(*config.scale_range))
+        rotation = np.float32(rng.uniform(-config.rotation_deg, config.rotation_deg))
+        udp = config.pose_model.udp
+        affine = crop_affines(centers, sizes, self._input_size_wh, np.array([rotation]), udp=udp)[0]
+        flipped = bool(rng.random() < config.flip_probability)
+        if flipped:
+            affine[0] = -affine[0]
+            affine[0, 2] += self._input_size_wh[0] - 1
+        return affine, flipped
+
+    def _half_body_box(self, person: Person, rng: np.random.Generator) -> Float32Array:
+        """A box around the labelled keypoints of one half of the body; the person's own where too few are labelled."""
+        upper = np.zeros(self._people.skeleton.num_keypoints, bool)
+        upper[list(self._people.skeleton.upper_body)] = True
+        visible = person.keypoints[:, 2] > 0
+        half = visible & (upper if rng.random() < 0.5 else ~upper)
+        if visible.sum() < 8 or half.sum() < 3:
+            return person.box_xyxy
+        points = person.keypoints[half, :2]
+        low, high = points.min(axis=0), points.max(axis=0)
+        # Keypoints lie inside the limbs, so the box around them is widened, as in the official code.
+        margin = (high - low) * 0.25
+        return np.concatenate([low - margin, high + margin]).astype(np.float32)
+
+
+def joint_weights(names: tuple[str, ...]) -> Float32Array:
+    """(K,) float32: the official code's 1.2 for elbows and knees, 1.5 for wrists and ankles, 1 for the rest."""
+    by_joint = {"elbow": 1.2, "knee": 1.2, "wrist": 1.5, "ankle": 1.5}
+    return np.array([by_joint.get(name.rpartition("_")[2], 1.0) for name in names], np.float32)

@@ -1,0 +1,207 @@
+"""Pose data sets in ultralytics' form: a YAML, pictures, and a text file of labels for each picture.
+
+A label line is `class cx cy w h` and then `x y` or `x y visible` for each keypoint, all as shares of the picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import yaml  # type: ignore[import-untyped]
+
+from engine.errors import SourceError
+from engine.skeleton import COCO17, Skeleton
+from train.data.people import PeopleSet, Person, flip_pairs_by_name
+
+_PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
+
+
+def read_yolo_pose(file: Path, split: str) -> PeopleSet:
+    """Read a split of an ultralytics pose data set.
+
+    Args:
+        file: YAML with `path`, `train`, `val`, `kpt_shape`, `names`, and where known `flip_idx`, `kpt_names` and
+            `skeleton` (pairs of keypoint indices from 0).
+        split: "train" or "val".
+
+    Raises:
+        SourceError: the YAML or the pictures' folder is missing or does not serve.
+    """
+    settings = _settings(file)
+    try:
+        keypoints, dimensions = (int(number) for number in settings["kpt_shape"])
+        class_names = _names(settings["names"])
+        skeleton = _skeleton(settings, keypoints)
+        folders = settings[split] if isinstance(settings[split], list) else [settings[split]]
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise SourceError(f"{file} is not the YAML of a pose data set: {error!r}") from error
+    if dimensions not in (2, 3):
+        raise SourceError(f"{file}: kpt_shape is [{keypoints}, {dimensions}]; [K, 2] or [K, 3] fits")
+    root = Path(str(settings.get("path", ".")))
+    root = root if root.is_absolute() else file.parent / root
+    files = [picture for folder in folders for picture in _pictures(root, str(folder), file)]
+    people: list[Person] = []
+    complaints: list[str] = []
+    images: list[dict[str, Any]] = []
+    for index, picture in enumerate(files):
+        size = _size(picture)
+        if size is None:
+            complaints.append(f"{picture}: not a picture that can be decoded")
+            continue
+        images.append({"id": index + 1, "file_name": str(picture), "width": size[0], "height": size[1]})
+        for number, line in _label_lines(picture):
+            try:
+                box, points = _parse(line, size, keypoints, dimensions, len(class_names))
+            except ValueError as error:
+                complaints.append(f"{_label_file(picture)} line {number}: {error}")
+                continue
+            if points[:, 2].any():
+                people.append(
+                    Person(
+                        image=index,
+                        image_id=index + 1,
+                        annotation_id=len(people) + 1,
+                        box_xyxy=box,
+                        keypoints=points,
+                        source="",
+                    )
+                )
+    return PeopleSet(
+        origin=file,
+        image_files=tuple(files),
+        people=tuple(people),
+        skeleton=skeleton,
+        class_names=class_names,
+        ground_truth=_ground_truth(images, people, skeleton),
+        complaints=tuple(complaints),
+    )
+
+
+def _settings(file: Path) -> dict[str, Any]:
+    try:
+        settings = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SourceError(f"{file} cannot be read: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise SourceError(f"{file} is not YAML: {str(error).splitlines()[0]}") from error
+    if not isinstance(settings, dict):
+        raise SourceError(f"{file} is not the YAML of a pose data set: it holds no fields")
+    return settings
+
+
+def _names(names: Any) -> tuple[str, ...]:
+    values = [names[key] for key in sorted(names)] if isinstance(names, dict) else list(names)
+    return tuple(str(value) for value in values)
+
+
+def _skeleton(settings: dict[str, Any], keypoints: int) -> Skeleton:
+    """Names, pairs and edges as far as the YAML says; COCO's own for 17 keypoints without names.
+
+    The OKS sigma of an unknown keypoint is 1 / K, as ultralytics has it.
+    """
+    names = settings.get("kpt_names")
+    if isinstance(names, dict):  # ultralytics lists them by class; all classes of a set share their keypoints
+        names = names[next(iter(names))]
+    flip = settings.get("flip_idx")
+    if names is None and keypoints == COCO17.num_keypoints and (flip is None or tuple(flip) == COCO17.flip_order):
+        return COCO17
+    labels = tuple(str(name) for name in names) if names else tuple(f"keypoint_{i}" for i in range(keypoints))
+    if len(labels) != keypoints:
+        raise ValueError(f"{len(labels)} kpt_names for {keypoints} keypoints")
+    pairs = flip_pairs_by_name(labels)
+    if flip is not None:
+        if sorted(flip) != list(range(keypoints)):
+            raise ValueError(f"flip_idx {flip} is no order of {keypoints} keypoints")
+        pairs = tuple((i, int(j)) for i, j in enumerate(flip) if i < j)
+    return Skeleton(
+        keypoint_names=labels,
+        edges=tuple((int(a), int(b)) for a, b in settings.get("skeleton", [])),
+        flip_pairs=pairs,
+        oks_sigmas=(1.0 / keypoints,) * keypoints,
+    )
+
+
+def _pictures(root: Path, folder: str, file: Path) -> list[Path]:
+    place = root / folder
+    if not place.exists() and folder.startswith("../"):  # Roboflow writes ../train/images of what is train/images
+        place = root / folder.removeprefix("../")
+    if place.is_file() and place.suffix == ".txt":  # a list of pictures
+        listed = [line.strip() for line in place.read_text(encoding="utf-8").splitlines() if line.strip()]
+        return [Path(line) if Path(line).is_absolute() else place.parent / line for line in listed]
+    if not place.is_dir():
+        raise SourceError(f"{place}, named by {file}, is not a folder of pictures")
+    return sorted(path for path in place.rglob("*") if path.suffix.lower() in _PICTURES)
+
+
+def _size(picture: Path) -> tuple[int, int] | None:
+    """Width and height of a picture, or None where it cannot be decoded."""
+    try:
+        image = cv2.imdecode(np.fromfile(picture, np.uint8), cv2.IMREAD_COLOR)
+    except (OSError, cv2.error):
+        return None
+    return None if image is None else (image.shape[1], image.shape[0])
+
+
+def _label_file(picture: Path) -> Path:
+    """`.../images/a.jpg` has its labels in `.../labels/a.txt`, as ultralytics has it."""
+    parts = list(picture.parts)
+    for i in range(len(parts) - 1, -1, -1):
+        if parts[i] == "images":
+            parts[i] = "labels"
+            break
+    return Path(*parts).with_suffix(".txt")
+
+
+def _label_lines(picture: Path) -> Iterator[tuple[int, str]]:
+    labels = _label_file(picture)
+    if not labels.is_file():  # a picture without anyone
+        return
+    for number, line in enumerate(labels.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+        if line.strip():
+            yield number, line
+
+
+def _parse(
+    line: str, size: tuple[int, int], keypoints: int, dimensions: int, classes: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Box (4,) xyxy and keypoints (K, 3) in px, float32, of one label line."""
+    values = np.array([float(number) for number in line.split()])
+    expected = 5 + keypoints * dimensions
+    if len(values) != expected:
+        raise ValueError(f"{len(values)} numbers, {expected} were expected")
+    if not np.isfinite(values).all() or not 0 <= values[0] < classes:
+        raise ValueError("a number is not finite, or the class is not one of the set's")
+    width, height = size
+    x, y, w, h = values[1:5] * [width, height, width, height]
+    box = np.clip([x - w / 2, y - h / 2, x + w / 2, y + h / 2], 0, [width, height, width, height])
+    if box[2] <= box[0] or box[3] <= box[1]:
+        raise ValueError("the box has no area inside the picture")
+    points = values[5:].reshape(keypoints, dimensions)
+    visible = points[:, 2] if dimensions == 3 else np.where(points.any(axis=1), 2.0, 0.0)
+    xy = points[:, :2] * [width, height]
+    return box.astype(np.float32), np.concatenate([xy, visible[:, None]], axis=1).astype(np.float32)
+
+
+def _ground_truth(images: list[dict[str, Any]], people: list[Person], skeleton: Skeleton) -> dict[str, Any]:
+    """The labels as a COCO keypoint data set. Without segments, an area is 0.53 of its box, the mean over COCO."""
+    annotations = []
+    for person in people:
+        left, top, right, bottom = (float(number) for number in person.box_xyxy)
+        annotations.append(
+            {
+                "id": person.annotation_id,
+                "image_id": person.image_id,
+                "category_id": 1,
+                "iscrowd": 0,
+                "bbox": [left, top, right - left, bottom - top],
+                "area": 0.53 * (right - left) * (bottom - top),
+                "num_keypoints": int((person.keypoints[:, 2] > 0).sum()),
+                "keypoints": [float(number) for number in person.keypoints.reshape(-1)],
+            }
+        )
+    category = {"id": 1, "name": "person", "keypoints": list(skeleton.keypoint_names), "skeleton": []}
+    return {"info": {}, "images": images, "annotations": annotations, "categories": [category]}

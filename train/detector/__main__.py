@@ -1,0 +1,8 @@
+"""`python -m train.detector`, see training.py."""
+
+from __future__ import annotations
+
+from train.detector.training import main
+
+if __name__ == "__main__":
+    raise SystemExit(main())

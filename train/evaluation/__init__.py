@@ -1,0 +1,1 @@
+"""From weights and boxes to keypoints, and from keypoints to AP."""

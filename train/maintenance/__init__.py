@@ -1,0 +1,1 @@
+"""What keeps the shipped weights honest: accuracy against latency."""
