@@ -215,10 +215,14 @@ def load_tensors(model: PoseModel, tensors: Mapping[str, Tensor], path: Path) ->
     if extra:
         raise CheckpointError(f"{path} is not a {model.config.name}: it also holds '{extra[0]}'")
     given = {k: v.float() if v.is_floating_point() else v for k, v in given.items()}
-    for name, value in given.items():
+    _check_finite(given, path)
+    model.load_state_dict(given, strict=False)
+
+
+def _check_finite(tensors: Mapping[str, Tensor], path: Path) -> None:
+    for name, value in tensors.items():
         if not value.isfinite().all():
             raise CheckpointError(f"{path}: '{name}' holds values that are not numbers")
-    model.load_state_dict(given, strict=False)
 
 
 def load_foreign_pose_model(path: Path, config: PoseModelConfig) -> PoseModel:
@@ -262,6 +266,7 @@ def initialize_from(model: PoseModel, path: Path) -> list[str]:
         raise CheckpointError(
             f"{path} does not fit {model.config.name}: {len(fitting)} of {len(own)} tensors agree in name and shape"
         )
+    _check_finite(fitting, path)
     model.load_state_dict(fitting, strict=False)
     return [k for k in own if k not in fitting and not k.endswith("num_batches_tracked")]
 

@@ -19,7 +19,18 @@ def test_parameter_counts_are_the_published_ones(name: str, millions: float) -> 
     assert round(count_parameters(model) / 1e6, 1) == millions
 
 
-@pytest.mark.parametrize("name", ["kcam_resnet18", "resnet34", "kcam_hrnet_w18", "hrnet_w18", "kcam_resnet50"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "kcam_resnet18",
+        "resnet34",
+        "kcam_hrnet_w18",
+        "hrnet_w18",
+        "kcam_resnet50",
+        "mobilenet_v2",
+        "kcam_mobilenet_v2",
+    ],
+)
 @pytest.mark.parametrize(("size", "keypoints"), [((64, 96), 17), ((96, 64), 5)])
 def test_shapes(name: str, size: tuple[int, int], keypoints: int) -> None:
     model = build_model(name, num_keypoints=keypoints, input_size_wh=size, deconv_channels=32).eval()
@@ -32,7 +43,7 @@ def test_shapes(name: str, size: tuple[int, int], keypoints: int) -> None:
         assert output.coarse_heatmaps is None and output.areas is None and output.attention is None
 
 
-@pytest.mark.parametrize("name", ["kcam_resnet18", "kcam_hrnet_w18", "resnet50"])
+@pytest.mark.parametrize("name", ["kcam_resnet18", "kcam_hrnet_w18", "resnet50", "kcam_mobilenet_v2"])
 @pytest.mark.parametrize("normalization", ["sum", "softmax"])
 def test_every_parameter_learns(name: str, normalization: str) -> None:
     torch.manual_seed(0)
@@ -46,7 +57,7 @@ def test_every_parameter_learns(name: str, normalization: str) -> None:
     assert [key for key, value in model.named_parameters() if value.grad is not None and not value.grad.any()] == []
 
 
-@pytest.mark.parametrize("name", ["kcam_resnet18", "kcam_hrnet_w18"])
+@pytest.mark.parametrize("name", ["kcam_resnet18", "kcam_hrnet_w18", "kcam_mobilenet_v2"])
 def test_no_nan_in_bfloat16(name: str) -> None:
     torch.manual_seed(0)
     model = build_model(name, deconv_channels=64).eval()
