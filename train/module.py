@@ -135,7 +135,7 @@ class PoseTraining(L.LightningModule):
             self.elapsed_s = self.trainer.strategy.broadcast(self.elapsed_s)
         factor = self.config.learning_rate_factor(self.progress, self.global_step)
         for group in self.trainer.optimizers[0].param_groups:
-            group["lr"] = self.config.learning_rate * factor * group["factor"]
+            group["lr"] = self.config.learning_rate * factor * group.get("factor", 1.0)
 
     def training_step(self, batch: Sample, batch_idx: int) -> Tensor:
         """Loss of equation 4 on one batch."""

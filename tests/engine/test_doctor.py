@@ -69,10 +69,10 @@ def test_no_weights_at_all_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_a_gpu_is_told_by_its_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
-    monkeypatch.setattr(doctor, "_output_of", lambda command: "0, Some GPU, 580.1, 8192 MiB, 8.9")
+    monkeypatch.setattr(doctor, "output_of", lambda command: "0, Some GPU, 580.1, 8192 MiB, 8.9")
     (found,) = doctor.gpus()
     assert (found.name, found.text) == ("0", "Some GPU, 580.1, 8192 MiB, 8.9")
-    monkeypatch.setattr(doctor, "_output_of", lambda command: "")
+    monkeypatch.setattr(doctor, "output_of", lambda command: "")
     (found,) = doctor.gpus()
     assert found.advice is not None
 

@@ -173,7 +173,15 @@ def test_power_is_lost(
 class SignalsAt:
     """Sends a signal as the first frame is worked on, and another at a chosen line of the program after it."""
 
-    FILES = ("export.py", "ahead.py", "file_runner.py", "interrupts.py", "outputs.py", "part_file.py", "threading.py")
+    FILES = (
+        "export.py",
+        "prefetch.py",
+        "file_runner.py",
+        "interrupts.py",
+        "output/files.py",
+        "part_file.py",
+        "threading.py",
+    )
 
     def __init__(self, line: int) -> None:
         self.line = line
