@@ -11,12 +11,13 @@ PYTHON ?= $(shell for candidate in python3.11 python3.12 python3 python; do \
 
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 
-.PHONY: demo app screenshots test test-faults soak clean help
+.PHONY: demo app screenshots architecture test test-faults soak clean help
 
 help:
 	@echo "make demo   a pose video of the built-in clip, outputs/demo_pose.mp4 (no window, no GPU, no camera needed)"
 	@echo "make app    the window"
 	@echo "make screenshots  pictures of the window on the demo, docs/window-*.png (without a screen: inside Xvfb)"
+	@echo "make architecture  docs/architecture.svg, drawn from the imports"
 	@echo "make test   style, types and tests"
 	@echo "make test-faults  bad files, interrupted work, full disks and the like (part of make test, too)"
 	@echo "make soak   long runs that must stay flat, an hour or more; SOAK=\"--live-seconds 60 --frames 1000\" for shorter ones"
@@ -32,6 +33,9 @@ app: $(VENV)/.installed
 screenshots: $(VENV)/.installed
 	$(if $(DISPLAY)$(WAYLAND_DISPLAY),,xvfb-run -a -s "-screen 0 1920x1200x24 -dpi 96") \
 		$(VENV)/bin/python -m app.screenshots --folder docs
+
+architecture: $(VENV)/.installed-dev
+	$(VENV)/bin/python -m tests.draw_architecture
 
 test: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check .

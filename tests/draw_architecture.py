@@ -43,6 +43,11 @@ def import_counts() -> Counter[tuple[str, str]]:
     )
 
 
+def arrows(counts: Iterable[tuple[str, str]]) -> str:
+    """Which room imports from which, in words: what a test compares, so that a new import alone changes no picture."""
+    return "; ".join(f"{importing} from {imported}" for importing, imported in sorted(counts))
+
+
 def sentence(room: str) -> str:
     """What a room is for, in one line."""
     if room in SENTENCES:
@@ -61,6 +66,7 @@ def draw() -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
         'font-family="DejaVu Sans, Verdana, sans-serif" font-size="12">',
         f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
+        f"<desc>{escape(arrows(counts))}</desc>",
         '<text x="24" y="36" font-size="17" font-weight="bold" fill="#1c2733">Which room imports from which</text>',
         '<text x="24" y="58" fill="#5b6b7b">A row imports from the columns with a number (how many imports).</text>',
     ]

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 
 import pytest
@@ -268,6 +269,12 @@ def test_every_room_says_what_it_is_for() -> None:
     silent = [path for path in product_files() if path.endswith("__init__.py") and path.count("/") == 2]
     silent = [path for path in silent if not ast.get_docstring(ast.parse((ROOT / path).read_text(encoding="utf-8")))]
     assert silent == []
+
+
+def test_the_picture_shows_the_arrows_that_there_are() -> None:
+    from tests.draw_architecture import PICTURE, arrows, import_counts
+
+    assert escape(arrows(import_counts())) in PICTURE.read_text(encoding="utf-8"), "make architecture"
 
 
 def test_no_file_is_a_drawer_for_odds_and_ends() -> None:
