@@ -22,7 +22,6 @@ from app.main_window import MainWindow
 from app.qt_setup import make_application
 from app.settings import Settings
 from app.widgets.theme import apply_theme
-from app.window_slots import probe_next, show_tab
 from engine.errors import EngineError
 from engine.pipeline.pose_pipeline import PipelineOptions
 from engine.system.one_line_parser import OneLineParser
@@ -74,9 +73,9 @@ def most_attended(window: MainWindow) -> str:
 def stand_at(application: QApplication, window: MainWindow, position_s: float) -> None:
     """Pause at a place in the file and wait until it is on the screen with its poses."""
     if window.session.playback is not None and window.session.playback.is_playing:
-        window.toggle_playing()
+        window.source_control.toggle_playing()
         live_for(application, 0.5)
-    window.seek(position_s)
+    window.source_control.seek(position_s)
 
     def there() -> bool:
         picture = window.view.picture
@@ -126,19 +125,20 @@ def save(window: MainWindow, file: Path) -> None:
 def take_all(application: QApplication, window: MainWindow, folder: Path) -> None:
     """The scenes, one after another."""
     window.start("demo")
-    wait_for(application, lambda: bool(window.description) or window.notice.level == "error", _OPEN_LIMIT_S, "pipeline")
-    if not window.description:
-        raise EngineError(window.notice.text)
+    session, notice = window.session, window.notice
+    wait_for(application, lambda: session.ready is not None or notice.level == "error", _OPEN_LIMIT_S, "pipeline")
+    if session.ready is None:
+        raise EngineError(notice.text)
     wait_for(application, lambda: has_people(window), _WAIT_LIMIT_S, "people")
     panel = window.overlay_panel
     live_for(application, 8.0)
-    show_tab(window, 2)
+    window.show_tab(2)
     live_for(application, 8.0)
     save(window, folder / "window-statistics.png")
-    show_tab(window, 1)
+    window.show_tab(1)
     stand_at(application, window, _LIVE_S)
     save(window, folder / "window-pose.png")
-    show_tab(window, 0)
+    window.show_tab(0)
     live_for(application, 0.5)
     save(window, folder / "window-live.png")
     stand_at(application, window, _ATTENTION_S)
@@ -147,7 +147,7 @@ def take_all(application: QApplication, window: MainWindow, folder: Path) -> Non
     save(window, folder / "window-attention.png")
     panel.set_kind(None)
     stand_at(application, window, _PROBE_S)
-    probe_next(window)
+    window.look_control.probe_next()
     live_for(application, 1.5)
     save(window, folder / "window-probe.png")
 

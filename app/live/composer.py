@@ -52,15 +52,15 @@ def to_qimage(image_bgr: UInt8Array) -> QImage:
 class Composer:
     """Draws the newest result in the present look; draws again when the look, the size or the probe changes."""
 
-    def __init__(self, *, picture_ready: Callable[[], None], tell: Callable[[Any], None]) -> None:
+    def __init__(self, *, picture_ready: Callable[[], None], emit: Callable[[Any], None]) -> None:
         """Start the thread.
 
         Args:
             picture_ready: called in the drawing thread when the empty `pictures` got one.
-            tell: takes events (app.live.shots), in the drawing thread.
+            emit: takes events (app.live.shots), in the drawing thread.
         """
         self.pictures: LatestSlot[Picture] = LatestSlot()
-        self._ready, self._tell = picture_ready, tell
+        self._ready, self._emit = picture_ready, emit
         self._changed = threading.Condition()
         self._shown: Shown | None = None
         self._look = Look()
@@ -134,7 +134,7 @@ class Composer:
             try:
                 picture = self._picture(shown, look, room_wh, wish, clear)
             except Exception as error:
-                self._tell(Unexpected(error=error, where="the drawing thread"))
+                self._emit(Unexpected(error=error, where="the drawing thread"))
                 continue
             if self.pictures.put(picture):
                 self._ready()

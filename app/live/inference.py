@@ -90,9 +90,9 @@ class Inference:
         serial: int,
         shots: LatestSlot[Shot],
         put: Callable[[int, Shown], None],
-        tell: Callable[[Any], None],
+        emit: Callable[[Any], None],
         open_pipeline: OpenPipeline,
-        is_looked_at: Callable[[], bool],
+        wants_attention: Callable[[], bool],
     ) -> None:
         """Start to open the pipeline; nothing is processed before `begin`.
 
@@ -101,13 +101,13 @@ class Inference:
             serial: number that its results and events carry.
             shots: where frames come from.
             put: takes the serial and each result, in the inference thread.
-            tell: takes events (app.live.shots), in the inference thread.
+            emit: takes events (app.live.shots), in the inference thread.
             open_pipeline: opens the options.
-            is_looked_at: whether somebody looks at attention maps; asked before each frame.
+            wants_attention: whether attention maps are shown; asked before each frame.
         """
         self.options, self.serial = options, serial
-        self._shots, self._put, self._tell, self._open = shots, put, tell, open_pipeline
-        self._is_looked_at = is_looked_at
+        self._shots, self._put, self._emit, self._open = shots, put, emit, open_pipeline
+        self._wants_attention = wants_attention
         self._begun, self._stopped = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"inference {serial}", daemon=True)
         _RUNNING.add(self)
@@ -132,7 +132,7 @@ class Inference:
     def _say(self, line: str) -> None:
         if self._stopped.is_set():
             raise OpeningCancelled("opening was cancelled")
-        self._tell(PipelineProgress(serial=self.serial, message=line))
+        self._emit(PipelineProgress(serial=self.serial, message=line))
 
     def _run(self) -> None:
         running = False
@@ -140,7 +140,7 @@ class Inference:
             opened = self._open(self.options, say=self._say)
             pipeline = opened.pipeline
             try:
-                self._tell(
+                self._emit(
                     PipelineReady(
                         serial=self.serial,
                         skeleton=pipeline.skeleton,
@@ -155,11 +155,11 @@ class Inference:
                 pipeline.close()
         except EngineError as error:
             if not self._stopped.is_set():
-                self._tell(PipelineFailed(serial=self.serial, message=str(error), was_running=running))
+                self._emit(PipelineFailed(serial=self.serial, message=str(error), was_running=running))
         except Exception as error:
-            self._tell(Unexpected(error=error, where="the inference thread"))
+            self._emit(Unexpected(error=error, where="the inference thread"))
             message = f"poses stopped: {type(error).__name__}: {error}"
-            self._tell(PipelineFailed(serial=self.serial, message=message, was_running=running))
+            self._emit(PipelineFailed(serial=self.serial, message=message, was_running=running))
 
     def _process(self, pipeline: Pipeline) -> None:
         place: tuple[int, int] | None = None
@@ -170,7 +170,7 @@ class Inference:
             if place not in (None, (shot.serial, shot.epoch)):
                 pipeline.restart()
             place = (shot.serial, shot.epoch)
-            pipeline.look(self._is_looked_at())
+            pipeline.look(self._wants_attention())
             result = pipeline.process(shot.frame)
             shown = Shown(shot=shot, result=result, skeleton=pipeline.skeleton, pipeline=self.serial)
             self._put(self.serial, shown)

@@ -40,7 +40,7 @@ class Playback:
         *,
         serial: int,
         put: Callable[[Shot], None],
-        tell: Callable[[Any], None],
+        emit: Callable[[Any], None],
         open_source: Callable[[str], FrameSource],
         loop: bool = True,
         speed: float = 1.0,
@@ -51,13 +51,13 @@ class Playback:
             text: what `engine.sources.opening.open_source` takes.
             serial: number that its shots and events carry.
             put: takes each shot, in the capture thread.
-            tell: takes events (app.live.shots), in the capture thread.
+            emit: takes events (app.live.shots), in the capture thread.
             open_source: opens the text.
             loop: begin again at the end of a file.
             speed: of a file, 1 for its own.
         """
         self.text, self.serial = text, serial
-        self._put, self._tell, self._open = put, tell, open_source
+        self._put, self._emit, self._open = put, emit, open_source
         self._changed = threading.Condition()
         self._stopped = False
         self._playing, self._loop, self._speed = True, loop, speed
@@ -133,7 +133,7 @@ class Playback:
         try:
             source = self._source = self._open(self.text)
             info = source.info
-            self._tell(SourceOpened(serial=self.serial, text=self.text, info=info, duration_s=duration_of(info)))
+            self._emit(SourceOpened(serial=self.serial, text=self.text, info=info, duration_s=duration_of(info)))
             try:
                 if info.is_live:
                     self._run_live()
@@ -142,10 +142,10 @@ class Playback:
             finally:
                 self._source.close()
         except EngineError as error:
-            self._tell(SourceFailed(serial=self.serial, text=self.text, message=str(error)))
+            self._emit(SourceFailed(serial=self.serial, text=self.text, message=str(error)))
         except Exception as error:
-            self._tell(Unexpected(error=error, where="the capture thread"))
-            self._tell(SourceFailed(serial=self.serial, text=self.text, message=f"{shown(self.text)} cannot be read"))
+            self._emit(Unexpected(error=error, where="the capture thread"))
+            self._emit(SourceFailed(serial=self.serial, text=self.text, message=f"{shown(self.text)} cannot be read"))
 
     # --- live -----------------------------------------------------------------------------------------------------
 
@@ -158,7 +158,7 @@ class Playback:
             else ReconnectingSource(opened, lambda: self._open(self.text))
         )
         source.retry = Retry(give_up_s=None)  # somebody looks on, and says when it is enough
-        source.watch(self._tell_signal)
+        source.watch(self._report_signal)
         self._source = source
         self._read_live()
         if not self._stopped:
@@ -173,11 +173,11 @@ class Playback:
                 self._steps = max(0, self._steps - 1)
                 self._offer(frame, frame.timestamp_s, live=True)
 
-    def _tell_signal(self, loss: SignalLoss | None) -> None:
+    def _report_signal(self, loss: SignalLoss | None) -> None:
         if loss is None:
-            self._tell(SignalBack(serial=self.serial))
+            self._emit(SignalBack(serial=self.serial))
         else:
-            self._tell(SignalLost(serial=self.serial, message=loss.message, retry_in_s=loss.retry_in_s))
+            self._emit(SignalLost(serial=self.serial, message=loss.message, retry_in_s=loss.retry_in_s))
 
     # --- files ----------------------------------------------------------------------------------------------------
 
@@ -185,7 +185,7 @@ class Playback:
         assert self._source is not None  # noqa: S101 - opened before
         frames = iter(self._source)
         at_end = False
-        self._tell(PlaybackChanged(serial=self.serial, playing=self._playing))
+        self._emit(PlaybackChanged(serial=self.serial, playing=self._playing))
         while self._wait_for_work(at_end):
             with self._changed:
                 seek_s, self._seek_s = self._seek_s, None
@@ -215,7 +215,7 @@ class Playback:
                 self._playing = False
                 was_playing = True
             if was_playing and not self._playing:
-                self._tell(PlaybackChanged(serial=self.serial, playing=False, at_end=at_end))
+                self._emit(PlaybackChanged(serial=self.serial, playing=False, at_end=at_end))
             while not (self._stopped or self._playing or self._steps or self._seek_s is not None):
                 self._changed.wait()
             return not self._stopped
@@ -226,7 +226,7 @@ class Playback:
             self._clock, self._steps = None, 0
             if self._last_s in (None, 0.0) and self._loop:
                 self._playing = False
-                self._tell(PlaybackChanged(serial=self.serial, playing=False, at_end=True))
+                self._emit(PlaybackChanged(serial=self.serial, playing=False, at_end=True))
         return True
 
     def _go_to(self, position_s: float) -> Iterator[Frame]:

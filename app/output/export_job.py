@@ -83,7 +83,7 @@ class ExportJob:
         overlay: OverlayOptions,
         open_source: Callable[[str], FrameSource],
         open_pipeline: OpenPipeline,
-        tell: Callable[[Any], None],
+        emit: Callable[[Any], None],
     ) -> None:
         """Start.
 
@@ -93,11 +93,11 @@ class ExportJob:
             pipeline_options: what runs.
             overlay: what is drawn.
             open_source, open_pipeline: open them.
-            tell: takes ExportProgress and ExportEnded, in the export's thread.
+            emit: takes ExportProgress and ExportEnded, in the export's thread.
         """
         self.text, self.output = text, output
         self._options, self._overlay = pipeline_options, overlay
-        self._open_source, self._open_pipeline, self._tell = open_source, open_pipeline, tell
+        self._open_source, self._open_pipeline, self._emit = open_source, open_pipeline, emit
         self._stopped = threading.Event()
         self._done = 0
         self._total: int | None = None
@@ -118,13 +118,13 @@ class ExportJob:
     def start(self, name: str, total: int | None) -> None:
         """The run begins (the Progress of `engine.output.export`)."""
         self._total = total
-        self._tell(ExportProgress(done=0, total=total))
+        self._emit(ExportProgress(done=0, total=total))
 
     def advance(self) -> None:
         """One more frame is written."""
         self._done += 1
         if self._done % 5 == 0:
-            self._tell(ExportProgress(done=self._done, total=self._total))
+            self._emit(ExportProgress(done=self._done, total=self._total))
 
     def close(self) -> None:
         """The run is over."""
@@ -142,8 +142,8 @@ class ExportJob:
             error = str(caught)
         except Exception as caught:
             error = f"{type(caught).__name__}: {caught}"
-            self._tell(Unexpected(error=caught, where="the export"))
-        self._tell(ExportEnded(summary=summary, error=error, cancelled=self._stopped.is_set()))
+            self._emit(Unexpected(error=caught, where="the export"))
+        self._emit(ExportEnded(summary=summary, error=error, cancelled=self._stopped.is_set()))
 
     def _export(self) -> ExportSummary:
         with _Stoppable(self._open_source(self.text), self._stopped) as source:

@@ -38,13 +38,13 @@ class Outputs(QObject):
 
     open_asked = pyqtSignal(str)
     poses_recording = pyqtSignal(bool)
-    _told = pyqtSignal(object)
+    _event = pyqtSignal(object)
 
     def __init__(
         self,
+        *,
         session: Session,
         notice: NoticeBar,
-        *,
         open_source: Callable[[str], FrameSource],
         open_pipeline: OpenPipeline,
         report: Callable[[BaseException, str], None],
@@ -59,7 +59,7 @@ class Outputs(QObject):
         self.poses: Recording | None = None
         self.export_job: ExportJob | None = None
         session.on_shown = self._offer
-        self._told.connect(self._act)
+        self._event.connect(self._act)
         self._closed = False
         self._unfinished = UnfinishedOffer(notice, lambda: self.folder, self)
 
@@ -91,7 +91,7 @@ class Outputs(QObject):
         clipboard = QApplication.clipboard()
         if picture is not None and clipboard is not None:
             clipboard.setImage(self.frame_image(picture))
-            self._notice.say("done", self.tr("The frame is on the clipboard."))
+            self._notice.report("done", self.tr("The frame is on the clipboard."))
 
     def snapshot(self, picture: Picture | None) -> None:
         """Save the picture as PNG, in a thread, because packing a large one takes a while."""
@@ -105,13 +105,13 @@ class Outputs(QObject):
             part = PartFile(path)
             if not image.save(str(part.path), "PNG"):
                 part.discard()
-                self._told.emit(self.tr("The snapshot cannot be written to {path}.").format(path=path))
+                self._event.emit(self.tr("The snapshot cannot be written to {path}.").format(path=path))
                 return
-            self._told.emit(part.commit())
+            self._event.emit(part.commit())
         except EngineError as error:
-            self._told.emit(str(error))
+            self._event.emit(str(error))
         except Exception as error:
-            self._told.emit(Unexpected(error=error, where="the snapshot"))
+            self._event.emit(Unexpected(error=error, where="the snapshot"))
 
     # --- recordings -----------------------------------------------------------------------------------------------
 
@@ -140,10 +140,10 @@ class Outputs(QObject):
                 info=source.info,
                 look=lambda: self._session.composer.look,
                 probe=lambda: self._session.composer.probe,
-                tell=self._told.emit,
+                emit=self._event.emit,
             )
         except EngineError as error:
-            self._notice.say("error", str(error))
+            self._notice.report("error", str(error))
             return None
 
     def recording_text(self) -> str:
@@ -163,7 +163,7 @@ class Outputs(QObject):
         if source is None or self.export_job is not None:
             return
         if source.info.is_live:
-            self._notice.say("warning", self.tr("A live source has no end to export to; record it instead (R)."))
+            self._notice.report("warning", self.tr("A live source has no end to export to; record it instead (R)."))
             return
         default = (self.folder / resolve_output(source.info, None).name).resolve()
         if source.info.kind == "photos" and source.info.path is not None and source.info.path.is_dir():
@@ -183,7 +183,7 @@ class Outputs(QObject):
             overlay=self._session.composer.look.overlay,
             open_source=self._open_source,
             open_pipeline=self._open_pipeline,
-            tell=self._told.emit,
+            emit=self._event.emit,
         )
         self._say_export(None)
 
@@ -199,15 +199,15 @@ class Outputs(QObject):
             percent = min(100, 100 * progress.done // progress.total) if progress.total else None
             text += self.tr(" · {done} of {total} frames").format(done=progress.done, total=progress.total or "?")
         if progress is None or self._notice.level not in ("error", "warning"):  # those are to be read first
-            self._notice.say("busy", text, action=(self.tr("Cancel"), job.cancel), percent=percent)
+            self._notice.report("busy", text, action=(self.tr("Cancel"), job.cancel), percent=percent)
 
     def _export_ended(self, ended: ExportEnded) -> None:
         self.export_job = None
         if ended.summary is None or not ended.summary.outputs:
             if ended.cancelled:
-                self._notice.say("done", self.tr("The export was cancelled."))
+                self._notice.report("done", self.tr("The export was cancelled."))
             else:
-                self._notice.say("error", ended.error or self.tr("The export wrote nothing."))
+                self._notice.report("error", ended.error or self.tr("The export wrote nothing."))
             return
         path, frames = ended.summary.outputs[-1], ended.summary.frames
         text = (
@@ -220,7 +220,7 @@ class Outputs(QObject):
     # --- in the GUI thread ----------------------------------------------------------------------------------------
 
     def _say_file(self, text: str, path: Path) -> None:
-        self._notice.say("done", text, action=(self.tr("Open"), lambda: self.open_asked.emit(str(path))))
+        self._notice.report("done", text, action=(self.tr("Open"), lambda: self.open_asked.emit(str(path))))
 
     def _act(self, event: Any) -> None:
         if isinstance(event, Unexpected):
@@ -228,7 +228,7 @@ class Outputs(QObject):
         elif isinstance(event, Path):
             self._say_file(self.tr("Saved {path}").format(path=event), event)
         elif isinstance(event, str):
-            self._notice.say("error", event)
+            self._notice.report("error", event)
         elif isinstance(event, ExportProgress):
             self._say_export(event)
         elif isinstance(event, ExportEnded):
@@ -243,9 +243,9 @@ class Outputs(QObject):
             self.poses = None
             self.poses_recording.emit(False)
         if ended.error is not None:
-            self._notice.say("error", ended.error)
+            self._notice.report("error", ended.error)
         elif ended.path is None:
-            self._notice.say("warning", self.tr("Nothing was recorded: no frame came."))
+            self._notice.report("warning", self.tr("Nothing was recorded: no frame came."))
         else:
             text = self.tr("{frames} frames recorded in {path}").format(frames=ended.frames, path=ended.path)
             if ended.dropped:

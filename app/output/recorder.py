@@ -48,7 +48,7 @@ class Recording:
         info: SourceInfo,
         look: Callable[[], Look],
         probe: Callable[[], Probe],
-        tell: Callable[[Any], None],
+        emit: Callable[[Any], None],
     ) -> None:
         """Begin; a file that exists is replaced when the new one is whole.
 
@@ -57,13 +57,13 @@ class Recording:
             info: of the source.
             look: gives the present look; called in the recording thread.
             probe: gives the probe of the newest picture; called in the recording thread, and only copied there.
-            tell: takes RecordingEnded, in the recording thread.
+            emit: takes RecordingEnded, in the recording thread.
 
         Raises:
             OutputError: the place cannot be written.
         """
         self.path = path
-        self._look, self._newest_probe, self._tell = look, probe, tell
+        self._look, self._newest_probe, self._emit = look, probe, emit
         self._probe = probe().copy()
         self._part = PartFile(path, overwrite=True)
         self._info = SourceInfo(
@@ -122,11 +122,11 @@ class Recording:
             error = self._give_up(caught)
         except Exception as caught:
             error = self._give_up(caught)
-            self._tell(Unexpected(error=caught, where="the recording thread"))
+            self._emit(Unexpected(error=caught, where="the recording thread"))
         finally:
             self._stopped.set()
             with contextlib.suppress(RuntimeError):  # the window is gone already
-                self._tell(RecordingEnded(path, self.frames, self.dropped, error))
+                self._emit(RecordingEnded(path, self.frames, self.dropped, error))
 
     def _write_all(self) -> str | None:
         """Write what comes until the end, and say why where nobody asked for it."""

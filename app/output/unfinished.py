@@ -34,7 +34,7 @@ class UnfinishedOffer(QObject):
         found = unfinished_in(self._folder())
         if found:
             text = self.tr("An earlier run was cut off: {names}").format(names=", ".join(path.name for path in found))
-            self._notice.say("warning", text, action=(self.tr("Keep"), lambda: self._keep(found)))
+            self._notice.report("warning", text, action=(self.tr("Keep"), lambda: self._keep(found)))
 
     def _keep(self, found: list[Path]) -> None:
         kept: list[str] = []
@@ -44,6 +44,6 @@ class UnfinishedOffer(QObject):
                 if aside is not None:
                     kept.append(aside.name)
         except EngineError as error:
-            self._notice.say("error", str(error))
+            self._notice.report("error", str(error))
             return
-        self._notice.say("done", self.tr("Kept as {names}").format(names=", ".join(kept)))
+        self._notice.report("done", self.tr("Kept as {names}").format(names=", ".join(kept)))

@@ -59,7 +59,7 @@ class NoticeBar(QWidget):
         """The button, for those who click it in tests."""
         return self._button
 
-    def say(
+    def report(
         self,
         level: Level,
         text: str,

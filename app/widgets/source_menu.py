@@ -66,10 +66,10 @@ class SourceMenu(QMenu):
         self.search = CameraSearch(self)
         self.search.named.connect(self._fill)
         self.search.finished.connect(self._fill)
-        self.aboutToShow.connect(self.look_again)
+        self.aboutToShow.connect(self.search_cameras)
         self._fill()
 
-    def look_again(self) -> None:
+    def search_cameras(self) -> None:
         """Ask the system for its cameras, unless it is being asked already."""
         if not self.search.isRunning():
             self.search.start()

@@ -44,9 +44,9 @@ class Welcome(QWidget):
         layout.addWidget(self._line)
         layout.addLayout(row)
         layout.addStretch(1)
-        self.say(self.tr("Looking for cameras…"), "", busy=True)
+        self.show_message(self.tr("Looking for cameras…"), "", busy=True)
 
-    def say(self, title: str, line: str, *, busy: bool = False) -> None:
+    def show_message(self, title: str, line: str, *, busy: bool = False) -> None:
         """Show these words, and the buttons unless something is on its way."""
         self._title.setText(title)
         self._line.setText(line)

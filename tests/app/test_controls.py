@@ -17,7 +17,6 @@ from app.actions import KeysDialog, commands
 from app.main_window import MainWindow
 from app.settings import Settings
 from app.widgets.pose_panel import PosePanel
-from app.window_slots import slots_of
 from engine.overlay.drawing import AttentionView, OverlayOptions
 from engine.skeleton import Skeleton
 from tests.app.conftest import shows_people
@@ -196,7 +195,7 @@ def test_the_transport_plays_steps_and_seeks(window: MainWindow, qtbot: QtBot, b
     still = position()
     qtbot.wait(150)
     assert position() == still
-    window.seek(1.0)
+    window.source_control.seek(1.0)
     qtbot.waitUntil(lambda: position() == pytest.approx(1.0))
     window.transport.step_on.click()
     qtbot.waitUntil(lambda: position() == pytest.approx(1.02))
@@ -232,7 +231,7 @@ def test_a_camera_is_mirrored_and_has_no_slider(make_window: Callable[..., MainW
 
 
 def test_every_command_has_a_slot_and_is_listed(window: MainWindow, qtbot: QtBot) -> None:
-    assert {command.name for command in commands()} == set(slots_of(window))
+    assert {command.name for command in commands()} == set(window.slots())
     keys = [key for command in commands() for key in command.keys]
     assert len(keys) == len(set(keys))
     dialog = KeysDialog(window)

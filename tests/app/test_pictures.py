@@ -220,7 +220,7 @@ def collect(
     shots: list[Shot] = []
     events: list[Any] = []
     playback = Playback(
-        "clip", serial=1, put=shots.append, tell=events.append, open_source=lambda _text: Clip(frames), loop=loop,
+        "clip", serial=1, put=shots.append, emit=events.append, open_source=lambda _text: Clip(frames), loop=loop,
         speed=speed,
     )  # fmt: skip
     until_s = time.monotonic() + 10
