@@ -84,13 +84,12 @@ class EngineBuilds(QObject):
             self._ending = threading.Thread(target=self._build.cancel, name="build cancel", daemon=True)
             self._ending.start()
 
-    def close(self, limit_s: float) -> bool:
-        """End the build and wait; False if it was not over in time."""
+    def close(self, limit_s: float) -> None:
+        """End the build and wait up to a limit for its end."""
         self._timer.stop()
         self.cancel()
         if self._ending is not None:
             self._ending.join(limit_s)
-        return self._build is None or not self._build.is_running
 
     def _report(self, line: str) -> None:
         if self._build is not None and self._ending is None and self._offer is not None:

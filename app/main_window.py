@@ -51,7 +51,7 @@ from engine.sources.opening import open_source
 
 _SIDEBAR_PX = 324
 _STATISTICS_MS, _STATUS_MS = 500, 1000
-_PIPELINE_AFTER_MS = 3000  # or right after the first frame, which must not wait for the imports of a runtime
+_PIPELINE_AFTER_MS = 3000  # at the latest; the first frame comes before the slow imports of a runtime
 _PLOTS_AFTER_MS = 1500  # pyqtgraph is slow to import: the first frames come before it
 _CLOSE_LIMIT_S = 2.0
 
@@ -99,7 +99,7 @@ class MainWindow(QMainWindow):
         self.session.happened.connect(self._happened)
         self.view.painted.connect(self._painted)
         self._connect_outputs()
-        self.actions_by_name = add_actions(self, self.slots())
+        add_actions(self, self.slots())
         bar = self.menuBar()
         if bar is not None:
             bar.insertMenu(bar.actions()[0], self.sources)
@@ -352,7 +352,7 @@ class MainWindow(QMainWindow):
     # --- window -----------------------------------------------------------------------------------------------------
 
     def dragEnterEvent(self, event: QDragEnterEvent | None) -> None:
-        """Take files and addresses."""
+        """Accept files and addresses."""
         mime = None if event is None else event.mimeData()
         if event is not None and mime is not None and (mime.hasUrls() or mime.hasText()):
             event.acceptProposedAction()
@@ -368,7 +368,7 @@ class MainWindow(QMainWindow):
             self.source_control.open(text)
 
     def closeEvent(self, event: QCloseEvent | None) -> None:
-        """Remember, end all threads, and let the recordings become whole."""
+        """Save the settings, end all threads, and let the recordings complete."""
         for timer in (self._statistics_timer, self._status_timer, self._plots_timer, self._pipeline_timer):
             timer.stop()
         if self._status_json is not None:

@@ -166,8 +166,8 @@ class Session(QObject):
         """The newest picture that was not taken yet."""
         return self.composer.pictures.take()
 
-    def close(self) -> bool:
-        """End all threads; False if one did not end in time and was left behind."""
+    def close(self) -> None:
+        """End all threads; one that does not end in time is left behind."""
         self._closed = True
         workers = [
             worker
@@ -178,11 +178,10 @@ class Session(QObject):
             worker.stop()
         self.composer.stop()
         until_s = time.monotonic() + _JOIN_LIMIT_S
-        ended = [worker.join(max(0.0, until_s - time.monotonic())) for worker in workers]
-        ended.append(self.composer.join(max(0.0, until_s - time.monotonic())))
+        for ended in (*workers, self.composer):
+            ended.join(max(0.0, until_s - time.monotonic()))
         self._playback = self._next_playback = self._inference = self._next_inference = None
         self._retired = []
-        return all(ended)
 
     # --- in the threads -------------------------------------------------------------------------------------------
 

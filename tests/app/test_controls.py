@@ -19,7 +19,7 @@ from app.settings import Settings
 from app.widgets.pose_panel import PosePanel
 from engine.overlay.drawing import AttentionView, OverlayOptions
 from engine.skeleton import Skeleton
-from tests.app.conftest import shows_people
+from tests.app.conftest import shows_people, trigger
 from tests.app.fakes import Backstage
 
 HAND = Skeleton(
@@ -240,7 +240,7 @@ def test_every_command_has_a_slot_and_is_listed(window: MainWindow, qtbot: QtBot
     for name in ("tab_pose", "tab_statistics", "tab_overlay", "sidebar", "sidebar", "faster", "slower", "attention",
                  "next_keypoint", "previous_keypoint", "probe_next", "boxes", "full_screen", "full_screen", "start",
                  "forward", "backward", "shortcuts", "about", "copy"):  # fmt: skip
-        window.actions_by_name[name].trigger()
+        trigger(window, name)
         qtbot.wait(5)
     clipboard = QApplication.clipboard()
     assert clipboard is not None and clipboard.image().width() == 320

@@ -98,9 +98,9 @@ def test_cameras_are_listed_by_name_and_size_and_a_silent_one_by_name(
     def ask(index: int) -> tuple[int, int] | None:
         return (640, 480) if index == 0 or answer.wait(20) else None
 
-    monkeypatch.setattr("app.widgets.source_menu.CameraSizes", lambda: CameraSizes(ask))
+    monkeypatch.setattr("app.live.camera_search.CameraSizes", lambda: CameraSizes(ask))
     found = [CameraInfo(index=0, name="Desk"), CameraInfo(index=2, name="Door")]
-    monkeypatch.setattr("app.widgets.source_menu.list_cameras", lambda: found)
+    monkeypatch.setattr("app.live.camera_search.list_cameras", lambda: found)
     menu = SourceMenu(settings)
     qtbot.addWidget(menu)
 

@@ -232,7 +232,7 @@ def collect(
 
 
 def at_end(_shots: list[Shot], events: list[Any]) -> bool:
-    return bool(events) and events[-1] == PlaybackChanged(serial=1, playing=False, at_end=True)
+    return bool(events) and events[-1] == PlaybackChanged(serial=1, playing=False)
 
 
 def test_a_file_plays_at_its_own_pace_and_ends() -> None:

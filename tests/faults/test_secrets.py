@@ -17,9 +17,9 @@ from PyQt5.QtWidgets import QLabel, QWidget
 from pytestqt.qtbot import QtBot
 
 from app.error_report import ErrorReport
+from app.live.camera_search import CameraSearch
 from app.main_window import MainWindow
 from app.settings import Settings
-from app.widgets.source_menu import CameraSearch
 from engine.errors import SourceError
 from engine.pipeline.pose_pipeline import PipelineOptions
 from engine.sources.addresses import has_secret, is_address, shown, url_name

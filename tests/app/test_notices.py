@@ -1,4 +1,4 @@
-"""What the window says: the right words, at the right time, and nothing over what is to be read first."""
+"""The messages of the window: the right text at the right time, and none over an error that is still to be read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pytestqt.qtbot import QtBot
 
 from app.main_window import MainWindow
 from app.widgets.about import AboutDialog
-from tests.app.conftest import shows_people
+from tests.app.conftest import shows_people, trigger
 from tests.app.fakes import Backstage, Clip
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,7 +65,7 @@ def test_an_export_does_not_cover_what_went_wrong_meanwhile(window: MainWindow, 
 def test_a_camera_cannot_be_exported_and_the_key_says_so(make_window: Callable[..., MainWindow], qtbot: QtBot) -> None:
     window = make_window("0")
     qtbot.waitUntil(lambda: shows_people(window))
-    window.actions_by_name["export"].trigger()
+    trigger(window, "export")
     assert "record" in window.notice.text and window.outputs.export_job is None
 
 
