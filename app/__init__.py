@@ -1,1 +1,1 @@
-"""The window: a PyQt5 program over `engine`, which knows neither torch nor any runtime."""
+"""The window: a PyQt5 program on top of engine/; it never imports torch or a runtime itself."""

@@ -1,4 +1,4 @@
-"""Everything that the keyboard does, in one table: the menus and the list under F1 are made from it."""
+"""All commands and their keys in one table, from which the menus and the list under F1 are made."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from app.widgets.theme import EDGE, RAISED
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """One thing that a key does.
+    """One command.
 
     Attributes:
-        name: of the slot.
-        menu: where it stands.
+        name: of its slot.
+        menu: where it is listed.
         text: what it does.
         keys: the first is shown in the menu.
     """
@@ -30,20 +30,20 @@ class Command:
 
 
 def tr(text: str) -> str:
-    """The text in the person's language."""
+    """The text in the user's language."""
     return QCoreApplication.translate("actions", text)
 
 
 def commands() -> tuple[Command, ...]:
-    """The table, in the person's language."""
+    """The table, in the user's language."""
     playback, view, out, window = tr("&Playback"), tr("&View"), tr("&Output"), tr("&Help")
     return (
         Command(name="play", menu=playback, text=tr("Play or pause"), keys=("Space",)),
-        Command(name="step_on", menu=playback, text=tr("One frame on"), keys=(".",)),
-        Command(name="step_back", menu=playback, text=tr("One frame back"), keys=(",",)),
-        Command(name="forward", menu=playback, text=tr("5 seconds on"), keys=("Right",)),
+        Command(name="step_on", menu=playback, text=tr("Next frame"), keys=(".",)),
+        Command(name="step_back", menu=playback, text=tr("Previous frame"), keys=(",",)),
+        Command(name="forward", menu=playback, text=tr("5 seconds forward"), keys=("Right",)),
         Command(name="backward", menu=playback, text=tr("5 seconds back"), keys=("Left",)),
-        Command(name="start", menu=playback, text=tr("To the start"), keys=("Home",)),
+        Command(name="start", menu=playback, text=tr("Go to the start"), keys=("Home",)),
         Command(name="loop", menu=playback, text=tr("Loop on or off"), keys=("L",)),
         Command(name="faster", menu=playback, text=tr("Faster"), keys=("]",)),
         Command(name="slower", menu=playback, text=tr("Slower"), keys=("[",)),
@@ -74,25 +74,23 @@ def commands() -> tuple[Command, ...]:
     )
 
 
-def add_actions(window: QMainWindow, slots: Mapping[str, Callable[[], object]]) -> dict[str, QAction]:
-    """Make the menus of a window; every command needs a slot of its name."""
+def add_actions(window: QMainWindow, slots: Mapping[str, Callable[[], object]]) -> None:
+    """Make the menus of a window; `slots` has one for each command, by its name."""
     bar = window.menuBar()
     assert bar is not None  # noqa: S101 - a main window has one
     menus: dict[str, QMenu] = {}
-    made: dict[str, QAction] = {}
     for command in commands():
         if command.menu not in menus:
             menus[command.menu] = QMenu(command.menu, window)
             bar.addMenu(menus[command.menu])
         action = QAction(command.text, window)
+        action.setObjectName(command.name)
         action.setShortcuts([QKeySequence(key) for key in command.keys])
         action.setShortcutContext(Qt.ShortcutContext.WindowShortcut)
         slot = slots[command.name]
         action.triggered.connect(lambda _checked=False, slot=slot: slot())
         menus[command.menu].addAction(action)
-        window.addAction(action)  # works in full screen, too, where the menu bar is hidden
-        made[command.name] = action
-    return made
+        window.addAction(action)  # for full screen, where the menu bar is hidden
 
 
 class KeysDialog(QDialog):
@@ -127,7 +125,7 @@ class KeysDialog(QDialog):
         grid = QGridLayout()
         grid.setVerticalSpacing(4)
         grid.setHorizontalSpacing(14)
-        # The same in every group, so that the texts stand in one line under each other.
+        # The same in every group, so that the texts are aligned.
         grid.setColumnMinimumWidth(0, self.fontMetrics().horizontalAdvance("Ctrl+Shift+O") + 32)
         grid.setColumnStretch(1, 1)
         label = QLabel(title)

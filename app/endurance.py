@@ -1,7 +1,7 @@
-"""`python -m app.endurance`: a long run of the real window on the demo; does memory grow, does the delay build up?
+"""`python -m app.endurance`: a long run of the real window on the demo: does memory grow, does latency increase?
 
-Prints a line a minute, and at the end whether memory grew by more than 50 MB after the first minute and whether the
-delay is what it was at the start (exit code 1 where not). Without a screen, start it inside Xvfb.
+Prints a line a minute, and at the end whether memory grew by more than 50 MB after the first minute or latency
+increased (exit code 1). Without a screen, start it inside Xvfb.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _OPEN_LIMIT_S = 180.0
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """The window at a time: delays in ms over the last seconds, memory in MB (None where the system does not tell)."""
+    """The window at one time: latency in ms over the last seconds, memory in MB (None if unknown)."""
 
     at_s: float
     memory_mb: float | None
@@ -42,7 +42,7 @@ class Sample:
     frames: int
 
     def line(self) -> str:
-        """For a person."""
+        """One line of text."""
         memory = "memory unknown" if self.memory_mb is None else f"{self.memory_mb:.0f} MB"
         return (
             f"{self.at_s:6.0f} s  {memory}  delay p50 {self.latency_p50:.1f} p95 {self.latency_p95:.1f} ms  "
@@ -51,7 +51,7 @@ class Sample:
 
 
 def verdict(samples: list[Sample]) -> list[str]:
-    """What is wrong, in a line each, of samples the first of which is the one after the first minute."""
+    """What failed, one text each; the first sample is the one after the first minute."""
     first, last = samples[0], samples[-1]
     wrong = []
     if first.memory_mb is not None and last.memory_mb is not None:
@@ -80,7 +80,7 @@ def _sample(window: MainWindow, started_s: float) -> Sample:
 
 
 def run(minutes: float, every_s: float) -> list[Sample]:
-    """Samples of a run; the first is taken after a minute, or a third of a run that is shorter than three."""
+    """Samples of a run; the first is taken after a minute, or after a third of a run shorter than three minutes."""
     errors = ErrorReport()
     application = make_application([sys.argv[0]])
     apply_theme(application)
@@ -105,7 +105,7 @@ def run(minutes: float, every_s: float) -> list[Sample]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run; 0 where nothing grew, 1 where something did, 2 where it could not run."""
+    """Run; 0 if nothing grew, 1 if something did, 2 if it could not run."""
     parser = OneLineParser(prog="python -m app.endurance", description="A long run of the window.")
     parser.add_argument("--minutes", type=float, default=10.0, help="how long (10)")
     parser.add_argument("--every", type=float, default=60.0, help="seconds between two lines (60)")

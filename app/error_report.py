@@ -1,4 +1,4 @@
-"""The unexpected: every exception and every message of Qt goes to a log; a person sees one dialog with its path."""
+"""Unexpected errors: exceptions and messages of Qt go to a log; the user sees one dialog with its path."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _LEVELS = {
 
 
 def log_file() -> Path:
-    """Where the log stands."""
+    """Path of the log."""
     return Path(platformdirs.user_log_dir("kcam-pose", appauthor=False)) / "window.log"
 
 
 class ErrorReport(QObject):
-    """Collects what nobody expected, from any thread; shows the first, and logs them all."""
+    """Takes unexpected exceptions from any thread; shows the first and logs all."""
 
-    _met = pyqtSignal(str)
+    _reported = pyqtSignal(str)
 
     def __init__(self, file: Path | None = None) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class ErrorReport(QObject):
         self._shown = False
         self.parent_widget: QWidget | None = None
         self.show_dialog: Callable[[str], None] = self._show_dialog
-        self._met.connect(self._meet)
+        self._reported.connect(self._show_first)
 
     def _open_log(self) -> logging.Handler:
         try:
@@ -54,18 +54,18 @@ class ErrorReport(QObject):
                 self.file, maxBytes=1_000_000, backupCount=2, encoding="utf-8"
             )
         except OSError:
-            handler = logging.StreamHandler(sys.stderr)  # a home that cannot be written must not stop the window
+            handler = logging.StreamHandler(sys.stderr)  # a read-only home must not stop the window
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(threadName)s %(message)s"))
         return handler
 
     def install(self) -> None:
-        """Take over the hooks of Python, of its threads and of Qt; before there is an application object."""
+        """Set the hooks of Python, of its threads and of Qt; before the application object is made."""
         sys.excepthook = self._hook
         threading.excepthook = self._thread_hook
         qInstallMessageHandler(self._qt_message)
 
     def remove(self) -> None:
-        """Give the hooks back."""
+        """Restore the hooks."""
         sys.excepthook = sys.__excepthook__
         threading.excepthook = threading.__excepthook__
         qInstallMessageHandler(None)
@@ -76,7 +76,7 @@ class ErrorReport(QObject):
         """Log an exception with its traceback and show the dialog; from any thread."""
         text = "".join(traceback.format_exception(error))
         _LOG.error("unexpected in %s:\n%s", where, text)
-        self._met.emit(f"{type(error).__name__}: {error}")
+        self._reported.emit(f"{type(error).__name__}: {error}")
 
     def _hook(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if issubclass(kind, KeyboardInterrupt):
@@ -94,8 +94,8 @@ class ErrorReport(QObject):
         if kind == QtMsgType.QtFatalMsg:
             print(f"error: {message}", file=sys.__stderr__)
 
-    def _meet(self, summary: str) -> None:
-        """In the GUI thread: one dialog, however many follow."""
+    def _show_first(self, summary: str) -> None:
+        """In the GUI thread: show a dialog for the first one only."""
         if self._shown:
             return
         self._shown = True
@@ -105,9 +105,9 @@ class ErrorReport(QObject):
         box = QMessageBox(self.parent_widget)
         box.setIcon(QMessageBox.Icon.Warning)
         box.setWindowTitle(self.tr("Something unexpected happened"))
-        box.setText(self.tr("A fault of the program: {summary}").format(summary=summary))
+        box.setText(self.tr("Internal error: {summary}").format(summary=summary))
         box.setInformativeText(
-            self.tr("The window goes on. Further faults are only logged.\nThe log is {file}").format(file=self.file)
+            self.tr("The window goes on. Further errors are only logged.\nThe log is {file}").format(file=self.file)
         )
         box.setModal(False)
         box.show()

@@ -1,4 +1,4 @@
-"""`python main.py`: hooks first, then the application object, then the window, then everything that is slow."""
+"""`python main.py`: error hooks, application object, window, and then everything that is slow."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def chosen_options(arguments: argparse.Namespace, remembered: PipelineOptions) -> PipelineOptions:
-    """What was remembered, with what the command line names in its place.
+    """The remembered options, replaced by those of the command line.
 
     Raises:
         OptionError: a value is not valid.
@@ -41,9 +41,9 @@ def chosen_options(arguments: argparse.Namespace, remembered: PipelineOptions) -
 
 @contextlib.contextmanager
 def _signals_close(window: QWidget) -> Iterator[None]:
-    """Ctrl-C and the like close the window, and are as before once it is gone."""
+    """Let Ctrl-C and the like close the window; the handlers are restored afterwards."""
     numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    # Who starts it with nohup wants it to outlive the terminal.
+    # SIG_IGN: started with nohup, to outlive the terminal.
     previous = {number: signal.getsignal(number) for number in numbers if signal.getsignal(number) != signal.SIG_IGN}
     for number in previous:
         signal.signal(number, lambda *_: window.close())

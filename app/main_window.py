@@ -1,42 +1,62 @@
-"""The window: joins video, panels and session; every slot runs in the GUI thread and none of them waits."""
+"""The window: makes widgets, session and controllers and joins them; its slots run in the GUI thread and never wait."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from PyQt5.QtCore import QTimer
+from PyQt5.QtCore import Qt, QTimer
 from PyQt5.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent
+from PyQt5.QtWidgets import (
+    QCheckBox,
+    QHBoxLayout,
+    QMainWindow,
+    QScrollArea,
+    QStackedWidget,
+    QTabWidget,
+    QVBoxLayout,
+    QWidget,
+)
 
-from app.actions import add_actions
-from app.live.compose import Look
+from app.actions import KeysDialog, add_actions
+from app.engine_builds import EngineBuilds
 from app.live.composer import Picture
-from app.live.engine_builds import EngineBuilds
 from app.live.inference import OpenPipeline, open_with_maps
 from app.live.session import Session
+from app.live.shots import PipelineReady, SourceOpened, Unexpected
 from app.live.statistics import Statistics
 from app.live.status_file import status_of, write_status
+from app.look_control import LookControl
 from app.output.outputs import Outputs
+from app.pipeline_control import PipelineControl
+from app.qt_setup import PROGRAM_VERSION, TITLE
 from app.settings import Settings
+from app.source_control import SourceControl
+from app.widgets.about import AboutDialog
 from app.widgets.focus_keys import FocusKeys
-from app.window_events import WindowEvents
-from app.window_layout import WindowLayout
-from app.window_slots import slots_of
+from app.widgets.header import Header
+from app.widgets.notice_bar import NoticeBar
+from app.widgets.overlay_panel import OverlayPanel
+from app.widgets.pose_panel import PosePanel
+from app.widgets.source_menu import SourceMenu
+from app.widgets.statistics_panel import StatisticsPanel
+from app.widgets.transport_bar import TransportBar
+from app.widgets.video_view import VideoView
+from app.widgets.welcome import Welcome
 from engine.errors import OutputError
 from engine.pipeline.pose_pipeline import PipelineOptions
-from engine.sources.addresses import shown
 from engine.sources.frame_source import FrameSource
 from engine.sources.opening import open_source
 
+_SIDEBAR_PX = 324
 _STATISTICS_MS, _STATUS_MS = 500, 1000
-_PIPELINE_AFTER_MS = 3000  # or right after the first frame, which must not wait for the imports of a runtime
+_PIPELINE_AFTER_MS = 3000  # at the latest; the first frame comes before the slow imports of a runtime
 _PLOTS_AFTER_MS = 1500  # pyqtgraph is slow to import: the first frames come before it
 _CLOSE_LIMIT_S = 2.0
 
 
-class MainWindow(WindowLayout):
+class MainWindow(QMainWindow):
     """Video on the left, panels on the right."""
 
     def __init__(
@@ -53,68 +73,124 @@ class MainWindow(WindowLayout):
 
         Args:
             settings: what is remembered.
-            options: the pipeline to begin with.
-            report: takes what is unexpected: the exception, and where it was.
+            options: the first pipeline.
+            report: takes unexpected exceptions, each with the place where it was raised.
             status_json: file to write the status to, once a second.
-            open_source, open_pipeline: what opens them; tests bring their own.
+            open_source, open_pipeline: open them; tests pass fakes.
         """
-        super().__init__(settings)
-        self.report = report
-        self._status_json = status_json
+        super().__init__()
+        self.settings, self._report, self._status_json = settings, report, status_json
         self._started_s = time.monotonic()
         self._first_painted = False
         self._last_shown: object = None
         self.statistics = Statistics()
+        self.setWindowTitle(TITLE)
+        self.setAcceptDrops(True)
+        self.setMinimumSize(960, 600)
+        self._make_widgets()
+        self._lay_out()
         self.session = Session(open_source=open_source, open_pipeline=open_pipeline, parent=self)
         self.outputs = Outputs(
-            self.session, self.notice, open_source=open_source, open_pipeline=open_pipeline, report=report, parent=self
-        )
-        self.events = WindowEvents(self)
-        self.builds = EngineBuilds(self)
-        self.actions_by_name = add_actions(self, slots_of(self))
+            session=self.session, notice=self.notice, open_source=open_source, open_pipeline=open_pipeline,
+            report=report, parent=self,
+        )  # fmt: skip
+        self._make_controllers()
+        self.session.picture_ready.connect(self._take_picture)
+        self.session.happened.connect(self._happened)
+        self.view.painted.connect(self._painted)
+        self._connect_outputs()
+        add_actions(self, self.slots())
         bar = self.menuBar()
         if bar is not None:
             bar.insertMenu(bar.actions()[0], self.sources)
-        self._connect()
         self._focus_keys = FocusKeys(self)
-        self._statistics_timer, self._status_timer = QTimer(self), QTimer(self)
-        self._pipeline_timer = QTimer(self)
-        self._pipeline_timer.setSingleShot(True)
-        self._pipeline_timer.timeout.connect(lambda: self.session.set_options(self.pose_panel.options))
-        self._plots_timer = QTimer(self)
-        self._plots_timer.setSingleShot(True)
-        self._plots_timer.setInterval(_PLOTS_AFTER_MS)
-        self._plots_timer.timeout.connect(self.statistics_panel.show_plots)
-        self._statistics_timer.timeout.connect(self._show_statistics)
-        self._status_timer.timeout.connect(self._write_status)
+        self._make_timers()
         self._apply_settings(options)
 
-    def _connect(self) -> None:
-        self.session.picture_ready.connect(self._take_picture)
-        self.session.happened.connect(self.events.act)
-        self.view.resized.connect(lambda width, height, ratio: self.session.composer.set_room((width, height), ratio))
-        self.view.painted.connect(self._painted)
-        self.view.clicked.connect(self.events.place_probe)
-        self.view.cleared.connect(self.events.clear_probe)
-        self.overlay_panel.changed.connect(lambda _options: self.apply_look())
-        self.overlay_panel.probe_cleared.connect(self.events.clear_probe)
-        self.pose_panel.changed.connect(self.open_pipeline)
-        self.sources.chosen.connect(self.open_source)
-        self.welcome.file_asked.connect(self.sources.ask_file)
-        self.welcome.demo_asked.connect(lambda: self.open_source("demo"))
-        bar = self.transport
-        bar.play_toggled.connect(self.toggle_playing)
-        bar.stepped.connect(self.step)
-        bar.sought.connect(self.seek)
-        bar.loop_changed.connect(self._set_loop)
-        bar.speed_changed.connect(self.session.set_speed)
-        bar.mirror_changed.connect(self._set_mirror)
-        bar.snapshot_asked.connect(lambda: self.outputs.snapshot(self.view.picture))
+    def _make_widgets(self) -> None:
+        self.notice = NoticeBar()
+        self.view = VideoView()
+        self.welcome = Welcome()
+        self.transport = TransportBar()
+        self.overlay_panel = OverlayPanel()
+        self.pose_panel = PosePanel()
+        self.statistics_panel = StatisticsPanel()
+        self.sources = SourceMenu(self.settings, self)
+        self.header = Header(self.sources)
+
+    def _lay_out(self) -> None:
+        self.pages = QStackedWidget()
+        self.pages.addWidget(self.welcome)
+        self.pages.addWidget(self.view)
+        left = QVBoxLayout()
+        left.setContentsMargins(0, 0, 0, 0)
+        left.setSpacing(0)
+        for widget in (self.header, self.notice):
+            left.addWidget(widget)
+        left.addWidget(self.pages, 1)
+        left.addWidget(self.transport)
+        self.tabs = QTabWidget()
+        self.tabs.setObjectName("sidebar")
+        self.tabs.setDocumentMode(True)
+        tab_bar = self.tabs.tabBar()
+        if tab_bar is not None:
+            tab_bar.setDrawBase(False)
+            tab_bar.setExpanding(True)
+        self.tabs.setFixedWidth(_SIDEBAR_PX)
+        for panel, title in (
+            (self.overlay_panel, self.tr("Overlay")),
+            (self.pose_panel, self.tr("Pose")),
+            (self.statistics_panel, self.tr("Statistics")),
+        ):
+            area = QScrollArea()
+            area.setWidgetResizable(True)
+            area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+            area.setWidget(panel)
+            self.tabs.addTab(area, title)
+        central = QWidget()
+        layout = QHBoxLayout(central)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(0)
+        layout.addLayout(left, 1)
+        layout.addWidget(self.tabs)
+        self.setCentralWidget(central)
+
+    def _make_controllers(self) -> None:
+        self.source_control = SourceControl(
+            session=self.session, settings=self.settings, menu=self.sources, header=self.header, welcome=self.welcome,
+            transport=self.transport, view=self.view, notice=self.notice, set_title=self.setWindowTitle, parent=self,
+        )  # fmt: skip
+        self.look_control = LookControl(
+            session=self.session, settings=self.settings, overlay_panel=self.overlay_panel, transport=self.transport,
+            view=self.view, notice=self.notice, parent=self,
+        )  # fmt: skip
+        self.pipeline_control = PipelineControl(
+            session=self.session, settings=self.settings, pose_panel=self.pose_panel, notice=self.notice,
+            is_building=lambda: self.builds.is_running, parent=self,
+        )  # fmt: skip
+        self.builds = EngineBuilds(
+            session=self.session, pose_panel=self.pose_panel, notice=self.notice,
+            open_pipeline=self.pipeline_control.open, parent=self,
+        )  # fmt: skip
+
+    def _connect_outputs(self) -> None:
+        bar, outputs = self.transport, self.outputs
+        bar.snapshot_asked.connect(lambda: outputs.snapshot(self.view.picture))
         bar.record_toggled.connect(self.toggle_record)
-        bar.poses_toggled.connect(self.outputs.toggle_poses)
-        bar.export_asked.connect(lambda: self.outputs.ask_export(self.pose_panel.options))
-        self.outputs.open_asked.connect(self.open_source)
-        self.outputs.poses_recording.connect(bar.poses.setChecked)
+        bar.poses_toggled.connect(outputs.toggle_poses)
+        bar.export_asked.connect(lambda: outputs.ask_export(self.pose_panel.options))
+        outputs.open_asked.connect(self.source_control.open)
+        outputs.poses_recording.connect(bar.poses.setChecked)
+
+    def _make_timers(self) -> None:
+        self._statistics_timer, self._status_timer = QTimer(self), QTimer(self)
+        self._statistics_timer.timeout.connect(self._show_statistics)
+        self._status_timer.timeout.connect(self._write_status)
+        self._pipeline_timer, self._plots_timer = QTimer(self), QTimer(self)
+        for timer in (self._pipeline_timer, self._plots_timer):
+            timer.setSingleShot(True)
+        self._pipeline_timer.timeout.connect(lambda: self.session.set_options(self.pose_panel.options))
+        self._plots_timer.timeout.connect(self.statistics_panel.show_plots)
 
     def _apply_settings(self, options: PipelineOptions) -> None:
         self.transport.loop.setChecked(self.settings.flag("loop", True))
@@ -126,83 +202,97 @@ class MainWindow(WindowLayout):
         if geometry is None or not self.restoreGeometry(geometry):
             self.resize(1280, 760)
 
-    # --- what a person does -----------------------------------------------------------------------------------------
-
     def start(self, source: str | None) -> None:
-        """Open the first source (None: the first camera there is) and the pipeline; begin to count."""
+        """Open the first source (None: the first camera) and the pipeline, and start the timers."""
         if source is not None:
-            self.open_source(source)
+            self.source_control.open(source)
         else:
-            self.events.look_for_camera()
+            self.source_control.open_first_camera()
         self._pipeline_timer.start(_PIPELINE_AFTER_MS)
         self._statistics_timer.start(_STATISTICS_MS)
         if self._status_json is not None:
             self._status_timer.start(_STATUS_MS)
 
-    def open_source(self, text: str) -> None:
-        """Open a source; the present one is shown until the new one gives its first word."""
-        self.notice.clear_level("error", "warning")
-        self.header.set_source(self.tr("Opening {name}…").format(name=Path(shown(text)).name or shown(text)))
-        if self.session.playback is None:
-            self.welcome.say(self.tr("Opening…"), shown(text), busy=True)
-        self.session.open(text)
+    # --- commands ---------------------------------------------------------------------------------------------------
 
-    def open_pipeline(self, options: PipelineOptions) -> None:
-        """Open another pipeline; the present one goes on meanwhile."""
-        self.settings.pipeline = options
-        self.session.set_options(options)
-        if self.session.is_opening:
-            self.pose_panel.show_opening(self.tr("Opening…"))
+    def slots(self) -> dict[str, Callable[[], object]]:
+        """The slot of each command of `app.actions`, by its name."""
+        source, look, overlay = self.source_control, self.look_control, self.overlay_panel
 
-    def apply_look(self) -> None:
-        """Draw as the panels say."""
-        overlay = self.overlay_panel.options
-        source = self.session.source
-        mirror = self.transport.mirror.isChecked() and source is not None and source.info.is_live
-        self.view.auto_scale = overlay.scale == "auto"
-        self.view.score_threshold = overlay.score_threshold
-        self.session.composer.set_look(Look(overlay=overlay, mirror=mirror))
-        self.session.look(overlay.attention is not None or self.overlay_panel.has_probe)
+        def toggle(box: QCheckBox) -> Callable[[], object]:
+            return lambda: box.setChecked(not box.isChecked())
 
-    def toggle_playing(self) -> None:
-        """Play or pause."""
-        playback = self.session.playback
-        if playback is not None:
-            playback.set_playing(not playback.is_playing)
-            self.transport.set_playing(playback.is_playing)
+        return {
+            "play": source.toggle_playing,
+            "step_on": lambda: source.step(1),
+            "step_back": lambda: source.step(-1),
+            "forward": lambda: source.jump(5.0),
+            "backward": lambda: source.jump(-5.0),
+            "start": lambda: source.seek(0.0),
+            "loop": self.transport.loop.toggle,
+            "faster": lambda: source.change_speed(1),
+            "slower": lambda: source.change_speed(-1),
+            "mirror": self.transport.mirror.toggle,
+            "attention": overlay.next_kind,
+            "next_keypoint": lambda: overlay.step_keypoint(1),
+            "previous_keypoint": lambda: overlay.step_keypoint(-1),
+            "probe_next": look.probe_next,
+            "clear_probe": look.clear_probe,
+            "skeleton": toggle(overlay.skeleton),
+            "boxes": toggle(overlay.boxes),
+            "ids": toggle(overlay.ids),
+            "scores": toggle(overlay.scores),
+            "tab_overlay": lambda: self.show_tab(0),
+            "tab_pose": lambda: self.show_tab(1),
+            "tab_statistics": lambda: self.show_tab(2),
+            "sidebar": lambda: self.tabs.setVisible(not self.tabs.isVisible()),
+            "full_screen": self._toggle_full_screen,
+            "snapshot": lambda: self.outputs.snapshot(self.view.picture),
+            "copy": lambda: self.outputs.copy(self.view.picture),
+            "record": self.toggle_record,
+            "poses": self.outputs.toggle_poses,
+            "export": lambda: self.outputs.ask_export(self.pose_panel.options),
+            "shortcuts": lambda: KeysDialog(self).show(),
+            "reset": self.reset_settings,
+            "about": lambda: AboutDialog(PROGRAM_VERSION, self.session.description, self).show(),
+            "quit": self.close,
+        }
 
-    def step(self, frames: int) -> None:
-        """Pause and go so many frames on."""
-        if self.session.playback is not None:
-            self.session.playback.step(frames)
-            self.transport.set_playing(False)
-
-    def seek(self, position_s: float) -> None:
-        """Go to a place in the file."""
-        if self.session.playback is not None:
-            self.session.playback.seek(position_s)
+    def show_tab(self, number: int) -> None:
+        """Show a panel."""
+        self.tabs.show()
+        self.tabs.setCurrentIndex(number)
 
     def toggle_record(self) -> None:
-        """Begin or end to record the annotated video."""
+        """Start or stop recording the annotated video."""
         self.outputs.toggle_video()
         self.transport.set_recording(self.outputs.recording_text())
 
     def reset_settings(self) -> None:
-        """Forget all that is remembered, and begin as on the first day."""
+        """Forget everything that is remembered, and go on with the defaults."""
         self.settings.reset()
         self.sources.refresh()
         self._apply_settings(PipelineOptions())
-        self.open_pipeline(self.pose_panel.options)
+        self.pipeline_control.open(self.pose_panel.options)
 
-    def _set_loop(self, loop: bool) -> None:
-        self.session.set_loop(loop)
-        self.settings.set_flag("loop", loop)
-
-    def _set_mirror(self, mirror: bool) -> None:
-        self.settings.set_flag("mirror", mirror)
-        self.apply_look()
+    def _toggle_full_screen(self) -> None:
+        """Only the video, or the window again."""
+        full = not self.isFullScreen()
+        bar = self.menuBar()
+        for widget in (self.header, self.transport, self.tabs, *([bar] if bar is not None else [])):
+            widget.setVisible(not full)
+        if full:
+            self.showFullScreen()
+        else:
+            self.showNormal()
 
     # --- pictures and numbers ---------------------------------------------------------------------------------------
+
+    def _happened(self, event: object) -> None:
+        if isinstance(event, (SourceOpened, PipelineReady)):
+            self.statistics.clear_window()
+        elif isinstance(event, Unexpected):
+            self._report(event.error, event.where)
 
     def _take_picture(self) -> None:
         picture = self.session.take_picture()
@@ -211,9 +301,7 @@ class MainWindow(WindowLayout):
         self.pages.setCurrentWidget(self.view)
         self.view.show_picture(picture)
         self.transport.set_position(picture.shown.shot.position_s)
-        if picture.probe_set is not self.overlay_panel.has_probe:
-            self.overlay_panel.set_probe_state(picture.probe_set)
-            self.apply_look()  # maps are fetched as long as somebody looks at them
+        self.look_control.show_probe_state(picture.probe_set)
 
     def _painted(self, picture: Picture, paint_ms: float) -> None:
         shown = picture.shown
@@ -231,23 +319,18 @@ class MainWindow(WindowLayout):
         )
         if not self._first_painted:
             self._first_painted = True
-            self._plots_timer.start()
+            self._plots_timer.start(_PLOTS_AFTER_MS)
             if self._pipeline_timer.isActive():
                 self._pipeline_timer.start(0)
-
-    @property
-    def description(self) -> dict[str, Any]:
-        """What really runs."""
-        return {} if self.session.ready is None else self.session.ready.description
 
     def _show_statistics(self) -> None:
         snapshot = self.statistics.snapshot()
         self.statistics_panel.show_snapshot(
-            snapshot, dropped_frames=self.session.dropped_frames, description=self.description
+            snapshot, dropped_frames=self.session.dropped_frames, description=self.session.description
         )
         playback = self.session.playback
         playing = playback is not None and playback.is_playing
-        self.header.show_snapshot(snapshot, self.description, playing=playing)
+        self.header.show_snapshot(snapshot, self.session.description, playing=playing)
         self.transport.set_recording(self.outputs.recording_text())
 
     def _write_status(self) -> None:
@@ -256,7 +339,7 @@ class MainWindow(WindowLayout):
         status = status_of(
             self.statistics.snapshot(),
             source=None if source is None else source.info.name,
-            description=self.description,
+            description=self.session.description,
             dropped_frames=self.session.dropped_frames,
             started_s=self._started_s,
         )
@@ -264,12 +347,12 @@ class MainWindow(WindowLayout):
             write_status(self._status_json, status)
         except OutputError as error:
             self._status_timer.stop()
-            self.notice.say("error", str(error))
+            self.notice.report("error", str(error))
 
     # --- window -----------------------------------------------------------------------------------------------------
 
     def dragEnterEvent(self, event: QDragEnterEvent | None) -> None:
-        """Take files and addresses."""
+        """Accept files and addresses."""
         mime = None if event is None else event.mimeData()
         if event is not None and mime is not None and (mime.hasUrls() or mime.hasText()):
             event.acceptProposedAction()
@@ -282,10 +365,10 @@ class MainWindow(WindowLayout):
         urls = mime.urls()
         text = (urls[0].toLocalFile() or urls[0].toString()) if urls else mime.text().strip()
         if text:
-            self.open_source(text)
+            self.source_control.open(text)
 
     def closeEvent(self, event: QCloseEvent | None) -> None:
-        """Remember, end all threads, and let the recordings become whole."""
+        """Save the settings, end all threads, and let the recordings complete."""
         for timer in (self._statistics_timer, self._status_timer, self._plots_timer, self._pipeline_timer):
             timer.stop()
         if self._status_json is not None:

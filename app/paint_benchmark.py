@@ -1,4 +1,4 @@
-"""`python -m app.paint_benchmark`: what one frame costs the GUI thread, with probe and legend, at 1600x900."""
+"""`python -m app.paint_benchmark`: time of the GUI thread for one frame with probe and legend, at 1600x900."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _WARM_FRAMES = 5
 
 
 def made_up_result(rng: np.random.Generator) -> FrameResult:
-    """Four people with attention maps, on noise: the cost does not hang on what the picture shows."""
+    """Four people with attention maps, on noise: the time does not depend on the picture."""
     width, height = _FRAME_WH
     image = rng.integers(0, 255, (height, width, 3), np.uint8)
     left = np.linspace(40, width - 300, _PEOPLE, dtype=np.float32)
@@ -60,7 +60,7 @@ def made_up_result(rng: np.random.Generator) -> FrameResult:
 
 
 def make_picture(result: FrameResult, size_wh: tuple[int, int]) -> tuple[Picture, float]:
-    """The picture that the drawing thread makes of a result, and the milliseconds it took."""
+    """The picture that the drawing thread makes of a result, and its time in ms."""
     shown = Shown(
         shot=Shot(frame=result.frame, captured_s=0.0, position_s=0.0, serial=1), result=result, skeleton=COCO17
     )
@@ -87,9 +87,9 @@ class Times:
     """Milliseconds for each frame.
 
     Attributes:
-        paint: of the GUI thread, by the clock; on a busy machine other programs' turns are in it.
-        paint_busy: of the GUI thread, in which it had the processor.
-        draw: of the drawing thread, by the clock.
+        paint: of the GUI thread, wall time; includes other programs on a busy machine.
+        paint_busy: of the GUI thread, processor time.
+        draw: of the drawing thread, wall time.
     """
 
     paint: list[float] = field(default_factory=list)
@@ -98,10 +98,10 @@ class Times:
 
 
 def measure(application: QApplication, size_wh: tuple[int, int], frames: int) -> Times:
-    """Paint so many frames."""
+    """Paint a number of frames."""
     view = VideoView()
     view.resize(*size_wh)
-    target = QImage(*size_wh, QImage.Format.Format_RGB32)  # what a window's backing store is
+    target = QImage(*size_wh, QImage.Format.Format_RGB32)  # the format of a window's backing store
     result = made_up_result(np.random.default_rng(0))
     times = Times()
     for number in range(_WARM_FRAMES + frames):

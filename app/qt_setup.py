@@ -1,4 +1,4 @@
-"""The one place where Qt and OpenCV are brought together, and where the application object is made."""
+"""Makes the application object, and lets Qt and OpenCV work in one process."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from engine.errors import OptionError
 NAME = "kcam-pose"
 TITLE = "KCAM Pose"
 PROGRAM_VERSION = "0.1.0"
-# Whoever makes windows may let go of the application before them; a window that outlives it crashes as it is deleted.
+# Keeps the application alive: a window that outlives it crashes when it is deleted.
 _made: list[QApplication] = []
 
 
 def drop_opencv_plugins() -> None:
     """Undo what importing cv2 did to Qt.
 
-    Its Linux wheels point Qt at the plugins that they carry, which are made for another Qt: QApplication would abort.
+    Its Linux wheels point Qt to their own plugins, which are built for another Qt: QApplication would abort.
     """
     folder = os.environ.get("QT_QPA_PLATFORM_PLUGIN_PATH", "")
     if "cv2" in folder.replace("\\", "/").split("/"):
@@ -32,7 +32,7 @@ def drop_opencv_plugins() -> None:
 
 
 def require_screen() -> None:
-    """Refuse where no screen can be reached: Qt itself would abort the process.
+    """Raise an error if there is no screen: Qt itself would abort the process.
 
     Raises:
         OptionError: there is none.
@@ -47,13 +47,13 @@ def require_screen() -> None:
 
 
 def make_application(arguments: list[str]) -> QApplication:
-    """The application object, with pictures and sizes that follow the screen's density; it stays until Python ends.
+    """The application object, with high-DPI scaling; it lives until Python ends.
 
     Raises:
         OptionError: there is no screen.
     """
     require_screen()
-    assert cv2.__version__  # noqa: S101 - imported above, so that nothing imports it after the cure
+    assert cv2.__version__  # noqa: S101 - imported above: a later import would undo the next line
     drop_opencv_plugins()
     QCoreApplication.setAttribute(Qt.ApplicationAttribute.AA_EnableHighDpiScaling)
     QCoreApplication.setAttribute(Qt.ApplicationAttribute.AA_UseHighDpiPixmaps)

@@ -1,7 +1,4 @@
-"""`make screenshots`: opens the real window on the demo and saves how it looks, for the README.
-
-The window runs under whatever platform Qt finds; without a screen, start it inside Xvfb.
-"""
+"""`make screenshots`: saves screenshots of the real window on the demo, for the README; runs in Xvfb, too."""
 
 from __future__ import annotations
 
@@ -22,7 +19,6 @@ from app.main_window import MainWindow
 from app.qt_setup import make_application
 from app.settings import Settings
 from app.widgets.theme import apply_theme
-from app.window_slots import probe_next, show_tab
 from engine.errors import EngineError
 from engine.pipeline.pose_pipeline import PipelineOptions
 from engine.system.one_line_parser import OneLineParser
@@ -31,14 +27,14 @@ from engine.types import UInt8Array
 _OPEN_LIMIT_S, _WAIT_LIMIT_S = 180.0, 60.0
 _COLORS = 255
 _LIVE_S, _ATTENTION_S, _PROBE_S = 2.2, 3.2, 3.6
-"""Places in the demo's street scene."""
+"""Positions in the demo's street scene."""
 
 
 def wait_for(application: QApplication, done: Callable[[], bool], limit_s: float, what: str) -> None:
-    """Let the window live until something is so.
+    """Run the event loop until `done` is true.
 
     Raises:
-        TimeoutError: it did not come to be.
+        TimeoutError: it was not true in time.
     """
     until_s = time.monotonic() + limit_s
     while not done():
@@ -49,19 +45,19 @@ def wait_for(application: QApplication, done: Callable[[], bool], limit_s: float
 
 
 def live_for(application: QApplication, seconds: float) -> None:
-    """Let the window live for a while."""
+    """Run the event loop for a while."""
     until_s = time.monotonic() + seconds
     wait_for(application, lambda: time.monotonic() > until_s, seconds + 5, "end of the pause")
 
 
 def has_people(window: MainWindow) -> bool:
-    """Whether the picture on the screen shows someone."""
+    """Whether the picture on the screen has a person."""
     picture = window.view.picture
     return picture is not None and picture.shown.result is not None and len(picture.shown.result.poses) > 0
 
 
 def most_attended(window: MainWindow) -> str:
-    """Name of the keypoint that some pixel on the screen attends to most."""
+    """Name of the keypoint with the highest attention of any pixel on the screen."""
     shown = None if window.view.picture is None else window.view.picture.shown
     if shown is None or shown.skeleton is None or shown.result is None or shown.result.attention is None:
         raise EngineError("the picture on the screen has no attention maps")
@@ -72,11 +68,11 @@ def most_attended(window: MainWindow) -> str:
 
 
 def stand_at(application: QApplication, window: MainWindow, position_s: float) -> None:
-    """Pause at a place in the file and wait until it is on the screen with its poses."""
+    """Pause at a position in the file and wait until it is on the screen with its poses."""
     if window.session.playback is not None and window.session.playback.is_playing:
-        window.toggle_playing()
+        window.source_control.toggle_playing()
         live_for(application, 0.5)
-    window.seek(position_s)
+    window.source_control.seek(position_s)
 
     def there() -> bool:
         picture = window.view.picture
@@ -87,12 +83,14 @@ def stand_at(application: QApplication, window: MainWindow, position_s: float) -
 
 
 def with_palette(rgb: UInt8Array) -> QImage:
-    """An image of 255 well chosen colours, which PNG packs into a third; (H, W, 3) uint8 RGB."""
+    """An image with a palette of 255 colours, for a PNG a third as large; `rgb` is (H, W, 3) uint8."""
     cv2.setRNGSeed(0)
     pixels = rgb.reshape(-1, 3)
     step = max(1, len(pixels) // 30_000)
     criteria = (cv2.TERM_CRITERIA_MAX_ITER, 12, 0.0)
-    rare = np.unique(pixels >> 3, axis=0).astype(np.float32) * 8 + 3.5  # so that small colour bars get their share
+    rare = (
+        np.unique(pixels >> 3, axis=0).astype(np.float32) * 8 + 3.5
+    )  # so that small coloured areas keep their colours
     samples = np.concatenate([pixels[::step].astype(np.float32), rare])
     _spread, _labels, centers = cv2.kmeans(samples, _COLORS, np.zeros(0), criteria, 1, cv2.KMEANS_PP_CENTERS)
     coarse = (pixels >> 2).astype(np.int32) @ np.array([4096, 64, 1], np.int32)
@@ -124,21 +122,22 @@ def save(window: MainWindow, file: Path) -> None:
 
 
 def take_all(application: QApplication, window: MainWindow, folder: Path) -> None:
-    """The scenes, one after another."""
+    """Take the scenes, one after another."""
     window.start("demo")
-    wait_for(application, lambda: bool(window.description) or window.notice.level == "error", _OPEN_LIMIT_S, "pipeline")
-    if not window.description:
-        raise EngineError(window.notice.text)
+    session, notice = window.session, window.notice
+    wait_for(application, lambda: session.ready is not None or notice.level == "error", _OPEN_LIMIT_S, "pipeline")
+    if session.ready is None:
+        raise EngineError(notice.text)
     wait_for(application, lambda: has_people(window), _WAIT_LIMIT_S, "people")
     panel = window.overlay_panel
     live_for(application, 8.0)
-    show_tab(window, 2)
+    window.show_tab(2)
     live_for(application, 8.0)
     save(window, folder / "window-statistics.png")
-    show_tab(window, 1)
+    window.show_tab(1)
     stand_at(application, window, _LIVE_S)
     save(window, folder / "window-pose.png")
-    show_tab(window, 0)
+    window.show_tab(0)
     live_for(application, 0.5)
     save(window, folder / "window-live.png")
     stand_at(application, window, _ATTENTION_S)
@@ -147,7 +146,7 @@ def take_all(application: QApplication, window: MainWindow, folder: Path) -> Non
     save(window, folder / "window-attention.png")
     panel.set_kind(None)
     stand_at(application, window, _PROBE_S)
-    probe_next(window)
+    window.look_control.probe_next()
     live_for(application, 1.5)
     save(window, folder / "window-probe.png")
 

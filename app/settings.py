@@ -1,4 +1,4 @@
-"""What the window remembers, in QSettings."""
+"""Settings that the window remembers, in QSettings."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _OVERLAY: dict[str, type] = {
 
 
 class Settings:
-    """Reads and writes; a value that no longer fits is left out, never an error."""
+    """Reads and writes settings; a value that is no longer valid is ignored."""
 
     def __init__(self, store: QSettings | None = None) -> None:
         self.store = store or QSettings(NAME, "window")
 
     def _read(self, key: str, kind: type) -> Any:
-        """A value of a kind; None where there is none or it is of another kind."""
+        """A value converted to a type; None if there is none or it cannot be converted."""
         if not self.store.contains(key):
             return None
         value = self.store.value(key)

@@ -1,1 +1,1 @@
-"""What runs behind the window: playback, inference, drawing, and the items that travel between their threads."""
+"""The threads behind the window (capture, inference, drawing) and what they exchange; imports no widget."""

@@ -1,4 +1,4 @@
-"""The picture of a frame as it is shown, recorded or saved: scaled, mirrored, drawn over."""
+"""The picture of a frame as it is shown, recorded or saved: scaled, mirrored, with its overlay."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Look:
 
     Attributes:
         overlay: what is drawn.
-        mirror: left and right trade places, as in a mirror.
+        mirror: flip left and right.
     """
 
     overlay: OverlayOptions = field(default_factory=OverlayOptions)
@@ -27,10 +27,10 @@ class Look:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Composed:
-    """A picture and where the frame's pixels lie in it.
+    """A picture, and the position of the frame's pixels in it.
 
     Attributes:
-        image_bgr: (H, W, 3) uint8, owned by whoever has it.
+        image_bgr: (H, W, 3) uint8, owned by the holder.
         frame_to_picture: (2, 3) float32 affine.
     """
 
@@ -39,7 +39,7 @@ class Composed:
 
 
 def fit(frame_size_wh: tuple[int, int], room_wh: tuple[int, int]) -> tuple[int, int]:
-    """The largest size of the frame's shape that the room holds."""
+    """The largest size with the frame's aspect ratio that fits into the room."""
     factor = min(room_wh[0] / frame_size_wh[0], room_wh[1] / frame_size_wh[1])
     return max(1, round(frame_size_wh[0] * factor)), max(1, round(frame_size_wh[1] * factor))
 
@@ -79,16 +79,16 @@ def _placed_maps(maps: AttentionMaps | None, affine: Float32Array) -> AttentionM
 def compose(shown: Shown, look: Look, size_wh: tuple[int, int] | None = None, *, density: float = 1.0) -> Composed:
     """Draw a shown frame in a size of its own.
 
-    What is drawn is drawn after the frame is scaled, so that lines and letters are as sharp as the screen.
+    The overlay is drawn after the frame is scaled, so that lines and letters are sharp.
 
     Args:
-        shown: frame and, where there is one, its result.
+        shown: frame and, if there is one, its result.
         look: what is drawn and whether it is mirrored.
         size_wh: of the picture in px; None for that of the frame.
-        density: device px to a logical px of the screen that it is for.
+        density: device px for one logical px of the screen.
 
     Raises:
-        OptionError: the chosen keypoint is none of the network's.
+        OptionError: the network does not have the chosen keypoint.
     """
     frame = shown.shot.frame.image_bgr
     own_wh = (frame.shape[1], frame.shape[0])
@@ -96,9 +96,8 @@ def compose(shown: Shown, look: Look, size_wh: tuple[int, int] | None = None, *,
     if size_wh == own_wh:
         image = frame.copy()
     else:
-        shrinks = size_wh[0] < own_wh[0]
-        way = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        image = np.asarray(cv2.resize(frame, size_wh, interpolation=way), np.uint8)
+        method = cv2.INTER_AREA if size_wh[0] < own_wh[0] else cv2.INTER_LINEAR
+        image = np.asarray(cv2.resize(frame, size_wh, interpolation=method), np.uint8)
     if look.mirror:
         image = np.asarray(cv2.flip(image, 1), np.uint8)
     canvas: UInt8Array = np.ascontiguousarray(image)
@@ -116,7 +115,7 @@ def compose(shown: Shown, look: Look, size_wh: tuple[int, int] | None = None, *,
 
 
 def fitting(overlay: OverlayOptions, shown: Shown) -> OverlayOptions:
-    """The overlay without an attention view that this result cannot show: another model may just have come."""
+    """The overlay without an attention view that this result cannot show: the model may just have changed."""
     view, skeleton = overlay.attention, shown.skeleton
     maps = None if shown.result is None else shown.result.attention
     if view is None:

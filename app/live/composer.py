@@ -1,4 +1,4 @@
-"""The drawing thread: makes pictures of the size of the screen, so that the GUI thread only has to put them there."""
+"""The drawing thread: makes pictures in the size of the view, so that the GUI thread only copies them to the screen."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class Picture:
     """What the GUI thread paints.
 
     Attributes:
-        image: of the size of the view in device px, or smaller in one direction.
+        image: fits the view, in device px.
         frame_to_picture: (2, 3) float32 affine to px of `image`.
         shown: the frame and result that it shows.
         reading: of the probe; None without one.
-        probe_set: whether the probe is fixed to a person, seen or not.
-        draw_ms: what it took to make.
+        probe_set: whether the probe is fixed to a person, visible in this frame or not.
+        draw_ms: time to draw it.
     """
 
     image: QImage
@@ -42,7 +42,7 @@ class Picture:
 
 
 def to_qimage(image_bgr: UInt8Array) -> QImage:
-    """A QImage that owns its pixels, in the format that screens take without a conversion."""
+    """A QImage that owns its pixels, in the format that Qt paints without a conversion."""
     height, width = image_bgr.shape[:2]
     bgra = cv2.cvtColor(image_bgr, cv2.COLOR_BGR2BGRA)
     pixels: Any = bgra.data  # shared with the QImage until the copy
@@ -52,25 +52,25 @@ def to_qimage(image_bgr: UInt8Array) -> QImage:
 class Composer:
     """Draws the newest result in the present look; draws again when the look, the size or the probe changes."""
 
-    def __init__(self, *, picture_ready: Callable[[], None], tell: Callable[[Any], None]) -> None:
+    def __init__(self, *, picture_ready: Callable[[], None], emit: Callable[[Any], None]) -> None:
         """Start the thread.
 
         Args:
-            picture_ready: called in the drawing thread when the empty `pictures` got one.
-            tell: takes events (app.live.shots), in the drawing thread.
+            picture_ready: called in the drawing thread when `pictures` has one, after it had none.
+            emit: takes events (app.live.shots), in the drawing thread.
         """
         self.pictures: LatestSlot[Picture] = LatestSlot()
-        self._ready, self._tell = picture_ready, tell
+        self._ready, self._emit = picture_ready, emit
         self._changed = threading.Condition()
         self._shown: Shown | None = None
         self._look = Look()
         self._room_wh, self._density = (960, 540), 1.0
-        self._probe_wish: tuple[float, float] | None = None
+        self._probe_point: tuple[float, float] | None = None
         self._probe_clear = False
         self._dirty = self._stopped = False
         self._probe = Probe()
         self.probe = self._probe.copy()
-        """The probe as it was in the newest picture; never changed, so that any thread may copy it."""
+        """The probe of the newest picture; replaced and never changed, so that any thread may copy it."""
         self._thread = threading.Thread(target=self._run, name="drawing", daemon=True)
         self._thread.start()
 
@@ -81,32 +81,27 @@ class Composer:
             self._changed.notify_all()
 
     @property
-    def last(self) -> Shown | None:
-        """What was shown last."""
-        return self._shown
-
-    @property
     def look(self) -> Look:
         """The present look."""
         return self._look
 
     def set_look(self, look: Look) -> None:
-        """Draw like this from now on."""
+        """Draw in another look from now on."""
         with self._changed:
             self._look, self._dirty = look, True
             self._changed.notify_all()
 
     def set_room(self, room_wh: tuple[int, int], density: float) -> None:
-        """Make pictures that fill so many device px, `density` of which make a logical px."""
+        """Fit pictures into a size in device px; `density` is device px for one logical px."""
         with self._changed:
             self._room_wh, self._density = (max(1, room_wh[0]), max(1, room_wh[1])), density
             self._dirty = True
             self._changed.notify_all()
 
     def place_probe(self, point_xy: tuple[float, float] | None) -> None:
-        """Fix the probe to the person at a point in frame px; None, or a point where nobody is, takes it away."""
+        """Fix the probe to the person at a point in frame px; None, or a point with nobody there, removes it."""
         with self._changed:
-            self._probe_wish, self._probe_clear, self._dirty = point_xy, point_xy is None, True
+            self._probe_point, self._probe_clear, self._dirty = point_xy, point_xy is None, True
             self._changed.notify_all()
 
     def stop(self) -> None:
@@ -130,11 +125,12 @@ class Composer:
                 if not self._dirty or shown is None:
                     continue
                 self._dirty = False
-                wish, clear, self._probe_wish, self._probe_clear = self._probe_wish, self._probe_clear, None, False
+                point_xy, clear = self._probe_point, self._probe_clear
+                self._probe_point, self._probe_clear = None, False
             try:
-                picture = self._picture(shown, look, room_wh, wish, clear)
+                picture = self._picture(shown, look, room_wh, point_xy, clear)
             except Exception as error:
-                self._tell(Unexpected(error=error, where="the drawing thread"))
+                self._emit(Unexpected(error=error, where="the drawing thread"))
                 continue
             if self.pictures.put(picture):
                 self._ready()
@@ -144,13 +140,13 @@ class Composer:
         shown: Shown,
         look: Look,
         room_wh: tuple[int, int],
-        wish: tuple[float, float] | None,
+        point_xy: tuple[float, float] | None,
         clear: bool,
     ) -> Picture:
         started_s = time.perf_counter()
         if clear:
             self._probe.clear()
-        if wish is not None and not self._probe.place(shown, wish):
+        if point_xy is not None and not self._probe.place(shown, point_xy):
             self._probe.clear()
         reading = self._probe.read(shown)
         self.probe = self._probe.copy()

@@ -1,6 +1,6 @@
-"""The inference thread: opens one pipeline, feeds it the newest frames and closes it, all in the same thread.
+"""The inference thread: opens one pipeline, feeds it the newest frames and closes it, all in one thread.
 
-Another model or backend is another thread: the old one goes on until the new one is ready.
+Another model or backend gets another thread; the old one goes on until the new one is ready.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from app.live.shots import PipelineFailed, PipelineProgress, PipelineReady, Shot, Shown, Unexpected
 from app.live.slots import LatestSlot
+from engine.artifacts.compiler import end_builds_of
 from engine.artifacts.model_files import resolve_pose_model
 from engine.artifacts.weights_info import read_weights_info
 from engine.errors import EngineError
@@ -38,35 +39,35 @@ class Pipeline(Protocol):
         """People, poses and maps of one frame."""
 
     def restart(self) -> None:
-        """The next frame does not go on from the one before."""
+        """Reset: the next frame does not follow the one before."""
 
     def look(self, looking: bool) -> None:
-        """Whether somebody looks at attention maps; while nobody does, those on a device stay there."""
+        """Whether attention maps are shown; while they are not, those on a device stay there."""
 
     def describe(self) -> dict[str, Any]:
-        """What really runs."""
+        """Networks, backends and devices that run."""
 
     def close(self) -> None:
-        """Give back what it holds."""
+        """Free what it holds."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Opened:
-    """A pipeline, and whether its results carry attention maps."""
+    """A pipeline, and whether its results have attention maps."""
 
     pipeline: Pipeline
     has_attention: bool
 
 
 class OpenPipeline(Protocol):
-    """`open_with_maps`, or what stands for it in a test."""
+    """The signature of `open_with_maps`."""
 
     def __call__(self, options: PipelineOptions, *, say: Callable[[str], None]) -> Opened:
         """Open what the options name."""
 
 
 def open_with_maps(options: PipelineOptions, *, say: Callable[[str], None]) -> Opened:
-    """Open a pipeline whose results carry the attention maps, where the network has any.
+    """Open a pipeline whose results have the attention maps, if the network has any.
 
     Raises:
         EngineError: it cannot be opened; the message says why.
@@ -77,7 +78,7 @@ def open_with_maps(options: PipelineOptions, *, say: Callable[[str], None]) -> O
 
 
 class OpeningCancelled(EngineError):
-    """The person does not want to wait for this pipeline any more."""
+    """The user cancelled the opening of this pipeline."""
 
 
 class Inference:
@@ -90,57 +91,56 @@ class Inference:
         serial: int,
         shots: LatestSlot[Shot],
         put: Callable[[int, Shown], None],
-        tell: Callable[[Any], None],
+        emit: Callable[[Any], None],
         open_pipeline: OpenPipeline,
-        is_looked_at: Callable[[], bool],
+        wants_attention: Callable[[], bool],
     ) -> None:
         """Start to open the pipeline; nothing is processed before `begin`.
 
         Args:
             options: what to open.
-            serial: number that its results and events carry.
+            serial: number of this pipeline, in its results and events.
             shots: where frames come from.
             put: takes the serial and each result, in the inference thread.
-            tell: takes events (app.live.shots), in the inference thread.
+            emit: takes events (app.live.shots), in the inference thread.
             open_pipeline: opens the options.
-            is_looked_at: whether somebody looks at attention maps; asked before each frame.
+            wants_attention: whether attention maps are shown; asked before each frame.
         """
         self.options, self.serial = options, serial
-        self._shots, self._put, self._tell, self._open = shots, put, tell, open_pipeline
-        self._is_looked_at = is_looked_at
+        self._shots, self._put, self._emit, self._open = shots, put, emit, open_pipeline
+        self._wants_attention = wants_attention
         self._begun, self._stopped = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"inference {serial}", daemon=True)
         _RUNNING.add(self)
         self._thread.start()
 
     def begin(self) -> None:
-        """From now on frames are taken."""
+        """Start to take frames."""
         self._begun.set()
 
     def stop(self) -> None:
-        """Ask the thread to end, also while a child process builds; does not wait."""
+        """Ask the thread to end, and a child process that builds for it; does not wait."""
         self._stopped.set()
         self._begun.set()
         self._shots.wake()
         cancel_build(self._thread)
 
     def join(self, limit_s: float) -> bool:
-        """Wait for the end of the thread; False where it did not come in time."""
+        """Wait for the end of the thread; False if it did not come in time."""
         self._thread.join(limit_s)
         return not self._thread.is_alive()
 
     def _say(self, line: str) -> None:
         if self._stopped.is_set():
             raise OpeningCancelled("opening was cancelled")
-        self._tell(PipelineProgress(serial=self.serial, message=line))
+        self._emit(PipelineProgress(serial=self.serial, message=line))
 
     def _run(self) -> None:
-        running = False
         try:
             opened = self._open(self.options, say=self._say)
             pipeline = opened.pipeline
             try:
-                self._tell(
+                self._emit(
                     PipelineReady(
                         serial=self.serial,
                         skeleton=pipeline.skeleton,
@@ -149,17 +149,16 @@ class Inference:
                     )
                 )
                 self._begun.wait()
-                running = True
                 self._process(pipeline)
             finally:
                 pipeline.close()
         except EngineError as error:
             if not self._stopped.is_set():
-                self._tell(PipelineFailed(serial=self.serial, message=str(error), was_running=running))
+                self._emit(PipelineFailed(serial=self.serial, message=str(error)))
         except Exception as error:
-            self._tell(Unexpected(error=error, where="the inference thread"))
+            self._emit(Unexpected(error=error, where="the inference thread"))
             message = f"poses stopped: {type(error).__name__}: {error}"
-            self._tell(PipelineFailed(serial=self.serial, message=message, was_running=running))
+            self._emit(PipelineFailed(serial=self.serial, message=message))
 
     def _process(self, pipeline: Pipeline) -> None:
         place: tuple[int, int] | None = None
@@ -170,7 +169,7 @@ class Inference:
             if place not in (None, (shot.serial, shot.epoch)):
                 pipeline.restart()
             place = (shot.serial, shot.epoch)
-            pipeline.look(self._is_looked_at())
+            pipeline.look(self._wants_attention())
             result = pipeline.process(shot.frame)
             shown = Shown(shot=shot, result=result, skeleton=pipeline.skeleton, pipeline=self.serial)
             self._put(self.serial, shown)
@@ -181,10 +180,10 @@ _RUNNING: weakref.WeakSet[Inference] = weakref.WeakSet()
 
 @atexit.register
 def _end_all() -> None:
-    """Wait for threads that were left behind in a runtime, which compiles for seconds on a busy machine.
+    """Wait for threads that are still inside a runtime, which may compile for seconds.
 
-    Python ends a thread that comes back to it after its own end by unwinding the thread's stack, and the C++ of a
-    runtime answers that by aborting the process.
+    A daemon thread that returns to Python after the interpreter has ended has its stack unwound, and the C++ of a
+    runtime aborts the process then.
     """
     running = list(_RUNNING)
     for inference in running:
@@ -196,6 +195,4 @@ def _end_all() -> None:
 
 def cancel_build(thread: threading.Thread) -> None:
     """End the child process that builds a model for a thread, if there is one."""
-    from engine.artifacts.compiler import end_builds_of
-
     end_builds_of(thread.ident)

@@ -1,7 +1,7 @@
 """The capture thread: reads one source and offers its frames when they are due.
 
-Files keep the clock: what the networks are too slow for is dropped and counted. (Writing a whole file drops nothing;
-that is the export's work.) Live sources give what comes, and are looked for again when they are lost.
+Files play in real time: frames that the networks are too slow for are dropped and counted (an export drops none). Live
+sources give frames as they come, and are opened again when the signal is lost.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _JUMP_S = 1.0
 
 
 def duration_of(info: SourceInfo) -> float | None:
-    """Length of a file in seconds; None for live sources and where nobody knows."""
+    """Length of a file in seconds; None for live sources and if it is unknown."""
     if info.is_live or info.frame_count is None:
         return None
     return float(info.frame_count / (info.frame_rate or 1))
@@ -40,7 +40,7 @@ class Playback:
         *,
         serial: int,
         put: Callable[[Shot], None],
-        tell: Callable[[Any], None],
+        emit: Callable[[Any], None],
         open_source: Callable[[str], FrameSource],
         loop: bool = True,
         speed: float = 1.0,
@@ -49,15 +49,15 @@ class Playback:
 
         Args:
             text: what `engine.sources.opening.open_source` takes.
-            serial: number that its shots and events carry.
+            serial: number of this source, in its shots and events.
             put: takes each shot, in the capture thread.
-            tell: takes events (app.live.shots), in the capture thread.
+            emit: takes events (app.live.shots), in the capture thread.
             open_source: opens the text.
-            loop: begin again at the end of a file.
-            speed: of a file, 1 for its own.
+            loop: play a file again at its end.
+            speed: of a file, 1 for real time.
         """
         self.text, self.serial = text, serial
-        self._put, self._tell, self._open = put, tell, open_source
+        self._put, self._emit, self._open = put, emit, open_source
         self._changed = threading.Condition()
         self._stopped = False
         self._playing, self._loop, self._speed = True, loop, speed
@@ -73,23 +73,23 @@ class Playback:
 
     @property
     def dropped_frames(self) -> int:
-        """Frames that a live source gave faster than they could be handed on."""
+        """Frames that a live source captured faster than they could be passed on."""
         source = self._source
         return 0 if source is None else source.dropped_frames
 
     @property
     def is_playing(self) -> bool:
-        """Whether frames come by themselves."""
+        """Whether it plays, and is not paused."""
         return self._playing
 
     def set_playing(self, playing: bool) -> None:
-        """Play or pause; a live source that is paused goes on to be read, so that it does not fall behind."""
+        """Play or pause; a paused live source is still read, so that it does not fall behind."""
         with self._changed:
             self._playing, self._clock = playing, None
             self._changed.notify_all()
 
     def step(self, frames: int) -> None:
-        """Pause and go so many frames on, or back."""
+        """Pause and go this many frames forward, or back."""
         with self._changed:
             self._playing = False
             if frames > 0:
@@ -101,17 +101,17 @@ class Playback:
             self._changed.notify_all()
 
     def seek(self, position_s: float) -> None:
-        """Go to a place in the file; of several wishes the last one counts."""
+        """Go to a position in the file; of several calls the last one counts."""
         with self._changed:
             self._seek_s = max(0.0, position_s)
             self._changed.notify_all()
 
     def set_loop(self, loop: bool) -> None:
-        """Begin again at the end, or stop there."""
+        """Play again from the start at the end of a file, or stop there."""
         self._loop = loop
 
     def set_speed(self, speed: float) -> None:
-        """Play so many times as fast as recorded."""
+        """Set the speed of a file, 1 for real time."""
         with self._changed:
             self._speed, self._clock = speed, None
             self._changed.notify_all()
@@ -125,7 +125,7 @@ class Playback:
             self._source.end()
 
     def join(self, limit_s: float) -> bool:
-        """Wait for the end of the thread; False where it did not come in time (a driver that hangs)."""
+        """Wait for the end of the thread; False if it did not come in time (a driver that hangs)."""
         self._thread.join(limit_s)
         return not self._thread.is_alive()
 
@@ -133,7 +133,7 @@ class Playback:
         try:
             source = self._source = self._open(self.text)
             info = source.info
-            self._tell(SourceOpened(serial=self.serial, text=self.text, info=info, duration_s=duration_of(info)))
+            self._emit(SourceOpened(serial=self.serial, text=self.text, info=info, duration_s=duration_of(info)))
             try:
                 if info.is_live:
                     self._run_live()
@@ -142,10 +142,10 @@ class Playback:
             finally:
                 self._source.close()
         except EngineError as error:
-            self._tell(SourceFailed(serial=self.serial, text=self.text, message=str(error)))
+            self._emit(SourceFailed(serial=self.serial, text=self.text, message=str(error)))
         except Exception as error:
-            self._tell(Unexpected(error=error, where="the capture thread"))
-            self._tell(SourceFailed(serial=self.serial, text=self.text, message=f"{shown(self.text)} cannot be read"))
+            self._emit(Unexpected(error=error, where="the capture thread"))
+            self._emit(SourceFailed(serial=self.serial, text=self.text, message=f"{shown(self.text)} cannot be read"))
 
     # --- live -----------------------------------------------------------------------------------------------------
 
@@ -157,8 +157,8 @@ class Playback:
             if isinstance(opened, ReconnectingSource)
             else ReconnectingSource(opened, lambda: self._open(self.text))
         )
-        source.retry = Retry(give_up_s=None)  # somebody looks on, and says when it is enough
-        source.watch(self._tell_signal)
+        source.retry = Retry(give_up_s=None)  # until the user opens something else
+        source.watch(self._report_signal)
         self._source = source
         self._read_live()
         if not self._stopped:
@@ -173,11 +173,11 @@ class Playback:
                 self._steps = max(0, self._steps - 1)
                 self._offer(frame, frame.timestamp_s, live=True)
 
-    def _tell_signal(self, loss: SignalLoss | None) -> None:
+    def _report_signal(self, loss: SignalLoss | None) -> None:
         if loss is None:
-            self._tell(SignalBack(serial=self.serial))
+            self._emit(SignalBack(serial=self.serial))
         else:
-            self._tell(SignalLost(serial=self.serial, message=loss.message, retry_in_s=loss.retry_in_s))
+            self._emit(SignalLost(serial=self.serial, message=loss.message, retry_in_s=loss.retry_in_s))
 
     # --- files ----------------------------------------------------------------------------------------------------
 
@@ -185,7 +185,7 @@ class Playback:
         assert self._source is not None  # noqa: S101 - opened before
         frames = iter(self._source)
         at_end = False
-        self._tell(PlaybackChanged(serial=self.serial, playing=self._playing))
+        self._emit(PlaybackChanged(serial=self.serial, playing=self._playing))
         while self._wait_for_work(at_end):
             with self._changed:
                 seek_s, self._seek_s = self._seek_s, None
@@ -201,12 +201,12 @@ class Playback:
             if self._steps:
                 self._steps -= 1
             elif not shown_at_once and not self._wait_until_due(frame.timestamp_s):
-                # Something else is wanted meanwhile; the frame is shown first, so that none is passed over.
+                # Paused, sought or stopped meanwhile; the frame is shown first, so that none is skipped.
                 self._clock = None
             self._offer(frame, time.monotonic(), live=False)
 
     def _wait_for_work(self, at_end: bool) -> bool:
-        """Wait until a frame is wanted; False at the end of the thread."""
+        """Wait until a frame is to be read; False at the end of the thread."""
         was_playing = self._playing
         with self._changed:
             if at_end and self._loop and self._playing:
@@ -215,22 +215,22 @@ class Playback:
                 self._playing = False
                 was_playing = True
             if was_playing and not self._playing:
-                self._tell(PlaybackChanged(serial=self.serial, playing=False, at_end=at_end))
+                self._emit(PlaybackChanged(serial=self.serial, playing=False))
             while not (self._stopped or self._playing or self._steps or self._seek_s is not None):
                 self._changed.wait()
             return not self._stopped
 
     def _meet_end(self) -> bool:
-        """Nothing more comes. One photo, or a file that gives nothing, is not read over and over again."""
+        """The end of the file. One photo, or a file without frames, is not read in a loop."""
         with self._changed:
             self._clock, self._steps = None, 0
             if self._last_s in (None, 0.0) and self._loop:
                 self._playing = False
-                self._tell(PlaybackChanged(serial=self.serial, playing=False, at_end=True))
+                self._emit(PlaybackChanged(serial=self.serial, playing=False))
         return True
 
     def _go_to(self, position_s: float) -> Iterator[Frame]:
-        """Frames from a place on: by the source's own seek, or by reading up to it."""
+        """Frames from a position on: by the source's own seek, or by reading up to it."""
         assert self._source is not None  # noqa: S101 - opened before
         self._clock = None
         seek = getattr(self._source, "seek", None)
@@ -239,10 +239,10 @@ class Playback:
             return iter(self._source)
         self._source.close()
         self._source = self._open(self.text)
-        return self._passing_over(iter(self._source), position_s)
+        return self._skipping_to(iter(self._source), position_s)
 
-    def _passing_over(self, frames: Iterator[Frame], position_s: float) -> Iterator[Frame]:
-        """Frames not before a place; where there is none, the last one."""
+    def _skipping_to(self, frames: Iterator[Frame], position_s: float) -> Iterator[Frame]:
+        """Frames from a position on; if there is none, the last one."""
         last: Frame | None = None
         for frame in frames:
             last = frame
@@ -256,12 +256,12 @@ class Playback:
             yield last
 
     def _wait_until_due(self, media_s: float) -> bool:
-        """Wait until a frame is due; False where something else is wanted before."""
+        """Wait until a frame is due; False if playback is paused, sought or stopped before."""
         now_s = time.monotonic()
         if self._clock is None:
             self._clock = (now_s, media_s)
         due_s = self._clock[0] + (media_s - self._clock[1]) / self._speed
-        if now_s - due_s > _MOST_LAG_S:  # reading cannot keep up: play slower rather than race after the clock
+        if now_s - due_s > _MOST_LAG_S:  # reading is too slow: play slower instead of catching up
             self._clock = (now_s, media_s)
             return True
         with self._changed:
@@ -272,7 +272,7 @@ class Playback:
         return True
 
     def _offer(self, frame: Frame, captured_s: float, *, live: bool) -> None:
-        """Hand a frame on, with an index and a time that go on whatever was sought."""
+        """Pass a frame on, with an index and a time stamp that only increase, also after a seek."""
         position_s = frame.timestamp_s
         since_s = position_s - self._last_s if self._last_s is not None else 0.0
         if self._last_s is not None and not 0 < since_s < _JUMP_S:

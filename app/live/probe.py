@@ -1,4 +1,4 @@
-"""The probe: what one point of one person draws on, followed from frame to frame (the paper's figure 2, live)."""
+"""The probe: the attention of one point on one person, followed from frame to frame (the paper's figure 2, live)."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from engine.tracking.tracker import LOST_S
 from engine.types import AttentionMaps, Float32Array, Poses
 
 _SAME_PERSON = 0.3
-"""Without ids: overlap (intersection over union) from which a box of the next frame is taken for the same person's."""
+"""Without ids: intersection over union from which a box of the next frame counts as the same person's."""
 _WAIT_S = 0.5
-"""Without ids: how long a person may be gone. Later, whoever is found in their place may be somebody else."""
+"""Without ids: how long a person may be missing; after that somebody else may stand there."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -36,15 +36,15 @@ class ProbeReading:
 
 
 class Probe:
-    """A point that is fixed to a person: it keeps its place in the person's box as the box moves and grows.
+    """A point that is fixed to a person: it keeps its relative position in the person's box.
 
-    It lets go of a person who is gone, and never goes over to somebody else. People who have ids are followed by these
-    alone, for as long as the tracker itself waits for them.
+    It is removed when the person is gone, and never moves to somebody else. People with ids are followed by id alone,
+    for as long as the tracker keeps a lost id.
     """
 
     def __init__(self) -> None:
         self.placed = 0
-        """How often somebody placed it or took it away: tells a click from a step of following."""
+        """Counts how often the user placed or removed it: distinguishes a click from following."""
         self._box: Float32Array | None = None
         self._track_id: int | None = None
         self._origin = (0, 0)  # serials of the source and of the pipeline whose ids these are
@@ -53,20 +53,20 @@ class Probe:
 
     @property
     def is_set(self) -> bool:
-        """Whether it is fixed to a person, seen at the moment or not."""
+        """Whether it is fixed to a person, visible at the moment or not."""
         return self._box is not None
 
     def clear(self) -> None:
-        """Take the probe away."""
-        self._let_go()
+        """Remove the probe."""
+        self._release()
         self.placed += 1
 
     def copy(self) -> Probe:
-        """One on the same place of the same person, which follows by itself from here."""
+        """A copy on the same person, which follows on its own from here."""
         return copy.copy(self)  # its arrays are replaced and never written to
 
     def place(self, shown: Shown, point_xy: tuple[float, float]) -> bool:
-        """Fix the probe to the person at a point in frame px; False, and nothing changes, where nobody is."""
+        """Fix the probe to the person at a point in frame px; False, without a change, if nobody is there."""
         if shown.result is None:
             return False
         point, poses = np.array(point_xy, np.float32), shown.result.poses
@@ -80,7 +80,7 @@ class Probe:
         return True
 
     def read(self, shown: Shown) -> ProbeReading | None:
-        """Attention at the probed point in this frame; None where the person is not seen or the network has none."""
+        """Attention at the probed point in this frame; None if the person is not found or there are no maps."""
         if self._box is None or shown.result is None:
             return None
         result = shown.result
@@ -88,7 +88,7 @@ class Probe:
         if person is None:
             wait_s = _WAIT_S if self._track_id is None else LOST_S
             if shown.shot.serial != self._origin[0] or result.frame.timestamp_s - self._seen_s > wait_s:
-                self._let_go()
+                self._release()
             return None
         self._remember(shown, result.poses, person)
         if result.attention is None or result.attention.attention is None:
@@ -102,7 +102,7 @@ class Probe:
             values=attention_at(result.attention, person, point),
         )
 
-    def _let_go(self) -> None:
+    def _release(self) -> None:
         self._box = self._track_id = None
 
     def _remember(self, shown: Shown, poses: Poses, person: int) -> None:
@@ -112,7 +112,7 @@ class Probe:
         self._seen_s = shown.shot.frame.timestamp_s
 
     def _find(self, shown: Shown, poses: Poses) -> int | None:
-        """The probed person in another frame: by id where both frames have them, else by the box that overlaps most."""
+        """The probed person in another frame: by id if both frames have ids, else by the box that overlaps most."""
         source, pipeline = self._origin
         if len(poses) == 0 or self._box is None or shown.shot.serial != source:
             return None
@@ -133,7 +133,7 @@ def overlap_with(box: Float32Array, boxes: Float32Array) -> Float32Array:
 
 
 def person_at(poses: Poses, point_xy: Float32Array) -> int | None:
-    """The person whose box holds the point; of several the one with the nearest keypoint."""
+    """The person whose box contains the point; of several the one with the nearest keypoint."""
     if len(poses) == 0:
         return None
     boxes = poses.boxes_xyxy
@@ -145,8 +145,8 @@ def person_at(poses: Poses, point_xy: Float32Array) -> int | None:
 
 
 def attention_at(maps: AttentionMaps, person: int, point_xy: Float32Array) -> Float32Array:
-    """(K,) float32: S of a person at a point in frame px, straight between the four nearest pixels of the map."""
-    assert maps.attention is not None  # noqa: S101 - whoever calls has looked
+    """(K,) float32: S of a person at a point in frame px, bilinear between the four nearest pixels of the map."""
+    assert maps.attention is not None  # noqa: S101 - checked by the caller
     attention = maps.attention[person]  # (K, h, w)
     height, width = attention.shape[1:]
     frame_to_crop = invert_affines(maps.crop_to_frame[person : person + 1])

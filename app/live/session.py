@@ -1,7 +1,7 @@
-"""What runs behind the window: one source, one pipeline, the drawing thread, and the way between them.
+"""What runs behind the window: one source, one pipeline, the drawing thread, and the slots between them.
 
 capture thread -> newest-frame slot -> inference thread -> newest-result slot -> drawing thread -> newest-picture slot
--> the GUI thread, which is told by a signal without payload and takes what is newest then.
+-> the GUI thread, which gets a signal without payload and then takes the newest picture.
 """
 
 from __future__ import annotations
@@ -16,15 +16,7 @@ from PyQt5.QtCore import QObject, pyqtSignal
 from app.live.composer import Composer, Picture
 from app.live.inference import Inference, OpenPipeline, open_with_maps
 from app.live.playback import Playback
-from app.live.shots import (
-    PipelineFailed,
-    PipelineReady,
-    PlaybackChanged,
-    Shot,
-    Shown,
-    SourceFailed,
-    SourceOpened,
-)
+from app.live.shots import PipelineFailed, PipelineReady, Shot, Shown, SourceFailed, SourceOpened
 from app.live.slots import LatestSlot
 from engine.pipeline.pose_pipeline import PipelineOptions
 from engine.sources.frame_source import FrameSource
@@ -34,16 +26,16 @@ _JOIN_LIMIT_S = 2.5
 
 
 class Session(QObject):
-    """Owns all threads of the window. Its methods are called in the GUI thread and never wait, except `close`.
+    """Owns all threads of the window. Its methods are called in the GUI thread; only `close` blocks.
 
     Signals:
-        picture_ready: the first new picture waits in `take_picture`.
-        happened: an event of app.live.shots, after the session has acted on it.
+        picture_ready: `take_picture` has a picture, after it had none.
+        happened: an event of app.live.shots, after the session has handled it.
     """
 
     picture_ready = pyqtSignal()
     happened = pyqtSignal(object)
-    _told = pyqtSignal(object)
+    _event = pyqtSignal(object)
 
     def __init__(
         self,
@@ -54,7 +46,7 @@ class Session(QObject):
     ) -> None:
         super().__init__(parent)
         self._open_source, self._open_pipeline = open_source, open_pipeline
-        self._told.connect(self._act)
+        self._event.connect(self._act)
         self._serial = 0
         self._shots: LatestSlot[Shot] = LatestSlot()
         self._last_shot: Shot | None = None
@@ -63,17 +55,17 @@ class Session(QObject):
         self._inference: Inference | None = None
         self._next_inference: Inference | None = None
         self._retired: list[Playback | Inference] = []
-        self._closed = self._looking = False
+        self._closed = self._wants_attention = False
         self.loop, self.speed = True, 1.0
         self.source: SourceOpened | None = None
         self.ready: PipelineReady | None = None
-        self.on_shown: Callable[[Shown], None] | None = None  # a recorder; called in the thread that gives results
-        self.composer = Composer(picture_ready=self.picture_ready.emit, tell=self._told.emit)
+        self.on_shown: Callable[[Shown], None] | None = None  # a recorder; called in the thread that delivers results
+        self.composer = Composer(picture_ready=self.picture_ready.emit, emit=self._event.emit)
 
     # --- source ---------------------------------------------------------------------------------------------------
 
     def open(self, text: str) -> None:
-        """Open a source; the present one goes on until the new one gives its first word."""
+        """Open a source; the present one goes on until the new one is open."""
         if self._closed:
             return
         if self._next_playback is not None:
@@ -82,7 +74,7 @@ class Session(QObject):
             text,
             serial=self._next_serial(),
             put=self._take_shot,
-            tell=self._told.emit,
+            emit=self._event.emit,
             open_source=self._open_source,
             loop=self.loop,
             speed=self.speed,
@@ -95,7 +87,7 @@ class Session(QObject):
 
     @property
     def dropped_frames(self) -> int:
-        """Frames that came faster than they were worked on."""
+        """Frames that came faster than they were processed."""
         return self._shots.dropped + (0 if self._playback is None else self._playback.dropped_frames)
 
     @property
@@ -104,13 +96,13 @@ class Session(QObject):
         return self._next_playback is not None
 
     def set_loop(self, loop: bool) -> None:
-        """Begin files again at their end."""
+        """Play files again at their end, or stop there."""
         self.loop = loop
         if self._playback is not None:
             self._playback.set_loop(loop)
 
     def set_speed(self, speed: float) -> None:
-        """Play files so many times as fast."""
+        """Speed of files, 1 for their own."""
         self.speed = speed
         if self._playback is not None:
             self._playback.set_speed(speed)
@@ -131,25 +123,30 @@ class Session(QObject):
             serial=self._next_serial(),
             shots=self._shots,
             put=self._take_result,
-            tell=self._told.emit,
+            emit=self._event.emit,
             open_pipeline=self._open_pipeline,
-            is_looked_at=lambda: self._looking,
+            wants_attention=lambda: self._wants_attention,
         )
 
-    def look(self, looking: bool) -> None:
-        """Whether somebody looks at attention maps; where the video stands still, its frame gets them now."""
-        begins, self._looking = looking and not self._looking, looking
+    def want_attention(self, wanted: bool) -> None:
+        """Fetch attention maps or leave them on the device; a paused video gets those of its frame now."""
+        begins, self._wants_attention = wanted and not self._wants_attention, wanted
         if begins:
-            self._show_anew()
+            self._process_again()
 
-    def _show_anew(self) -> None:
+    def _process_again(self) -> None:
         last = self._last_shot
-        if last is not None:  # due now: how long it stood on the screen is no delay
+        if last is not None:  # due now: the time that it stood on the screen is not latency
             self._shots.put(replace(last, captured_s=time.monotonic()))
 
     @property
+    def description(self) -> dict[str, Any]:
+        """What the running pipeline reports of itself; empty without one."""
+        return {} if self.ready is None else self.ready.description
+
+    @property
     def options(self) -> PipelineOptions | None:
-        """What runs now."""
+        """Options of the running pipeline."""
         return None if self._inference is None else self._inference.options
 
     @property
@@ -158,7 +155,7 @@ class Session(QObject):
         return self._next_inference is not None
 
     def cancel_opening(self) -> None:
-        """Do not wait for the pipeline that is being opened; a build in a child process is ended."""
+        """Stop opening the pipeline; a build in a child process is ended."""
         if self._next_inference is not None:
             self._retire(self._next_inference)
             self._next_inference = None
@@ -169,8 +166,8 @@ class Session(QObject):
         """The newest picture that was not taken yet."""
         return self.composer.pictures.take()
 
-    def close(self) -> bool:
-        """End all threads; False where one did not end in time and was left behind."""
+    def close(self) -> None:
+        """End all threads; one that does not end in time is left behind."""
         self._closed = True
         workers = [
             worker
@@ -181,16 +178,15 @@ class Session(QObject):
             worker.stop()
         self.composer.stop()
         until_s = time.monotonic() + _JOIN_LIMIT_S
-        ended = [worker.join(max(0.0, until_s - time.monotonic())) for worker in workers]
-        ended.append(self.composer.join(max(0.0, until_s - time.monotonic())))
+        for ended in (*workers, self.composer):
+            ended.join(max(0.0, until_s - time.monotonic()))
         self._playback = self._next_playback = self._inference = self._next_inference = None
         self._retired = []
-        return all(ended)
 
     # --- in the threads -------------------------------------------------------------------------------------------
 
     def _take_shot(self, shot: Shot) -> None:
-        """In the capture thread. A source that comes after another one takes its place with its first frame."""
+        """In the capture thread. The first frame of a new source replaces the source before."""
         last = self._last_shot
         if last is not None and shot.serial < last.serial:
             return
@@ -237,7 +233,7 @@ class Session(QObject):
         self.happened.emit(event)
 
     def _is_current(self, event: Any) -> bool:
-        """Whether an event comes from something that was not replaced meanwhile."""
+        """Whether an event comes from a worker that was not replaced meanwhile."""
         serial = getattr(event, "serial", None)
         workers = (self._playback, self._next_playback, self._inference, self._next_inference)
         return serial is None or any(worker is not None and worker.serial == serial for worker in workers)
@@ -263,7 +259,7 @@ class Session(QObject):
         self.ready = event
         if self._inference is not None:
             self._inference.begin()
-        self._show_anew()  # where a file stands still, its frame is looked at by the new pipeline
+        self._process_again()  # the frame of a paused file gets the poses of the new pipeline
 
     def _pipeline_failed(self, event: PipelineFailed) -> None:
         if self._next_inference is not None and self._next_inference.serial == event.serial:
@@ -272,8 +268,3 @@ class Session(QObject):
         elif self._inference is not None:
             self._retire(self._inference)
             self._inference = self.ready = None
-
-    def position(self) -> PlaybackChanged | None:
-        """Whether the present source plays."""
-        playback = self._playback
-        return None if playback is None else PlaybackChanged(serial=playback.serial, playing=playback.is_playing)

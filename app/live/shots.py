@@ -1,4 +1,4 @@
-"""What travels between the threads of the window: frames, results with their origin, and what is told on the way."""
+"""What travels between the threads of the window: frames, results with their origin, and events."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class Shot:
     """A frame on its way to the screen.
 
     Attributes:
-        frame: with an index and a time stamp that never go back, whatever the person does with the slider.
-        captured_s: when it was captured or was due, on the clock of `time.monotonic()`.
-        position_s: place in the file; 0 for live sources.
+        frame: with an index and a time stamp that only increase, also when the user seeks backwards.
+        captured_s: when it was captured (live) or due (file), on the clock of `time.monotonic()`.
+        position_s: position in the file; 0 for live sources.
         serial: number of the source that it came from.
-        epoch: goes up where the frame does not go on from the one before: after a jump, a loop, a lost signal.
+        epoch: increases where a frame does not follow the one before: after a seek, a loop, a lost signal.
     """
 
     frame: Frame
@@ -31,9 +31,9 @@ class Shot:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Shown:
-    """A shot and what was found in it; `result` is None as long as no pipeline has seen it.
+    """A shot and the poses in it; `result` is None if no pipeline has processed it.
 
-    `pipeline` is the serial of the one that has: ids of two pipelines have nothing to do with each other.
+    `pipeline` is the serial number of the one that has: ids of two pipelines are unrelated.
     """
 
     shot: Shot
@@ -44,7 +44,7 @@ class Shown:
 
 @dataclass(frozen=True, kw_only=True)
 class SourceOpened:
-    """A source gave its first word."""
+    """A source is open."""
 
     serial: int
     text: str
@@ -54,7 +54,7 @@ class SourceOpened:
 
 @dataclass(frozen=True, kw_only=True)
 class SourceFailed:
-    """A source could not be opened or broke, and is given up."""
+    """A source could not be opened, or failed and is not tried again."""
 
     serial: int
     text: str
@@ -72,23 +72,22 @@ class SignalLost:
 
 @dataclass(frozen=True, kw_only=True)
 class SignalBack:
-    """A live source came back by itself."""
+    """A live source is back."""
 
     serial: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlaybackChanged:
-    """A file plays, stands, or has come to its end."""
+    """A file plays, or is paused or at its end."""
 
     serial: int
     playing: bool
-    at_end: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class PipelineProgress:
-    """A line about what takes long while a pipeline is opened."""
+    """What a pipeline that is being opened is doing, where that takes long."""
 
     serial: int
     message: str
@@ -96,7 +95,7 @@ class PipelineProgress:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PipelineReady:
-    """A pipeline is open and waits for its first frame."""
+    """A pipeline is open and can take frames."""
 
     serial: int
     skeleton: Skeleton
@@ -106,16 +105,15 @@ class PipelineReady:
 
 @dataclass(frozen=True, kw_only=True)
 class PipelineFailed:
-    """A pipeline could not be opened, or failed while it ran; `message` is for a person."""
+    """A pipeline could not be opened, or failed while it ran; `message` is for the user."""
 
     serial: int
     message: str
-    was_running: bool
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Unexpected:
-    """A fault of the program in one of its threads."""
+    """A bug: an exception in one of the threads that nothing handles."""
 
     error: BaseException
     where: str

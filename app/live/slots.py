@@ -1,4 +1,4 @@
-"""Room for one thing between two threads: the newest replaces what nobody took."""
+"""A slot for one item between two threads: a newer item replaces one that nobody took."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 class LatestSlot(Generic[T]):
-    """Holds the newest item until it is taken; older ones are dropped and counted, so nothing ever queues up."""
+    """Holds the newest item until it is taken; older ones are dropped and counted, so that no queue builds up."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -22,7 +22,7 @@ class LatestSlot(Generic[T]):
         return self._dropped
 
     def put(self, item: T) -> bool:
-        """Offer an item; True if the slot was empty, so that its reader is told once and not for every item."""
+        """Offer an item; True if the slot was empty, so that its reader is notified once and not for every item."""
         with self._changed:
             was_empty = self._item is None
             self._dropped += not was_empty
@@ -31,7 +31,7 @@ class LatestSlot(Generic[T]):
             return was_empty
 
     def take(self, timeout_s: float = 0.0) -> T | None:
-        """The item, waiting for one so long; None where none came or `wake` was called."""
+        """Take the item, waiting up to `timeout_s` for one; None if none came or `wake` was called."""
         with self._changed:
             if self._item is None and timeout_s > 0:
                 self._changed.wait(timeout_s)

@@ -1,4 +1,4 @@
-"""What the window measures of itself: rates, delays and counts over the last seconds."""
+"""Frame rate, latency and counts of the window over the last seconds."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class Snapshot:
 
     Attributes:
         fps: new frames painted in a second.
-        people: in the newest frame.
+        people: number in the newest frame.
         latency: from capture to screen.
         stages: of those that ran, by name.
         frames_painted: new frames since the start.
-        frames_painted_with_people: those of them in which someone was found.
-        frames_painted_with_pipeline: those of them that a pipeline had seen.
+        frames_painted_with_people: those with at least one person.
+        frames_painted_with_pipeline: those that a pipeline had processed.
     """
 
     fps: float
@@ -76,9 +76,9 @@ class Statistics:
 
         Args:
             painted_s, captured_s: on the clock of `time.monotonic()`.
-            timings: of the pipeline; None where it has not seen the frame.
-            people: found in the frame.
-            draw_ms, paint_ms: time of the drawing thread and of the GUI thread.
+            timings: of the pipeline; None if none has processed the frame.
+            people: number in the frame.
+            draw_ms, paint_ms: in the drawing thread and in the GUI thread.
         """
         self.frames_painted += 1
         self.frames_painted_with_people += people > 0
@@ -97,7 +97,7 @@ class Statistics:
             self._samples.popleft()
 
     def clear_window(self) -> None:
-        """Forget the last seconds, not the counts: another source or pipeline begins."""
+        """Forget the last seconds, not the counts, for another source or pipeline."""
         self._samples.clear()
 
     def snapshot(self, now_s: float | None = None) -> Snapshot:

@@ -1,4 +1,4 @@
-"""`--status-json FILE`: what the window shows, once a second, in a file that is whole at every moment."""
+"""`--status-json FILE`: what the window shows, written once a second and replaced atomically."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _spread(value: Spread | None) -> dict[str, float] | None:
 
 
 def memory_mb() -> float | None:
-    """Memory of this process that is in use, in MB; None where the system does not tell it in a file."""
+    """Memory of this process that is in use, in MB; None where the system has no file for it."""
     if not sys.platform.startswith("linux"):
         return None
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
@@ -29,7 +29,7 @@ def memory_mb() -> float | None:
 def status_of(
     snapshot: Snapshot, *, source: str | None, description: dict[str, Any], dropped_frames: int, started_s: float
 ) -> dict[str, Any]:
-    """The values of the file; times in ms, memory in MB, None where there is nothing to tell."""
+    """The values of the file; times in ms, memory in MB, None where there is no value."""
     running = ("pose_model", "backend", "device", "precision", "detector", "detector_backend", "passed_over")
     return {
         "seconds": round(time.monotonic() - started_s, 2),
@@ -49,7 +49,7 @@ def status_of(
 
 
 def write_status(file: Path, status: dict[str, Any]) -> None:
-    """Replace the file in one step.
+    """Replace the file atomically.
 
     Raises:
         OutputError: it cannot be written.

@@ -1,1 +1,1 @@
-"""What a person takes out of the window: snapshots, recordings, exports."""
+"""The outputs of the window: snapshots, recordings, exports."""

@@ -1,7 +1,6 @@
-"""Writes a whole file in the background, with a source and a pipeline of its own; no frame is dropped.
+"""Exports a whole file in the background, with a source and a pipeline of its own; no frame is dropped.
 
-The probe is left out: it stands on one person of one moment of the window, whom an export that begins at the first
-frame with ids of its own would only meet by chance.
+The probe is left out: it is fixed to a track id of the window, and the export has ids of its own.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from engine.types import Frame
 
 @dataclass(frozen=True, kw_only=True)
 class ExportProgress:
-    """So many frames are done; `total` is None where nobody knows."""
+    """Number of frames that are written; `total` is None if unknown."""
 
     done: int
     total: int | None
@@ -32,7 +31,7 @@ class ExportProgress:
 
 @dataclass(frozen=True, kw_only=True)
 class ExportEnded:
-    """An export is over: a summary, or the reason why there is none."""
+    """An export is over; `summary`, or `error` where there is none."""
 
     summary: ExportSummary | None
     error: str | None
@@ -40,7 +39,7 @@ class ExportEnded:
 
 
 class _Stoppable(SourceBase):
-    """A source that can be told to end early, so that what was written until then is whole."""
+    """A source with a stop flag: it ends early, and the file that was written until then is complete."""
 
     def __init__(self, source: FrameSource, stopped: threading.Event) -> None:
         super().__init__(source.info)
@@ -83,25 +82,25 @@ class ExportJob:
         overlay: OverlayOptions,
         open_source: Callable[[str], FrameSource],
         open_pipeline: OpenPipeline,
-        tell: Callable[[Any], None],
+        emit: Callable[[Any], None],
     ) -> None:
         """Start.
 
         Args:
             text: the source.
             output: `.mp4`, or a picture for a photo.
-            pipeline_options: what runs.
+            pipeline_options: networks, backend and so on.
             overlay: what is drawn.
             open_source, open_pipeline: open them.
-            tell: takes ExportProgress and ExportEnded, in the export's thread.
+            emit: takes ExportProgress and ExportEnded, in the export's thread.
         """
         self.text, self.output = text, output
         self._options, self._overlay = pipeline_options, overlay
-        self._open_source, self._open_pipeline, self._tell = open_source, open_pipeline, tell
+        self._open_source, self._open_pipeline, self._emit = open_source, open_pipeline, emit
         self._stopped = threading.Event()
         self._done = 0
         self._total: int | None = None
-        # No daemon: when the window is closed, the process lives until what was written is whole.
+        # Not a daemon: the process waits for the file to be complete after the window is closed.
         self._thread = threading.Thread(target=self._run, name=f"export {output.name}")
         self._thread.start()
 
@@ -116,18 +115,18 @@ class ExportJob:
         return not self._thread.is_alive()
 
     def start(self, name: str, total: int | None) -> None:
-        """The run begins (the Progress of `engine.output.export`)."""
+        """The export starts (Progress of `engine.output.export`)."""
         self._total = total
-        self._tell(ExportProgress(done=0, total=total))
+        self._emit(ExportProgress(done=0, total=total))
 
     def advance(self) -> None:
         """One more frame is written."""
         self._done += 1
         if self._done % 5 == 0:
-            self._tell(ExportProgress(done=self._done, total=self._total))
+            self._emit(ExportProgress(done=self._done, total=self._total))
 
     def close(self) -> None:
-        """The run is over."""
+        """The export is over."""
 
     def _say(self, _line: str) -> None:
         if self._stopped.is_set():
@@ -142,8 +141,8 @@ class ExportJob:
             error = str(caught)
         except Exception as caught:
             error = f"{type(caught).__name__}: {caught}"
-            self._tell(Unexpected(error=caught, where="the export"))
-        self._tell(ExportEnded(summary=summary, error=error, cancelled=self._stopped.is_set()))
+            self._emit(Unexpected(error=caught, where="the export"))
+        self._emit(ExportEnded(summary=summary, error=error, cancelled=self._stopped.is_set()))
 
     def _export(self) -> ExportSummary:
         with _Stoppable(self._open_source(self.text), self._stopped) as source:

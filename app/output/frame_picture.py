@@ -1,4 +1,4 @@
-"""A frame as a person takes it out of the window: in its own size, with all that the window shows over it."""
+"""The picture of a frame for recordings and snapshots: in its own size, with overlay, probe and legend."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from app.widgets.probe_painter import paint_probe, paint_probe_legend
 from engine.types import UInt8Array
 
 _DESIGN_PX = 700
-"""Shorter side of a picture for which the probe was designed; larger ones get larger circles."""
+"""Shorter side of the picture that the probe was designed for; larger pictures get larger circles."""
 
 
 def frame_picture(shown: Shown, look: Look, reading: ProbeReading | None) -> UInt8Array:
     """Draw a frame with overlay, probe and the probe's legend; may be called in any thread.
 
     Args:
-        shown: frame and, where there is one, its result.
+        shown: frame and, if there is one, its result.
         look: what is drawn and whether it is mirrored.
         reading: of the probe in this frame; None without one.
 

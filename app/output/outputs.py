@@ -1,4 +1,4 @@
-"""What a person takes out of the window: snapshots, recordings, exports and the clipboard."""
+"""The outputs of the window: snapshots, recordings, exports and the clipboard."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from PyQt5.QtCore import QObject, pyqtSignal
+from PyQt5.QtCore import QObject, QTimer, pyqtSignal
 from PyQt5.QtGui import QImage
 from PyQt5.QtWidgets import QApplication, QFileDialog, QWidget
 
@@ -19,32 +19,34 @@ from app.live.shots import Shown, Unexpected
 from app.output.export_job import ExportEnded, ExportJob, ExportProgress
 from app.output.frame_picture import frame_picture
 from app.output.recorder import Recording, RecordingEnded
-from app.output.unfinished import UnfinishedOffer
 from app.widgets.notice_bar import NoticeBar
 from engine.artifacts.part_file import PartFile
+from engine.artifacts.unfinished import set_aside, unfinished_in
 from engine.errors import EngineError
 from engine.output.files import DEFAULT_FOLDER, resolve_output
 from engine.pipeline.pose_pipeline import PipelineOptions
 from engine.sources.frame_source import FrameSource
 
+_UNFINISHED_POLL_MS = 1000
+
 
 class Outputs(QObject):
-    """Runs recordings and exports, and tells about them in the notice bar.
+    """Runs recordings and exports, and reports them in the notice bar.
 
     Signals:
-        open_asked: text of a source to open: a result to look at.
+        open_asked: a result is to be opened; text of the source.
         poses_recording: whether poses are recorded.
     """
 
     open_asked = pyqtSignal(str)
     poses_recording = pyqtSignal(bool)
-    _told = pyqtSignal(object)
+    _event = pyqtSignal(object)
 
     def __init__(
         self,
+        *,
         session: Session,
         notice: NoticeBar,
-        *,
         open_source: Callable[[str], FrameSource],
         open_pipeline: OpenPipeline,
         report: Callable[[BaseException, str], None],
@@ -59,18 +61,18 @@ class Outputs(QObject):
         self.poses: Recording | None = None
         self.export_job: ExportJob | None = None
         session.on_shown = self._offer
-        self._told.connect(self._act)
+        self._event.connect(self._act)
         self._closed = False
         self._unfinished = UnfinishedOffer(notice, lambda: self.folder, self)
 
     def _offer(self, shown: Shown) -> None:
-        """In the threads that give results."""
+        """In the threads that deliver results."""
         for recording in (self.video, self.poses):
             if recording is not None:
                 recording.offer(shown)
 
     def _target(self, suffix: str) -> Path:
-        """A name that tells source and time, so that nothing is ever replaced."""
+        """A new file, named after source and time."""
         source = self._session.source
         stem = "pose" if source is None else resolve_output(source.info, None).stem.removesuffix("_pose")
         name = f"{stem}_{time.strftime('%Y%m%d_%H%M%S')}"
@@ -91,10 +93,10 @@ class Outputs(QObject):
         clipboard = QApplication.clipboard()
         if picture is not None and clipboard is not None:
             clipboard.setImage(self.frame_image(picture))
-            self._notice.say("done", self.tr("The frame is on the clipboard."))
+            self._notice.report("done", self.tr("The frame is on the clipboard."))
 
     def snapshot(self, picture: Picture | None) -> None:
-        """Save the picture as PNG, in a thread, because packing a large one takes a while."""
+        """Save the picture as PNG, in a thread because compression takes long."""
         if picture is None:
             return
         image, path = self.frame_image(picture), self._target(".png")
@@ -105,25 +107,25 @@ class Outputs(QObject):
             part = PartFile(path)
             if not image.save(str(part.path), "PNG"):
                 part.discard()
-                self._told.emit(self.tr("The snapshot cannot be written to {path}.").format(path=path))
+                self._event.emit(self.tr("The snapshot cannot be written to {path}.").format(path=path))
                 return
-            self._told.emit(part.commit())
+            self._event.emit(part.commit())
         except EngineError as error:
-            self._told.emit(str(error))
+            self._event.emit(str(error))
         except Exception as error:
-            self._told.emit(Unexpected(error=error, where="the snapshot"))
+            self._event.emit(Unexpected(error=error, where="the snapshot"))
 
     # --- recordings -----------------------------------------------------------------------------------------------
 
     def toggle_video(self) -> None:
-        """Begin to record the annotated video, or end it."""
+        """Start or stop recording the annotated video."""
         if self.video is not None:
             self.video.stop()
         else:
             self.video = self._begin(".mp4")
 
     def toggle_poses(self) -> None:
-        """Begin to record poses, or end it."""
+        """Start or stop recording poses."""
         if self.poses is not None:
             self.poses.stop()
         else:
@@ -132,7 +134,7 @@ class Outputs(QObject):
 
     def _begin(self, suffix: str) -> Recording | None:
         source = self._session.source
-        if source is None or self._closed:  # a recording that began now would never end
+        if source is None or self._closed:  # nothing would stop a recording that starts now
             return None
         try:
             return Recording(
@@ -140,14 +142,14 @@ class Outputs(QObject):
                 info=source.info,
                 look=lambda: self._session.composer.look,
                 probe=lambda: self._session.composer.probe,
-                tell=self._told.emit,
+                emit=self._event.emit,
             )
         except EngineError as error:
-            self._notice.say("error", str(error))
+            self._notice.report("error", str(error))
             return None
 
     def recording_text(self) -> str:
-        """How long the video is recorded, and the room that is left; empty where none is."""
+        """Duration of the video recording and free disk space; empty if none runs."""
         recording = self.video
         if recording is None:
             return ""
@@ -158,12 +160,12 @@ class Outputs(QObject):
     # --- export ---------------------------------------------------------------------------------------------------
 
     def ask_export(self, options: PipelineOptions) -> None:
-        """Ask where to write the whole file, and begin."""
+        """Ask where to export the whole file to, and start."""
         source = self._session.source
         if source is None or self.export_job is not None:
             return
         if source.info.is_live:
-            self._notice.say("warning", self.tr("A live source has no end to export to; record it instead (R)."))
+            self._notice.report("warning", self.tr("A live source has no end to export to; record it instead (R)."))
             return
         default = (self.folder / resolve_output(source.info, None).name).resolve()
         if source.info.kind == "photos" and source.info.path is not None and source.info.path.is_dir():
@@ -175,7 +177,7 @@ class Outputs(QObject):
             self.begin_export(source.text, Path(name), options)
 
     def begin_export(self, text: str, output: Path, options: PipelineOptions) -> None:
-        """Write a whole source in the background."""
+        """Export a whole source in the background."""
         self.export_job = ExportJob(
             text,
             output,
@@ -183,11 +185,11 @@ class Outputs(QObject):
             overlay=self._session.composer.look.overlay,
             open_source=self._open_source,
             open_pipeline=self._open_pipeline,
-            tell=self._told.emit,
+            emit=self._event.emit,
         )
-        self._say_export(None)
+        self._report_export(None)
 
-    def _say_export(self, progress: ExportProgress | None) -> None:
+    def _report_export(self, progress: ExportProgress | None) -> None:
         job = self.export_job
         if job is None:
             return
@@ -198,16 +200,16 @@ class Outputs(QObject):
         if progress is not None:
             percent = min(100, 100 * progress.done // progress.total) if progress.total else None
             text += self.tr(" · {done} of {total} frames").format(done=progress.done, total=progress.total or "?")
-        if progress is None or self._notice.level not in ("error", "warning"):  # those are to be read first
-            self._notice.say("busy", text, action=(self.tr("Cancel"), job.cancel), percent=percent)
+        if progress is None or self._notice.level not in ("error", "warning"):  # these stay until they are read
+            self._notice.report("busy", text, action=(self.tr("Cancel"), job.cancel), percent=percent)
 
     def _export_ended(self, ended: ExportEnded) -> None:
         self.export_job = None
         if ended.summary is None or not ended.summary.outputs:
             if ended.cancelled:
-                self._notice.say("done", self.tr("The export was cancelled."))
+                self._notice.report("done", self.tr("The export was cancelled."))
             else:
-                self._notice.say("error", ended.error or self.tr("The export wrote nothing."))
+                self._notice.report("error", ended.error or self.tr("The export wrote nothing."))
             return
         path, frames = ended.summary.outputs[-1], ended.summary.frames
         text = (
@@ -215,22 +217,22 @@ class Outputs(QObject):
             if ended.cancelled
             else self.tr("{frames} frames written to {path}")
         )
-        self._say_file(text.format(frames=frames, path=path), path)
+        self._report_file(text.format(frames=frames, path=path), path)
 
     # --- in the GUI thread ----------------------------------------------------------------------------------------
 
-    def _say_file(self, text: str, path: Path) -> None:
-        self._notice.say("done", text, action=(self.tr("Open"), lambda: self.open_asked.emit(str(path))))
+    def _report_file(self, text: str, path: Path) -> None:
+        self._notice.report("done", text, action=(self.tr("Open"), lambda: self.open_asked.emit(str(path))))
 
     def _act(self, event: Any) -> None:
         if isinstance(event, Unexpected):
             self._report(event.error, event.where)
         elif isinstance(event, Path):
-            self._say_file(self.tr("Saved {path}").format(path=event), event)
+            self._report_file(self.tr("Saved {path}").format(path=event), event)
         elif isinstance(event, str):
-            self._notice.say("error", event)
+            self._notice.report("error", event)
         elif isinstance(event, ExportProgress):
-            self._say_export(event)
+            self._report_export(event)
         elif isinstance(event, ExportEnded):
             self._export_ended(event)
         elif isinstance(event, RecordingEnded):
@@ -243,24 +245,24 @@ class Outputs(QObject):
             self.poses = None
             self.poses_recording.emit(False)
         if ended.error is not None:
-            self._notice.say("error", ended.error)
+            self._notice.report("error", ended.error)
         elif ended.path is None:
-            self._notice.say("warning", self.tr("Nothing was recorded: no frame came."))
+            self._notice.report("warning", self.tr("Nothing was recorded: no frame came."))
         else:
             text = self.tr("{frames} frames recorded in {path}").format(frames=ended.frames, path=ended.path)
             if ended.dropped:
                 text += self.tr(" ({count} left out: the encoder was too slow)").format(count=ended.dropped)
-            self._say_file(text, ended.path)
+            self._report_file(text, ended.path)
 
     def wait(self) -> None:
-        """Wait until everything that was asked for is whole, as long as that takes."""
+        """Wait until every recording and export is complete, however long that takes."""
         jobs: tuple[Recording | ExportJob | None, ...] = (self.video, self.poses, self.export_job)
         for job in jobs:
             if job is not None:
                 job.join(None)
 
-    def close(self, limit_s: float) -> bool:
-        """End everything and wait for the files to be whole; False where one was not in time."""
+    def close(self, limit_s: float) -> None:
+        """Stop everything and wait up to a limit for the files to be complete."""
         self._session.on_shown = None
         self._closed = True
         until_s = time.monotonic() + limit_s
@@ -272,5 +274,40 @@ class Outputs(QObject):
         jobs: list[Recording | ExportJob] = [*running]
         if self.export_job is not None:
             jobs.append(self.export_job)
-        ended = [job.join(max(0.05, until_s - time.monotonic())) for job in jobs]
-        return all(ended)
+        for job in jobs:
+            job.join(max(0.05, until_s - time.monotonic()))
+
+
+class UnfinishedOffer(QObject):
+    """Offers once to keep unfinished files of an earlier run, as soon as the notice bar is free.
+
+    Without an answer the files stay as they are, and are offered again at the next start.
+    """
+
+    def __init__(self, notice: NoticeBar, folder: Callable[[], Path], parent: QObject) -> None:
+        super().__init__(parent)
+        self._notice, self._folder = notice, folder
+        self._timer = QTimer(self)
+        self._timer.timeout.connect(self._poll)
+        self._timer.start(_UNFINISHED_POLL_MS)
+
+    def _poll(self) -> None:
+        if self._notice.level is not None:
+            return
+        self._timer.stop()
+        found = unfinished_in(self._folder())
+        if found:
+            text = self.tr("An earlier run was cut off: {names}").format(names=", ".join(path.name for path in found))
+            self._notice.report("warning", text, action=(self.tr("Keep"), lambda: self._keep(found)))
+
+    def _keep(self, found: list[Path]) -> None:
+        kept: list[str] = []
+        try:
+            for path in found:
+                aside = set_aside(path)
+                if aside is not None:
+                    kept.append(aside.name)
+        except EngineError as error:
+            self._notice.report("error", str(error))
+            return
+        self._notice.report("done", self.tr("Kept as {names}").format(names=", ".join(kept)))

@@ -1,4 +1,4 @@
-"""Writes what is shown, in a thread of its own: the annotated video, the poses, or both."""
+"""Records what is shown, in a thread of its own: the annotated video or the poses."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from engine.sources.frame_source import SourceInfo
 
 _TIME_BASE = Fraction(1, 90_000)
 _ROOM = 16
-"""Frames that may wait for the encoder; more are dropped and counted, the window must not wait for a disk."""
+"""Frames that may wait for the encoder; more are dropped and counted, so that the window never waits for a disk."""
 _LEAST_DISK_BYTES = 200_000_000
 
 
 class RecordingEnded(NamedTuple):
-    """A recording is over; `error` says why where nobody asked for it."""
+    """A recording is over; `error` is the reason if the user did not stop it."""
 
     path: Path | None
     frames: int
@@ -39,7 +39,7 @@ class RecordingEnded(NamedTuple):
 
 
 class Recording:
-    """One video or poses file in the making. `offer` may be called from any thread; nothing here waits but `join`."""
+    """Writes one video or poses file. `offer` may be called from any thread; only `join` blocks."""
 
     def __init__(
         self,
@@ -48,22 +48,22 @@ class Recording:
         info: SourceInfo,
         look: Callable[[], Look],
         probe: Callable[[], Probe],
-        tell: Callable[[Any], None],
+        emit: Callable[[Any], None],
     ) -> None:
-        """Begin; a file that exists is replaced when the new one is whole.
+        """Start; a file that exists is replaced when the new one is complete.
 
         Args:
             path: `.mp4` for the annotated video, `.jsonl` for poses.
             info: of the source.
             look: gives the present look; called in the recording thread.
-            probe: gives the probe of the newest picture; called in the recording thread, and only copied there.
-            tell: takes RecordingEnded, in the recording thread.
+            probe: gives the probe of the newest picture; called in the recording thread, which copies it.
+            emit: takes RecordingEnded, in the recording thread.
 
         Raises:
-            OutputError: the place cannot be written.
+            OutputError: the file cannot be written.
         """
         self.path = path
-        self._look, self._newest_probe, self._tell = look, probe, tell
+        self._look, self._newest_probe, self._emit = look, probe, emit
         self._probe = probe().copy()
         self._part = PartFile(path, overwrite=True)
         self._info = SourceInfo(
@@ -78,12 +78,12 @@ class Recording:
         self._stopped = threading.Event()
         self.started_s = time.monotonic()
         self.frames = self.dropped = 0
-        # No daemon: when the window is closed, the process lives until what was recorded is whole.
+        # Not a daemon: the process waits for the file to be complete after the window is closed.
         self._thread = threading.Thread(target=self._run, name=f"recording {path.name}")
         self._thread.start()
 
     def offer(self, shown: Shown) -> None:
-        """Take a frame, unless the encoder is far behind."""
+        """Queue a frame, or drop it if the queue is full."""
         if self._stopped.is_set() or (self._video is None and shown.result is None):
             return
         try:
@@ -92,7 +92,7 @@ class Recording:
             self.dropped += 1
 
     def stop(self) -> None:
-        """Write what was offered, and end."""
+        """Write the queued frames, and end."""
         self._stopped.set()
 
     def join(self, limit_s: float | None) -> bool:
@@ -106,7 +106,7 @@ class Recording:
         return time.monotonic() - self.started_s
 
     def disk_left_bytes(self) -> int:
-        """Room on the disk that is written to; 0 where the folder is gone."""
+        """Free space on the disk of the file; 0 if the folder is gone."""
         try:
             return shutil.disk_usage(self.path.parent).free
         except OSError:
@@ -122,14 +122,14 @@ class Recording:
             error = self._give_up(caught)
         except Exception as caught:
             error = self._give_up(caught)
-            self._tell(Unexpected(error=caught, where="the recording thread"))
+            self._emit(Unexpected(error=caught, where="the recording thread"))
         finally:
             self._stopped.set()
             with contextlib.suppress(RuntimeError):  # the window is gone already
-                self._tell(RecordingEnded(path, self.frames, self.dropped, error))
+                self._emit(RecordingEnded(path, self.frames, self.dropped, error))
 
     def _write_all(self) -> str | None:
-        """Write what comes until the end, and say why where nobody asked for it."""
+        """Write frames until the end; returns the reason if the user did not stop it."""
         while True:
             try:
                 shown = self._queue.get(timeout=0.1)
@@ -140,7 +140,7 @@ class Recording:
             if shown is not None:
                 self._write(shown)
             if self.frames % 30 == 0 and self.disk_left_bytes() < _LEAST_DISK_BYTES:
-                # While there is still room for it, the file becomes a whole one.
+                # Completing the file needs some space, too.
                 return (
                     f"the disk of {self.path.parent} is almost full: recording stopped,"
                     f" {self.frames} frame(s) are in {self.path.name}"
@@ -157,7 +157,7 @@ class Recording:
         self.frames += 1
 
     def _read_probe(self, shown: Shown) -> ProbeReading | None:
-        """The probe in this frame; followed here, too, for the window skips frames and is ahead of the encoder."""
+        """The probe in this frame; followed here as well: the window skips frames and is ahead of the encoder."""
         newest = self._newest_probe()
         if newest.placed != self._probe.placed:
             self._probe = newest.copy()
@@ -169,7 +169,7 @@ class Recording:
         return self._poses
 
     def _time_s(self, shown: Shown) -> float:
-        """Seconds from the first frame; goes on where another source begins, and never stands still."""
+        """Seconds from the first frame; strictly increasing, also over a change of source."""
         stamp = shown.shot.frame.timestamp_s
         if self._clock is None or self._clock[0] != shown.shot.serial:
             self._clock = (shown.shot.serial, (0.0 if self._last_s < 0 else self._last_s + 1 / 30) - stamp)

@@ -1,1 +1,1 @@
-"""What is seen: each widget shows what it is given and signals what a person does. No threads, no files."""
+"""The widgets: each shows the values that it is given and signals what the user does; no threads, no files."""

@@ -1,4 +1,4 @@
-"""What this program is made of: versions and licences."""
+"""The About dialog: versions and licences of the program and its packages."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PARTS = (
 
 
 def part_version(package: str) -> str:
-    """Version of what is installed, without importing it."""
+    """Version of an installed package, without importing it."""
     if package == "Qt":
         return QT_VERSION_STR
     if package == "PyQt5":
@@ -37,7 +37,7 @@ def part_version(package: str) -> str:
 
 
 class AboutDialog(QDialog):
-    """Versions and licences, and what runs."""
+    """Versions and licences, and the running networks."""
 
     def __init__(self, program_version: str, description: dict[str, Any], parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -49,7 +49,7 @@ class AboutDialog(QDialog):
         title = QLabel(f"{TITLE} {program_version}")
         title.setObjectName("title")
         layout.addWidget(title)
-        layout.addWidget(faint(self.tr("Human pose in real time, with a look into what the network attends to.")))
+        layout.addWidget(faint(self.tr("Human pose in real time, with the attention of the network made visible.")))
         layout.addWidget(
             faint(
                 self.tr(
@@ -85,5 +85,5 @@ class AboutDialog(QDialog):
         buttons.rejected.connect(self.reject)
         close = buttons.button(QDialogButtonBox.StandardButton.Close)
         if close is not None:
-            close.setIcon(QIcon())  # the platform's own is made for bright themes
+            close.setIcon(QIcon())  # the platform's icon suits bright themes only
         layout.addWidget(buttons)

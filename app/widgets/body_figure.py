@@ -11,8 +11,8 @@ from PyQt5.QtWidgets import QSizePolicy, QToolTip, QWidget
 from app.widgets.theme import ACCENT, EDGE, FAINT, RAISED, TEXT
 from engine.skeleton import Skeleton
 
-# Where the keypoints of a standing person lie who looks at us: left of the body is right in the picture. Shares of the
-# figure's width and height.
+# Keypoints of a standing person seen from the front, so that left of the body is right in the figure; as fractions of
+# the figure's width and height.
 _PLACES: dict[str, tuple[float, float]] = {
     "nose": (0.50, 0.115), "left_eye": (0.545, 0.08), "right_eye": (0.455, 0.08), "left_ear": (0.605, 0.10),
     "right_ear": (0.395, 0.10), "left_shoulder": (0.66, 0.26), "right_shoulder": (0.34, 0.26),
@@ -24,7 +24,7 @@ _REACH_PX = 22.0
 
 
 def has_figure(skeleton: Skeleton) -> bool:
-    """Whether the figure has a place for every keypoint."""
+    """Whether the figure has a position for every keypoint."""
     return all(name in _PLACES for name in skeleton.keypoint_names)
 
 
@@ -45,10 +45,10 @@ class BodyFigure(QWidget):
         self.setMouseTracking(True)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self.setAccessibleName(self.tr("Keypoint to look into"))
+        self.setAccessibleName(self.tr("Keypoint of the attention map"))
 
     def sizeHint(self) -> QSize:
-        """Tall enough that eyes and nose can be told apart."""
+        """Tall enough to separate eyes and nose."""
         return QSize(240, 248)
 
     def set_skeleton(self, skeleton: Skeleton) -> None:
@@ -63,7 +63,7 @@ class BodyFigure(QWidget):
         self.update()
 
     def place_of(self, keypoint: int) -> QPointF:
-        """Where a keypoint lies in the widget."""
+        """Position of a keypoint in the widget."""
         height = self.height() - 20.0
         width = height * 0.74
         x, y = _PLACES[self._skeleton.keypoint_names[keypoint]]
@@ -94,7 +94,7 @@ class BodyFigure(QWidget):
             self._choose(found)
 
     def keyPressEvent(self, event: QKeyEvent | None) -> None:
-        """The arrow keys go through the keypoints."""
+        """Choose the next or previous keypoint with the arrow keys."""
         if event is None:
             return
         steps = {Qt.Key.Key_Right: 1, Qt.Key.Key_Down: 1, Qt.Key.Key_Left: -1, Qt.Key.Key_Up: -1}
@@ -110,7 +110,7 @@ class BodyFigure(QWidget):
         self.chosen.emit(keypoint)
 
     def paintEvent(self, event: QPaintEvent | None) -> None:
-        """The bones, the keypoints, and the names of the sides."""
+        """Paint bones, keypoints and the names of the sides."""
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         enabled = self.isEnabled()

@@ -1,11 +1,11 @@
-"""The part of the pose panel that builds engines: what to build, and why something cannot be built here."""
+"""The part of the pose panel for building engines: what can be built, and why something cannot."""
 
 from __future__ import annotations
 
 from PyQt5.QtCore import pyqtSignal
 from PyQt5.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
-from app.widgets.elided_combo import ElidedCombo
+from app.widgets.elided import ElidedCombo
 from app.widgets.overlay_panel import faint
 from engine.build.offers import BuildOffer
 
@@ -37,7 +37,7 @@ class BuildChoice(QWidget):
         self.button.clicked.connect(self._ask)
 
     def set_offers(self, offers: tuple[BuildOffer, ...]) -> None:
-        """Show these; what was chosen stays chosen."""
+        """Show these offers and keep the choice."""
         before = self.chosen
         self._known = offers
         self.offers.blockSignals(True)
@@ -51,13 +51,13 @@ class BuildChoice(QWidget):
         self._show()
 
     def set_busy(self, busy: bool) -> None:
-        """While something is built nothing else can be."""
+        """Disable the button while something is being built."""
         self._busy = busy
         self._show()
 
     @property
     def chosen(self) -> BuildOffer | None:
-        """What is chosen."""
+        """The chosen offer."""
         key = self.offers.currentData()
         return next((offer for offer in self._known if offer.key == key), None)
 

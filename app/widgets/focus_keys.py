@@ -1,4 +1,4 @@
-"""Keys that a control needs itself, such as Space on a check box, go to it and not to the window's shortcuts."""
+"""Keys that the focused control uses itself, such as Space on a check box, do not trigger the window's shortcuts."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ _OWN_KEYS: tuple[tuple[type[QWidget], tuple[int, ...]], ...] = (
 
 
 class FocusKeys(QObject):
-    """Watches the controls of a window."""
+    """An event filter on the controls of a window."""
 
     def __init__(self, window: QWidget) -> None:
         super().__init__(window)
         for control in window.findChildren(QWidget):
             if any(isinstance(control, kind) for kind, _keys in _OWN_KEYS):
                 if not isinstance(control, (BodyFigure, QAbstractSpinBox)):
-                    # A click leaves the focus where it is: Space goes on to mean play and pause.
+                    # A click does not move the focus, so that Space still plays and pauses.
                     control.setFocusPolicy(Qt.FocusPolicy.TabFocus)
                 control.installEventFilter(self)
 
     def eventFilter(self, control: QObject | None, event: QEvent | None) -> bool:
-        """Keep the keys of a control from the shortcuts."""
+        """Give a control its keys before the shortcuts get them."""
         if isinstance(event, QKeyEvent) and event.type() == QEvent.Type.ShortcutOverride:
             for kind, keys in _OWN_KEYS:
                 if isinstance(control, kind) and event.key() in keys:

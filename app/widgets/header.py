@@ -1,4 +1,4 @@
-"""The line above the video: what is shown, and how it runs."""
+"""The line above the video: source, frame rate, latency and running networks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from PyQt5.QtCore import QSize, Qt
 from PyQt5.QtWidgets import QHBoxLayout, QLabel, QMenu, QSizePolicy, QToolButton, QWidget
 
 from app.live.statistics import Snapshot
-from app.widgets.elided_label import ElidedLabel
+from app.widgets.elided import ElidedLabel
 from app.widgets.icons import icon
 from engine.sources.frame_source import SourceInfo
 
@@ -41,7 +41,7 @@ class Header(QWidget):
         self.set_source("")
 
     def set_source(self, name: str) -> None:
-        """Show the name of the source; empty asks for one."""
+        """Show the name of the source; empty for none."""
         text = name or self.tr("Choose a source")
         self.source.setText(self.fontMetrics().elidedText(text, Qt.TextElideMode.ElideMiddle, 230) + "  ▾")
 
@@ -51,7 +51,7 @@ class Header(QWidget):
         self.set_source(info.name + (f"  {size[0]}×{size[1]}" if size is not None else ""))
 
     def show_snapshot(self, snapshot: Snapshot, description: dict[str, Any], *, playing: bool) -> None:
-        """Show rate and delay while it plays, people, and what runs."""
+        """Show frame rate and latency (while it plays), people, and the running networks."""
         parts = [self.tr("{fps:.0f} fps").format(fps=snapshot.fps)] if playing and snapshot.fps else []
         if playing and snapshot.latency is not None:
             parts.append(self.tr("{ms:.0f} ms").format(ms=snapshot.latency.p50))

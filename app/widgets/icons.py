@@ -1,4 +1,4 @@
-"""Icons drawn as shapes, so that they are sharp at every density and follow the theme's colours."""
+"""Icons drawn as shapes, sharp at every pixel density and in the theme's colours."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def _pixmap(name: str, color: str) -> QPixmap:
 
 
 def icon(name: str) -> QIcon:
-    """An icon by its name, with a fainter form for what is disabled."""
+    """An icon by its name, in the colours for enabled and disabled."""
     made = QIcon(_pixmap(name, TEXT))
     made.addPixmap(_pixmap(name, DISABLED), QIcon.Mode.Disabled)
     return made

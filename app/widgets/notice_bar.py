@@ -1,4 +1,4 @@
-"""The bar above the video: what is expected to go wrong, and what takes a while."""
+"""The bar above the video: expected errors, warnings, and the progress of what takes long."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DONE_SHOWN_MS = 8000
 
 
 class NoticeBar(QWidget):
-    """One line with at most one button; hidden when there is nothing to say."""
+    """One message with at most one button; hidden when there is none."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -29,7 +29,7 @@ class NoticeBar(QWidget):
         self._progress = QProgressBar()
         self._progress.setFixedWidth(110)
         self._progress.setTextVisible(False)
-        self._button = QPushButton()
+        self.button = QPushButton()
         self._close = QPushButton("✕")
         self._close.setProperty("flat", True)
         self._close.setFixedWidth(30)
@@ -38,10 +38,10 @@ class NoticeBar(QWidget):
         layout = QHBoxLayout(self)
         layout.setContentsMargins(12, 6, 6, 6)
         layout.addWidget(self._text)
-        for widget in (self._progress, self._button, self._close):
+        for widget in (self._progress, self.button, self._close):
             layout.addWidget(widget)
         self._act: Callable[[], None] | None = None
-        self._button.clicked.connect(self._clicked)
+        self.button.clicked.connect(self._clicked)
         self._close.clicked.connect(self.clear)
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
@@ -51,15 +51,10 @@ class NoticeBar(QWidget):
 
     @property
     def text(self) -> str:
-        """What it says; empty when it is hidden."""
+        """The message; empty when it is hidden."""
         return self._text.text() if self.level is not None else ""
 
-    @property
-    def button(self) -> QPushButton:
-        """The button, for those who click it in tests."""
-        return self._button
-
-    def say(
+    def report(
         self,
         level: Level,
         text: str,
@@ -67,18 +62,18 @@ class NoticeBar(QWidget):
         action: tuple[str, Callable[[], None]] | None = None,
         percent: int | None = None,
     ) -> None:
-        """Show a line.
+        """Show a message in place of the one before.
 
         Args:
-            level: 'error', 'warning', 'busy' (with a moving bar) or 'done' (goes away by itself).
-            text: one line for a person.
+            level: 'error', 'warning', 'busy' (with a progress bar) or 'done' (hidden again after a while).
+            text: the message for the user.
             action: label of a button, and what it does.
-            percent: how far something busy is; None where nobody knows.
+            percent: progress of what is busy; None if unknown.
         """
         self.level, self._act = level, None if action is None else action[1]
         self._text.setText(text)
-        self._button.setVisible(action is not None)
-        self._button.setText("" if action is None else action[0])
+        self.button.setVisible(action is not None)
+        self.button.setText("" if action is None else action[0])
         self._progress.setVisible(level == "busy")
         self._progress.setRange(0, 0 if percent is None else 100)
         self._progress.setValue(percent or 0)

@@ -1,4 +1,4 @@
-"""What is drawn over the video, and the look into what the network attends to."""
+"""The overlay panel: what is drawn over the video, and the attention map."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ def faint(text: str) -> QLabel:
 
 
 class OverlayPanel(QWidget):
-    """Choices that need no network to run again.
+    """Choices that apply without running a network again.
 
     Signals:
         changed: another OverlayOptions.
-        probe_cleared: the probe is to be taken away.
+        probe_cleared: the probe is to be removed.
     """
 
     changed = pyqtSignal(object)
@@ -146,14 +146,14 @@ class OverlayPanel(QWidget):
         self._tell()
 
     def set_probe_state(self, is_set: bool) -> None:
-        """Show whether there is a probe to take away."""
+        """Show whether a probe is set."""
         if is_set != self.clear_probe.isVisibleTo(self):
             self.clear_probe.setVisible(is_set)
             self._probe_text.setVisible(not is_set)
 
     @property
     def has_probe(self) -> bool:
-        """Whether there is a probe to take away."""
+        """Whether a probe is set."""
         return self.clear_probe.isVisibleTo(self)
 
     @property
@@ -229,7 +229,7 @@ class OverlayPanel(QWidget):
         self._tell()
 
     def _sync(self) -> None:
-        """Bring what hangs on the skeleton and the chosen keypoint up to date."""
+        """Update the widgets that depend on the skeleton and the chosen keypoint."""
         figured = has_figure(self._skeleton)
         names = [name.replace("_", " ") for name in self._skeleton.keypoint_names]
         if [self.keypoints.itemText(number) for number in range(self.keypoints.count())] != names:

@@ -1,4 +1,4 @@
-"""What runs: networks, backend, precision, and how people are found and followed."""
+"""The pose panel: networks, backend and precision, detection and tracking."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from PyQt5.QtWidgets import (
 )
 
 from app.widgets.build_choice import BuildChoice
-from app.widgets.elided_combo import ElidedCombo
+from app.widgets.elided import ElidedCombo
 from app.widgets.overlay_panel import faint, heading
 from app.widgets.value_slider import ScoreSlider
 from engine.artifacts.model_files import bundled_detectors, bundled_pose_models, default_models
@@ -26,7 +26,7 @@ from engine.backends import BACKENDS, PRECISIONS
 from engine.errors import EngineError
 from engine.pipeline.pose_pipeline import PipelineOptions
 
-_SETTLE_MS = 350  # a slider on its way must not open a pipeline at every step
+_SETTLE_MS = 350  # a slider that is being dragged must not open a pipeline at every step
 _OTHER = "…"
 _EVERY = ("auto", "1", "2", "3", "5", "10")
 
@@ -39,7 +39,7 @@ def _default(kind: str) -> str | None:
 
 
 class ModelChoice(ElidedCombo):
-    """Shipped models by name, and files.
+    """Bundled models by name, and files.
 
     Signals:
         chosen: another model was chosen.
@@ -66,7 +66,7 @@ class ModelChoice(ElidedCombo):
         return None if found is None else str(found)
 
     def set_model(self, model: str | None) -> None:
-        """Choose without a signal; files get a line of their own."""
+        """Choose without a signal; a file is added to the list."""
         index = self.findData(model) if model is not None else 0
         if index < 0:
             index = self.count() - 1
@@ -88,7 +88,7 @@ class ModelChoice(ElidedCombo):
 
 
 class PosePanel(QWidget):
-    """Choices for which a pipeline is opened anew; the present one goes on meanwhile.
+    """Choices that need another pipeline; the present one goes on until it is open.
 
     Signals:
         changed: other PipelineOptions, once they have settled.
@@ -102,7 +102,7 @@ class PosePanel(QWidget):
         self._settle = QTimer(self)
         self._settle.setSingleShot(True)
         self._settle.setInterval(_SETTLE_MS)
-        self._settle.timeout.connect(lambda: self.changed.emit(self.options))
+        self._settle.timeout.connect(self._announce)  # no lambda: Qt drops a method with its panel
         self._make_choices()
         self._make_people()
         self.builds = BuildChoice()
@@ -182,7 +182,7 @@ class PosePanel(QWidget):
 
     @property
     def options(self) -> PipelineOptions:
-        """What is chosen; what the panel does not show stays as it was given."""
+        """The chosen options; those that the panel does not show are kept."""
         every = self.every.currentText()
         return PipelineOptions(
             pose_model=self.pose_model.choice,
@@ -220,7 +220,7 @@ class PosePanel(QWidget):
         self.blockSignals(False)
 
     def show_running(self, description: dict[str, Any]) -> None:
-        """Show what really runs, and why others were passed over."""
+        """Show what runs, and why other backends were skipped."""
         if not description:
             self.running.setText("")
             self.passed_over.setText("")
@@ -238,6 +238,9 @@ class PosePanel(QWidget):
     def show_opening(self, line: str) -> None:
         """Show that another pipeline is being opened."""
         self.running.setText(line)
+
+    def _announce(self) -> None:
+        self.changed.emit(self.options)
 
     def _touched(self, *_values: object) -> None:
         self.smoothing.setEnabled(self.tracking.isChecked())

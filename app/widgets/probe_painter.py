@@ -23,7 +23,7 @@ _LISTED = 4
 
 def _make_colors() -> list[QColor]:
     ramp = cv2.applyColorMap(np.linspace(0, 255, _STEPS).astype(np.uint8)[:, None], cv2.COLORMAP_TURBO)[:, 0]
-    # The ramp's ends are almost black on video; blue to red between them is the paper's range.
+    # The ends of the ramp are almost black on video; the paper's range is blue to red.
     return [QColor(int(red), int(green), int(blue)) for blue, green, red in ramp]
 
 
@@ -63,10 +63,10 @@ def paint_probe(
 
     Args:
         painter: in px of the picture.
-        reading: what the probe says.
+        reading: of the probe.
         frame_to_picture: (2, 3) float32 affine.
-        unit_px: px of the picture for one px of the design, so that the circles suit the screen's density.
-        auto_scale: red stands for the highest value of this person and not for 1.
+        unit_px: px of the picture for one px of the design; scales circles and lines.
+        auto_scale: red is the highest value of this person instead of 1.
         score_threshold: keypoints with a lower score are not painted.
     """
     top = _top(reading, auto_scale)
@@ -91,7 +91,7 @@ def paint_probe(
 
 
 def _top(reading: ProbeReading, auto_scale: bool) -> float:
-    """The value for which red stands."""
+    """The value that is red."""
     return max(float(reading.values.max()), 1e-6) if auto_scale else 1.0
 
 
@@ -104,13 +104,13 @@ def _tr(text: str) -> str:
 
 
 def strongest(reading: ProbeReading, skeleton: Skeleton, count: int = _LISTED) -> list[tuple[str, float]]:
-    """Names and values of the keypoints that bear most on the point, the strongest first."""
+    """Names and values of the keypoints with the most attention, in falling order."""
     order = np.argsort(-reading.values, kind="stable")[:count]
     return [(_words(skeleton.keypoint_names[k]), float(reading.values[k])) for k in order]
 
 
 class _Type:
-    """The legend's two fonts and its measures."""
+    """The legend's two fonts and its sizes."""
 
     def __init__(self, font: QFont, unit_px: float) -> None:
         self.plain, self.bold = QFont(font), QFont(font)
@@ -122,7 +122,7 @@ class _Type:
 
     def size(self, title: str, subtitle: str, names: tuple[str, ...], rows: int) -> tuple[float, float]:
         """Width and height without the margins."""
-        # As wide as the longest name ever, so that the card does not breathe with the values.
+        # As wide as the longest name, so that the width does not change with the values.
         longest = max(self.metrics.horizontalAdvance(name) for name in names)
         width = max(
             self.bold_metrics.horizontalAdvance(title),
@@ -141,12 +141,12 @@ def paint_probe_legend(
     auto_scale: bool,
     unit_px: float = 1.0,
 ) -> None:
-    """Paint the card that says what the circles mean, into the lower right corner of an area with room for it.
+    """Paint the legend into the lower right corner of an area, if it fits.
 
     Args:
         painter: in px of the picture.
-        area: where the picture is.
-        reading: what the probe says.
+        area: rectangle of the picture.
+        reading: of the probe.
         skeleton: names of the keypoints.
         auto_scale: see `paint_probe`.
         unit_px: see `paint_probe`.
@@ -173,7 +173,7 @@ def paint_probe_legend(
 
 
 def _paint_titles(painter: QPainter, place: QPointF, fonts: _Type, title: str, subtitle: str) -> QPointF:
-    """Write both lines; returns where the rows begin."""
+    """Write both lines; returns the position of the first row."""
     painter.setFont(fonts.bold)
     painter.setPen(_TEXT)
     painter.drawText(place + QPointF(0, fonts.bold_metrics.ascent()), title)
@@ -185,7 +185,7 @@ def _paint_titles(painter: QPainter, place: QPointF, fonts: _Type, title: str, s
 
 
 def _paint_row(painter: QPainter, row: QRectF, fonts: _Type, named: tuple[str, float], top: float) -> None:
-    """A keypoint: its colour, its name and its value."""
+    """Paint colour, name and value of a keypoint."""
     name, value = named
     radius, base = 5 * fonts.unit, row.top() + fonts.metrics.ascent()
     painter.setPen(Qt.PenStyle.NoPen)
@@ -198,7 +198,7 @@ def _paint_row(painter: QPainter, row: QRectF, fonts: _Type, named: tuple[str, f
 
 
 def _paint_bar(painter: QPainter, bar: QRectF, metrics: QFontMetricsF, top: float) -> None:
-    """The colours from 0 to the top value, with numbers under their ends and middle."""
+    """Paint the colour bar from 0 to the top value, with three numbers under it."""
     gradient = QLinearGradient(bar.topLeft(), bar.topRight())
     for step in range(9):
         gradient.setColorAt(step / 8, color_of(step / 8))

@@ -1,49 +1,22 @@
-"""Choosing a source: cameras, files, folders, addresses, the demo, and what was open before."""
+"""The source menu: cameras, files, folders, addresses, the demo and recent sources."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
 
-from PyQt5.QtCore import QObject, QThread, pyqtSignal
+from PyQt5.QtCore import pyqtSignal
 from PyQt5.QtWidgets import QFileDialog, QInputDialog, QLineEdit, QMenu, QWidget
 
+from app.live.camera_search import CameraSearch
 from app.settings import Settings
-from engine.errors import EngineError
-from engine.sources.opening import CameraInfo, CameraSizes, list_cameras, measured
 
 _VIDEO = "*.mp4 *.mkv *.avi *.mov *.webm *.m4v *.mpg *.mpeg *.ts *.wmv *.flv"
 _PHOTO = "*.jpg *.jpeg *.png *.bmp *.webp *.tif *.tiff"
 
 
-class CameraSearch(QThread):
-    """Asks the system for its cameras, which may take a while, away from the GUI thread.
-
-    Signals:
-        named: the names are known, and the sizes of cameras that were asked before; `finished` tells the other sizes.
-    """
-
-    named = pyqtSignal()
-
-    def __init__(self, parent: QObject | None = None) -> None:
-        super().__init__(parent)
-        self.cameras: list[CameraInfo] = []
-        self.message = ""
-        self._sizes = CameraSizes()
-
-    def run(self) -> None:
-        """List the cameras."""
-        try:
-            found, self.message = list_cameras(), ""
-        except EngineError as error:
-            found, self.message = [], str(error)
-        self.cameras = measured(found, self._sizes, limit_s=0)
-        self.named.emit()
-        self.cameras = measured(found, self._sizes)
-
-
 def shown_name(text: str) -> str:
-    """A source as a menu shows it."""
+    """The text of a source in the menu."""
     if "://" in text or text == "demo" or text.isdecimal():
         return text
     path = Path(text)
@@ -51,7 +24,7 @@ def shown_name(text: str) -> str:
 
 
 class SourceMenu(QMenu):
-    """The menu of sources.
+    """Lists the sources and asks for files and addresses.
 
     Signals:
         chosen: text of the source, as `open_source` takes it.
@@ -66,16 +39,16 @@ class SourceMenu(QMenu):
         self.search = CameraSearch(self)
         self.search.named.connect(self._fill)
         self.search.finished.connect(self._fill)
-        self.aboutToShow.connect(self.look_again)
+        self.aboutToShow.connect(self.search_cameras)
         self._fill()
 
-    def look_again(self) -> None:
-        """Ask the system for its cameras, unless it is being asked already."""
+    def search_cameras(self) -> None:
+        """Search for cameras, unless a search is running."""
         if not self.search.isRunning():
             self.search.start()
 
     def wait(self) -> None:
-        """Let a running search end; for those who close the window."""
+        """Wait for a running search before the window goes."""
         self.search.wait(1500)
 
     def add(self, text: str, slot: Callable[..., None], shortcut: str = "") -> None:
@@ -109,7 +82,7 @@ class SourceMenu(QMenu):
                 self.add(shown_name(text), lambda _checked=False, text=text: self.chosen.emit(text))
 
     def refresh(self) -> None:
-        """Show the recent sources anew."""
+        """Show the recent sources again after they changed."""
         if not self.isVisible():
             self._fill()
 

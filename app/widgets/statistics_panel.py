@@ -1,4 +1,4 @@
-"""The numbers of the last seconds, and their course over the last minute."""
+"""Statistics of the last seconds, and plots of the last minute."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from app.live.statistics import STAGES, Snapshot
 from app.widgets.overlay_panel import faint, heading
 from app.widgets.theme import ACCENT, FAINT, PANEL, WARNING
 
-_COURSE_S = 60.0
+_HISTORY_S = 60.0
 
 
 def running_lines(description: dict[str, Any]) -> list[str]:
-    """What runs and where: the pose network, then the detector."""
+    """The running networks with backend, device and precision: pose network, then detector."""
     lines = []
     for what, prefix in (("pose_model", ""), ("detector", "detector_")):
         name = description.get(what)
@@ -31,11 +31,11 @@ def running_lines(description: dict[str, Any]) -> list[str]:
 
 
 class StatisticsPanel(QWidget):
-    """Shows snapshots of the statistics; the plots come with `show_plots`, because pyqtgraph is slow to import."""
+    """Shows snapshots of the statistics; `show_plots` adds the plots later, because pyqtgraph is slow to import."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._course: deque[tuple[float, float, float, float]] = deque()  # time, fps, latency p50 and p95
+        self._history: deque[tuple[float, float, float, float]] = deque()  # time, fps, latency p50 and p95
         self._lines: dict[str, Any] = {}
         self.fps, self.latency, self.people = QLabel("–"), QLabel("–"), QLabel("–")
         grid = QGridLayout()
@@ -70,8 +70,8 @@ class StatisticsPanel(QWidget):
 
     def _make_stages(self) -> dict[str, tuple[QLabel, QLabel]]:
         names = {
-            "detect": self.tr("Find people"),
-            "crop": self.tr("Cut out"),
+            "detect": self.tr("Detect people"),
+            "crop": self.tr("Crop"),
             "pose": self.tr("Pose network"),
             "track": self.tr("Track"),
             "draw": self.tr("Draw"),
@@ -113,7 +113,7 @@ class StatisticsPanel(QWidget):
             plot.setMouseEnabled(x=False, y=False)
             plot.hideButtons()
             plot.showGrid(x=False, y=True, alpha=0.18)
-            plot.setXRange(-_COURSE_S, 0, padding=0)
+            plot.setXRange(-_HISTORY_S, 0, padding=0)
             plot.getAxis("left").setWidth(38)
             plot.getAxis("bottom").setStyle(showValues=False)
             plot.getAxis("bottom").setHeight(6)
@@ -147,19 +147,19 @@ class StatisticsPanel(QWidget):
         lines = running_lines(description)
         self.pose.setText(lines[0] if lines else "–")
         self.detector.setText(lines[1] if len(lines) > 1 else "–")
-        self._add_to_course(snapshot)
+        self._add_to_history(snapshot)
 
-    def _add_to_course(self, snapshot: Snapshot) -> None:
+    def _add_to_history(self, snapshot: Snapshot) -> None:
         now_s = time.monotonic()
         if snapshot.latency is not None and snapshot.fps > 0:
-            self._course.append((now_s, snapshot.fps, snapshot.latency.p50, snapshot.latency.p95))
-        while self._course and now_s - self._course[0][0] > _COURSE_S:
-            self._course.popleft()
+            self._history.append((now_s, snapshot.fps, snapshot.latency.p50, snapshot.latency.p95))
+        while self._history and now_s - self._history[0][0] > _HISTORY_S:
+            self._history.popleft()
         if not self._lines:
             return
-        seconds = [sample[0] - now_s for sample in self._course]
+        seconds = [sample[0] - now_s for sample in self._history]
         for number, curve in enumerate(("fps fps", "latency p50", "latency p95"), start=1):
-            self._lines[curve].setData(seconds, [sample[number] for sample in self._course])
+            self._lines[curve].setData(seconds, [sample[number] for sample in self._history])
         for plot, highest in (("fps plot", 1), ("latency plot", 3)):
-            top = max((sample[highest] for sample in self._course), default=1.0)
+            top = max((sample[highest] for sample in self._history), default=1.0)
             self._lines[plot].setYRange(0, top * 1.15, padding=0)

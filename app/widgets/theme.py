@@ -1,4 +1,4 @@
-"""Colours and shapes of the window: dark, so that the video is the brightest thing on it."""
+"""Colours and style sheet of the window: dark, so that the video stands out."""
 
 from __future__ import annotations
 

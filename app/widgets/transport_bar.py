@@ -1,4 +1,4 @@
-"""Under the video: play, step, seek, loop and speed for files; live mark and mirror for cameras; and what goes out."""
+"""The bar under the video: playback of files, mirror for cameras, and the buttons for outputs."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _TICKS = 10_000
 
 
 def clock(seconds: float) -> str:
-    """Minutes and seconds, with hours only where there are any."""
+    """Minutes and seconds, and hours if there are any."""
     whole = int(max(0.0, seconds))
     hours, minutes = whole // 3600, whole // 60 % 60
     return f"{hours}:{minutes:02d}:{whole % 60:02d}" if hours else f"{minutes}:{whole % 60:02d}"
 
 
 class SeekSlider(QSlider):
-    """A slider that goes where it is clicked."""
+    """A slider that jumps to a click."""
 
     def __init__(self) -> None:
         super().__init__(Qt.Orientation.Horizontal)
@@ -30,7 +30,7 @@ class SeekSlider(QSlider):
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
 
     def mousePressEvent(self, event: QMouseEvent | None) -> None:
-        """Jump to the click; dragging goes on from there."""
+        """Jump to the click; dragging continues from there."""
         if event is not None and event.button() == Qt.MouseButton.LeftButton:
             share = QStyle.sliderValueFromPosition(0, _TICKS, event.pos().x(), self.width())
             self.setValue(share)
@@ -42,8 +42,8 @@ class TransportBar(QWidget):
     """Controls of the source.
 
     Signals:
-        play_toggled, stepped (frames), sought (seconds), loop_changed, speed_changed, mirror_changed: a person's wish.
-        snapshot_asked, record_toggled, poses_toggled, export_asked: what goes out.
+        play_toggled, stepped (frames), sought (seconds), loop_changed, speed_changed, mirror_changed: playback.
+        snapshot_asked, record_toggled, poses_toggled, export_asked: outputs.
     """
 
     play_toggled = pyqtSignal()
@@ -93,15 +93,15 @@ class TransportBar(QWidget):
 
     def _make_widgets(self) -> None:
         self.play = self._button("pause", self.tr("Play or pause (Space)"))
-        self.step_back = self._button("step_back", self.tr("One frame back (,)"))
-        self.step_on = self._button("step", self.tr("One frame on (.)"))
+        self.step_back = self._button("step_back", self.tr("Previous frame (,)"))
+        self.step_on = self._button("step", self.tr("Next frame (.)"))
         self.slider = SeekSlider()
-        self.slider.setAccessibleName(self.tr("Place in the file"))
+        self.slider.setAccessibleName(self.tr("Position in the file"))
         self.time = QLabel("0:00 / 0:00")
         self.time.setObjectName("faint")
         self.live = QLabel(self.tr("● LIVE"))
         self.live.setStyleSheet(f"color: {ERROR}; font-weight: 600; padding: 0 6px;")
-        self.loop = self._button("loop", self.tr("Begin again at the end (L)"), checkable=True)
+        self.loop = self._button("loop", self.tr("Loop (L)"), checkable=True)
         self.speed = QComboBox()
         self.speed.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.speed.setToolTip(self.tr("Speed ([ and ])"))
@@ -111,7 +111,7 @@ class TransportBar(QWidget):
         self.speed.setCurrentIndex(SPEEDS.index(1.0))
         self.mirror = self._button("mirror", self.tr("Mirror (M)"), checkable=True)
         self.recording = QLabel()
-        # Two short lines: beside one long line a narrow window has no room for the slider.
+        # Two short lines: one long line leaves no room for the slider in a narrow window.
         self.recording.setStyleSheet(f"color: {ERROR}; font-weight: 600; font-size: 11px;")
         self.recording.hide()
         self.snapshot = self._button("camera", self.tr("Save a snapshot (S)"))
@@ -152,11 +152,11 @@ class TransportBar(QWidget):
         self.set_position(0.0)
 
     def set_playing(self, playing: bool) -> None:
-        """Show which way the button works."""
+        """Show pause or play on the button."""
         self.play.setIcon(icon("pause" if playing else "play"))
 
     def set_position(self, position_s: float) -> None:
-        """Show a place in the file, unless the person holds the slider."""
+        """Show the position in the file, unless the user drags the slider."""
         if self._duration_s:
             self.time.setText(f"{clock(position_s)} / {clock(self._duration_s)}")
             if not self.slider.isSliderDown():
@@ -165,7 +165,7 @@ class TransportBar(QWidget):
             self.time.setText(clock(position_s))
 
     def set_recording(self, text: str) -> None:
-        """Show that a recording runs, and for how long; empty for none."""
+        """Show the text of a running recording; empty for none."""
         self.recording.setText(text)
         self.recording.setVisible(bool(text))
         self.record.setIcon(icon("stop" if text else "record"))

@@ -1,4 +1,4 @@
-"""Sliders with their value written beside them."""
+"""Sliders that show their value."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _RIGHT = Qt.Alignment(Qt.AlignmentFlag.AlignRight) | Qt.AlignmentFlag.AlignVCent
 
 
 class ValueSlider(QSlider):
-    """A slider that goes into a line of a form together with its name and its value."""
+    """A slider for a row of a form, with its name and its value."""
 
     def __init__(self, low: int, high: int, text_of: Callable[[int], str]) -> None:
         super().__init__(Qt.Orientation.Horizontal)
@@ -23,7 +23,7 @@ class ValueSlider(QSlider):
         self._write(self.value())
 
     def add_to(self, form: QFormLayout, name: str, tip: str = "") -> None:
-        """Add a line of name, slider and value, with a tool tip on each."""
+        """Add a row with name, slider and value, and a tool tip on each."""
         row = QHBoxLayout()
         row.setSpacing(10)
         row.addWidget(self, 1)
@@ -41,7 +41,7 @@ class ValueSlider(QSlider):
 
 
 class ScoreSlider(ValueSlider):
-    """A score in hundredths; one that it was given stays as it was, finer or beyond its ends, until it is moved."""
+    """A score in steps of 0.01; a given score that is finer or out of range is kept until the slider is moved."""
 
     def __init__(self, low: int, high: int) -> None:
         super().__init__(low, high, lambda value: f"{value / 100:.2f}")

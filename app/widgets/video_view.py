@@ -1,4 +1,4 @@
-"""The video: shows pictures that are ready made, and turns clicks into places in the frame."""
+"""The video: paints pictures of the drawing thread, and maps clicks to points in the frame."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from app.widgets.theme import GROUND, WARNING
 
 
 class VideoView(QWidget):
-    """Paints the newest picture in the middle.
+    """Paints the newest picture, centred.
 
     Signals:
-        clicked: a place in the picture was clicked; x and y in frame px.
+        clicked: a point in the picture was clicked; x and y in frame px.
         cleared: a click beside the picture, or with the right button.
-        resized: width and height in device px, and how many of them make a logical px.
-        painted: a picture was painted for the first time; the milliseconds it took.
+        resized: width and height in device px, and device px for one logical px.
+        painted: a picture was painted for the first time; with the time that took, in ms.
     """
 
     clicked = pyqtSignal(float, float)
@@ -38,13 +38,12 @@ class VideoView(QWidget):
         self.setAccessibleName(self.tr("Video"))
         self._picture: Picture | None = None
         self._unpainted = False
-        self._badge = ""
-        self._clickable = False
+        self.badge = ""
         self.auto_scale = False
         self.score_threshold = 0.2
 
     def sizeHint(self) -> QSize:
-        """What a window of its own would like."""
+        """16:9 at a medium size."""
         return QSize(960, 540)
 
     @property
@@ -53,28 +52,22 @@ class VideoView(QWidget):
         return self._picture
 
     def show_picture(self, picture: Picture) -> None:
-        """Paint this soon; of several the last one."""
+        """Paint this picture next; of several the last one."""
         self._picture, self._unpainted = picture, True
         self.update()
 
     def set_badge(self, text: str) -> None:
-        """A few words over the video's upper edge, such as that the signal is lost; empty for none."""
-        if text != self._badge:
-            self._badge = text
+        """Show a short text over the video's upper edge, such as a lost signal; empty for none."""
+        if text != self.badge:
+            self.badge = text
             self.update()
 
-    @property
-    def badge(self) -> str:
-        """The words over the video."""
-        return self._badge
-
     def set_clickable(self, clickable: bool) -> None:
-        """Show by the mouse pointer whether a click sets the probe."""
-        self._clickable = clickable
+        """Set the mouse pointer: a cross if a click sets the probe."""
         self.setCursor(Qt.CursorShape.CrossCursor if clickable else Qt.CursorShape.ArrowCursor)
 
     def picture_area(self) -> QRectF:
-        """Where the picture lies in the widget, in logical px."""
+        """Rectangle of the picture in the widget, in logical px."""
         if self._picture is None:
             return QRectF()
         size = self._picture.image.size()
@@ -83,7 +76,7 @@ class VideoView(QWidget):
         return QRectF((self.width() - width) / 2, (self.height() - height) / 2, width, height)
 
     def frame_point(self, place: QPointF) -> tuple[float, float] | None:
-        """The place in frame px under a place in the widget; None beside the picture."""
+        """The point in frame px under a point in the widget; None outside the picture."""
         area = self.picture_area()
         if self._picture is None or not area.contains(place):
             return None
@@ -94,7 +87,7 @@ class VideoView(QWidget):
         return float(point[0]), float(point[1])
 
     def mousePressEvent(self, event: QMouseEvent | None) -> None:
-        """Left sets the probe, right takes it away."""
+        """Left sets the probe, right removes it."""
         if event is None:
             return
         point = self.frame_point(QPointF(event.pos()))
@@ -104,7 +97,7 @@ class VideoView(QWidget):
             self.cleared.emit()
 
     def resizeEvent(self, event: QResizeEvent | None) -> None:
-        """Tell the new size in device px, so that pictures are made in it."""
+        """Report the new size in device px, so that pictures are made in it."""
         super().resizeEvent(event)
         ratio = self.devicePixelRatioF()
         self.resized.emit(round(self.width() * ratio), round(self.height() * ratio), ratio)
@@ -127,14 +120,14 @@ class VideoView(QWidget):
             area = self.picture_area()
             ratio = self.devicePixelRatioF()
             if abs(area.width() * ratio - picture.image.width()) < 2:
-                # Made for this size: put on whole device px, nothing is scaled.
+                # Made for this size: aligned to device px and not scaled.
                 picture.image.setDevicePixelRatio(ratio)
                 left, top = round(area.x() * ratio) / ratio, round(area.y() * ratio) / ratio
                 painter.drawImage(QPointF(left, top), picture.image)
             else:
                 painter.drawImage(area, picture.image, QRectF(picture.image.rect()))
             self._paint_probe(painter, picture, area)
-        if self._badge:
+        if self.badge:
             self._paint_badge(painter)
 
     def _paint_probe(self, painter: QPainter, picture: Picture, area: QRectF) -> None:
@@ -160,11 +153,11 @@ class VideoView(QWidget):
         font = painter.font()
         font.setBold(True)
         painter.setFont(font)
-        width = painter.fontMetrics().horizontalAdvance(self._badge) + 32
+        width = painter.fontMetrics().horizontalAdvance(self.badge) + 32
         height = painter.fontMetrics().height() + 16
         card = QRectF((self.width() - width) / 2, 16, width, height)
         painter.setPen(Qt.PenStyle.NoPen)
         painter.setBrush(QColor(18, 20, 24, 225))
         painter.drawRoundedRect(card, height / 2, height / 2)
         painter.setPen(QColor(WARNING))
-        painter.drawText(card, int(Qt.AlignmentFlag.AlignCenter), self._badge)
+        painter.drawText(card, int(Qt.AlignmentFlag.AlignCenter), self.badge)

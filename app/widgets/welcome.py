@@ -1,4 +1,4 @@
-"""What is shown where there is no video yet: why, and what can be done."""
+"""The page without a video: the reason, and buttons for a file and the demo."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ class Welcome(QWidget):
         layout.addWidget(self._line)
         layout.addLayout(row)
         layout.addStretch(1)
-        self.say(self.tr("Looking for cameras…"), "", busy=True)
+        self.show_message(self.tr("Looking for cameras…"), "", busy=True)
 
-    def say(self, title: str, line: str, *, busy: bool = False) -> None:
-        """Show these words, and the buttons unless something is on its way."""
+    def show_message(self, title: str, line: str, *, busy: bool = False) -> None:
+        """Show this text, and the buttons unless something is being opened."""
         self._title.setText(title)
         self._line.setText(line)
         for button in (self.open_file, self.demo):

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 from PyQt5.QtCore import QSettings
+from PyQt5.QtWidgets import QAction
 from pytestqt.qtbot import QtBot
 
+from app.live.camera_search import CameraSearch
 from app.main_window import MainWindow
 from app.qt_setup import drop_opencv_plugins
 from app.settings import Settings
-from app.widgets.source_menu import CameraSearch
 from engine.pipeline.pose_pipeline import PipelineOptions
 from tests.app.fakes import Backstage
 
@@ -76,3 +77,9 @@ def window(make_window: Callable[..., MainWindow], qtbot: QtBot) -> MainWindow:
 def shows_people(window: MainWindow) -> bool:
     picture = window.view.picture
     return picture is not None and picture.shown.result is not None and len(picture.shown.result.poses) > 0
+
+
+def trigger(window: MainWindow, command: str) -> None:
+    action = window.findChild(QAction, command)
+    assert action is not None
+    action.trigger()

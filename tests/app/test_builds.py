@@ -12,7 +12,7 @@ import pytest
 from pytestqt.qtbot import QtBot
 
 from app.main_window import MainWindow
-from app.widgets.elided_combo import ElidedCombo
+from app.widgets.elided import ElidedCombo
 from engine.build.offers import BuildOffer, build_offers
 from tests.app.fakes import Backstage
 

@@ -17,10 +17,9 @@ from app.actions import KeysDialog, commands
 from app.main_window import MainWindow
 from app.settings import Settings
 from app.widgets.pose_panel import PosePanel
-from app.window_slots import slots_of
 from engine.overlay.drawing import AttentionView, OverlayOptions
 from engine.skeleton import Skeleton
-from tests.app.conftest import shows_people
+from tests.app.conftest import shows_people, trigger
 from tests.app.fakes import Backstage
 
 HAND = Skeleton(
@@ -196,7 +195,7 @@ def test_the_transport_plays_steps_and_seeks(window: MainWindow, qtbot: QtBot, b
     still = position()
     qtbot.wait(150)
     assert position() == still
-    window.seek(1.0)
+    window.source_control.seek(1.0)
     qtbot.waitUntil(lambda: position() == pytest.approx(1.0))
     window.transport.step_on.click()
     qtbot.waitUntil(lambda: position() == pytest.approx(1.02))
@@ -232,7 +231,7 @@ def test_a_camera_is_mirrored_and_has_no_slider(make_window: Callable[..., MainW
 
 
 def test_every_command_has_a_slot_and_is_listed(window: MainWindow, qtbot: QtBot) -> None:
-    assert {command.name for command in commands()} == set(slots_of(window))
+    assert {command.name for command in commands()} == set(window.slots())
     keys = [key for command in commands() for key in command.keys]
     assert len(keys) == len(set(keys))
     dialog = KeysDialog(window)
@@ -241,7 +240,7 @@ def test_every_command_has_a_slot_and_is_listed(window: MainWindow, qtbot: QtBot
     for name in ("tab_pose", "tab_statistics", "tab_overlay", "sidebar", "sidebar", "faster", "slower", "attention",
                  "next_keypoint", "previous_keypoint", "probe_next", "boxes", "full_screen", "full_screen", "start",
                  "forward", "backward", "shortcuts", "about", "copy"):  # fmt: skip
-        window.actions_by_name[name].trigger()
+        trigger(window, name)
         qtbot.wait(5)
     clipboard = QApplication.clipboard()
     assert clipboard is not None and clipboard.image().width() == 320

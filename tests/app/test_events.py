@@ -73,7 +73,7 @@ def test_one_dialog_for_many_faults_and_all_are_in_the_log(qtbot: QtBot, tmp_pat
 def test_a_source_that_fails_leaves_the_last_one_running(
     window: MainWindow, backstage: Backstage, qtbot: QtBot
 ) -> None:
-    window.open_source("nothing.mp4")
+    window.source_control.open("nothing.mp4")
     qtbot.waitUntil(lambda: "nothing.mp4 does not exist" in window.notice.text)
     assert "clip" in window.header.source.text()
     painted = window.statistics.frames_painted
@@ -98,20 +98,20 @@ def test_cameras_are_listed_by_name_and_size_and_a_silent_one_by_name(
     def ask(index: int) -> tuple[int, int] | None:
         return (640, 480) if index == 0 or answer.wait(20) else None
 
-    monkeypatch.setattr("app.widgets.source_menu.CameraSizes", lambda: CameraSizes(ask))
+    monkeypatch.setattr("app.live.camera_search.CameraSizes", lambda: CameraSizes(ask))
     found = [CameraInfo(index=0, name="Desk"), CameraInfo(index=2, name="Door")]
-    monkeypatch.setattr("app.widgets.source_menu.list_cameras", lambda: found)
+    monkeypatch.setattr("app.live.camera_search.list_cameras", lambda: found)
     menu = SourceMenu(settings)
     qtbot.addWidget(menu)
 
     def cameras() -> list[str]:
         return [action.text() for action in menu.actions()[:2]]
 
-    menu.look_again()
+    menu.search_cameras()
     qtbot.waitUntil(lambda: cameras() == ["Camera 0: Desk, 640×480", "Camera 2: Door"], timeout=5000)
     qtbot.waitUntil(menu.search.isFinished, timeout=5000)
     answer.set()
-    menu.look_again()
+    menu.search_cameras()
     qtbot.waitUntil(lambda: cameras() == ["Camera 0: Desk, 640×480", "Camera 2: Door, 640×480"], timeout=5000)
     qtbot.waitUntil(menu.search.isFinished, timeout=5000)
 
@@ -144,9 +144,9 @@ def test_files_are_opened_by_dropping_them(window: MainWindow, backstage: Backst
 def test_fifty_changes_leave_no_thread_and_no_memory(window: MainWindow, backstage: Backstage, qtbot: QtBot) -> None:
     def change(times: int) -> None:
         for number in range(times):
-            window.open_source(f"clip{number}")
+            window.source_control.open(f"clip{number}")
             window.pose_panel.most.setValue(2 + number % 8)
-            window.open_pipeline(window.pose_panel.options)
+            window.pipeline_control.open(window.pose_panel.options)
             qtbot.wait(25)
         last = window.pose_panel.options
         qtbot.waitUntil(lambda: window.session.options == last and not window.session.is_opening_source)

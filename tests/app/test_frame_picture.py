@@ -91,10 +91,10 @@ def stars_of(video: Path) -> list[bool | None]:
 
 def test_a_recording_shows_the_probe_from_the_click_on_and_a_snapshot_does(window: MainWindow, qtbot: QtBot) -> None:
     window.overlay_panel.set_options(CLEAN)
-    window.apply_look()
+    window.look_control.apply()
     window.transport.record.click()
     qtbot.waitUntil(lambda: window.outputs.video is not None and window.outputs.video.frames > 8)
-    window.toggle_playing()  # so that the person stands still under the click
+    window.source_control.toggle_playing()  # so that the person stands still under the click
     qtbot.wait(100)
     picture = window.view.picture
     assert picture is not None and picture.shown.result is not None
@@ -107,7 +107,7 @@ def test_a_recording_shows_the_probe_from_the_click_on_and_a_snapshot_does(windo
     saved = cv2.imread(str(snapshot))
     assert saved is not None
     assert is_star(saved[round(top + SHARE * (bottom - top)), round(left + SHARE * (right - left))])
-    window.toggle_playing()
+    window.source_control.toggle_playing()
     recording = window.outputs.video
     assert recording is not None
     before = recording.frames

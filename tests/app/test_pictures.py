@@ -220,7 +220,7 @@ def collect(
     shots: list[Shot] = []
     events: list[Any] = []
     playback = Playback(
-        "clip", serial=1, put=shots.append, tell=events.append, open_source=lambda _text: Clip(frames), loop=loop,
+        "clip", serial=1, put=shots.append, emit=events.append, open_source=lambda _text: Clip(frames), loop=loop,
         speed=speed,
     )  # fmt: skip
     until_s = time.monotonic() + 10
@@ -232,7 +232,7 @@ def collect(
 
 
 def at_end(_shots: list[Shot], events: list[Any]) -> bool:
-    return bool(events) and events[-1] == PlaybackChanged(serial=1, playing=False, at_end=True)
+    return bool(events) and events[-1] == PlaybackChanged(serial=1, playing=False)
 
 
 def test_a_file_plays_at_its_own_pace_and_ends() -> None:

@@ -28,8 +28,8 @@ def open_slowly(options, *, say):
     return Opened(pipeline=Pipeline(), has_attention=False)
 
 Inference(
-    PipelineOptions(), serial=1, shots=LatestSlot(), put=print, tell=lambda event: None, open_pipeline=open_slowly,
-    is_looked_at=lambda: False,
+    PipelineOptions(), serial=1, shots=LatestSlot(), put=print, emit=lambda event: None, open_pipeline=open_slowly,
+    wants_attention=lambda: False,
 )
 print("the program ends", flush=True)
 """

@@ -39,7 +39,7 @@ class Window(MainWindow):
         super()._painted(picture, paint_ms)
 
     def look(self):
-        if self.statistics.frames_painted_with_people > 5 and self.description:
+        if self.statistics.frames_painted_with_people > 5 and self.session.description:
             from PyQt5.QtGui import QGuiApplication
             found["platform"] = QGuiApplication.platformName()
             found["torch"] = "torch" in sys.modules

@@ -17,9 +17,9 @@ from PyQt5.QtWidgets import QLabel, QWidget
 from pytestqt.qtbot import QtBot
 
 from app.error_report import ErrorReport
+from app.live.camera_search import CameraSearch
 from app.main_window import MainWindow
 from app.settings import Settings
-from app.widgets.source_menu import CameraSearch
 from engine.errors import SourceError
 from engine.pipeline.pose_pipeline import PipelineOptions
 from engine.sources.addresses import has_secret, is_address, shown, url_name
@@ -207,7 +207,7 @@ def test_the_window_shows_and_keeps_no_password(
         status = (tmp_path / "status.json").read_text()
         assert "127.0.0.1" in json.loads(status)["source"]
         clean(status, "status")
-    window.open_source(BAD[0])
+    window.source_control.open(BAD[0])
     clean(all_texts(window), "opening what is not there")
     qtbot.waitUntil(lambda: "cannot open" in window.notice.text, timeout=10_000)
     clean(all_texts(window), "refused")
@@ -242,7 +242,7 @@ def test_the_log_holds_no_password(tmp_path: Path) -> None:
         f"http://{USER}@cam/live",
         serial=1,
         put=lambda _shot: None,
-        tell=events.append,
+        emit=events.append,
         open_source=fail,  # type: ignore[arg-type]
     )
     assert playback.join(5)

@@ -117,7 +117,7 @@ class Recorded:
     def __init__(self, path: Path) -> None:
         self.told: list[object] = []
         self.info = SourceInfo(name="camera 0", kind="camera", is_live=True)
-        self.recording = Recording(path, info=self.info, look=Look, probe=Probe, tell=self.told.append)
+        self.recording = Recording(path, info=self.info, look=Look, probe=Probe, emit=self.told.append)
 
     def offer(self, frames: Iterator[Shown]) -> None:
         for shown in frames:

@@ -1,4 +1,4 @@
-"""What the window says: the right words, at the right time, and nothing over what is to be read first."""
+"""The messages of the window: the right text at the right time, and none over an error that is still to be read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pytestqt.qtbot import QtBot
 
 from app.main_window import MainWindow
 from app.widgets.about import AboutDialog
-from tests.app.conftest import shows_people
+from tests.app.conftest import shows_people, trigger
 from tests.app.fakes import Backstage, Clip
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,13 +36,13 @@ def test_a_relative_file_is_found_again_from_another_folder(
 def test_the_size_stands_beside_the_name_also_after_another_source_failed(window: MainWindow, qtbot: QtBot) -> None:
     before = window.header.source.text()
     assert "320×180" in before
-    window.open_source("nothing.mp4")
+    window.source_control.open("nothing.mp4")
     qtbot.waitUntil(lambda: "nothing.mp4 does not exist" in window.notice.text)
     assert window.header.source.text() == before
 
 
 def test_how_long_a_frame_stood_still_is_no_delay(window: MainWindow, qtbot: QtBot) -> None:
-    window.toggle_playing()
+    window.source_control.toggle_playing()
     qtbot.wait(1200)
     window.statistics.clear_window()
     window.overlay_panel.set_kind("attention")  # the frame is looked at again, for its maps
@@ -54,9 +54,9 @@ def test_how_long_a_frame_stood_still_is_no_delay(window: MainWindow, qtbot: QtB
 def test_an_export_does_not_cover_what_went_wrong_meanwhile(window: MainWindow, qtbot: QtBot, tmp_path: Path) -> None:
     window.outputs.begin_export("clip", tmp_path / "whole.mp4", window.pose_panel.options)
     qtbot.waitUntil(lambda: " of 100 frames" in window.notice.text, timeout=20000)
-    window.notice.say("error", "the disk of the recording is full")
+    window.notice.report("error", "the disk of the recording is full")
     texts: list[str] = []
-    window.outputs._told.connect(lambda _event: texts.append(window.notice.text))
+    window.outputs._event.connect(lambda _event: texts.append(window.notice.text))
     qtbot.waitUntil(lambda: window.outputs.export_job is None, timeout=20000)
     assert len(texts) > 1 and set(texts[:-1]) == {"the disk of the recording is full"}
     assert "100 frames written" in window.notice.text  # the end is told all the same
@@ -65,7 +65,7 @@ def test_an_export_does_not_cover_what_went_wrong_meanwhile(window: MainWindow, 
 def test_a_camera_cannot_be_exported_and_the_key_says_so(make_window: Callable[..., MainWindow], qtbot: QtBot) -> None:
     window = make_window("0")
     qtbot.waitUntil(lambda: shows_people(window))
-    window.actions_by_name["export"].trigger()
+    trigger(window, "export")
     assert "record" in window.notice.text and window.outputs.export_job is None
 
 

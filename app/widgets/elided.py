@@ -1,17 +1,18 @@
-"""A list of choices whose long texts end in an ellipsis instead of being cut through a letter."""
+"""A list of choices and a label that shorten long texts with an ellipsis; the tool tip has the whole text."""
 
 from __future__ import annotations
 
-from PyQt5.QtCore import QEvent, Qt
-from PyQt5.QtGui import QHelpEvent, QPaintEvent
-from PyQt5.QtWidgets import QComboBox, QStyle, QStyleOptionComboBox, QStylePainter, QToolTip, QWidget
+from PyQt5.QtCore import QEvent, QSize, Qt
+from PyQt5.QtGui import QHelpEvent, QPainter, QPaintEvent
+from PyQt5.QtWidgets import QComboBox, QLabel, QStyle, QStyleOptionComboBox, QStylePainter, QToolTip, QWidget
 
 _WIDEST_LIST_PX = 560
 _LIST_MARGIN_PX = 28
+_MIN_LETTERS = 4
 
 
 class ElidedCombo(QComboBox):
-    """A QComboBox no wider than its place; the whole text stands in its list and in its tool tip."""
+    """A QComboBox that shortens its text to the width it gets; its list shows whole texts."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -29,7 +30,7 @@ class ElidedCombo(QComboBox):
         place = style.subControlRect(
             QStyle.ComplexControl.CC_ComboBox, option, QStyle.SubControl.SC_ComboBoxEditField, self
         )
-        room = place.width() - 2  # what the style leaves free at the sides
+        room = place.width() - 2  # the style's margins
         option.currentText = self.fontMetrics().elidedText(option.currentText, Qt.TextElideMode.ElideRight, room)
         return option
 
@@ -48,9 +49,36 @@ class ElidedCombo(QComboBox):
         super().showPopup()
 
     def event(self, event: QEvent | None) -> bool:
-        """Tell the whole text where it is shortened."""
+        """Show the whole text as a tool tip if it is shortened."""
         if isinstance(event, QHelpEvent) and event.type() == QEvent.Type.ToolTip and not self.toolTip():
             text = self.currentText()
             QToolTip.showText(event.globalPos(), text if text != self.shown_text() else "", self)
             return True
         return super().event(event)
+
+
+class ElidedLabel(QLabel):
+    """One line of plain text that asks for its whole width and accepts less."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setTextFormat(Qt.TextFormat.PlainText)
+
+    def minimumSizeHint(self) -> QSize:
+        """Room for a few letters."""
+        return QSize(_MIN_LETTERS * self.fontMetrics().averageCharWidth(), super().minimumSizeHint().height())
+
+    def shown_text(self) -> str:
+        """The text as it is painted."""
+        return self.fontMetrics().elidedText(self.text(), Qt.TextElideMode.ElideRight, self.contentsRect().width())
+
+    def setText(self, text: str | None) -> None:
+        """Show another text, and the whole of it in the tool tip."""
+        super().setText(text)
+        self.setToolTip(text or "")
+
+    def paintEvent(self, _event: QPaintEvent | None) -> None:
+        """Paint with the text shortened."""
+        painter = QPainter(self)
+        painter.setPen(self.palette().color(self.foregroundRole()))
+        painter.drawText(self.contentsRect(), int(self.alignment()), self.shown_text())

@@ -1,0 +1,102 @@
+"""How the video is drawn: overlay, mirror and probe, and when attention maps are fetched for them."""
+
+from __future__ import annotations
+
+import numpy as np
+from PyQt5.QtCore import QObject
+
+from app.live.compose import Look
+from app.live.session import Session
+from app.live.shots import PipelineReady, SourceOpened
+from app.settings import Settings
+from app.widgets.notice_bar import NoticeBar
+from app.widgets.overlay_panel import OverlayPanel
+from app.widgets.transport_bar import TransportBar
+from app.widgets.video_view import VideoView
+
+
+class LookControl(QObject):
+    """Joins the overlay panel, the mirror button and clicks on the video with the session's drawing thread."""
+
+    def __init__(
+        self,
+        *,
+        session: Session,
+        settings: Settings,
+        overlay_panel: OverlayPanel,
+        transport: TransportBar,
+        view: VideoView,
+        notice: NoticeBar,
+        parent: QObject,
+    ) -> None:
+        super().__init__(parent)
+        self._session, self._settings, self._panel = session, settings, overlay_panel
+        self._transport, self._view, self._notice = transport, view, notice
+        session.happened.connect(self._happened)
+        overlay_panel.changed.connect(lambda _options: self.apply())
+        overlay_panel.probe_cleared.connect(self.clear_probe)
+        transport.mirror_changed.connect(self._set_mirror)
+        view.clicked.connect(self.place_probe)
+        view.cleared.connect(self.clear_probe)
+        view.resized.connect(lambda width, height, ratio: session.composer.set_room((width, height), ratio))
+
+    def _happened(self, event: object) -> None:
+        match event:
+            case SourceOpened():
+                self.apply()  # only a live source is mirrored
+            case PipelineReady():
+                self._panel.set_skeleton(event.skeleton, has_attention=event.has_attention)
+                self._view.set_clickable(event.has_attention)
+
+    def apply(self) -> None:
+        """Draw with the options of the overlay panel and the mirror button."""
+        overlay, source = self._panel.options, self._session.source
+        mirror = self._transport.mirror.isChecked() and source is not None and source.info.is_live
+        self._view.auto_scale = overlay.scale == "auto"
+        self._view.score_threshold = overlay.score_threshold
+        self._session.composer.set_look(Look(overlay=overlay, mirror=mirror))
+        self._session.want_attention(overlay.attention is not None or self._panel.has_probe)
+
+    def _set_mirror(self, mirror: bool) -> None:
+        self._settings.set_flag("mirror", mirror)
+        self.apply()
+
+    # --- probe ------------------------------------------------------------------------------------------------------
+
+    def show_probe_state(self, is_set: bool) -> None:
+        """Follow a probe that the drawing thread placed or dropped; attention maps are fetched as long as it is set."""
+        if is_set is not self._panel.has_probe:
+            self._panel.set_probe_state(is_set)
+            self.apply()
+
+    def place_probe(self, x: float, y: float) -> None:
+        """Fix the probe to the person at a point in frame px."""
+        ready = self._session.ready
+        if ready is None:
+            return
+        if not ready.has_attention:
+            text = self.tr("The probe needs attention maps, and {name} has none; kcam_ models have.")
+            self._notice.report("warning", text.format(name=ready.description.get("pose_model")))
+            return
+        self._session.want_attention(True)
+        self._session.composer.place_probe((x, y))
+
+    def clear_probe(self) -> None:
+        """Remove the probe."""
+        self._session.composer.place_probe(None)
+        self._session.want_attention(self._panel.options.attention is not None)
+
+    def probe_next(self) -> None:
+        """Fix the probe to the chosen keypoint of the next person, for use by keyboard."""
+        picture = self._view.picture
+        if picture is None or picture.shown.result is None or len(picture.shown.result.poses) == 0:
+            return
+        poses = picture.shown.result.poses
+        person = 0
+        if picture.reading is not None:
+            distances = np.abs(poses.keypoints_xy - picture.reading.keypoints_xy).sum(axis=(1, 2))
+            person = (int(distances.argmin()) + 1) % len(poses)
+        keypoint = min(self._panel.keypoint, poses.keypoints_xy.shape[1] - 1)
+        box = poses.boxes_xyxy[person]
+        x, y = np.clip(poses.keypoints_xy[person, keypoint], box[:2] + 1, box[2:] - 1)
+        self.place_probe(float(x), float(y))

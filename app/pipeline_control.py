@@ -1,0 +1,73 @@
+"""Opens the pipeline that the pose panel shows; panel and notice bar show its state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from PyQt5.QtCore import QObject
+
+from app.live.session import Session
+from app.live.shots import PipelineFailed, PipelineProgress, PipelineReady
+from app.settings import Settings
+from app.widgets.notice_bar import NoticeBar
+from app.widgets.pose_panel import PosePanel
+from engine.pipeline.pose_pipeline import PipelineOptions
+
+
+class PipelineControl(QObject):
+    """Joins the pose panel with the session."""
+
+    def __init__(
+        self,
+        *,
+        session: Session,
+        settings: Settings,
+        pose_panel: PosePanel,
+        notice: NoticeBar,
+        is_building: Callable[[], bool],
+        parent: QObject,
+    ) -> None:
+        """Begin to follow the panel; `is_building` tells whether the notice bar shows the progress of an engine."""
+        super().__init__(parent)
+        self._session, self._settings, self._panel, self._notice = session, settings, pose_panel, notice
+        self._is_building = is_building
+        session.happened.connect(self._happened)
+        pose_panel.changed.connect(self.open)
+
+    def open(self, options: PipelineOptions) -> None:
+        """Open another pipeline and remember its options; the present one goes on meanwhile."""
+        self._settings.pipeline = options
+        self._session.set_options(options)
+        if self._session.is_opening:
+            self._panel.show_opening(self.tr("Opening…"))
+
+    def _happened(self, event: object) -> None:
+        match event:
+            case PipelineProgress():
+                self._panel.show_opening(event.message)
+                self._notice.report("busy", event.message, action=(self.tr("Cancel"), self._cancel))
+            case PipelineReady():
+                self._notice.clear_level("error")
+                if not self._is_building():
+                    self._notice.clear_level("busy")
+                self._panel.show_running(event.description)
+            case PipelineFailed():
+                wanted = self._panel.options
+                self._show_present()
+                self._notice.report(
+                    "error", event.message, action=(self.tr("Try again"), lambda: self._try_again(wanted))
+                )
+
+    def _show_present(self) -> None:
+        """Show the pipeline that runs, in place of the one that was asked for."""
+        if self._session.options is not None:
+            self._panel.set_options(self._session.options)
+        self._panel.show_running(self._session.description)
+
+    def _cancel(self) -> None:
+        self._session.cancel_opening()
+        self._show_present()
+
+    def _try_again(self, options: PipelineOptions) -> None:
+        self._panel.set_options(options)
+        self.open(options)

@@ -1,0 +1,155 @@
+"""Opens the source of the window and plays it; header, transport bar and notice bar show its state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from PyQt5.QtCore import QObject
+
+from app.live.playback import SPEEDS
+from app.live.session import Session
+from app.live.shots import PlaybackChanged, SignalBack, SignalLost, SourceFailed, SourceOpened
+from app.qt_setup import TITLE
+from app.settings import Settings
+from app.widgets.header import Header
+from app.widgets.notice_bar import NoticeBar
+from app.widgets.source_menu import SourceMenu
+from app.widgets.transport_bar import TransportBar
+from app.widgets.video_view import VideoView
+from app.widgets.welcome import Welcome
+from engine.sources.addresses import shown
+
+
+class SourceControl(QObject):
+    """Joins the source menu and the transport bar with the session."""
+
+    def __init__(
+        self,
+        *,
+        session: Session,
+        settings: Settings,
+        menu: SourceMenu,
+        header: Header,
+        welcome: Welcome,
+        transport: TransportBar,
+        view: VideoView,
+        notice: NoticeBar,
+        set_title: Callable[[str], None],
+        parent: QObject,
+    ) -> None:
+        super().__init__(parent)
+        self._session, self._settings, self._menu = session, settings, menu
+        self._header, self._welcome, self._transport = header, welcome, transport
+        self._view, self._notice, self._set_title = view, notice, set_title
+        self._wants_camera = False
+        session.happened.connect(self._happened)
+        menu.chosen.connect(self.open)
+        menu.search.named.connect(self._cameras_listed)
+        menu.search.finished.connect(self._cameras_listed)
+        welcome.file_asked.connect(menu.ask_file)
+        welcome.demo_asked.connect(lambda: self.open("demo"))
+        transport.play_toggled.connect(self.toggle_playing)
+        transport.stepped.connect(self.step)
+        transport.sought.connect(self.seek)
+        transport.loop_changed.connect(self._set_loop)
+        transport.speed_changed.connect(session.set_speed)
+
+    def open(self, text: str) -> None:
+        """Open a source; the present one is shown until the new one is open."""
+        self._notice.clear_level("error", "warning")
+        self._header.set_source(self.tr("Opening {name}…").format(name=Path(shown(text)).name or shown(text)))
+        if self._session.playback is None:
+            self._welcome.show_message(self.tr("Opening…"), shown(text), busy=True)
+        self._session.open(text)
+
+    def open_first_camera(self) -> None:
+        """Search for cameras and open the first; without one, offer a file and the demo."""
+        self._wants_camera = True
+        self._menu.search_cameras()
+
+    def _cameras_listed(self) -> None:
+        if not self._wants_camera:
+            return
+        self._wants_camera = False
+        if self._session.playback is not None or self._session.is_opening_source:
+            return
+        if self._menu.search.cameras:
+            self.open(str(self._menu.search.cameras[0].index))
+        else:
+            self._offer_others(self.tr("No camera found"))
+
+    def _offer_others(self, title: str) -> None:
+        self._welcome.show_message(title, self.tr("Open a video, drop one here, or look at the built-in demo."))
+
+    # --- playing ----------------------------------------------------------------------------------------------------
+
+    def toggle_playing(self) -> None:
+        """Play or pause."""
+        playback = self._session.playback
+        if playback is not None:
+            playback.set_playing(not playback.is_playing)
+            self._transport.set_playing(playback.is_playing)
+
+    def step(self, frames: int) -> None:
+        """Pause and go this many frames forward, or back."""
+        if self._session.playback is not None:
+            self._session.playback.step(frames)
+            self._transport.set_playing(False)
+
+    def seek(self, position_s: float) -> None:
+        """Go to a position in the file."""
+        if self._session.playback is not None:
+            self._session.playback.seek(position_s)
+
+    def jump(self, seconds: float) -> None:
+        """Go this many seconds forward in the file, or back."""
+        if self._view.picture is not None:
+            self.seek(max(0.0, self._view.picture.shown.shot.position_s + seconds))
+
+    def change_speed(self, step: int) -> None:
+        """Play one step faster or slower."""
+        box = self._transport.speed
+        box.setCurrentIndex(min(len(SPEEDS) - 1, max(0, box.currentIndex() + step)))
+
+    def _set_loop(self, loop: bool) -> None:
+        self._session.set_loop(loop)
+        self._settings.set_flag("loop", loop)
+
+    # --- events of the session --------------------------------------------------------------------------------------
+
+    def _happened(self, event: object) -> None:
+        match event:
+            case SourceOpened():
+                self._opened(event)
+            case SourceFailed():
+                self._failed(event)
+            case SignalLost():
+                self._view.set_badge(self.tr("Signal lost, retrying"))
+                text = self.tr("{message}; trying again in {seconds:.1f} s")
+                self._notice.report("warning", text.format(message=event.message, seconds=event.retry_in_s))
+            case SignalBack():
+                self._view.set_badge("")
+                self._notice.clear_level("warning")
+            case PlaybackChanged():
+                self._transport.set_playing(event.playing)
+
+    def _opened(self, event: SourceOpened) -> None:
+        self._header.show_source(event.info)
+        self._set_title(f"{event.info.name} – {TITLE}")
+        self._view.set_badge("")
+        self._transport.set_source(event)
+        self._transport.set_playing(True)
+        path = event.info.path
+        # The next run may start in another folder.
+        self._settings.add_recent(event.text if path is None else str(path.absolute()))
+        self._menu.refresh()
+
+    def _failed(self, event: SourceFailed) -> None:
+        self._notice.report("error", event.message, action=(self.tr("Try again"), lambda: self.open(event.text)))
+        source = self._session.source
+        if self._session.playback is not None and source is not None:
+            self._header.show_source(source.info)  # the source before goes on
+        else:
+            self._header.set_source("")
+            self._offer_others(self.tr("No camera found") if event.text.isdecimal() else self.tr("No video"))
