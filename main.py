@@ -176,6 +176,9 @@ def _add_time_options(group: argparse._ArgumentGroup) -> None:
         help="look for people on every Nth frame, or as seldom as the scene allows (files: 1, cameras: auto)",
     )
     group.add_argument("--no-tracking", action="store_true", help="no ids for people, and so no smoothing either")
+    group.add_argument(
+        "--tracker", default="bytetrack", metavar="NAME", help="bytetrack, ocsort, botsort, cbiou or sort (bytetrack)"
+    )
     group.add_argument("--no-smoothing", action="store_true", help="keypoints as the network gives them")
     group.add_argument(
         "--threads",

@@ -155,7 +155,6 @@ def live(seconds: float, switch_s: float) -> list[str]:
         switches = seen = people = 0
         for options in itertools.cycle(CHOICES):
             with open_pipeline(options) as pipeline:
-                pipeline.wait_until_ready()
                 until_s = min(time.monotonic() + switch_s, ends_s)
                 for number, frame in enumerate(frames):
                     result = pipeline.process(frame)

@@ -65,7 +65,7 @@ ROOMS: Mapping[str, Rule] = {
     "engine.overlay": Rule(always=COMMON),
     "engine.backends": Rule(always=COMMON, lazily=RUNTIMES),
     "engine.detection": Rule(always=COMMON),
-    "engine.tracking": Rule(always=COMMON, lazily=("trackers", "supervision", "ultralytics")),
+    "engine.tracking": Rule(always=COMMON, lazily=("trackers", "supervision")),
     "engine.build": Rule(always=COMMON, lazily=BUILDERS),
     "engine.pipeline": Rule(always=COMMON),
     "engine.output": Rule(always=(*COMMON, "av", "tqdm"), lazily=("tqdm",)),

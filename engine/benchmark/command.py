@@ -156,6 +156,7 @@ def options_of(arguments: argparse.Namespace) -> PipelineOptions:
         max_people=max(arguments.max_people, *people_of(arguments.people)),
         classes=arguments.classes,
         tracking=not arguments.no_tracking,
+        tracker=arguments.tracker,
         smoothing=not arguments.no_smoothing,
         threads=arguments.threads,
         download=arguments.download,
@@ -167,7 +168,6 @@ def measure(options: PipelineOptions, clip: Clip, video: str, counts: tuple[int,
     """Everything about one backend."""
     result: dict[str, Any] = {"asked": options.backend}
     with open_pipeline(dataclasses.replace(options, detect_every=1), say=_note) as pipeline:
-        pipeline.wait_until_ready()
         result["runs"] = pipeline.describe()
         result["ap"] = stated_ap(resolve_pose_model(options.pose_model).with_suffix(".md"))
         _note(f"measuring on {result['runs']['backend']}: each step")
@@ -176,12 +176,10 @@ def measure(options: PipelineOptions, clip: Clip, video: str, counts: tuple[int,
         every_frame = measure_live(pipeline, clip, len(clip.frames))
     # Whoever is put there is posed on every frame, also one of whom the network is sure that it is nobody.
     with open_pipeline(dataclasses.replace(options, detect_every=1, person_threshold=0.0)) as pipeline:
-        pipeline.wait_until_ready()
         _note(f"with {', '.join(map(str, counts))} people")
         result["people"] = measure_people(pipeline, pipeline.detect, clip, counts)
         result["people_ratios"] = people_ratios(result["people"])
     with open_pipeline(dataclasses.replace(options, detect_every="auto")) as pipeline:
-        pipeline.wait_until_ready()
         _note("live, detection auto")
         result["live"] = {"auto": measure_live(pipeline, clip, len(clip.frames)), "1": every_frame}
     overlapping = options.threads != 1
@@ -197,9 +195,7 @@ def against_ultralytics(options: PipelineOptions, clip: Clip) -> dict[str, Any]:
     _note("preparing yolo26n-pose")
 
     def opened(every: Any) -> PosePipeline:
-        pipeline = open_pipeline(dataclasses.replace(options, detect_every=every))
-        pipeline.wait_until_ready()
-        return pipeline
+        return open_pipeline(dataclasses.replace(options, detect_every=every))
 
     with opened("auto") as auto, opened(1) as every_frame, other_programs() as theirs:
         _note("running in turns")
@@ -236,7 +232,7 @@ def serial_arguments(arguments: argparse.Namespace) -> list[str]:
 
 def _network_arguments(arguments: argparse.Namespace) -> list[str]:
     words: list[str] = []
-    for name in ("pose_model", "detector", "device", "classes", "score_threshold", "person_threshold"):
+    for name in ("pose_model", "detector", "device", "classes", "tracker", "score_threshold", "person_threshold"):
         value = getattr(arguments, name)
         if value is not None:
             words += [f"--{name.replace('_', '-')}", str(value)]

@@ -132,11 +132,9 @@ def soak(
     if live:
         note(f"live over {live} frames")
         with open_one(detect_every="auto") as pipeline:
-            pipeline.wait_until_ready()
             found["live"] = soak_live(pipeline, clip, live)
     if long:
         note(f"export of {long} generated frames")
         with open_one(detect_every=1, overlapping=True) as pipeline:
-            pipeline.wait_until_ready()
             found["export"] = soak_export(pipeline, dataclasses.replace(clip, frames=clip.frames[:100]), long)
     return found

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from engine.artifacts.folders import downloads_dir
+from engine.benchmark.opencv_threads import opencv_threads_kept
 from engine.errors import ModelError
 from engine.system.ultralytics_env import disable_telemetry, prepare_ultralytics
-from engine.tracking.opencv_threads import opencv_threads_kept
 from engine.types import UInt8Array
 
 NAME = "yolo26n-pose"

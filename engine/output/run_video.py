@@ -90,6 +90,7 @@ def pipeline_options(
         want_attention=attention is not None and attention.kind == "attention",
         download=arguments.download,
         tracking=not (arguments.no_tracking or still),
+        tracker=arguments.tracker,
         smoothing=not (arguments.no_smoothing or still),
         detect_every=1 if still else detect_every,
         threads=arguments.threads,

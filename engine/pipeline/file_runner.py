@@ -51,7 +51,6 @@ def results(
         if overlap and not live:
             frames = _decoded(frames, steps)
         return steps.ahead(map(pipeline.process, frames), room=0, name="pose", reads_source=live)
-    pipeline.wait_until_ready()
     if live or not overlap:
         process = map(pipeline.process, steps.until_closed(frames))
         return steps.ahead(process, room=int(overlap), name="pose", reads_source=live)

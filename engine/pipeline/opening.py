@@ -53,6 +53,7 @@ def open_pipeline(options: PipelineOptions, *, say: Callable[[str], None] = lamb
             want_areas=options.want_areas,
             want_attention=options.want_attention,
             tracking=options.tracking,
+            tracker=options.tracker,
             smoothing=options.smoothing,
             detect_every=options.detect_every,
             person_threshold=options.person_threshold,

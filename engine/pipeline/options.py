@@ -8,6 +8,7 @@ from engine.artifacts.model_files import default_person_threshold, default_score
 from engine.backends import BACKENDS, OpenOptions
 from engine.detection.schedule import DetectEvery
 from engine.errors import OptionError, nearest_hint
+from engine.tracking.tracker import DEFAULT_TRACKER, check_tracker
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +27,7 @@ class PipelineOptions:
         want_areas, want_attention: whether results carry these maps.
         download: whether a missing detector may be fetched.
         tracking: whether people carry ids from frame to frame.
+        tracker: by which method, one of TRACKERS.
         smoothing: whether keypoints are smoothed over time; it needs the ids, so without tracking there is none.
         detect_every: run the detector on every so many frames; between them boxes follow the keypoints. "auto" looks
             as seldom as the scene allows.
@@ -46,6 +48,7 @@ class PipelineOptions:
     want_attention: bool = False
     download: bool = False
     tracking: bool = True
+    tracker: str = DEFAULT_TRACKER
     smoothing: bool = True
     detect_every: DetectEvery = "auto"
     threads: int | None = None
@@ -60,6 +63,7 @@ class PipelineOptions:
                 raise OptionError(f"the {name.replace('_', ' ')} {getattr(self, name)} is not between 0 and 1")
         if self.max_people < 1:
             raise OptionError(f"at most {self.max_people} people in a frame makes no sense; 1 or more fits")
+        check_tracker(self.tracker)
         check_detect_every(self.detect_every)
 
 

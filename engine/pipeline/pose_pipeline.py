@@ -21,7 +21,7 @@ from engine.system.free_memory import give_back_free_memory
 from engine.tracking.false_positives import PersonFilter, certainties
 from engine.tracking.rejected_detections import KnownNobody
 from engine.tracking.smoothing import PoseSmoother
-from engine.tracking.tracker import PersonTracker
+from engine.tracking.tracker import DEFAULT_TRACKER, PersonTracker
 from engine.types import Detections, Frame, FrameResult, Poses, StageTimings, UInt8Array
 
 __all__ = ["Detector", "Found", "PipelineOptions", "PosePipeline"]
@@ -70,6 +70,7 @@ class PosePipeline:
         want_areas: bool = False,
         want_attention: bool = False,
         tracking: bool = False,
+        tracker: str = DEFAULT_TRACKER,
         smoothing: bool = False,
         detect_every: DetectEvery = 1,
         person_threshold: float | None = None,
@@ -82,7 +83,7 @@ class PosePipeline:
             pose_backend: a pose network with input `crops` and outputs `keypoints` and, if wanted, the maps.
             max_people: boxes that are posed in one frame, those with the highest scores.
             want_areas, want_attention: whether results carry these maps.
-            tracking, smoothing, detect_every: see PipelineOptions.
+            tracking, tracker, smoothing, detect_every: see PipelineOptions.
             person_threshold: see PipelineOptions; None keeps whatever the detector finds.
             description: what runs, for `describe`.
 
@@ -107,7 +108,7 @@ class PosePipeline:
         self._backend = pose_backend
         self._max_people = max_people
         self._description = dict(description or {})
-        self._tracker = PersonTracker() if tracking else None
+        self._tracker = PersonTracker(tracker) if tracking else None
         self._smoother = PoseSmoother() if tracking and smoothing else None
         self._follower = PeopleFollower()
         self._schedule = DetectSchedule(detect_every)
@@ -115,8 +116,7 @@ class PosePipeline:
     def process(self, frame: Frame) -> FrameResult:
         """Boxes, poses, ids and wanted maps of one frame; all people go through the pose network in one call.
 
-        A frame without anyone gives empty poses, and the pose network is not called. The tracker is loaded after the
-        first frames and not waited for: results until then have no ids (see `wait_until_ready`).
+        A frame without anyone gives empty poses, and the pose network is not called.
 
         Raises:
             BackendError: a runtime failed, or gave outputs that do not fit its spec.
@@ -167,12 +167,10 @@ class PosePipeline:
         poses = found_poses.poses
         if found.looked and self.detect_every != 1:
             self._follow(dataclasses.replace(found, detections=detections), poses)
-        if self._tracker is not None and self._tracker.is_ready:
+        if self._tracker is not None:
             poses = dataclasses.replace(poses, track_ids=self._tracker.update(poses.boxes_xyxy, frame.timestamp_s))
             if self._smoother is not None:
                 poses = self._smoother.smooth(poses, frame.timestamp_s)
-        elif self._tracker is not None:
-            self._tracker.passed(len(poses))
         return FrameResult(
             frame=frame,
             detections=found.detections,
@@ -185,11 +183,6 @@ class PosePipeline:
                 track_ms=(time.perf_counter() - started) * 1000,
             ),
         )
-
-    def wait_until_ready(self) -> None:
-        """Load the tracker now and wait for it: from now on every result has ids."""
-        if self._tracker is not None:
-            self._tracker.wait()
 
     def restart(self) -> None:
         """What comes next does not go on from here (another place in a video): forget who was where."""

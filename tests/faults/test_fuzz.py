@@ -112,7 +112,6 @@ def test_any_detection_goes_through_to_the_picture_and_the_file(
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), pipeline:
         warnings.simplefilter("error")  # a person would see them on the terminal
-        pipeline.wait_until_ready()
         part = PartFile(Path(folder) / "p.jsonl")
         with writing(part, THREE) as writer:
             for index in range(4):
@@ -156,7 +155,6 @@ def test_three_hundred_people_go_through(every: Any, fault: Fault) -> None:
     fault.more(4)
     with pipeline, warnings.catch_warnings():
         warnings.simplefilter("error")
-        pipeline.wait_until_ready()
         for index, rows in enumerate((crowd, crowd[:0], crowd, crowd)):
             network.rows = rows
             image = np.zeros((48, 64, 3), np.uint8)

@@ -75,7 +75,9 @@ from engine.tracking.tracker import PersonTracker
 for name in ("openvino", "onnxruntime", "torch"):
     with open_pose_backend(sys.argv[1], backend=name, device="cpu", threads=1).backend as backend:
         backend.infer({"crops": np.zeros((1, 96, 64, 3), np.uint8)}, ("keypoints",))
-PersonTracker().wait()
+tracker = PersonTracker()
+for _ in range(2):
+    tracker.update(np.float32([[10, 10, 60, 90]]), 0.0)
 silence_openvino()
 import nncf
 assert type(nncf.telemetry.telemetry).__name__ != "NNCFTelemetry"

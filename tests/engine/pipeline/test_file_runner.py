@@ -82,7 +82,6 @@ def alike(one: FrameResult, other: FrameResult) -> bool:
 def test_the_same_as_one_frame_after_another(options: dict[str, Any]) -> None:
     people = [2, 0, 1, 3, 0, 0, 9, 1, 2, 1, 1, 0, 4] * 3
     one_by_one = PosePipeline(NumberedDetector(), BrightestPixel(), **options)
-    one_by_one.wait_until_ready()
     expected = [one_by_one.process(frame) for frame in frames(people)]
     backend = BrightestPixel()
     with Steps() as steps:

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import builtins
+import importlib
+import importlib.util
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 
-from engine.errors import ModelError
-from engine.pipeline.pose_pipeline import PosePipeline
-from engine.tracking import tracker as tracking
-from engine.tracking.tracker import PersonTracker
-from engine.types import Float32Array, Frame
-from tests.engine.fakes import BrightestPixel, FixedDetector, boxes
+from engine.errors import ModelError, OptionError
+from engine.tracking.tracker import TRACKERS, PersonTracker
+from engine.types import Float32Array
+from tests.engine.fakes import boxes
 
 RATE = 30.0
 ROOT = Path(__file__).parents[3]
@@ -138,100 +134,51 @@ def test_trackers_do_not_count_each_other_s_people() -> None:
     assert second.update(walk(0), 0.0).tolist() == [1, 2, 3]
 
 
-def begins_to_load(people: Sequence[int], monkeypatch: pytest.MonkeyPatch) -> int:
-    """After how many frames, of so many people each, the tracker's packages are being imported; 0 if after none."""
-    end = threading.Event()
-    monkeypatch.setattr(tracking, "_new_tracker", end.wait)
-    detector = FixedDetector(boxes(), np.zeros(0, np.float32))
-    pipeline = PosePipeline(detector, BrightestPixel(), tracking=True)
-    image = np.zeros((480, 640, 3), np.uint8)
-    try:
-        for number, count in enumerate(people):
-            detector.boxes_xyxy = boxes(*[(50 * index, 50, 50 * index + 40, 200) for index in range(count)])
-            detector.scores = np.ones(count, np.float32)
-            pipeline.process(Frame(image_bgr=image, index=number, timestamp_s=number / RATE, pts=number))
-            if "tracker import" in [thread.name for thread in threading.enumerate()]:
-                return number + 1
-        return 0
-    finally:
-        end.set()
-        pipeline.wait_until_ready()
-
-
-def test_people_are_shown_before_the_tracker_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert begins_to_load([3, 3, 3], monkeypatch) == 2
-    assert begins_to_load([3], monkeypatch) == 0
-    assert begins_to_load([0, 0, 0, 0, 1, 0, 2, 2], monkeypatch) == 7
-    assert begins_to_load([0] * 40, monkeypatch) == 30  # nobody is there to be shown: now is the time
-
-
-def test_opencv_has_its_threads_while_the_tracker_is_loaded_and_after(monkeypatch: pytest.MonkeyPatch) -> None:
-    threads = cv2.getNumThreads()
-    seen: list[int] = []
-
-    def take_threads_away() -> None:
-        cv2.setNumThreads(0)
-        seen.append(cv2.getNumThreads())
-        other = threading.Thread(target=cv2.setNumThreads, args=(threads + 1,))
-        other.start()
-        other.join()
-        seen.append(cv2.getNumThreads())
-
-    monkeypatch.setattr(tracking, "_new_tracker", take_threads_away)
-    try:
-        PersonTracker().wait()
-        assert seen == [threads, threads + 1]
-        cv2.setNumThreads(threads)
-        assert cv2.getNumThreads() == threads
-    finally:
-        cv2.setNumThreads(threads)
-
-
-def test_the_packages_of_the_tracker_never_stop_what_opencv_computes_meanwhile() -> None:
-    """OpenCV divides by its number of threads: 0 for a moment ends the process where another thread is at work."""
+def test_the_first_frame_with_people_does_not_wait_for_the_package_and_its_ids_hold() -> None:
+    """A window shows its first picture before the import; whoever is cut off then is not mistaken for someone later."""
     script = """
 import sys
-import cv2
+import numpy as np
 from engine.tracking.tracker import PersonTracker
 
-asked = []
-real = cv2.setNumThreads
-cv2.setNumThreads = lambda count: (asked.append(count), real(count))
+boxes = np.float32([[10, 10, 60, 160], [12, 12, 64, 158], [200, 10, 260, 160]])
 tracker = PersonTracker()
-tracker.wait()
-assert tracker.is_ready
-print("ultralytics.utils" in sys.modules, asked)
+print(tracker.update(boxes[:0], 0.0).tolist(), tracker.update(boxes, 0.03).tolist(), "trackers" in sys.modules)
+tracker.reset()
+print(tracker.update(boxes, 0.06).tolist(), "trackers" in sys.modules)
+print(tracker.update(boxes, 0.1).tolist(), "trackers" in sys.modules, "torch" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.stdout.split("\n")[0] == "True []", done.stderr
+    assert done.stdout.splitlines() == ["[] [1, 2, 3] False", "[4, 5, 6] False", "[4, 5, 6] True False"], done.stderr
 
 
-def broken(make: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr(tracking, "_new_tracker", make)
-    with pytest.raises(ModelError) as caught:
-        PersonTracker().update(boxes(), 0.0)
-    return str(caught.value)
+@pytest.mark.parametrize("name", TRACKERS)
+def test_every_tracker_keeps_people_apart_and_knows_them_again(name: str) -> None:
+    tracker = PersonTracker(name)
+    seen = set()
+    for number in range(60):
+        found = walk(number)[[0, 2] if 20 <= number < 26 else [0, 1, 2]]
+        seen.add(tuple(tracker.update(found, number / RATE).tolist()))
+    assert seen == {(1, 2, 3), (1, 3)}
+
+
+def test_a_tracker_that_there_is_not_is_named_with_those_there_are() -> None:
+    with pytest.raises(OptionError, match=r"'bytetrak'; there are bytetrack, ocsort.*bytetrack"):
+        PersonTracker("bytetrak")
 
 
 def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    imported = builtins.__import__
-
-    def without_lap(name: str, *rest: Any) -> Any:
-        if name.startswith("ultralytics"):
-            raise ModuleNotFoundError(f"No module named '{name}'", name=name)
-        return imported(name, *rest)
-
-    for name in [name for name in sys.modules if name.startswith("ultralytics")]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setattr(builtins, "__import__", without_lap)
-    with pytest.raises(ModelError, match=r"needs the packages ultralytics.*--no-tracking"):
-        PersonTracker().update(boxes(), 0.0)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+    with pytest.raises(ModelError, match=r"needs the package trackers.*--no-tracking"):
+        PersonTracker()
 
 
-def test_a_package_that_is_broken_is_told_in_the_thread_that_asks(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail() -> Any:
-        raise OSError("libcudart.so is not there")
+def test_a_package_that_is_broken_is_told_by_the_second_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_name: str) -> Any:
+        raise OSError("libopenblas.so is not there")
 
-    text = broken(fail, monkeypatch)
-    assert "libcudart.so is not there" in text
-    assert "--no-tracking" in text
+    tracker = PersonTracker()
+    tracker.update(boxes((10, 10, 60, 160)), 0.0)
+    monkeypatch.setattr(importlib, "import_module", fail)
+    with pytest.raises(ModelError, match=r"libopenblas.so is not there.*--no-tracking"):
+        tracker.update(boxes(), 0.03)

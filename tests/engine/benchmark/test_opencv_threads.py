@@ -1,0 +1,50 @@
+"""ultralytics takes OpenCV's threads away when it is imported; here it may not."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import cv2
+
+from engine.benchmark.opencv_threads import opencv_threads_kept
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_opencv_keeps_its_threads_and_other_threads_set_them() -> None:
+    threads = cv2.getNumThreads()
+    try:
+        with opencv_threads_kept():
+            cv2.setNumThreads(0)
+            assert cv2.getNumThreads() == threads
+            other = threading.Thread(target=cv2.setNumThreads, args=(threads + 1,))
+            other.start()
+            other.join()
+            assert cv2.getNumThreads() == threads + 1
+        cv2.setNumThreads(threads)
+        assert cv2.getNumThreads() == threads
+    finally:
+        cv2.setNumThreads(threads)
+
+
+def test_the_import_of_ultralytics_never_stops_what_opencv_computes_meanwhile() -> None:
+    """OpenCV divides by its number of threads: 0 for a moment ends the process where another thread is at work."""
+    script = """
+import sys
+import cv2
+from engine.benchmark.opencv_threads import opencv_threads_kept
+from engine.system.ultralytics_env import prepare_ultralytics
+
+asked = []
+real = cv2.setNumThreads
+cv2.setNumThreads = lambda count: (asked.append(count), real(count))
+prepare_ultralytics()
+with opencv_threads_kept():
+    import ultralytics.utils
+print("ultralytics.utils" in sys.modules, asked)
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout.split("\n")[0] == "True []", done.stderr
