@@ -84,7 +84,8 @@ def write_movenet(model: PoseMobileNet, folder: Path) -> Path:
         for part, kind in (("expand", "Conv2D"), ("depthwise", "depthwise"), ("project", "Conv2D")):
             if index or part != "expand":
                 layers.append((f"{name}_{part}/{kind}", *folded(getattr(block, part))))
-    entries, numbers = [], b""
+    entries: list[Manifest] = []
+    numbers = b""
     other = np.arange(6, dtype="<i4")
     entries.append({"name": "StatefulPartitionedCall/some/shape", "shape": [2, 3], "dtype": "int32"})
     numbers += other.tobytes()
@@ -130,7 +131,9 @@ def test_thunder_gives_what_its_published_graph_gives(photo_paths: list[Path]) -
     graph = onnx.load(str(teachers / "movenet_thunder.onnx"))
     name = next(n.output[0] for n in graph.graph.node if n.output[0].endswith("block_16_project_BN/FusedBatchNormV3:0"))
     graph.graph.output.append(onnx.helper.make_empty_tensor_value_info(name))
-    rgb = cv2.cvtColor(cv2.resize(cv2.imread(str(photo_paths[1])), (256, 256)), cv2.COLOR_BGR2RGB)
+    photo = cv2.imread(str(photo_paths[1]))
+    assert photo is not None
+    rgb = cv2.cvtColor(cv2.resize(photo, (256, 256)), cv2.COLOR_BGR2RGB)
     session = runtime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
     (expected,) = session.run([name], {"input:0": rgb[None].astype(np.int32)})
     model = mobilenet()
