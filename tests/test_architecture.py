@@ -23,6 +23,9 @@ ENGINE_ORDER = (
 )  # fmt: skip
 """Rooms of engine/; each imports itself and those before it, and none beside it."""
 
+APP_ORDER = ("live", "widgets", "output")
+"""Rooms of app/; each imports those before it."""
+
 RUNTIMES = ("torch", "models", "onnx", "onnxruntime", "openvino", "tensorrt", "tensorrt_rtx")
 BUILDERS = (*RUNTIMES, "onnxslim", "nncf", "torch2trt", "ultralytics")
 PICKLES = ("pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal")
@@ -217,6 +220,17 @@ def _weights_only(node: ast.Call) -> bool:
 def test_imports_keep_to_the_rooms() -> None:
     found = [line for path in product_files() for line in breaches(path, (ROOT / path).read_text(encoding="utf-8"))]
     assert not found, "\n".join(found)
+
+
+def test_the_rooms_of_the_window_import_one_way() -> None:
+    upward = [
+        f"{own} imports {other}"
+        for own, others in program_imports().items()
+        for other in others
+        for level, room in enumerate(APP_ORDER)
+        if own.startswith(f"app.{room}.") and within(other, [f"app.{later}" for later in APP_ORDER[level + 1 :]])
+    ]
+    assert upward == []
 
 
 def circles(imported: Mapping[str, set[str]]) -> list[list[str]]:

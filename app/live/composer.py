@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 from PyQt5.QtGui import QImage
 
-from app.live.compose import Composed, Look, compose, fit
+from app.live.compose import Look, compose, fit
 from app.live.probe import Probe, ProbeReading
 from app.live.shots import Shown, Unexpected
 from app.live.slots import LatestSlot
@@ -151,7 +151,7 @@ class Composer:
         reading = self._probe.read(shown)
         self.probe = self._probe.copy()
         height, width = shown.shot.frame.image_bgr.shape[:2]
-        composed: Composed = compose(shown, look, fit((width, height), room_wh), density=self._density)
+        composed = compose(shown, look, fit((width, height), room_wh), density=self._density)
         return Picture(
             image=to_qimage(composed.image_bgr),
             frame_to_picture=composed.frame_to_picture,

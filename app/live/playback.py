@@ -160,18 +160,14 @@ class Playback:
         source.retry = Retry(give_up_s=None)  # until the user opens something else
         source.watch(self._report_signal)
         self._source = source
-        self._read_live()
-        if not self._stopped:
-            raise SourceError(f"{source.info.name} ended")
-
-    def _read_live(self) -> None:
-        assert self._source is not None  # noqa: S101 - opened before
-        for frame in self._source:
+        for frame in source:
             if self._stopped:
                 return
             if self._playing or self._steps:
                 self._steps = max(0, self._steps - 1)
                 self._offer(frame, frame.timestamp_s, live=True)
+        if not self._stopped:
+            raise SourceError(f"{source.info.name} ended")
 
     def _report_signal(self, loss: SignalLoss | None) -> None:
         if loss is None:

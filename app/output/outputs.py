@@ -63,7 +63,9 @@ class Outputs(QObject):
         session.on_shown = self._offer
         self._event.connect(self._act)
         self._closed = False
-        self._unfinished = UnfinishedOffer(notice, lambda: self.folder, self)
+        self._unfinished_timer = QTimer(self)
+        self._unfinished_timer.timeout.connect(self._offer_unfinished)
+        self._unfinished_timer.start(_UNFINISHED_POLL_MS)
 
     def _offer(self, shown: Shown) -> None:
         """In the threads that deliver results."""
@@ -254,6 +256,28 @@ class Outputs(QObject):
                 text += self.tr(" ({count} left out: the encoder was too slow)").format(count=ended.dropped)
             self._report_file(text, ended.path)
 
+    # --- what an earlier run left unfinished ----------------------------------------------------------------------
+
+    def _offer_unfinished(self) -> None:
+        """Offer once to keep unfinished files, as soon as the notice bar is free; without an answer they stay."""
+        if self._notice.level is not None:
+            return
+        self._unfinished_timer.stop()
+        found = unfinished_in(self.folder)
+        if found:
+            text = self.tr("An earlier run was cut off: {names}").format(names=", ".join(path.name for path in found))
+            self._notice.report("warning", text, action=(self.tr("Keep"), lambda: self._keep(found)))
+
+    def _keep(self, found: list[Path]) -> None:
+        try:
+            kept = [aside.name for path in found if (aside := set_aside(path)) is not None]
+        except EngineError as error:
+            self._notice.report("error", str(error))
+            return
+        self._notice.report("done", self.tr("Kept as {names}").format(names=", ".join(kept)))
+
+    # --- the end --------------------------------------------------------------------------------------------------
+
     def wait(self) -> None:
         """Wait until every recording and export is complete, however long that takes."""
         jobs: tuple[Recording | ExportJob | None, ...] = (self.video, self.poses, self.export_job)
@@ -276,38 +300,3 @@ class Outputs(QObject):
             jobs.append(self.export_job)
         for job in jobs:
             job.join(max(0.05, until_s - time.monotonic()))
-
-
-class UnfinishedOffer(QObject):
-    """Offers once to keep unfinished files of an earlier run, as soon as the notice bar is free.
-
-    Without an answer the files stay as they are, and are offered again at the next start.
-    """
-
-    def __init__(self, notice: NoticeBar, folder: Callable[[], Path], parent: QObject) -> None:
-        super().__init__(parent)
-        self._notice, self._folder = notice, folder
-        self._timer = QTimer(self)
-        self._timer.timeout.connect(self._poll)
-        self._timer.start(_UNFINISHED_POLL_MS)
-
-    def _poll(self) -> None:
-        if self._notice.level is not None:
-            return
-        self._timer.stop()
-        found = unfinished_in(self._folder())
-        if found:
-            text = self.tr("An earlier run was cut off: {names}").format(names=", ".join(path.name for path in found))
-            self._notice.report("warning", text, action=(self.tr("Keep"), lambda: self._keep(found)))
-
-    def _keep(self, found: list[Path]) -> None:
-        kept: list[str] = []
-        try:
-            for path in found:
-                aside = set_aside(path)
-                if aside is not None:
-                    kept.append(aside.name)
-        except EngineError as error:
-            self._notice.report("error", str(error))
-            return
-        self._notice.report("done", self.tr("Kept as {names}").format(names=", ".join(kept)))
