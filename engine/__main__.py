@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TextIO
 
-from engine.backends.contract import PRECISIONS
 from engine.build.checks import check_for_detectors, check_for_tensorrt, check_output
 from engine.errors import BackendError, EngineError, OptionError, OutputError, nearest_hint
+from engine.options import PRECISIONS
 from engine.system.one_line_parser import OneLineParser
 from engine.system.parent_watch import end_with_stdin
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
 
 from engine.errors import OptionError
+from engine.option_table import Place, option
 from engine.overlay.attention import AttentionView, Scale, draw_legend, parse_view, tint
 from engine.overlay.text import Color, panel, put_text, text_width
 from engine.skeleton import Skeleton
@@ -23,6 +24,10 @@ _SHIFT = 4  # fractional bits of the coordinates that OpenCV draws with
 _ID_COLORS_BGR: tuple[Color, ...] = (
     (66, 228, 240), (233, 180, 86), (167, 204, 121), (167, 121, 204), (120, 180, 255), (210, 210, 90), (180, 160, 250),
 )  # fmt: skip
+
+
+_REMEMBERED = option(places=Place.SETTINGS)
+_REMEMBERED_NUMBER = option(read=float, places=Place.SETTINGS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,15 +46,15 @@ class OverlayOptions:
         scale: 'unit' shows 0 to 1, 'auto' stretches to the frame's highest value.
     """
 
-    skeleton: bool = True
-    boxes: bool = False
-    ids: bool = True
-    scores: bool = False
-    line_width: float | None = None
-    opacity: float = 1.0
-    score_threshold: float = 0.2
+    skeleton: bool = field(default=True, metadata=_REMEMBERED)
+    boxes: bool = field(default=False, metadata=_REMEMBERED)
+    ids: bool = field(default=True, metadata=_REMEMBERED)
+    scores: bool = field(default=False, metadata=_REMEMBERED)
+    line_width: float | None = field(default=None, metadata=_REMEMBERED_NUMBER)
+    opacity: float = field(default=1.0, metadata=_REMEMBERED_NUMBER)
+    score_threshold: float = field(default=0.2, metadata=_REMEMBERED_NUMBER)
     attention: AttentionView | None = None
-    scale: Scale = "unit"
+    scale: Scale = field(default="unit", metadata=_REMEMBERED)
 
     def __post_init__(self) -> None:
         if self.line_width is not None and not 0 < self.line_width <= 100:
