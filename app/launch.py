@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from app.error_report import ErrorReport
 from app.qt_setup import make_application
 from engine.option_table import options_of
-from engine.options import Options, PoseOptions
+from engine.options import Options
 from engine.pipeline.options import PipelineOptions
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def chosen_options(asked: Options, remembered: PipelineOptions) -> PipelineOptio
     Raises:
         OptionError: a value is not valid.
     """
-    given = {item.name: getattr(asked, item.name) for item in options_of(PoseOptions) if item.name in asked.given}
+    given = {item.name: getattr(asked, item.name) for item in options_of(remembered) if item.name in asked.given}
     return replace(remembered, **given)
 
 

@@ -256,6 +256,7 @@ class MainWindow(WindowLayout):
         status = status_of(
             self.statistics.snapshot(),
             source=None if source is None else source.info.name,
+            options=self.session.options,
             description=self.description,
             dropped_frames=self.session.dropped_frames,
             started_s=self._started_s,

@@ -56,7 +56,7 @@ class PipelineOptions(PoseOptions):
             still: whether it is photos.
             decided: fields by name that the caller has decided.
         """
-        values = {item.name: getattr(asked, item.name) for item in options_of(PoseOptions)}
+        values = {item.name: getattr(asked, item.name) for item in options_of(cls)}
         values["detect_every"] = asked.detect_every or ("auto" if live else 1)
         values["overlapping"] = not live and asked.threads != 1
         if still:
