@@ -200,7 +200,7 @@ def check_options(options: object) -> None:
         if value is None:
             continue
         if item.choices and value not in item.choices:
-            raise OptionError(f"unknown {item.name.replace('_', ' ')} '{value}'.{nearest_hint(value, item.choices)}")
+            raise OptionError(f"{item.flag} is '{value}'.{nearest_hint(str(value), item.choices)}")
         if item.within is not None and not item.within.holds(value):
             raise OptionError(f"{item.flag} is {value}; {item.within} fits")
 

@@ -1,27 +1,86 @@
-"""Everything that fixes a training run, checked when it is made and saved with the run."""
+"""Everything that fixes a training run, checked when it is made and saved with the run.
+
+These tables are also the command line of `python -m train`: whoever adds an option adds a field here.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import math
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from engine.errors import OptionError, nearest_hint
+from engine.errors import OptionError
 from engine.heatmap import recipe_sigma
+from engine.option_table import AT_LEAST_1, NOT_NEGATIVE, POSITIVE, SHARE, Range, check_options, option
 from models.checkpoints import write_atomically
-from models.pose_model import PoseModelConfig
+from models.pose_model import PoseModelConfig, parse_size
 
-_CHOICES = {
-    "schedule": ("step", "cosine"),
-    "optimizer": ("adam", "adamw"),
-    "precision": ("fp32", "bf16", "fp16"),
-}
 _STRIDES = (0, 2, 4, 8, 16, 32)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+def _numbers(text: str) -> tuple[float, ...]:
+    return tuple(float(number) for number in text.split(",") if number)
+
+
+def _range(text: str) -> tuple[float, float]:
+    low, high = _numbers(text)
+    return low, high
+
+
+def _named_numbers(text: str) -> tuple[tuple[str, float], ...]:
+    pairs = [pair.split(":") for pair in text.split(",") if pair]
+    return tuple((name, float(number)) for name, number in pairs)
+
+
+def _number_pairs(text: str) -> tuple[tuple[float, float], ...]:
+    return tuple((float(name), number) for name, number in _named_numbers(text))
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkOptions:
+    """Fields of PoseModelConfig, where they are explained, that a run may choose."""
+
+    name: str = field(
+        metadata=option(
+            "kcam_resnet18, kcam_hrnet_w32, ...; without kcam_: the bare backbone", flag="--model", metavar="MODEL"
+        )
+    )
+    input_size_wh: tuple[int, int] = field(
+        default=PoseModelConfig.input_size_wh,
+        metadata=option(
+            "height x width in px, multiples of 32 (256x192)", parse_size, flag="--input-size", metavar="INPUT_SIZE"
+        ),
+    )
+    deconv_channels: int = field(
+        default=PoseModelConfig.deconv_channels,
+        metadata=option("width of a ResNet's deconvolutions ({default})", int),
+    )
+    fusion: str = field(
+        default=PoseModelConfig.fusion, metadata=option("concat, add or none: table 2 of the paper ({default})")
+    )
+    area_normalization: str = field(
+        default=PoseModelConfig.area_normalization, metadata=option("sum or softmax ({default})")
+    )
+    decode: str = field(
+        default=PoseModelConfig.decode,
+        metadata=option("of heatmaps to keypoints, also where the weights are used: quarter or dark ({default})"),
+    )
+    sigma: float = field(
+        default=PoseModelConfig.sigma,
+        metadata=option("of the targets in heatmap px; 0 for 2 at 64x48 and 3 at 96x72 (0)", float),
+    )
+    coarse_supervision: bool = field(
+        default=PoseModelConfig.coarse_supervision, metadata=option("table 1 of the paper")
+    )
+    udp: bool = field(
+        default=PoseModelConfig.udp, metadata=option("unbiased coordinates (UDP); they travel in the weights")
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """A training run. Defaults are the paper's recipe where it gives one.
 
@@ -72,66 +131,139 @@ class TrainConfig:
     """
 
     pose_model: PoseModelConfig
-    data: Path
-    output: Path
-    init: str = "random"
-    epochs: int = 210
-    hours: float | None = None
-    batch_size: int = 128
-    optimizer: str = "adam"
-    learning_rate: float = 5e-4
-    adam_epsilon: float = 1e-8
-    weight_decay: float = 0.0
-    schedule: str = "step"
-    milestones: tuple[float, ...] = (170 / 210, 200 / 210)
-    warmup_steps: int = 0
-    alpha: float = 0.2
-    rotation_deg: float = 40.0
-    scale_range: tuple[float, float] = (0.5, 1.5)
-    flip_probability: float = 0.5
-    half_body_probability: float = 0.3
-    truncation_probability: float = 0.0
-    cut_out_probability: float = 0.0
-    blur_probability: float = 0.0
-    low_resolution_probability: float = 0.0
-    joint_weights: bool = False
-    source_shares: tuple[tuple[str, float], ...] = ()
-    color_jitter: float = 0.0
-    grow: tuple[tuple[float, float], ...] = ()
-    ema_decay: float = 0.0
-    precision: str = "fp32"
-    compile: bool = False
-    freeze_batch_norm: bool = False
-    freeze_backbone: bool = False
-    freeze_until: int = 0
-    backbone_learning_rate_factor: float = 1.0
-    devices: int = 1
-    nodes: int = 1
-    checkpoint_minutes: float = 10.0
-    checkpoint_steps: int = 0
-    validate_every: int = 1
-    max_steps: int = -1
-    cache_images: bool = True
-    workers: int | None = None
-    threads: int = 0
-    seed: int = 0
+    data: Path = field(
+        metadata=option(
+            "folder with train.json and val.json, COCO as downloaded, or the YAML of an ultralytics pose set", Path
+        )
+    )
+    output: Path = field(metadata=option("folder of the run (runs/MODEL)", Path))
+    init: str = field(
+        default="random",
+        metadata=option("random, imagenet, a weights file, or the .json of MoveNet (mobilenet_v2) ({default})"),
+    )
+    epochs: int = field(default=210, metadata=option("passes over the people ({default})", int, within=AT_LEAST_1))
+    hours: float | None = field(
+        default=None, metadata=option("stop by the clock; schedules are fitted to it", float, within=POSITIVE)
+    )
+    batch_size: int = field(
+        default=128, metadata=option("people a step, over all devices together ({default})", int, within=AT_LEAST_1)
+    )
+    optimizer: str = field(default="adam", metadata=option("adam or adamw ({default})", choices=("adam", "adamw")))
+    learning_rate: float = field(default=5e-4, metadata=option("at its highest ({default})", float, within=POSITIVE))
+    adam_epsilon: float = field(
+        default=1e-8, metadata=option("what keeps Adam's division finite ({default})", float, within=POSITIVE)
+    )
+    weight_decay: float = field(
+        default=0.0, metadata=option("0 reproduces the paper ({default})", float, within=NOT_NEGATIVE)
+    )
+    schedule: str = field(default="step", metadata=option("step or cosine ({default})", choices=("step", "cosine")))
+    milestones: tuple[float, ...] = field(
+        default=(170 / 210, 200 / 210),
+        metadata=option("shares of the run at which 'step' steps down, such as 0.81,0.95", _numbers),
+    )
+    warmup_steps: int = field(default=0, metadata=option("linear start ({default})", int, within=NOT_NEGATIVE))
+    alpha: float = field(
+        default=0.2, metadata=option("weight of the coarse loss (equation 4) ({default})", float, within=NOT_NEGATIVE)
+    )
+    rotation_deg: float = field(default=40.0, metadata=option("crops turn by up to so many degrees ({default})", float))
+    scale_range: tuple[float, float] = field(
+        default=(0.5, 1.5), metadata=option("size of a crop as a factor of its box, such as 0.5,1.5", _range)
+    )
+    flip_probability: float = field(
+        default=0.5, metadata=option("of mirroring a crop ({default})", float, within=SHARE)
+    )
+    half_body_probability: float = field(
+        default=0.3, metadata=option("of cropping to one half of the body ({default})", float, within=SHARE)
+    )
+    truncation_probability: float = field(
+        default=0.0,
+        metadata=option(
+            "of ending the frame at a line through the body, as a webcam's often does ({default})", float, within=SHARE
+        ),
+    )
+    cut_out_probability: float = field(
+        default=0.0, metadata=option("of hiding up to three patches of the crop ({default})", float, within=SHARE)
+    )
+    blur_probability: float = field(
+        default=0.0, metadata=option("of Gaussian or motion blur ({default})", float, within=SHARE)
+    )
+    low_resolution_probability: float = field(
+        default=0.0, metadata=option("of making the person small and large again ({default})", float, within=SHARE)
+    )
+    joint_weights: bool = field(
+        default=False, metadata=option("weights 1.2 and 1.5 for elbows and knees, wrists and ankles")
+    )
+    source_shares: tuple[tuple[str, float], ...] = field(
+        default=(),
+        metadata=option("how often the people of a source come in an epoch, such as coco:2,lsp:0.5", _named_numbers),
+    )
+    color_jitter: float = field(
+        default=0.0,
+        metadata=option("strength of random brightness, contrast and colour ({default})", float, within=NOT_NEGATIVE),
+    )
+    grow: tuple[tuple[float, float], ...] = field(
+        default=(),
+        metadata=option(
+            "growing input sizes, SHARE:FACTOR,...: 0.4:0.5,0.75:0.75 trains 40 % of the run at half size and up to "
+            "75 % at three quarters",
+            _number_pairs,
+        ),
+    )
+    ema_decay: float = field(
+        default=0.0,
+        metadata=option(
+            "running average of the weights, such as 0.999; 0 for none ({default})",
+            float,
+            within=Range(low=0, high=1, below=True),
+        ),
+    )
+    precision: str = field(
+        default="fp32", metadata=option("fp32, bf16 or fp16 (mixed) ({default})", choices=("fp32", "bf16", "fp16"))
+    )
+    compile: bool = field(default=False, metadata=option("torch.compile the network"))
+    freeze_batch_norm: bool = field(default=False, metadata=option("keep the batch norms' statistics as they are"))
+    freeze_backbone: bool = field(default=False, metadata=option("train the KCAM head alone"))
+    freeze_until: int = field(
+        default=0,
+        metadata=option(
+            "keep the backbone up to this output stride as it is: 2, 4, 8, 16, 32 (all of it) ({default})", int
+        ),
+    )
+    backbone_learning_rate_factor: float = field(
+        default=1.0,
+        metadata=option("on the learning rate of the backbone; 0.25 where it is pretrained ({default})", float),
+    )
+    devices: int = field(
+        default=1, metadata=option("processes (CPU) or cards a machine ({default})", int, within=AT_LEAST_1)
+    )
+    nodes: int = field(default=1, metadata=option("machines ({default})", int, within=AT_LEAST_1))
+    checkpoint_minutes: float = field(
+        default=10.0,
+        metadata=option("the most work that a stop can lose ({default})", float, within=Range(low=0, above=True)),
+    )
+    checkpoint_steps: int = field(default=0, metadata=option("also save every so many steps ({default})", int))
+    validate_every: int = field(
+        default=1, metadata=option("epochs between validations ({default})", int, within=AT_LEAST_1)
+    )
+    max_steps: int = field(default=-1, metadata=option("stop after so many steps ({default})", int))
+    cache_images: bool = field(default=True, metadata=option("decode pictures anew every time"))
+    workers: int | None = field(
+        default=None,
+        metadata=option("loader processes a device, as many as suit the machine by default", int, within=NOT_NEGATIVE),
+    )
+    threads: int = field(
+        default=0,
+        metadata=option(
+            "of PyTorch on the CPU; one fewer than the cores where other work runs beside it ({default})",
+            int,
+            within=NOT_NEGATIVE,
+        ),
+    )
+    seed: int = field(default=0, metadata=option("of everything random ({default})", int, within=NOT_NEGATIVE))
 
     def __post_init__(self) -> None:
-        for name, valid in _CHOICES.items():
-            value = getattr(self, name)
-            if value not in valid:
-                raise OptionError(f"--{name} is '{value}'.{nearest_hint(str(value), valid)}")
-        for name in ("epochs", "batch_size", "devices", "nodes", "validate_every"):
-            if getattr(self, name) < 1:
-                raise OptionError(f"--{name.replace('_', '-')} is {getattr(self, name)}; at least 1 fits")
-        for name in ("weight_decay", "warmup_steps", "alpha", "color_jitter", "workers", "threads", "seed"):
-            if (getattr(self, name) or 0) < 0:
-                raise OptionError(f"--{name.replace('_', '-')} is {getattr(self, name)}; 0 or more fits")
-        for name in (field.name for field in dataclasses.fields(self) if field.name.endswith("_probability")):
-            if not 0 <= getattr(self, name) <= 1:
-                raise OptionError(f"--{name.replace('_', '-')} is {getattr(self, name)}; 0 to 1 fits")
+        check_options(self)
         checks: tuple[tuple[bool, str], ...] = (
-            (self.hours is None or self.hours > 0, f"--hours is {self.hours}; a positive number fits"),
             (
                 self.freeze_until in _STRIDES,
                 f"--freeze-until is {self.freeze_until}; {', '.join(map(str, _STRIDES))} fits",
@@ -141,15 +273,11 @@ class TrainConfig:
                 f"--backbone-learning-rate-factor is {self.backbone_learning_rate_factor}; above 0 fits "
                 "(--freeze-until 32 keeps the backbone as it is)",
             ),
-            (self.adam_epsilon > 0, f"--adam-epsilon is {self.adam_epsilon}; a positive number fits"),
             (
                 self.pose_model.has_kcam or not self.freeze_backbone,
                 f"--freeze-backbone leaves nothing of {self.pose_model.name} to train; kcam_... has a head",
             ),
-            (self.learning_rate > 0, f"--learning-rate is {self.learning_rate}; a positive number fits"),
             (0 < self.scale_range[0] <= self.scale_range[1], f"--scale-range is {self.scale_range}; LOW,HIGH fits"),
-            (0 <= self.ema_decay < 1, f"--ema-decay is {self.ema_decay}; 0 to below 1 fits"),
-            (self.checkpoint_minutes > 0, f"--checkpoint-minutes is {self.checkpoint_minutes}; above 0 fits"),
             (all(share >= 0 for _, share in self.source_shares), "--source-shares wants shares of 0 or more"),
             (all(0 < end <= 1 and 0 < factor <= 1 for end, factor in self.grow), f"--grow is {self.grow}; see --help"),
             (
