@@ -21,8 +21,7 @@ from engine.system.one_line_parser import OneLineParser
 from models.checkpoints import CheckpointError, write_atomically
 from models.pose_model import PoseModelConfig
 from train.config import TrainConfig
-from train.evaluate import build_parser as evaluation_parser
-from train.evaluate import evaluate
+from train.evaluate import EvaluateOptions, evaluate
 from train.evaluation.coco_eval import METRIC_NAMES
 from train.options import config_from, parse_options
 from train.paper.tables import TABLES, PaperRow, number, table
@@ -99,8 +98,7 @@ def run_row(config: TrainConfig) -> dict[str, Any]:
         return dict(json.loads(result.read_text(encoding="utf-8")))
     train(config, resume=(config.output / "checkpoints" / "last.ckpt").is_file())
     weights = config.output / "last.safetensors"
-    arguments = ["--weights", str(weights), "--data", str(config.data), "--decode", config.pose_model.decode]
-    report, _ = evaluate(evaluation_parser().parse_args(arguments))
+    report, _ = evaluate(EvaluateOptions(weights=str(weights), data=config.data, decode=config.pose_model.decode))
     content = {key: report[key] for key in ("metrics", "breakdown", "context", "boxes", "flip_test", "decode")}
     write_atomically(result, (json.dumps(content, indent=1) + "\n").encode())
     return content
