@@ -76,6 +76,9 @@ class Control:
         spoken: what a screen reader says; the label unless given.
         choices: texts to choose from, for an option whose valid values are not all listed.
         low, high: ends of a slider or of a number.
+        step: of a slider.
+        form: how a slider's value is written, with `{value}` or `{percent}`; a score in hundredths unless given.
+        none: what stands for no value, at a slider's 0.
         files: title and pattern of a file dialog, for a model: a shipped one by name, or a file.
         needs: the switch without which this option has no effect.
     """
@@ -87,6 +90,9 @@ class Control:
     choices: tuple[str, ...] = ()
     low: float = 0
     high: float = 1
+    step: float = 0.01
+    form: str = ""
+    none: str = ""
     files: tuple[str, str] | None = None
     needs: str = ""
 

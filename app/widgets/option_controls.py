@@ -11,7 +11,7 @@ from PyQt5.QtCore import Qt, pyqtSignal
 from PyQt5.QtWidgets import QCheckBox, QComboBox, QFileDialog, QSpinBox
 
 from app.widgets.elided_combo import ElidedCombo
-from app.widgets.value_slider import ScoreSlider
+from app.widgets.value_slider import ScoreSlider, ValueSlider
 from engine.artifacts.model_files import bundled_detectors, bundled_pose_models, default_models
 from engine.errors import EngineError
 from engine.option_table import Control, Option
@@ -114,6 +114,14 @@ def make_control(option: Option, look: Control, tr: Callable[[str], str]) -> Opt
             widget=widget, value=widget.value, show=lambda value: _show_number(widget, value),
             touched=widget.valueChanged,
         )  # fmt: skip
+    elif look.form:
+        widget = ValueSlider(round(look.low / look.step), round(look.high / look.step), _writer(look, tr))
+        made = OptionControl(
+            widget=widget,
+            value=lambda: None if look.none and widget.value() == 0 else round(widget.value() * look.step, 6),
+            show=lambda value: widget.setValue(round((value or 0) / look.step)),
+            touched=widget.valueChanged,
+        )
     else:
         widget = ScoreSlider(round(look.low * 100), round(look.high * 100))
         made = OptionControl(
@@ -122,6 +130,17 @@ def make_control(option: Option, look: Control, tr: Callable[[str], str]) -> Opt
     widget.setAccessibleName(tr(look.spoken or look.label))
     widget.setToolTip(tr(look.hint))
     return made
+
+
+def _writer(look: Control, tr: Callable[[str], str]) -> Callable[[int], str]:
+    """Writes the value that stands at a place of a slider."""
+
+    def write(place: int) -> str:
+        if look.none and place == 0:
+            return tr(look.none)
+        return look.form.format(value=place * look.step, percent=place * look.step * 100)
+
+    return write
 
 
 def _choose(box: QComboBox, text: str) -> None:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from engine.errors import OptionError
-from engine.option_table import Place, option
+from engine.option_table import Control, Place, option
 from engine.overlay.attention import AttentionView, Scale, draw_legend, parse_view, tint
 from engine.overlay.text import Color, panel, put_text, text_width
 from engine.skeleton import Skeleton
@@ -26,8 +26,7 @@ _ID_COLORS_BGR: tuple[Color, ...] = (
 )  # fmt: skip
 
 
-_REMEMBERED = option(places=Place.SETTINGS)
-_REMEMBERED_NUMBER = option(read=float, places=Place.SETTINGS)
+_REMEMBERED = Place.PANEL | Place.SETTINGS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,15 +45,30 @@ class OverlayOptions:
         scale: 'unit' shows 0 to 1, 'auto' stretches to the frame's highest value.
     """
 
-    skeleton: bool = field(default=True, metadata=_REMEMBERED)
-    boxes: bool = field(default=False, metadata=_REMEMBERED)
-    ids: bool = field(default=True, metadata=_REMEMBERED)
-    scores: bool = field(default=False, metadata=_REMEMBERED)
-    line_width: float | None = field(default=None, metadata=_REMEMBERED_NUMBER)
-    opacity: float = field(default=1.0, metadata=_REMEMBERED_NUMBER)
-    score_threshold: float = field(default=0.2, metadata=_REMEMBERED_NUMBER)
+    skeleton: bool = field(default=True, metadata=option(places=_REMEMBERED, control=Control(label="Skeleton")))
+    boxes: bool = field(default=False, metadata=option(places=_REMEMBERED, control=Control(label="Boxes")))
+    ids: bool = field(default=True, metadata=option(places=_REMEMBERED, control=Control(label="Ids")))
+    scores: bool = field(default=False, metadata=option(places=_REMEMBERED, control=Control(label="Scores")))
+    line_width: float | None = field(
+        default=None,
+        metadata=option(
+            read=float,
+            places=_REMEMBERED,
+            control=Control(label="Line width", high=10, step=0.5, form="{value:g} px", none="auto"),
+        ),
+    )
+    opacity: float = field(
+        default=1.0,
+        metadata=option(
+            read=float, places=_REMEMBERED, control=Control(label="Opacity", low=0.05, form="{percent:.0f} %")
+        ),
+    )
+    score_threshold: float = field(
+        default=0.2,
+        metadata=option(read=float, places=_REMEMBERED, control=Control(label="Keypoint score", high=0.95)),
+    )
     attention: AttentionView | None = None
-    scale: Scale = field(default="unit", metadata=_REMEMBERED)
+    scale: Scale = field(default="unit", metadata=option(places=Place.SETTINGS))
 
     def __post_init__(self) -> None:
         if self.line_width is not None and not 0 < self.line_width <= 100:

@@ -108,9 +108,9 @@ def test_the_overlay_panel_reaches_the_drawing(window: MainWindow, settings: Set
         before = getattr(look(), field)
         box.click()
         assert getattr(look(), field) is not before
-    panel.width_slider.setValue(7)
-    panel.opacity.setValue(40)
-    panel.threshold.setValue(35)
+    panel.controls["line_width"].widget.setValue(7)
+    panel.controls["opacity"].widget.setValue(40)
+    panel.controls["score_threshold"].widget.setValue(35)
     panel.auto_scale.click()
     assert (look().line_width, look().opacity, look().score_threshold, look().scale) == (3.5, 0.4, 0.35, "auto")
     panel.set_kind("areas")

@@ -16,10 +16,12 @@ import main
 from app.launch import chosen_options
 from app.main_window import MainWindow
 from app.settings import Settings
+from app.widgets.overlay_panel import OverlayPanel
 from app.widgets.pose_panel import PosePanel
 from engine.errors import OptionError
 from engine.option_table import SHARE, Control, Place, option, options_of, values_of, words_of
 from engine.options import NETWORKS, Options, PoseOptions, fraction
+from engine.overlay.drawing import OverlayOptions
 from engine.pipeline.options import PipelineOptions
 from tests.app.conftest import shows_people
 from tests.app.fakes import Backstage
@@ -86,6 +88,40 @@ def test_an_option_more_is_found_in_all_places(
     qtbot.waitUntil(lambda: window.session.options == chosen, timeout=5000)
     window._write_status()
     assert json.loads(status.read_text())["options"]["margin"] == 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class WiderOverlayOptions(OverlayOptions):
+    """The overlay with one option more."""
+
+    trail_s: float = field(
+        default=0.5,
+        metadata=option(
+            read=float,
+            places=Place.PANEL | Place.SETTINGS,
+            control=Control(label="Trail", high=3, step=0.25, form="{value:g} s"),
+        ),
+    )
+
+
+def test_an_overlay_option_more_is_found_in_the_panel_and_the_settings(settings: Settings, qtbot: QtBot) -> None:
+    panel = OverlayPanel(options=WiderOverlayOptions())
+    qtbot.addWidget(panel)
+    assert panel.options == WiderOverlayOptions()
+    panel.controls["trail_s"].widget.setValue(3)
+    assert panel.options == WiderOverlayOptions(trail_s=0.75)
+    settings.write_options("overlay", panel.options)
+    settings.store.sync()
+    assert settings.read_options("overlay", WiderOverlayOptions)["trail_s"] == 0.75
+
+
+def test_every_place_of_a_slider_is_kept(qtbot: QtBot) -> None:
+    panel = OverlayPanel()
+    qtbot.addWidget(panel)
+    for line_width, opacity in ((None, 0.05), (0.5, 0.57), (10.0, 0.29)):
+        options = OverlayOptions(line_width=line_width, opacity=opacity, boxes=True, scores=True, ids=False)
+        panel.set_options(options)
+        assert panel.options == options
 
 
 def test_the_window_takes_what_the_command_line_says(
