@@ -12,7 +12,7 @@ import enum
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from engine.errors import OptionError, nearest_hint
 
@@ -58,6 +58,8 @@ class Range:
             return f"{'above' if self.above else 'at least'} {self.low:g}"
         return f"{'above ' if self.above else ''}{self.low:g} to {'below ' if self.below else ''}{self.high:g}"
 
+
+T = TypeVar("T")
 
 AT_LEAST_1 = Range(low=1)
 NOT_NEGATIVE = Range(low=0, words="0 or more")
@@ -141,9 +143,14 @@ class Option:
         return self.given_flag or f"--{'no-' if self.default is True else ''}{self.name.replace('_', '-')}"
 
 
-def option(help: str = "", read: Callable[[str], Any] = str, *, flag: str = "", **rest: Any) -> Mapping[str, Option]:
+def described(help: str = "", read: Callable[[str], Any] = str, *, flag: str = "", **rest: Any) -> Mapping[str, Option]:
     """Metadata that makes a field of a dataclass an option; arguments as in `Option`."""
     return {"option": Option(help=help, read=read, given_flag=flag, **rest)}
+
+
+def option(default: T, help: str = "", read: Callable[[str], Any] = str, **rest: Any) -> T:
+    """A field that is an option and has a default; it has the default's type, so that type checkers compare it."""
+    return dataclasses.field(default=default, metadata=described(help, read, **rest))
 
 
 def metadata_of(table: type, name: str) -> Mapping[str, Option]:

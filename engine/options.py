@@ -6,7 +6,7 @@ only the command line has. Standard library only.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -84,151 +84,122 @@ def attention_scale(text: str) -> str:
 class PoseOptions:
     """What runs and where. None leaves a value to the models that ship, or to the kind of the source."""
 
-    pose_model: str | None = field(
-        default=None,
-        metadata=option(
-            "pose network (the shipped one)",
-            group=NETWORKS,
-            metavar="NAME|FILE",
-            places=_EVERYWHERE,
-            control=Control(
-                label="Pose model",
-                section="Networks",
-                files=("Open a pose network", "Pose networks (*.safetensors *.onnx)"),
-            ),
+    pose_model: str | None = option(
+        None,
+        "pose network (the shipped one)",
+        group=NETWORKS,
+        metavar="NAME|FILE",
+        places=_EVERYWHERE,
+        control=Control(
+            label="Pose model",
+            section="Networks",
+            files=("Open a pose network", "Pose networks (*.safetensors *.onnx)"),
         ),
     )
-    detector: str | None = field(
-        default=None,
-        metadata=option(
-            "person detector: name, .onnx or .pt (the shipped one)",
-            group=NETWORKS,
-            metavar="NAME|FILE",
-            places=_EVERYWHERE,
-            control=Control(label="Detector", section="Networks", files=("Open a detector", "Detectors (*.onnx *.pt)")),
+    detector: str | None = option(
+        None,
+        "person detector: name, .onnx or .pt (the shipped one)",
+        group=NETWORKS,
+        metavar="NAME|FILE",
+        places=_EVERYWHERE,
+        control=Control(label="Detector", section="Networks", files=("Open a detector", "Detectors (*.onnx *.pt)")),
+    )
+    classes: str | None = option(
+        None, "what to detect, with commas between (person)", group=NETWORKS, metavar="NAMES", places=_REPORTED
+    )
+    backend: str = option(
+        "auto",
+        "auto, openvino, onnxruntime, torch, ...",
+        group=NETWORKS,
+        metavar="NAME",
+        places=_EVERYWHERE,
+        control=Control(label="Backend", section="Networks", choices=("auto", *BACKENDS)),
+    )
+    precision: str = option(
+        "auto",
+        "auto, fp32, fp16, bf16 or int8",
+        group=NETWORKS,
+        metavar="NAME",
+        places=_EVERYWHERE,
+        control=Control(label="Precision", section="Networks", choices=PRECISIONS),
+    )
+    device: str = option("auto", "auto, cpu, cuda, cuda:1, ...", group=NETWORKS, metavar="NAME", places=_REPORTED)
+    score_threshold: float | None = option(
+        None,
+        "leave out person boxes with a lower score, 0 to 1",
+        fraction,
+        group=NETWORKS,
+        metavar="X",
+        within=SHARE,
+        places=_EVERYWHERE,
+        control=Control(
+            label="Box score", section="People", hint="Leave out boxes with a lower score", low=0.01, high=0.95
         ),
     )
-    classes: str | None = field(
-        default=None,
-        metadata=option(
-            "what to detect, with commas between (person)", group=NETWORKS, metavar="NAMES", places=_REPORTED
+    person_threshold: float | None = option(
+        None,
+        "leave out people whom detector and pose doubt more",
+        fraction,
+        group=NETWORKS,
+        metavar="X",
+        within=SHARE,
+        places=_EVERYWHERE,
+        control=Control(
+            label="Certainty",
+            section="People",
+            hint="Leave out people of whom detector and pose network together are less certain",
+            high=0.95,
         ),
     )
-    backend: str = field(
-        default="auto",
-        metadata=option(
-            "auto, openvino, onnxruntime, torch, ...",
-            group=NETWORKS,
-            metavar="NAME",
-            places=_EVERYWHERE,
-            control=Control(label="Backend", section="Networks", choices=("auto", *BACKENDS)),
+    max_people: int = option(
+        16,
+        "most people in a frame ({default})",
+        whole_number,
+        group=NETWORKS,
+        metavar="N",
+        within=AT_LEAST_1,
+        places=_EVERYWHERE,
+        control=Control(label="Most people", section="People", low=1, high=64),
+    )
+    download: bool = option(
+        False, "let a missing detector be fetched from its publisher", group=NETWORKS, places=_REPORTED
+    )
+    detect_every: DetectEvery | None = option(
+        None,
+        "look for people on every Nth frame, or as seldom as the scene allows (files: 1, cameras: auto)",
+        frames_or_auto,
+        group=TIME,
+        metavar="N|auto",
+        places=_EVERYWHERE & ~Place.BENCHMARK,
+        control=Control(
+            label="Detect every",
+            section="People",
+            hint="Look for people on every so many frames; between them boxes follow the poses",
+            spoken="Detect every so many frames",
+            choices=("auto", "1", "2", "3", "5", "10"),
         ),
     )
-    precision: str = field(
-        default="auto",
-        metadata=option(
-            "auto, fp32, fp16, bf16 or int8",
-            group=NETWORKS,
-            metavar="NAME",
-            places=_EVERYWHERE,
-            control=Control(label="Precision", section="Networks", choices=PRECISIONS),
-        ),
+    tracking: bool = option(
+        True,
+        "no ids for people, and so no smoothing either",
+        group=TIME,
+        places=_EVERYWHERE,
+        control=Control(label="Follow people (ids)", section="People"),
     )
-    device: str = field(
-        default="auto",
-        metadata=option("auto, cpu, cuda, cuda:1, ...", group=NETWORKS, metavar="NAME", places=_REPORTED),
+    smoothing: bool = option(
+        True,
+        "keypoints as the network gives them",
+        group=TIME,
+        places=_EVERYWHERE,
+        control=Control(label="Smooth keypoints over time", section="People", needs="tracking"),
     )
-    score_threshold: float | None = field(
-        default=None,
-        metadata=option(
-            "leave out person boxes with a lower score, 0 to 1",
-            fraction,
-            group=NETWORKS,
-            metavar="X",
-            within=SHARE,
-            places=_EVERYWHERE,
-            control=Control(
-                label="Box score", section="People", hint="Leave out boxes with a lower score", low=0.01, high=0.95
-            ),
-        ),
-    )
-    person_threshold: float | None = field(
-        default=None,
-        metadata=option(
-            "leave out people whom detector and pose doubt more",
-            fraction,
-            group=NETWORKS,
-            metavar="X",
-            within=SHARE,
-            places=_EVERYWHERE,
-            control=Control(
-                label="Certainty",
-                section="People",
-                hint="Leave out people of whom detector and pose network together are less certain",
-                high=0.95,
-            ),
-        ),
-    )
-    max_people: int = field(
-        default=16,
-        metadata=option(
-            "most people in a frame ({default})",
-            whole_number,
-            group=NETWORKS,
-            metavar="N",
-            within=AT_LEAST_1,
-            places=_EVERYWHERE,
-            control=Control(label="Most people", section="People", low=1, high=64),
-        ),
-    )
-    download: bool = field(
-        default=False,
-        metadata=option("let a missing detector be fetched from its publisher", group=NETWORKS, places=_REPORTED),
-    )
-    detect_every: DetectEvery | None = field(
-        default=None,
-        metadata=option(
-            "look for people on every Nth frame, or as seldom as the scene allows (files: 1, cameras: auto)",
-            frames_or_auto,
-            group=TIME,
-            metavar="N|auto",
-            places=_EVERYWHERE & ~Place.BENCHMARK,
-            control=Control(
-                label="Detect every",
-                section="People",
-                hint="Look for people on every so many frames; between them boxes follow the poses",
-                spoken="Detect every so many frames",
-                choices=("auto", "1", "2", "3", "5", "10"),
-            ),
-        ),
-    )
-    tracking: bool = field(
-        default=True,
-        metadata=option(
-            "no ids for people, and so no smoothing either",
-            group=TIME,
-            places=_EVERYWHERE,
-            control=Control(label="Follow people (ids)", section="People"),
-        ),
-    )
-    smoothing: bool = field(
-        default=True,
-        metadata=option(
-            "keypoints as the network gives them",
-            group=TIME,
-            places=_EVERYWHERE,
-            control=Control(label="Smooth keypoints over time", section="People", needs="tracking"),
-        ),
-    )
-    threads: int | None = field(
-        default=None,
-        metadata=option(
-            "processor threads of the networks; 1: one step at a time (all)",
-            whole_number,
-            group=TIME,
-            metavar="N",
-            places=_REPORTED,
-        ),
+    threads: int | None = option(
+        None,
+        "processor threads of the networks; 1: one step at a time (all)",
+        whole_number,
+        group=TIME,
+        metavar="N",
+        places=_REPORTED,
     )
 
 
@@ -240,89 +211,56 @@ class Options(PoseOptions):
         given: names of the options that a person gave; the window remembers the others.
     """
 
-    video: str | None = field(
-        default=None,
-        metadata=option(
-            "write a pose video of: FILE, FOLDER, PHOTO, CAMERA_INDEX, URL or demo", group=WHAT, metavar="SOURCE"
-        ),
+    video: str | None = option(
+        None, "write a pose video of: FILE, FOLDER, PHOTO, CAMERA_INDEX, URL or demo", group=WHAT, metavar="SOURCE"
     )
-    source: str | None = field(
-        default=None,
-        metadata=option("what the window shows first; the same choices", group=WHAT, metavar="SOURCE"),
+    source: str | None = option(None, "what the window shows first; the same choices", group=WHAT, metavar="SOURCE")
+    doctor: bool = option(False, "what runs on this machine, and what to do about the rest", group=WHAT)
+    status_json: Path | None = option(
+        None, "the window writes its numbers there once a second", Path, group=WINDOW, metavar="FILE"
     )
-    doctor: bool = field(
-        default=False, metadata=option("what runs on this machine, and what to do about the rest", group=WHAT)
+    benchmark: bool = option(False, "measure how fast this machine is; --backend all: each", group=BENCHMARK)
+    people: str = option("1,4,8,16", "also with so many people ({default})", group=BENCHMARK, metavar="N,N")
+    frames: int = option(200, "frames to measure with ({default})", whole_number, group=BENCHMARK, metavar="N")
+    report: Path | None = option(
+        None, "keep the numbers, and a plot beside them", Path, group=BENCHMARK, metavar="FILE.json"
     )
-    status_json: Path | None = field(
-        default=None,
-        metadata=option("the window writes its numbers there once a second", Path, group=WINDOW, metavar="FILE"),
+    plot: Path | None = option(
+        None, "draw frames/s against people, a line a backend", Path, group=BENCHMARK, metavar="FILE.png"
     )
-    benchmark: bool = field(
-        default=False,
-        metadata=option("measure how fast this machine is; --backend all: each", group=BENCHMARK),
+    soak: str | None = option(
+        None,
+        "also whether delay and memory stay flat over so many frames (2000,20000)",
+        group=BENCHMARK,
+        metavar="LIVE,EXPORT",
+        const="2000,20000",
     )
-    people: str = field(
-        default="1,4,8,16",
-        metadata=option("also with so many people ({default})", group=BENCHMARK, metavar="N,N"),
+    compare: str | None = option(
+        None, "also against: ultralytics, serial (one core, one thread)", group=BENCHMARK, metavar="NAMES"
     )
-    frames: int = field(
-        default=200,
-        metadata=option("frames to measure with ({default})", whole_number, group=BENCHMARK, metavar="N"),
+    output: Path | None = option(
+        None, "the video or photo to write (outputs/<name>_pose.mp4)", Path, group=OUTPUT, metavar="FILE"
     )
-    report: Path | None = field(
-        default=None,
-        metadata=option("keep the numbers, and a plot beside them", Path, group=BENCHMARK, metavar="FILE.json"),
+    poses: Path | None = option(
+        None, "also write keypoints: .jsonl, .csv or .json (COCO)", Path, group=OUTPUT, metavar="FILE"
     )
-    plot: Path | None = field(
-        default=None,
-        metadata=option("draw frames/s against people, a line a backend", Path, group=BENCHMARK, metavar="FILE.png"),
+    attention: str | None = option(
+        None,
+        "tint people by the attention map of a keypoint, such as left_wrist; areas:left_wrist for its soft area",
+        group=OUTPUT,
+        metavar="KEYPOINT",
     )
-    soak: str | None = field(
-        default=None,
-        metadata=option(
-            "also whether delay and memory stay flat over so many frames (2000,20000)",
-            group=BENCHMARK,
-            metavar="LIVE,EXPORT",
-            const="2000,20000",
-        ),
+    attention_scale: str = option(
+        "unit",
+        "colours span 0 to 1 as in the paper (unit), or 0 to the highest value in the frame (auto)",
+        attention_scale,
+        group=OUTPUT,
+        metavar="{unit,auto}",
     )
-    compare: str | None = field(
-        default=None,
-        metadata=option("also against: ultralytics, serial (one core, one thread)", group=BENCHMARK, metavar="NAMES"),
-    )
-    output: Path | None = field(
-        default=None,
-        metadata=option("the video or photo to write (outputs/<name>_pose.mp4)", Path, group=OUTPUT, metavar="FILE"),
-    )
-    poses: Path | None = field(
-        default=None,
-        metadata=option("also write keypoints: .jsonl, .csv or .json (COCO)", Path, group=OUTPUT, metavar="FILE"),
-    )
-    attention: str | None = field(
-        default=None,
-        metadata=option(
-            "tint people by the attention map of a keypoint, such as left_wrist; areas:left_wrist for its soft area",
-            group=OUTPUT,
-            metavar="KEYPOINT",
-        ),
-    )
-    attention_scale: str = field(
-        default="unit",
-        metadata=option(
-            "colours span 0 to 1 as in the paper (unit), or 0 to the highest value in the frame (auto)",
-            attention_scale,
-            group=OUTPUT,
-            metavar="{unit,auto}",
-        ),
-    )
-    max_frames: int | None = field(
-        default=None, metadata=option("stop after N frames", whole_number, group=OUTPUT, metavar="N")
-    )
-    duration: float | None = field(
-        default=None, metadata=option("stop after S seconds of the source", seconds, group=OUTPUT, metavar="S")
-    )
-    overwrite: bool = field(default=False, metadata=option("replace files that exist", group=OUTPUT))
-    offline: bool = field(default=False, metadata=option("fetch nothing, whatever else is asked", group=NETWORKS))
-    quiet: bool = field(default=False, metadata=option("no progress bar and no summary", group=MESSAGES))
-    verbose: bool = field(default=False, metadata=option("show the traceback of an error", group=MESSAGES))
+    max_frames: int | None = option(None, "stop after N frames", whole_number, group=OUTPUT, metavar="N")
+    duration: float | None = option(None, "stop after S seconds of the source", seconds, group=OUTPUT, metavar="S")
+    overwrite: bool = option(False, "replace files that exist", group=OUTPUT)
+    offline: bool = option(False, "fetch nothing, whatever else is asked", group=NETWORKS)
+    quiet: bool = option(False, "no progress bar and no summary", group=MESSAGES)
+    verbose: bool = option(False, "show the traceback of an error", group=MESSAGES)
     given: frozenset[str] = frozenset()

@@ -15,7 +15,7 @@ from engine.backends import Backend, OpenedBackend, open_pose_backend
 from engine.build import parity_gate
 from engine.errors import EngineError, OptionError, SourceError
 from engine.heatmap import DECODERS, decoder_for
-from engine.option_table import AT_LEAST_1, add_options, check_options, option
+from engine.option_table import AT_LEAST_1, add_options, check_options, described, option
 from engine.system.one_line_parser import OneLineParser
 from engine.types import Float32Array, UInt8Array
 from models.checkpoints import CheckpointError, write_atomically
@@ -38,52 +38,33 @@ class EvaluateOptions:
     """What is measured, and how."""
 
     weights: str = field(
-        metadata=option(
+        metadata=described(
             "a weights file, the name of shipped weights, or a checkpoint (see --model)", group=WEIGHTS, required=True
         )
     )
-    model: str | None = field(
-        default=None,
-        metadata=option("network of an official or MMPose checkpoint: hrnet_w32, resnet50, ...", group=WEIGHTS),
+    model: str | None = option(
+        None, "network of an official or MMPose checkpoint: hrnet_w32, resnet50, ...", group=WEIGHTS
     )
-    input_size: str | None = field(
-        default=None, metadata=option("of such a checkpoint, height x width (256x192)", group=WEIGHTS)
+    input_size: str | None = option(None, "of such a checkpoint, height x width (256x192)", group=WEIGHTS)
+    udp: bool = option(False, "such a checkpoint was trained with UDP coordinates", group=WEIGHTS)
+    save: Path | None = option(None, "keep it as FILE.safetensors, which main.py takes", Path, group=WEIGHTS)
+    data: Path = field(metadata=described("data set, as python -m train takes it", Path, group=DATA, required=True))
+    split: str = option("val", "val, train, or a split of COCO without labels (test-dev)", group=DATA)
+    boxes: str = option("gt", "gt for the labelled ones, or a detector's DETECTIONS.json", group=DATA)
+    flip_test: bool = option(False, "average with the mirrored crop", group=TEST)
+    decode: str | None = option(
+        None,
+        "heatmap to keypoint (as the weights say)",
+        group=TEST,
+        metavar="{dark,quarter}",
+        choices=tuple(sorted(DECODERS)),
     )
-    udp: bool = field(
-        default=False, metadata=option("such a checkpoint was trained with UDP coordinates", group=WEIGHTS)
-    )
-    save: Path | None = field(
-        default=None, metadata=option("keep it as FILE.safetensors, which main.py takes", Path, group=WEIGHTS)
-    )
-    data: Path = field(metadata=option("data set, as python -m train takes it", Path, group=DATA, required=True))
-    split: str = field(
-        default="val", metadata=option("val, train, or a split of COCO without labels (test-dev)", group=DATA)
-    )
-    boxes: str = field(
-        default="gt", metadata=option("gt for the labelled ones, or a detector's DETECTIONS.json", group=DATA)
-    )
-    flip_test: bool = field(default=False, metadata=option("average with the mirrored crop", group=TEST))
-    decode: str | None = field(
-        default=None,
-        metadata=option(
-            "heatmap to keypoint (as the weights say)",
-            group=TEST,
-            metavar="{dark,quarter}",
-            choices=tuple(sorted(DECODERS)),
-        ),
-    )
-    backend: str = field(
-        default="torch", metadata=option("torch, openvino, onnxruntime, ... or auto (torch)", group=TEST)
-    )
-    precision: str = field(default="fp32", metadata=option("auto, fp32, fp16, bf16 or int8 (fp32)", group=TEST))
-    batch_size: int = field(default=16, metadata=option(read=int, group=TEST, within=AT_LEAST_1))
-    results: Path | None = field(
-        default=None, metadata=option("write keypoints, as COCO's servers take them", Path, group=OUTPUT)
-    )
-    report: Path | None = field(default=None, metadata=option("write the numbers as JSON", Path, group=OUTPUT))
-    compare_paper: bool = field(
-        default=False, metadata=option("print the paper's table 3 with this result below", group=OUTPUT)
-    )
+    backend: str = option("torch", "torch, openvino, onnxruntime, ... or auto (torch)", group=TEST)
+    precision: str = option("fp32", "auto, fp32, fp16, bf16 or int8 (fp32)", group=TEST)
+    batch_size: int = option(16, read=int, group=TEST, within=AT_LEAST_1)
+    results: Path | None = option(None, "write keypoints, as COCO's servers take them", Path, group=OUTPUT)
+    report: Path | None = option(None, "write the numbers as JSON", Path, group=OUTPUT)
+    compare_paper: bool = option(False, "print the paper's table 3 with this result below", group=OUTPUT)
 
     def __post_init__(self) -> None:
         check_options(self)

@@ -3,7 +3,7 @@ that would be lost."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import OptionError, OutputError
@@ -17,62 +17,34 @@ GROUPS = ("", TENSORRT, DETECTORS)
 class BuildOptions:
     """What is built, and how."""
 
-    pose_model: str | None = field(
-        default=None, metadata=option("a shipped name or a .safetensors file", metavar="NAME|FILE")
+    pose_model: str | None = option(None, "a shipped name or a .safetensors file", metavar="NAME|FILE")
+    detector: str | None = option(None, "a shipped or official name, a .pt or an .onnx file", metavar="NAME|FILE")
+    fetch_detector: str | None = option(None, "only fetch an official detector", metavar="NAME.pt")
+    sha256: str | None = option(None, "of what is fetched, where it is not known here", metavar="HEX")
+    runtime: str = option("onnx", "tensorrt, tensorrt-rtx, torch2trt, openvino or onnx (default)")
+    precision: str = option("auto", "auto, fp16, bf16, fp32 or int8 (with --calibrate)")
+    calibrate: str | None = option(
+        None,
+        "for int8: people to measure with, from a video, photos, or a data set with train.json",
+        metavar="VIDEO|FOLDER",
     )
-    detector: str | None = field(
-        default=None, metadata=option("a shipped or official name, a .pt or an .onnx file", metavar="NAME|FILE")
+    output: Path | None = option(None, "file to write (default: a file in the cache)", Path)
+    force: bool = option(False, "build even what is there already, and replace --output")
+    end_with_stdin: bool = option(False, "for programs that run this: end when they close its stdin")
+    max_people: int = option(16, "length of the largest batch ({default})", int, group=TENSORRT)
+    target: str | None = option(
+        None, "tensorrt-rtx: compute capabilities, e.g. sm86,sm89 (default: this GPU's)", group=TENSORRT
     )
-    fetch_detector: str | None = field(
-        default=None, metadata=option("only fetch an official detector", metavar="NAME.pt")
+    with_crop: bool = option(False, "take whole frames and cut people out on the GPU", group=TENSORRT)
+    max_frame: int = option(1920, "with --with-crop: longest side in px ({default})", int, group=TENSORRT)
+    photos: Path | None = option(None, "folder of pictures for the parity gate", Path, group=TENSORRT)
+    input_size: int | None = option(
+        None, "long side of the letterboxed frame in px, unless asked for another", int, group=DETECTORS
     )
-    sha256: str | None = field(
-        default=None, metadata=option("of what is fetched, where it is not known here", metavar="HEX")
-    )
-    runtime: str = field(
-        default="onnx", metadata=option("tensorrt, tensorrt-rtx, torch2trt, openvino or onnx (default)")
-    )
-    precision: str = field(default="auto", metadata=option("auto, fp16, bf16, fp32 or int8 (with --calibrate)"))
-    calibrate: str | None = field(
-        default=None,
-        metadata=option(
-            "for int8: people to measure with, from a video, photos, or a data set with train.json",
-            metavar="VIDEO|FOLDER",
-        ),
-    )
-    output: Path | None = field(default=None, metadata=option("file to write (default: a file in the cache)", Path))
-    force: bool = field(default=False, metadata=option("build even what is there already, and replace --output"))
-    end_with_stdin: bool = field(
-        default=False, metadata=option("for programs that run this: end when they close its stdin")
-    )
-    max_people: int = field(default=16, metadata=option("length of the largest batch ({default})", int, group=TENSORRT))
-    target: str | None = field(
-        default=None,
-        metadata=option("tensorrt-rtx: compute capabilities, e.g. sm86,sm89 (default: this GPU's)", group=TENSORRT),
-    )
-    with_crop: bool = field(
-        default=False, metadata=option("take whole frames and cut people out on the GPU", group=TENSORRT)
-    )
-    max_frame: int = field(
-        default=1920,
-        metadata=option("with --with-crop: longest side in px ({default})", int, group=TENSORRT),
-    )
-    photos: Path | None = field(
-        default=None, metadata=option("folder of pictures for the parity gate", Path, group=TENSORRT)
-    )
-    input_size: int | None = field(
-        default=None,
-        metadata=option("long side of the letterboxed frame in px, unless asked for another", int, group=DETECTORS),
-    )
-    class_names: str | None = field(
-        default=None,
-        metadata=option("other names for its classes, separated by commas", group=DETECTORS),
-    )
-    one_to_many: bool = field(default=False, metadata=option("the branch whose boxes overlap", group=DETECTORS))
-    half_weights: bool = field(default=False, metadata=option("store weights in float16", group=DETECTORS))
-    download: bool = field(
-        default=False, metadata=option("fetch an official detector that is not here", group=DETECTORS)
-    )
+    class_names: str | None = option(None, "other names for its classes, separated by commas", group=DETECTORS)
+    one_to_many: bool = option(False, "the branch whose boxes overlap", group=DETECTORS)
+    half_weights: bool = option(False, "store weights in float16", group=DETECTORS)
+    download: bool = option(False, "fetch an official detector that is not here", group=DETECTORS)
 
 
 def given_of(options: BuildOptions, group: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -22,7 +22,7 @@ _BOX_BGR: Color = (235, 235, 235)
 _SHIFT = 4  # fractional bits of the coordinates that OpenCV draws with
 # Colours that tell people with ids apart; light enough to carry dark text.
 _ID_COLORS_BGR: tuple[Color, ...] = (
-    (66, 228, 240), (233, 180, 86), (167, 204, 121), (167, 121, 204), (120, 180, 255), (210, 210, 90), (180, 160, 250),
+    (66, 228, 240), (233, 180, 86), (167, 204, 121), (167, 121, 204), (120, 180, 255), (210, 210, 90), (180, 160, 250)
 )  # fmt: skip
 
 
@@ -45,30 +45,24 @@ class OverlayOptions:
         scale: 'unit' shows 0 to 1, 'auto' stretches to the frame's highest value.
     """
 
-    skeleton: bool = field(default=True, metadata=option(places=_REMEMBERED, control=Control(label="Skeleton")))
-    boxes: bool = field(default=False, metadata=option(places=_REMEMBERED, control=Control(label="Boxes")))
-    ids: bool = field(default=True, metadata=option(places=_REMEMBERED, control=Control(label="Ids")))
-    scores: bool = field(default=False, metadata=option(places=_REMEMBERED, control=Control(label="Scores")))
-    line_width: float | None = field(
-        default=None,
-        metadata=option(
-            read=float,
-            places=_REMEMBERED,
-            control=Control(label="Line width", high=10, step=0.5, form="{value:g} px", none="auto"),
-        ),
+    skeleton: bool = option(True, places=_REMEMBERED, control=Control(label="Skeleton"))
+    boxes: bool = option(False, places=_REMEMBERED, control=Control(label="Boxes"))
+    ids: bool = option(True, places=_REMEMBERED, control=Control(label="Ids"))
+    scores: bool = option(False, places=_REMEMBERED, control=Control(label="Scores"))
+    line_width: float | None = option(
+        None,
+        read=float,
+        places=_REMEMBERED,
+        control=Control(label="Line width", high=10, step=0.5, form="{value:g} px", none="auto"),
     )
-    opacity: float = field(
-        default=1.0,
-        metadata=option(
-            read=float, places=_REMEMBERED, control=Control(label="Opacity", low=0.05, form="{percent:.0f} %")
-        ),
+    opacity: float = option(
+        1.0, read=float, places=_REMEMBERED, control=Control(label="Opacity", low=0.05, form="{percent:.0f} %")
     )
-    score_threshold: float = field(
-        default=0.2,
-        metadata=option(read=float, places=_REMEMBERED, control=Control(label="Keypoint score", high=0.95)),
+    score_threshold: float = option(
+        0.2, read=float, places=_REMEMBERED, control=Control(label="Keypoint score", high=0.95)
     )
     attention: AttentionView | None = None
-    scale: Scale = field(default="unit", metadata=option(places=Place.SETTINGS))
+    scale: Scale = option("unit", places=Place.SETTINGS)
 
     def __post_init__(self) -> None:
         if self.line_width is not None and not 0 < self.line_width <= 100:

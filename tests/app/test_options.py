@@ -19,14 +19,14 @@ from app.settings import Settings
 from app.widgets.overlay_panel import OverlayPanel
 from app.widgets.pose_panel import PosePanel
 from engine.errors import OptionError
-from engine.option_table import SHARE, Control, Place, option, options_of, values_of, words_of
+from engine.option_table import SHARE, Control, Place, described, options_of, values_of, words_of
 from engine.options import NETWORKS, Options, PoseOptions, fraction
 from engine.overlay.drawing import OverlayOptions
 from engine.pipeline.options import PipelineOptions
 from tests.app.conftest import shows_people
 from tests.app.fakes import Backstage
 
-MARGIN = option(
+MARGIN = described(
     "room around people, 0 to 1 ({default})",
     fraction,
     group=NETWORKS,
@@ -96,7 +96,7 @@ class WiderOverlayOptions(OverlayOptions):
 
     trail_s: float = field(
         default=0.5,
-        metadata=option(
+        metadata=described(
             read=float,
             places=Place.PANEL | Place.SETTINGS,
             control=Control(label="Trail", high=3, step=0.25, form="{value:g} s"),

@@ -9,7 +9,7 @@ import pytest
 
 import train.options
 from engine.errors import OptionError
-from engine.option_table import NOT_NEGATIVE, option, options_of
+from engine.option_table import NOT_NEGATIVE, described, options_of
 from models.pose_model import PoseModelConfig
 from train.config import NetworkOptions, TrainConfig
 from train.options import PRESETS, build_parser, config_from, parse_options
@@ -59,7 +59,7 @@ def test_an_option_more_is_found_on_the_command_line_and_checked(monkeypatch: py
     @dataclasses.dataclass(frozen=True, kw_only=True)
     class More(TrainConfig):
         tilt_deg: float = dataclasses.field(
-            default=5.0, metadata=option("cameras tilt by so much ({default})", float, within=NOT_NEGATIVE)
+            default=5.0, metadata=described("cameras tilt by so much ({default})", float, within=NOT_NEGATIVE)
         )
 
     monkeypatch.setattr(train.options, "TrainConfig", More)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import EngineError, OptionError
-from engine.option_table import SHARE, Range, add_options, check_options, option
+from engine.option_table import SHARE, Range, add_options, check_options, described, option
 from engine.system.one_line_parser import OneLineParser
 from engine.system.ultralytics_env import disable_telemetry, prepare_ultralytics
 
@@ -32,56 +32,42 @@ _MOST_CUT_OUTS = 1000
 class DetectorOptions:
     """A training of the detector."""
 
-    data: Path = field(metadata=option("folder with train.json, val.json, train/, val/", Path, required=True))
-    output: Path = field(metadata=option("folder for checkpoints, curves and the ONNX file", Path, required=True))
-    input_size: int = field(default=320, metadata=option("side of the square input in pixels ({default})", int))
-    epochs: int = field(default=100, metadata=option(read=int))
-    hours: float | None = field(default=None, metadata=option("stop by the clock; the schedule is fitted to it", float))
-    batch_size: int = field(default=16, metadata=option(read=int))
-    close_mosaic: int = field(default=10, metadata=option("last epochs without mosaic", int))
-    optimizer: str | None = field(
-        default=None,
-        metadata=option(
-            "ultralytics chooses by the number of steps", metavar="{AdamW,MuSGD}", choices=tuple(_LEARNING_RATES)
-        ),
+    data: Path = field(metadata=described("folder with train.json, val.json, train/, val/", Path, required=True))
+    output: Path = field(metadata=described("folder for checkpoints, curves and the ONNX file", Path, required=True))
+    input_size: int = option(320, "side of the square input in pixels ({default})", int)
+    epochs: int = option(100, read=int)
+    hours: float | None = option(None, "stop by the clock; the schedule is fitted to it", float)
+    batch_size: int = option(16, read=int)
+    close_mosaic: int = option(10, "last epochs without mosaic", int)
+    optimizer: str | None = option(
+        None, "ultralytics chooses by the number of steps", metavar="{AdamW,MuSGD}", choices=tuple(_LEARNING_RATES)
     )
-    learning_rate: float | None = field(
-        default=None,
-        metadata=option(
-            "of --optimizer (AdamW 0.002, MuSGD 0.01)",
-            float,
-            within=Range(low=0, high=1, above=True, words="above 0 and up to 1"),
-        ),
+    learning_rate: float | None = option(
+        None,
+        "of --optimizer (AdamW 0.002, MuSGD 0.01)",
+        float,
+        within=Range(low=0, high=1, above=True, words="above 0 and up to 1"),
     )
-    zoom: float = field(
-        default=0.5,
-        metadata=option(
-            "a picture grows or shrinks by up to this share; grown ones show people cut off at close range (0.5)",
-            float,
-            within=Range(low=0, high=1, below=True, words="0 to less than 1"),
-        ),
+    zoom: float = option(
+        0.5,
+        "a picture grows or shrinks by up to this share; grown ones show people cut off at close range (0.5)",
+        float,
+        within=Range(low=0, high=1, below=True, words="0 to less than 1"),
     )
-    one_to_many: bool = field(
-        default=False,
-        metadata=option(
-            "train that branch alone, for 'engine build --one-to-many'; its share of the loss fades out otherwise"
-        ),
+    one_to_many: bool = option(
+        False, "train that branch alone, for 'engine build --one-to-many'; its share of the loss fades out otherwise"
     )
-    paste_people: float = field(
-        default=0.0,
-        metadata=option(
-            "probability that people cut out of other pictures are pasted into a mosaic (0)", float, within=SHARE
-        ),
+    paste_people: float = option(
+        0.0, "probability that people cut out of other pictures are pasted into a mosaic (0)", float, within=SHARE
     )
-    init: Path | None = field(
-        default=None,
-        metadata=option("start from a .pt file, or an .onnx file that 'engine build' made, instead of random", Path),
+    init: Path | None = option(
+        None, "start from a .pt file, or an .onnx file that 'engine build' made, instead of random", Path
     )
-    device: str = field(default="cpu", metadata=option())
-    threads: int = field(default=os.cpu_count() or 1, metadata=option(read=int))
-    workers: int = field(default=1, metadata=option("loader processes", int))
-    seed: int = field(default=0, metadata=option(read=int))
-    resume: bool = field(default=False, metadata=option("go on from OUTPUT/run/weights/last.pt"))
+    device: str = option("cpu")
+    threads: int = option(os.cpu_count() or 1, read=int)
+    workers: int = option(1, "loader processes", int)
+    seed: int = option(0, read=int)
+    resume: bool = option(False, "go on from OUTPUT/run/weights/last.pt")
 
     def __post_init__(self) -> None:
         if self.learning_rate is not None and self.optimizer is None:
