@@ -2,41 +2,31 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.error_report import ErrorReport
 from app.qt_setup import make_application
-from engine.pipeline.pose_pipeline import PipelineOptions
+from engine.option_table import options_of
+from engine.options import Options
+from engine.pipeline.options import PipelineOptions
 
 if TYPE_CHECKING:
     from PyQt5.QtWidgets import QWidget
 
 
-def chosen_options(arguments: argparse.Namespace, remembered: PipelineOptions) -> PipelineOptions:
-    """The remembered options, replaced by those of the command line.
+def chosen_options(asked: Options, remembered: PipelineOptions) -> PipelineOptions:
+    """What was remembered, with what the command line names in its place.
 
     Raises:
         OptionError: a value is not valid.
     """
-    given = {
-        "pose_model": arguments.pose_model,
-        "detector": arguments.detector,
-        "classes": arguments.classes,
-        "score_threshold": arguments.score_threshold,
-        "person_threshold": arguments.person_threshold,
-        "backend": None if arguments.backend == "auto" else arguments.backend,
-        "precision": None if arguments.precision == "auto" else arguments.precision,
-        "device": None if arguments.device == "auto" else arguments.device,
-        "download": arguments.download or None,
-    }
-    return replace(remembered, **{name: value for name, value in given.items() if value is not None})
+    given = {item.name: getattr(asked, item.name) for item in options_of(remembered) if item.name in asked.given}
+    return replace(remembered, **given)
 
 
 @contextlib.contextmanager
@@ -54,7 +44,7 @@ def _signals_close(window: QWidget) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def launch(arguments: argparse.Namespace) -> int:
+def launch(asked: Options) -> int:
     """Open the window and run until it is closed; returns the exit code.
 
     Raises:
@@ -70,17 +60,16 @@ def launch(arguments: argparse.Namespace) -> int:
 
         apply_theme(application)
         settings = Settings()
-        status_json: Path | None = arguments.status_json
         window = MainWindow(
             settings=settings,
-            options=chosen_options(arguments, settings.pipeline),
+            options=chosen_options(asked, settings.pipeline),
             report=errors.report,
-            status_json=status_json,
+            status_json=asked.status_json,
         )
         errors.parent_widget = window
         with _signals_close(window):
             window.show()
-            window.start(arguments.source)
+            window.start(asked.source)
             code = int(application.exec_())
             window.outputs.wait()  # a recording is painted with Qt, which needs the application
             return code

@@ -339,6 +339,7 @@ class MainWindow(QMainWindow):
         status = status_of(
             self.statistics.snapshot(),
             source=None if source is None else source.info.name,
+            options=self.session.options,
             description=self.session.description,
             dropped_frames=self.session.dropped_frames,
             started_s=self._started_s,

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from PyQt5.QtCore import QByteArray, QSettings
 
 from app.qt_setup import NAME
 from engine.errors import EngineError
+from engine.option_table import Place, options_of
 from engine.overlay.drawing import AttentionView, OverlayOptions
-from engine.pipeline.pose_pipeline import PipelineOptions
+from engine.pipeline.options import PipelineOptions
 from engine.sources.addresses import has_secret
 
 _MOST_RECENT = 8
-_PIPELINE: dict[str, type] = {
-    "pose_model": str, "detector": str, "backend": str, "precision": str, "score_threshold": float,
-    "person_threshold": float, "max_people": int, "tracking": bool, "smoothing": bool, "detect_every": str,
-}  # fmt: skip
-_OVERLAY: dict[str, type] = {
-    "skeleton": bool, "boxes": bool, "ids": bool, "scores": bool, "line_width": float, "opacity": float,
-    "score_threshold": float, "scale": str,
-}  # fmt: skip
 
 
 class Settings:
@@ -29,8 +23,8 @@ class Settings:
     def __init__(self, store: QSettings | None = None) -> None:
         self.store = store or QSettings(NAME, "window")
 
-    def _read(self, key: str, kind: type) -> Any:
-        """A value converted to a type; None if there is none or it cannot be converted."""
+    def _read(self, key: str, kind: Callable[[Any], Any]) -> Any:
+        """A value of a kind; None where there is none or it is of another kind."""
         if not self.store.contains(key):
             return None
         value = self.store.value(key)
@@ -39,36 +33,41 @@ class Settings:
         try:
             if kind is bool:
                 return value if isinstance(value, bool) else str(value).lower() == "true"
-            return kind(value)
+            return kind(str(value))
         except (TypeError, ValueError):
             return None
 
-    def _read_all(self, group: str, kinds: dict[str, type]) -> dict[str, Any]:
-        found = {name: self._read(f"{group}/{name}", kind) for name, kind in kinds.items()}
-        return {name: value for name, value in found.items() if value is not None}
+    def read_options(self, group: str, table: type) -> dict[str, Any]:
+        """The remembered options of a table; one that no longer fits is left out."""
+        found = {}
+        for option in options_of(table, Place.SETTINGS):
+            value = self._read(f"{group}/{option.name}", bool if option.is_switch else option.read)
+            if value is not None:
+                found[option.name] = value
+        return found
+
+    def write_options(self, group: str, options: object) -> None:
+        """Remember the options of a table."""
+        for option in options_of(options, Place.SETTINGS):
+            value = getattr(options, option.name)
+            self.store.setValue(f"{group}/{option.name}", "" if value is None else value)
 
     @property
     def pipeline(self) -> PipelineOptions:
         """The pipeline that was chosen last."""
-        values = self._read_all("pipeline", _PIPELINE)
-        every = values.get("detect_every")
-        if isinstance(every, str) and every.isdecimal():
-            values["detect_every"] = int(every)
         try:
-            return PipelineOptions(**values)
+            return PipelineOptions(**self.read_options("pipeline", PipelineOptions))
         except EngineError:
             return PipelineOptions()
 
     @pipeline.setter
     def pipeline(self, options: PipelineOptions) -> None:
-        for name in _PIPELINE:
-            value = getattr(options, name)
-            self.store.setValue(f"pipeline/{name}", "" if value is None else value)
+        self.write_options("pipeline", options)
 
     @property
     def overlay(self) -> OverlayOptions:
         """The overlay that was chosen last."""
-        values = self._read_all("overlay", _OVERLAY)
+        values = self.read_options("overlay", OverlayOptions)
         kind, keypoint = self._read("overlay/attention", str), self._read("overlay/keypoint", int)
         try:
             if kind is not None and keypoint is not None:
@@ -79,9 +78,7 @@ class Settings:
 
     @overlay.setter
     def overlay(self, options: OverlayOptions) -> None:
-        for name in _OVERLAY:
-            value = getattr(options, name)
-            self.store.setValue(f"overlay/{name}", "" if value is None else value)
+        self.write_options("overlay", options)
         view = options.attention
         self.store.setValue("overlay/attention", "" if view is None else view.kind)
         if view is not None:

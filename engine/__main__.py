@@ -13,11 +13,20 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
-from engine.backends.contract import PRECISIONS
-from engine.build.checks import check_for_detectors, check_for_tensorrt, check_output
+from engine.build.options import (
+    DETECTORS,
+    GROUPS,
+    BuildOptions,
+    check_for_detectors,
+    check_for_tensorrt,
+    check_output,
+    given_of,
+)
 from engine.errors import BackendError, EngineError, OptionError, OutputError, nearest_hint
+from engine.option_table import add_options
+from engine.options import PRECISIONS
 from engine.system.one_line_parser import OneLineParser
 from engine.system.parent_watch import end_with_stdin
 
@@ -54,41 +63,11 @@ def _add_cost_options(cost: argparse.ArgumentParser) -> None:
 
 
 def _add_build_options(build: argparse.ArgumentParser) -> None:
-    build.add_argument("--pose-model", metavar="NAME|FILE", help="a shipped name or a .safetensors file")
-    build.add_argument("--detector", metavar="NAME|FILE", help="a shipped or official name, a .pt or an .onnx file")
-    build.add_argument("--fetch-detector", metavar="NAME.pt", help="only fetch an official detector")
-    build.add_argument("--sha256", metavar="HEX", help="of what is fetched, where it is not known here")
-    build.add_argument(
-        "--runtime", default="onnx", help="tensorrt, tensorrt-rtx, torch2trt, openvino or onnx (default)"
-    )
-    build.add_argument("--precision", default="auto", help="auto, fp16, bf16, fp32 or int8 (with --calibrate)")
-    build.add_argument(
-        "--calibrate",
-        metavar="VIDEO|FOLDER",
-        help="for int8: people to measure with, from a video, photos, or a data set with train.json",
-    )
-    build.add_argument("--output", type=Path, help="file to write (default: a file in the cache)")
-    build.add_argument("--force", action="store_true", help="build even what is there already, and replace --output")
-    build.add_argument(
-        "--end-with-stdin", action="store_true", help="for programs that run this: end when they close its stdin"
-    )
-    engines = build.add_argument_group("TensorRT")
-    engines.add_argument("--max-people", type=int, default=16, help="length of the largest batch (16)")
-    engines.add_argument("--target", help="tensorrt-rtx: compute capabilities, e.g. sm86,sm89 (default: this GPU's)")
-    engines.add_argument("--with-crop", action="store_true", help="take whole frames and cut people out on the GPU")
-    engines.add_argument("--max-frame", type=int, default=1920, help="with --with-crop: longest side in px (1920)")
-    engines.add_argument("--photos", type=Path, help="folder of pictures for the parity gate")
-    detectors = build.add_argument_group("detectors")
-    detectors.add_argument(
-        "--input-size", type=int, help="long side of the letterboxed frame in px, unless asked for another"
-    )
-    detectors.add_argument("--class-names", help="other names for its classes, separated by commas")
-    detectors.add_argument("--one-to-many", action="store_true", help="the branch whose boxes overlap")
-    detectors.add_argument("--half-weights", action="store_true", help="store weights in float16")
-    detectors.add_argument("--download", action="store_true", help="fetch an official detector that is not here")
+    for title in GROUPS:
+        add_options(build.add_argument_group(title) if title else build, BuildOptions, title)
 
 
-def build(arguments: argparse.Namespace, events: TextIO) -> Path:
+def build(options: BuildOptions, events: TextIO) -> Path:
     """Do what the options ask and return the file that was written.
 
     Raises:
@@ -99,120 +78,121 @@ def build(arguments: argparse.Namespace, events: TextIO) -> Path:
     def say(line: str) -> None:
         _tell(events, event="progress", message=line)
 
-    named = [arguments.pose_model, arguments.detector, arguments.fetch_detector]
+    named = [options.pose_model, options.detector, options.fetch_detector]
     if all(name is None for name in named):
         raise OptionError("name what to build: --pose-model or --detector")
-    if arguments.output is not None and arguments.pose_model is not None and arguments.detector is not None:
+    if options.output is not None and options.pose_model is not None and options.detector is not None:
         raise OptionError("--output is one file; build the pose model and the detector one after the other")
-    if arguments.precision not in PRECISIONS:
-        raise OptionError(f"unknown precision '{arguments.precision}'.{nearest_hint(arguments.precision, PRECISIONS)}")
-    if arguments.calibrate is not None and arguments.precision != "int8":
+    if options.precision not in PRECISIONS:
+        raise OptionError(f"unknown precision '{options.precision}'.{nearest_hint(options.precision, PRECISIONS)}")
+    if options.calibrate is not None and options.precision != "int8":
         raise OptionError("--calibrate is for --precision int8")
-    check_output(arguments)
-    check_for_detectors(arguments)
-    if arguments.fetch_detector is not None:
+    check_output(options)
+    check_for_detectors(options)
+    if options.fetch_detector is not None:
         from engine.artifacts.download import fetch
 
-        return fetch(arguments.fetch_detector, sha256=arguments.sha256, say=say)
-    if arguments.runtime in RUNTIMES:
-        return _build_engines(arguments, say)
+        return fetch(options.fetch_detector, sha256=options.sha256, say=say)
+    if options.runtime in RUNTIMES:
+        return _build_engines(options, say)
     known = ("onnx", "openvino", *RUNTIMES)
-    if arguments.runtime not in known:
-        raise OptionError(f"--runtime {arguments.runtime} is not known.{nearest_hint(arguments.runtime, known)}")
-    check_for_tensorrt(arguments)
+    if options.runtime not in known:
+        raise OptionError(f"--runtime {options.runtime} is not known.{nearest_hint(options.runtime, known)}")
+    check_for_tensorrt(options)
     # OpenVINO lowers the exported float32 graph to bfloat16 when it opens it.
-    able = ("auto", "fp32", "int8") if arguments.runtime == "onnx" else ("auto", "fp32", "bf16", "int8")
-    if arguments.precision not in able:
-        raise OptionError(f"--runtime {arguments.runtime} exports in fp32 and int8, not in {arguments.precision}")
-    _check_calibration(arguments)
-    written = _export_pose(arguments, say) if arguments.pose_model is not None else None
-    if arguments.detector is not None:
-        detector = _export_detector(arguments, say)
+    able = ("auto", "fp32", "int8") if options.runtime == "onnx" else ("auto", "fp32", "bf16", "int8")
+    if options.precision not in able:
+        raise OptionError(f"--runtime {options.runtime} exports in fp32 and int8, not in {options.precision}")
+    _check_calibration(options)
+    written = _export_pose(options, say) if options.pose_model is not None else None
+    if options.detector is not None:
+        detector = _export_detector(options, say)
         written = written or detector
     assert written is not None  # noqa: S101 - one of them was named
     return written
 
 
-def _check_calibration(arguments: argparse.Namespace) -> None:
-    is_int8 = arguments.precision == "int8"
-    if is_int8 and (arguments.pose_model is None or arguments.detector is not None):
+def _check_calibration(options: BuildOptions) -> None:
+    is_int8 = options.precision == "int8"
+    if is_int8 and (options.pose_model is None or options.detector is not None):
         raise OptionError("int8 is for pose models, one at a time: --pose-model W --precision int8")
-    if is_int8 and arguments.calibrate is None:
+    if is_int8 and options.calibrate is None:
         raise OptionError("int8 needs people to measure with: --calibrate VIDEO|FOLDER")
 
 
-def _export_pose(arguments: argparse.Namespace, say: Callable[[str], None]) -> Path:
+def _export_pose(options: BuildOptions, say: Callable[[str], None]) -> Path:
     from engine.artifacts import compiler
     from engine.artifacts.int8_files import ensure_int8
     from engine.artifacts.model_files import resolve_pose_model
     from engine.build.onnx_export import export_pose
 
-    weights = resolve_pose_model(arguments.pose_model)
-    if arguments.precision == "int8":
-        if arguments.output is None:
-            return ensure_int8(weights, arguments.calibrate, force=arguments.force, say=say)
+    weights = resolve_pose_model(options.pose_model)
+    if options.precision == "int8":
+        assert options.calibrate is not None  # noqa: S101 - _check_calibration saw to it
+        if options.output is None:
+            return ensure_int8(weights, options.calibrate, force=options.force, say=say)
         from engine.build.quantize import quantize_pose
 
-        quantize_pose(weights, arguments.output, arguments.calibrate, say)
-        return Path(arguments.output)
-    if arguments.output is None:
-        return compiler.ensure_onnx(weights, force=arguments.force, say=say)
-    export_pose(weights, arguments.output)
-    return Path(arguments.output)
+        quantize_pose(weights, options.output, options.calibrate, say)
+        return options.output
+    if options.output is None:
+        return compiler.ensure_onnx(weights, force=options.force, say=say)
+    export_pose(weights, options.output)
+    return options.output
 
 
-def _export_detector(arguments: argparse.Namespace, say: Callable[[str], None]) -> Path:
+def _export_detector(options: BuildOptions, say: Callable[[str], None]) -> Path:
     from engine.artifacts import compiler
     from engine.artifacts.model_files import find_detector
     from engine.build import detector_export
 
-    if arguments.output is None:
-        for option in ("class_names", "half_weights", "one_to_many", "input_size"):
-            if getattr(arguments, option):
-                raise OptionError(f"--{option.replace('_', '-')} needs --output")
-        return compiler.ensure_detector(arguments.detector, download=arguments.download, force=arguments.force, say=say)
+    if options.output is None:
+        for name in given_of(options, DETECTORS):
+            if name != "download":
+                raise OptionError(f"--{name.replace('_', '-')} needs --output")
+        return compiler.ensure_detector(options.detector, download=options.download, force=options.force, say=say)
     detector_export.export_detector(
-        find_detector(arguments.detector),
-        arguments.output,
-        input_size=arguments.input_size,
-        class_names=arguments.class_names.split(",") if arguments.class_names else None,
-        one_to_one=not arguments.one_to_many,
-        half_weights=arguments.half_weights,
+        find_detector(options.detector),
+        options.output,
+        input_size=options.input_size,
+        class_names=options.class_names.split(",") if options.class_names else None,
+        one_to_one=not options.one_to_many,
+        half_weights=options.half_weights,
     )
-    return Path(arguments.output)
+    return options.output
 
 
-def _build_engines(arguments: argparse.Namespace, say: Callable[[str], None]) -> Path:
+def _build_engines(options: BuildOptions, say: Callable[[str], None]) -> Path:
     """Compile what is named; the pose model's file is the one that is returned where both are."""
     from engine.artifacts import compiler, engine_cache
     from engine.artifacts.model_files import resolve_pose_model
     from engine.build.engine_build import EngineOrder, build_engine
 
     models = []
-    if arguments.pose_model is not None:
-        models.append((resolve_pose_model(arguments.pose_model), arguments.with_crop))
-    if arguments.detector is not None:
-        file = compiler.ensure_detector(arguments.detector, download=arguments.download, say=say)
-        models.append((file, arguments.with_crop and arguments.pose_model is None))
+    if options.pose_model is not None:
+        models.append((resolve_pose_model(options.pose_model), options.with_crop))
+    if options.detector is not None:
+        file = compiler.ensure_detector(options.detector, download=options.download, say=say)
+        models.append((file, options.with_crop and options.pose_model is None))
     orders = [
         EngineOrder(
             model=model,
-            runtime=arguments.runtime,
-            precision=arguments.precision,
-            max_people=arguments.max_people,
-            targets=tuple(part.strip().lower() for part in arguments.target.split(",")) if arguments.target else (),
+            runtime=options.runtime,
+            precision=options.precision,
+            max_people=options.max_people,
+            targets=tuple(part.strip().lower() for part in options.target.split(",")) if options.target else (),
             with_crop=with_crop,
-            max_frame=arguments.max_frame,
-            photos=arguments.photos,
-            force=arguments.force,
+            max_frame=options.max_frame,
+            photos=options.photos,
+            force=options.force,
         )
         for model, with_crop in models
     ]
     built = [build_engine(order, say) for order in orders]
-    if arguments.output is None:
+    if options.output is None:
         return built[0]
-    engine_cache.copy_out(built[0], arguments.output)
-    return Path(arguments.output)
+    engine_cache.copy_out(built[0], options.output)
+    return options.output
 
 
 def _tell(events: TextIO, **values: str) -> None:
@@ -221,23 +201,25 @@ def _tell(events: TextIO, **values: str) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Do what was asked; exit code 2 and one line where the input does not serve."""
-    arguments = build_parser().parse_args(argv)
-    if arguments.command == "build" and arguments.end_with_stdin:
+    given = vars(build_parser().parse_args(argv))
+    command = given.pop("command")
+    if given.get("end_with_stdin"):
         end_with_stdin()
     with _own_stdout() as output:
         try:
-            if arguments.command != "build":
-                _tend(arguments, output)
+            if command != "build":
+                for line in _tend(command, given):
+                    print(line, file=output, flush=True)
                 return 0
-            written = build(arguments, output)
+            written = build(BuildOptions(**given), output)
         except EngineError as error:
-            return _fail(arguments, output, error)
+            return _fail(command, output, error)
         except OSError as error:
             target = f" ({error.filename})" if error.filename else ""
-            return _fail(arguments, output, OutputError(f"{error.strerror or error}{target}"))
+            return _fail(command, output, OutputError(f"{error.strerror or error}{target}"))
         except ImportError as error:
             advice = "pip install -r requirements.txt"
-            return _fail(arguments, output, BackendError(f"the package {error.name} is missing; {advice}"))
+            return _fail(command, output, BackendError(f"the package {error.name} is missing; {advice}"))
         _tell(output, event="done", output=str(written.resolve()))
     return 0
 
@@ -257,28 +239,25 @@ def _own_stdout() -> Iterator[TextIO]:
             os.dup2(real.fileno(), number)
 
 
-def _tend(arguments: argparse.Namespace, output: TextIO) -> None:
-    """The commands that are for people: plain lines."""
+def _tend(command: str, given: dict[str, Any]) -> Iterable[str]:
+    """The lines of the commands that are for people."""
     from engine.build import commands as engine_commands
 
-    if arguments.command == "list":
-        lines: Iterable[str] = engine_commands.list_engines()
-    elif arguments.command == "clean":
-        lines = [engine_commands.clean(only_damaged=arguments.damaged)]
-    elif arguments.command == "cost":
+    if command == "list":
+        return engine_commands.list_engines()
+    if command == "clean":
+        return [engine_commands.clean(only_damaged=given["damaged"])]
+    if command == "cost":
         from engine.benchmark.kcam_cost import run_cost
 
-        lines = run_cost(arguments)
-    else:
-        lines = engine_commands.check_engine(
-            arguments.engine, arguments.weights, arguments.photos, lambda line: print(line, file=sys.stderr)
-        )
-    for line in lines:
-        print(line, file=output, flush=True)
+        return run_cost(**given)
+    return engine_commands.check_engine(
+        given["engine"], given["weights"], given["photos"], lambda line: print(line, file=sys.stderr)
+    )
 
 
-def _fail(arguments: argparse.Namespace, events: TextIO, error: EngineError) -> int:
-    if arguments.command == "build":
+def _fail(command: str, events: TextIO, error: EngineError) -> int:
+    if command == "build":
         _tell(events, event="error", kind=type(error).__name__, message=str(error))
     print(f"engine: {error}", file=sys.stderr)
     return 2

@@ -52,7 +52,8 @@ def sentence(room: str) -> str:
     """What a room is for, in one line."""
     if room in SENTENCES:
         return SENTENCES[room]
-    file = ROOT / room.replace(".", "/") / "__init__.py"
+    folder = ROOT / room.replace(".", "/")
+    file = folder / "__init__.py" if folder.is_dir() else folder.with_suffix(".py")
     text = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
     return " ".join(text.split()).partition(". ")[0].rstrip(".") + "."
 

@@ -15,10 +15,11 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("models", "engine", "train", "app")
 
-VOCABULARY = ("types", "errors", "skeleton", "geometry", "heatmap")
+VOCABULARY = ("types", "skeleton", "geometry", "heatmap")
 """Files at the root of engine/ that everyone shares."""
 ENGINE_ORDER = (
-    ("system",), ("vocabulary",), ("artifacts",), ("sources", "overlay"), ("backends",), ("detection",), ("tracking",),
+    ("system",), ("errors",), ("option_table",), ("options",), ("vocabulary",), ("artifacts",),
+    ("sources", "overlay"), ("backends",), ("detection",), ("tracking",),
     ("build",), ("pipeline",), ("output",), ("benchmark",), ("root",),
 )  # fmt: skip
 """Rooms of engine/; each imports itself and those before it, and none beside it."""
@@ -48,6 +49,8 @@ ENGINE_FOR_TRAIN = tuple(
     f"engine.{room}"
     for room in (
         *VOCABULARY,
+        "errors",
+        "option_table",
         "system",
         "artifacts",
         "overlay",
@@ -62,6 +65,10 @@ ROOMS: Mapping[str, Rule] = {
     "models": Rule(always=("models", "torch", "safetensors", "numpy"),
                    lazily=("torchvision", "timm", "huggingface_hub")),
     "engine.system": Rule(lazily=("ultralytics",)),
+    # The standard library alone: `main.py --help` works with nothing installed.
+    "engine.errors": Rule(),
+    "engine.option_table": Rule(),
+    "engine.options": Rule(),
     "engine.vocabulary": Rule(always=COMMON),
     "engine.artifacts": Rule(always=(*COMMON, "platformdirs", "filelock", "safetensors")),
     "engine.sources": Rule(always=(*COMMON, "av"), lazily=("cv2_enumerate_cameras",)),
@@ -95,7 +102,6 @@ ROOMS: Mapping[str, Rule] = {
 
 TORCH_MODULES = ("engine.backends.pose_graph", "engine.backends.graph_decode")
 """Torch modules themselves: to the others they are what torch is."""
-STANDARD_ONLY_ENGINE = ("engine.system", *(f"engine.{name}" for name in VOCABULARY))
 
 
 def module_of(path: str) -> str:
@@ -304,6 +310,8 @@ def test_no_file_is_a_drawer_for_odds_and_ends() -> None:
         ("engine/geometry.py", "from engine.pipeline.pose_pipeline import PosePipeline"),
         ("engine/geometry.py", "def f():\n    import torch"),
         ("engine/types.py", "from engine.sources import opening"),
+        ("engine/options.py", "from engine.types import Frame"),
+        ("engine/option_table.py", "def f():\n    import numpy"),
         ("engine/system/missing.py", "import numpy"),
         ("engine/system/ultralytics_env.py", "import ultralytics"),
         ("engine/pipeline/pose_pipeline.py", "def f():\n    import torch"),

@@ -21,8 +21,7 @@ from engine.system.one_line_parser import OneLineParser
 from models.checkpoints import CheckpointError, write_atomically
 from models.pose_model import PoseModelConfig
 from train.config import TrainConfig
-from train.evaluate import build_parser as evaluation_parser
-from train.evaluate import evaluate
+from train.evaluate import EvaluateOptions, evaluate
 from train.evaluation.coco_eval import METRIC_NAMES
 from train.options import config_from, parse_options
 from train.paper.tables import TABLES, PaperRow, number, table
@@ -99,8 +98,7 @@ def run_row(config: TrainConfig) -> dict[str, Any]:
         return dict(json.loads(result.read_text(encoding="utf-8")))
     train(config, resume=(config.output / "checkpoints" / "last.ckpt").is_file())
     weights = config.output / "last.safetensors"
-    arguments = ["--weights", str(weights), "--data", str(config.data), "--decode", config.pose_model.decode]
-    report, _ = evaluate(evaluation_parser().parse_args(arguments))
+    report, _ = evaluate(EvaluateOptions(weights=str(weights), data=config.data, decode=config.pose_model.decode))
     content = {key: report[key] for key in ("metrics", "breakdown", "context", "boxes", "flip_test", "decode")}
     write_atomically(result, (json.dumps(content, indent=1) + "\n").encode())
     return content
@@ -167,15 +165,22 @@ def describe_budget(config: TrainConfig) -> str:
     )
 
 
-def ablate(arguments: argparse.Namespace, base: TrainConfig) -> dict[str, Any]:
+def ablate(base: TrainConfig, *, table: int, bare: bool, seeds: int, output: Path | None) -> dict[str, Any]:
     """Train all runs, seed by seed, and keep `tableN.json` up to date after each.
+
+    Args:
+        base: what all runs have in common.
+        table: number of the paper's table.
+        bare: also the backbone without the head.
+        seeds: runs of each row.
+        output: folder to write; None for `runs/ablation_tableN`.
 
     Raises:
         EngineError, CheckpointError: data, weights or options do not serve.
     """
-    output: Path = arguments.output or Path("runs") / f"ablation_table{arguments.table}"
-    rows = plan(arguments.table, arguments.bare)
-    runs = [(row, row_config(base, row, base.seed + i, output)) for i in range(arguments.seeds) for row in rows]
+    output = output or Path("runs") / f"ablation_table{table}"
+    rows = plan(table, bare)
+    runs = [(row, row_config(base, row, base.seed + i, output)) for i in range(seeds) for row in rows]
     results: dict[str, list[dict[str, Any]]] = {row.name: [] for row in rows}
     content: dict[str, Any] = {}
     for _, config in runs:  # before hours are spent on the first
@@ -184,13 +189,13 @@ def ablate(arguments: argparse.Namespace, base: TrainConfig) -> dict[str, Any]:
         print(f"[{count}/{len(runs)}] {row.name}, seed {config.seed}: {config.output}", flush=True)
         results[row.name].append({"seed": config.seed, **run_row(config)})
         content = {
-            "table": arguments.table,
+            "table": table,
             "budget": describe_budget(base),
             "config": base.to_dict(),
             "rows": {name: {"summary": summarize(done), "runs": done} for name, done in results.items() if done},
         }
-        write_atomically(output / f"table{arguments.table}.json", (json.dumps(content, indent=1) + "\n").encode())
-    print("\n" + format_table(arguments.table, rows, results))
+        write_atomically(output / f"table{table}.json", (json.dumps(content, indent=1) + "\n").encode())
+    print("\n" + format_table(table, rows, results))
     print(describe_budget(base))
     print("The paper trained 210 epochs on COCO with batch 128 and a detector's boxes: compare rows, not tables.")
     return content
@@ -202,7 +207,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if arguments.seeds < 1:
             raise OptionError(f"--seeds is {arguments.seeds}; at least 1 fits")
-        ablate(arguments, base_config(rest))
+        ablate(base_config(rest), **vars(arguments))
     except (EngineError, CheckpointError) as error:
         print(f"train.ablate: {error}", file=sys.stderr)
         return 2

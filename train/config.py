@@ -1,137 +1,186 @@
-"""Everything that fixes a training run, checked when it is made and saved with the run."""
+"""Everything that fixes a training run, checked when it is made and saved with the run.
+
+These tables are also the command line of `python -m train`: whoever adds an option adds a field here.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import math
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from engine.errors import OptionError, nearest_hint
+from engine.errors import OptionError
 from engine.heatmap import recipe_sigma
+from engine.option_table import AT_LEAST_1, NOT_NEGATIVE, POSITIVE, SHARE, Range, check_options, described, option
 from models.checkpoints import write_atomically
-from models.pose_model import PoseModelConfig
+from models.pose_model import PoseModelConfig, parse_size
 
-_CHOICES = {
-    "schedule": ("step", "cosine"),
-    "optimizer": ("adam", "adamw"),
-    "precision": ("fp32", "bf16", "fp16"),
-}
 _STRIDES = (0, 2, 4, 8, 16, 32)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+def _numbers(text: str) -> tuple[float, ...]:
+    return tuple(float(number) for number in text.split(",") if number)
+
+
+def _range(text: str) -> tuple[float, float]:
+    low, high = _numbers(text)
+    return low, high
+
+
+def _named_numbers(text: str) -> tuple[tuple[str, float], ...]:
+    pairs = [pair.split(":") for pair in text.split(",") if pair]
+    return tuple((name, float(number)) for name, number in pairs)
+
+
+def _number_pairs(text: str) -> tuple[tuple[float, float], ...]:
+    return tuple((float(name), number) for name, number in _named_numbers(text))
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkOptions:
+    """Fields of PoseModelConfig, where they are explained, that a run may choose."""
+
+    name: str = field(
+        metadata=described(
+            "kcam_resnet18, kcam_hrnet_w32, ...; without kcam_: the bare backbone", flag="--model", metavar="MODEL"
+        )
+    )
+    input_size_wh: tuple[int, int] = option(
+        PoseModelConfig.input_size_wh,
+        "height x width in px, multiples of 32 (256x192)",
+        parse_size,
+        flag="--input-size",
+        metavar="INPUT_SIZE",
+    )
+    deconv_channels: int = option(
+        PoseModelConfig.deconv_channels, "width of a ResNet's deconvolutions ({default})", int
+    )
+    fusion: str = option(PoseModelConfig.fusion, "concat, add or none: table 2 of the paper ({default})")
+    area_normalization: str = option(PoseModelConfig.area_normalization, "sum or softmax ({default})")
+    decode: str = option(
+        PoseModelConfig.decode, "of heatmaps to keypoints, also where the weights are used: quarter or dark ({default})"
+    )
+    sigma: float = option(
+        PoseModelConfig.sigma, "of the targets in heatmap px; 0 for 2 at 64x48 and 3 at 96x72 (0)", float
+    )
+    coarse_supervision: bool = option(PoseModelConfig.coarse_supervision, "table 1 of the paper")
+    udp: bool = option(PoseModelConfig.udp, "unbiased coordinates (UDP); they travel in the weights")
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """A training run. Defaults are the paper's recipe where it gives one.
 
     Attributes:
         pose_model: the network.
         data: data set, see `train.data.people.read_people`.
-        output: folder for checkpoints, weights and logs.
-        init: "random", "imagenet", or a weights file.
-        epochs: passes over the people.
-        hours: stop by the clock; the schedules of learning rate and input size are then fitted to it, not to epochs.
-        batch_size: people a step, over all devices together.
-        optimizer: "adam", or "adamw".
-        learning_rate: at its highest.
-        adam_epsilon: what keeps Adam's division finite.
-        weight_decay: 0 reproduces the paper.
+        hours: the schedules of learning rate and input size are then fitted to it, not to epochs.
         schedule: "step" (times 0.1 at each milestone) or "cosine" to zero.
-        milestones: shares of the run at which "step" steps; the paper's 170 and 200 of 210 epochs.
-        warmup_steps: linear start.
-        alpha: weight of the coarse loss in equation 4.
-        rotation_deg, scale_range: uniform ranges of the crop's turn and of its size as a factor of the padded box.
-        flip_probability, half_body_probability: of mirroring; of cropping to the upper or lower body.
-        truncation_probability, cut_out_probability, blur_probability, low_resolution_probability: of ending the frame
-            at a line through the body; of hiding patches; of Gaussian or motion blur; of making the person small and
-            large again. All off unless asked for.
-        joint_weights: weights 1.2 and 1.5 for elbows and knees, wrists and ankles.
-        source_shares: how often the people of a source come in an epoch, such as ("lsp", 0.5); others come once.
-        color_jitter: strength of random brightness, contrast and colour; 0 for none.
-        grow: stages (share of the run at which it ends, factor on the input size), so that most of a short run is
-            spent on small and cheap pictures; empty for the full size throughout.
-        ema_decay: of the running average of the weights that is evaluated and saved; 0 for none.
-        precision: "fp32", "bf16" or "fp16" (mixed).
-        compile: torch.compile the network.
-        freeze_batch_norm: keep the batch norms' statistics as they are.
-        freeze_backbone: train the KCAM head alone, on features and coarse heatmaps that stay as they are.
-        freeze_until: keep the backbone's layers whose output stands at this stride or before it as they are, batch
-            norms included; 0 trains all of it, 32 none.
-        backbone_learning_rate_factor: on the learning rate, for the backbone's layers; a pretrained backbone wants
-            smaller steps than the layers behind it, which start at random.
+        milestones: the paper's 170 and 200 of 210 epochs.
+        rotation_deg, scale_range: uniform ranges.
+        source_shares: people of sources that are not named come once.
+        grow: a run spends most of its time on small and cheap pictures; empty for the full size throughout.
+        ema_decay: the average is what is evaluated and saved.
+        freeze_backbone: the head is trained on features and coarse heatmaps that stay as they are.
+        freeze_until: batch norms included; 0 trains all of it, 32 none.
+        backbone_learning_rate_factor: a pretrained backbone wants smaller steps than the layers behind it, which start
+            at random.
         devices, nodes: of Lightning's trainer; batch_size is divided among them.
-        checkpoint_minutes: the most work that a stop can lose.
-        checkpoint_steps: also save every so many steps; 0 for by minutes and epochs alone.
-        validate_every: epochs between validations.
-        max_steps: stop after so many steps; -1 for no limit.
-        cache_images: keep the decoded pictures in memory.
-        workers: loader processes a device; None for as many as suit the machine, see `batches.loader_processes`.
-        threads: of PyTorch on the CPU; 0 for all cores.
-        seed: of everything random.
+        workers: None for as many as suit the machine, see `batches.loader_processes`.
     """
 
     pose_model: PoseModelConfig
-    data: Path
-    output: Path
-    init: str = "random"
-    epochs: int = 210
-    hours: float | None = None
-    batch_size: int = 128
-    optimizer: str = "adam"
-    learning_rate: float = 5e-4
-    adam_epsilon: float = 1e-8
-    weight_decay: float = 0.0
-    schedule: str = "step"
-    milestones: tuple[float, ...] = (170 / 210, 200 / 210)
-    warmup_steps: int = 0
-    alpha: float = 0.2
-    rotation_deg: float = 40.0
-    scale_range: tuple[float, float] = (0.5, 1.5)
-    flip_probability: float = 0.5
-    half_body_probability: float = 0.3
-    truncation_probability: float = 0.0
-    cut_out_probability: float = 0.0
-    blur_probability: float = 0.0
-    low_resolution_probability: float = 0.0
-    joint_weights: bool = False
-    source_shares: tuple[tuple[str, float], ...] = ()
-    color_jitter: float = 0.0
-    grow: tuple[tuple[float, float], ...] = ()
-    ema_decay: float = 0.0
-    precision: str = "fp32"
-    compile: bool = False
-    freeze_batch_norm: bool = False
-    freeze_backbone: bool = False
-    freeze_until: int = 0
-    backbone_learning_rate_factor: float = 1.0
-    devices: int = 1
-    nodes: int = 1
-    checkpoint_minutes: float = 10.0
-    checkpoint_steps: int = 0
-    validate_every: int = 1
-    max_steps: int = -1
-    cache_images: bool = True
-    workers: int | None = None
-    threads: int = 0
-    seed: int = 0
+    data: Path = field(
+        metadata=described(
+            "folder with train.json and val.json, COCO as downloaded, or the YAML of an ultralytics pose set", Path
+        )
+    )
+    output: Path = field(metadata=described("folder of the run (runs/MODEL)", Path))
+    init: str = option("random", "random, imagenet, a weights file, or the .json of MoveNet (mobilenet_v2) ({default})")
+    epochs: int = option(210, "passes over the people ({default})", int, within=AT_LEAST_1)
+    hours: float | None = option(None, "stop by the clock; schedules are fitted to it", float, within=POSITIVE)
+    batch_size: int = option(128, "people a step, over all devices together ({default})", int, within=AT_LEAST_1)
+    optimizer: str = option("adam", "adam or adamw ({default})", choices=("adam", "adamw"))
+    learning_rate: float = option(5e-4, "at its highest ({default})", float, within=POSITIVE)
+    adam_epsilon: float = option(1e-8, "what keeps Adam's division finite ({default})", float, within=POSITIVE)
+    weight_decay: float = option(0.0, "0 reproduces the paper ({default})", float, within=NOT_NEGATIVE)
+    schedule: str = option("step", "step or cosine ({default})", choices=("step", "cosine"))
+    milestones: tuple[float, ...] = option(
+        (170 / 210, 200 / 210), "shares of the run at which 'step' steps down, such as 0.81,0.95", _numbers
+    )
+    warmup_steps: int = option(0, "linear start ({default})", int, within=NOT_NEGATIVE)
+    alpha: float = option(0.2, "weight of the coarse loss (equation 4) ({default})", float, within=NOT_NEGATIVE)
+    rotation_deg: float = option(40.0, "crops turn by up to so many degrees ({default})", float)
+    scale_range: tuple[float, float] = option(
+        (0.5, 1.5), "size of a crop as a factor of its box, such as 0.5,1.5", _range
+    )
+    flip_probability: float = option(0.5, "of mirroring a crop ({default})", float, within=SHARE)
+    half_body_probability: float = option(0.3, "of cropping to one half of the body ({default})", float, within=SHARE)
+    truncation_probability: float = option(
+        0.0, "of ending the frame at a line through the body, as a webcam's often does ({default})", float, within=SHARE
+    )
+    cut_out_probability: float = option(
+        0.0, "of hiding up to three patches of the crop ({default})", float, within=SHARE
+    )
+    blur_probability: float = option(0.0, "of Gaussian or motion blur ({default})", float, within=SHARE)
+    low_resolution_probability: float = option(
+        0.0, "of making the person small and large again ({default})", float, within=SHARE
+    )
+    joint_weights: bool = option(False, "weights 1.2 and 1.5 for elbows and knees, wrists and ankles")
+    source_shares: tuple[tuple[str, float], ...] = option(
+        (), "how often the people of a source come in an epoch, such as coco:2,lsp:0.5", _named_numbers
+    )
+    color_jitter: float = option(
+        0.0, "strength of random brightness, contrast and colour ({default})", float, within=NOT_NEGATIVE
+    )
+    grow: tuple[tuple[float, float], ...] = option(
+        (),
+        "growing input sizes, SHARE:FACTOR,...: 0.4:0.5,0.75:0.75 trains 40 % of the run at half size and up to "
+        "75 % at three quarters",
+        _number_pairs,
+    )
+    ema_decay: float = option(
+        0.0,
+        "running average of the weights, such as 0.999; 0 for none ({default})",
+        float,
+        within=Range(low=0, high=1, below=True),
+    )
+    precision: str = option("fp32", "fp32, bf16 or fp16 (mixed) ({default})", choices=("fp32", "bf16", "fp16"))
+    compile: bool = option(False, "torch.compile the network")
+    freeze_batch_norm: bool = option(False, "keep the batch norms' statistics as they are")
+    freeze_backbone: bool = option(False, "train the KCAM head alone")
+    freeze_until: int = option(
+        0, "keep the backbone up to this output stride as it is: 2, 4, 8, 16, 32 (all of it) ({default})", int
+    )
+    backbone_learning_rate_factor: float = option(
+        1.0, "on the learning rate of the backbone; 0.25 where it is pretrained ({default})", float
+    )
+    devices: int = option(1, "processes (CPU) or cards a machine ({default})", int, within=AT_LEAST_1)
+    nodes: int = option(1, "machines ({default})", int, within=AT_LEAST_1)
+    checkpoint_minutes: float = option(
+        10.0, "the most work that a stop can lose ({default})", float, within=Range(low=0, above=True)
+    )
+    checkpoint_steps: int = option(0, "also save every so many steps ({default})", int)
+    validate_every: int = option(1, "epochs between validations ({default})", int, within=AT_LEAST_1)
+    max_steps: int = option(-1, "stop after so many steps ({default})", int)
+    cache_images: bool = option(True, "decode pictures anew every time")
+    workers: int | None = option(
+        None, "loader processes a device, as many as suit the machine by default", int, within=NOT_NEGATIVE
+    )
+    threads: int = option(
+        0,
+        "of PyTorch on the CPU; one fewer than the cores where other work runs beside it ({default})",
+        int,
+        within=NOT_NEGATIVE,
+    )
+    seed: int = option(0, "of everything random ({default})", int, within=NOT_NEGATIVE)
 
     def __post_init__(self) -> None:
-        for name, valid in _CHOICES.items():
-            value = getattr(self, name)
-            if value not in valid:
-                raise OptionError(f"--{name} is '{value}'.{nearest_hint(str(value), valid)}")
-        for name in ("epochs", "batch_size", "devices", "nodes", "validate_every"):
-            if getattr(self, name) < 1:
-                raise OptionError(f"--{name.replace('_', '-')} is {getattr(self, name)}; at least 1 fits")
-        for name in ("weight_decay", "warmup_steps", "alpha", "color_jitter", "workers", "threads", "seed"):
-            if (getattr(self, name) or 0) < 0:
-                raise OptionError(f"--{name.replace('_', '-')} is {getattr(self, name)}; 0 or more fits")
-        for name in (field.name for field in dataclasses.fields(self) if field.name.endswith("_probability")):
-            if not 0 <= getattr(self, name) <= 1:
-                raise OptionError(f"--{name.replace('_', '-')} is {getattr(self, name)}; 0 to 1 fits")
+        check_options(self)
         checks: tuple[tuple[bool, str], ...] = (
-            (self.hours is None or self.hours > 0, f"--hours is {self.hours}; a positive number fits"),
             (
                 self.freeze_until in _STRIDES,
                 f"--freeze-until is {self.freeze_until}; {', '.join(map(str, _STRIDES))} fits",
@@ -141,15 +190,11 @@ class TrainConfig:
                 f"--backbone-learning-rate-factor is {self.backbone_learning_rate_factor}; above 0 fits "
                 "(--freeze-until 32 keeps the backbone as it is)",
             ),
-            (self.adam_epsilon > 0, f"--adam-epsilon is {self.adam_epsilon}; a positive number fits"),
             (
                 self.pose_model.has_kcam or not self.freeze_backbone,
                 f"--freeze-backbone leaves nothing of {self.pose_model.name} to train; kcam_... has a head",
             ),
-            (self.learning_rate > 0, f"--learning-rate is {self.learning_rate}; a positive number fits"),
             (0 < self.scale_range[0] <= self.scale_range[1], f"--scale-range is {self.scale_range}; LOW,HIGH fits"),
-            (0 <= self.ema_decay < 1, f"--ema-decay is {self.ema_decay}; 0 to below 1 fits"),
-            (self.checkpoint_minutes > 0, f"--checkpoint-minutes is {self.checkpoint_minutes}; above 0 fits"),
             (all(share >= 0 for _, share in self.source_shares), "--source-shares wants shares of 0 or more"),
             (all(0 < end <= 1 and 0 < factor <= 1 for end, factor in self.grow), f"--grow is {self.grow}; see --help"),
             (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from engine.backends import Backend, OpenedBackend, open_pose_backend
 from engine.build import parity_gate
 from engine.errors import EngineError, OptionError, SourceError
 from engine.heatmap import DECODERS, decoder_for
+from engine.option_table import AT_LEAST_1, add_options, check_options, described, option
 from engine.system.one_line_parser import OneLineParser
 from engine.types import Float32Array, UInt8Array
 from models.checkpoints import CheckpointError, write_atomically
@@ -28,34 +30,51 @@ from train.evaluation.foreign_checkpoint import usable_weights
 from train.evaluation.prediction import PredictHeatmaps, flip_averaged, predict_boxes
 from train.paper.tables import compare_with_table_3, number, table
 
+WEIGHTS, DATA, TEST, OUTPUT = "weights", "data", "test", "output"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions:
+    """What is measured, and how."""
+
+    weights: str = field(
+        metadata=described(
+            "a weights file, the name of shipped weights, or a checkpoint (see --model)", group=WEIGHTS, required=True
+        )
+    )
+    model: str | None = option(
+        None, "network of an official or MMPose checkpoint: hrnet_w32, resnet50, ...", group=WEIGHTS
+    )
+    input_size: str | None = option(None, "of such a checkpoint, height x width (256x192)", group=WEIGHTS)
+    udp: bool = option(False, "such a checkpoint was trained with UDP coordinates", group=WEIGHTS)
+    save: Path | None = option(None, "keep it as FILE.safetensors, which main.py takes", Path, group=WEIGHTS)
+    data: Path = field(metadata=described("data set, as python -m train takes it", Path, group=DATA, required=True))
+    split: str = option("val", "val, train, or a split of COCO without labels (test-dev)", group=DATA)
+    boxes: str = option("gt", "gt for the labelled ones, or a detector's DETECTIONS.json", group=DATA)
+    flip_test: bool = option(False, "average with the mirrored crop", group=TEST)
+    decode: str | None = option(
+        None,
+        "heatmap to keypoint (as the weights say)",
+        group=TEST,
+        metavar="{dark,quarter}",
+        choices=tuple(sorted(DECODERS)),
+    )
+    backend: str = option("torch", "torch, openvino, onnxruntime, ... or auto (torch)", group=TEST)
+    precision: str = option("fp32", "auto, fp32, fp16, bf16 or int8 (fp32)", group=TEST)
+    batch_size: int = option(16, read=int, group=TEST, within=AT_LEAST_1)
+    results: Path | None = option(None, "write keypoints, as COCO's servers take them", Path, group=OUTPUT)
+    report: Path | None = option(None, "write the numbers as JSON", Path, group=OUTPUT)
+    compare_paper: bool = option(False, "print the paper's table 3 with this result below", group=OUTPUT)
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of `python -m train.evaluate`."""
     parser = OneLineParser(prog="python -m train.evaluate", description="COCO keypoint AP of weights.")
-    weights = parser.add_argument_group("weights")
-    weights.add_argument(
-        "--weights", required=True, help="a weights file, the name of shipped weights, or a checkpoint (see --model)"
-    )
-    weights.add_argument(
-        "--model", default=None, help="network of an official or MMPose checkpoint: hrnet_w32, resnet50, ..."
-    )
-    weights.add_argument("--input-size", default=None, help="of such a checkpoint, height x width (256x192)")
-    weights.add_argument("--udp", action="store_true", help="such a checkpoint was trained with UDP coordinates")
-    weights.add_argument("--save", type=Path, default=None, help="keep it as FILE.safetensors, which main.py takes")
-    data = parser.add_argument_group("data")
-    data.add_argument("--data", type=Path, required=True, help="data set, as python -m train takes it")
-    data.add_argument("--split", default="val", help="val, train, or a split of COCO without labels (test-dev)")
-    data.add_argument("--boxes", default="gt", help="gt for the labelled ones, or a detector's DETECTIONS.json")
-    test = parser.add_argument_group("test")
-    test.add_argument("--flip-test", action="store_true", help="average with the mirrored crop")
-    test.add_argument("--decode", choices=sorted(DECODERS), help="heatmap to keypoint (as the weights say)")
-    test.add_argument("--backend", default="torch", help="torch, openvino, onnxruntime, ... or auto (torch)")
-    test.add_argument("--precision", default="fp32", help="auto, fp32, fp16, bf16 or int8 (fp32)")
-    test.add_argument("--batch-size", type=int, default=16)
-    out = parser.add_argument_group("output")
-    out.add_argument("--results", type=Path, default=None, help="write keypoints, as COCO's servers take them")
-    out.add_argument("--report", type=Path, default=None, help="write the numbers as JSON")
-    out.add_argument("--compare-paper", action="store_true", help="print the paper's table 3 with this result below")
+    for title in (WEIGHTS, DATA, TEST, OUTPUT):
+        add_options(parser.add_argument_group(title), EvaluateOptions, title)
     return parser
 
 
@@ -82,7 +101,14 @@ def heatmaps_of(backend: Backend) -> PredictHeatmaps:
 
 
 def predict_results(
-    backend: Backend, people: PeopleSet, images: ImageStore, boxes: PersonBoxes, arguments: argparse.Namespace
+    backend: Backend,
+    people: PeopleSet,
+    images: ImageStore,
+    boxes: PersonBoxes,
+    *,
+    flip_test: bool,
+    decode: str | None = None,
+    batch_size: int = 16,
 ) -> tuple[list[dict[str, Any]], Float32Array]:
     """Results in COCO's form, rescored and rid of doubles, and the box (N, 4) that each was found in.
 
@@ -92,10 +118,10 @@ def predict_results(
     spec = backend.spec
     size, udp = spec.input_size_wh, spec.udp
     predict = heatmaps_of(backend)
-    if arguments.flip_test:
+    if flip_test:
         predict = flip_averaged(predict, people.skeleton.flip_order, udp=udp)
-    decode = decoder_for(arguments.decode or spec.decode, sigma=spec.sigma, udp=udp)
-    keypoints = predict_boxes(predict, boxes, images, size, batch_size=arguments.batch_size, decode=decode, udp=udp)
+    decoder = decoder_for(decode or spec.decode, sigma=spec.sigma, udp=udp)
+    keypoints = predict_boxes(predict, boxes, images, size, batch_size=batch_size, decode=decoder, udp=udp)
     readable = [row for row, image in enumerate(boxes.images) if image not in images.broken]
     if not readable:
         raise SourceError(f"none of the pictures of {people.origin} can be decoded")
@@ -108,34 +134,40 @@ def predict_results(
     return results, boxes.boxes_xyxy[kept]
 
 
-def evaluate(arguments: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def evaluate(options: EvaluateOptions) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Measure; what the report holds, and the results in COCO's form.
 
     Raises:
         EngineError, CheckpointError: data, weights or backend cannot be used.
     """
-    if arguments.batch_size < 1:
-        raise OptionError(f"--batch-size is {arguments.batch_size}; at least 1 fits")
-    people = read_split(arguments.data, arguments.split, arguments.boxes)
-    boxes = labelled_boxes(people) if arguments.boxes == "gt" else read_detections(Path(arguments.boxes), people)
+    people = read_split(options.data, options.split, options.boxes)
+    boxes = labelled_boxes(people) if options.boxes == "gt" else read_detections(Path(options.boxes), people)
     images = ImageStore(people, keep=False)
-    given = (arguments.weights, arguments.model, arguments.input_size, people, arguments.save)
-    with usable_weights(*given, udp=arguments.udp) as weights:
+    given = (options.weights, options.model, options.input_size, people, options.save)
+    with usable_weights(*given, udp=options.udp) as weights:
         opened = open_pose_backend(
-            weights, backend=arguments.backend, precision=arguments.precision, say=print, gate=parity_gate.check
+            weights, backend=options.backend, precision=options.precision, say=print, gate=parity_gate.check
         )
         with opened.backend as backend:
-            _check_keypoints(backend, people, arguments.weights)
-            results, found_in = predict_results(backend, people, images, boxes, arguments)
+            _check_keypoints(backend, people, options.weights)
+            results, found_in = predict_results(
+                backend,
+                people,
+                images,
+                boxes,
+                flip_test=options.flip_test,
+                decode=options.decode,
+                batch_size=options.batch_size,
+            )
             people = without_broken(people, images)
-            report = _conditions(arguments, opened, people, boxes)
+            report = _conditions(options, opened, people, boxes)
             report["skipped"] = len(people.complaints)
             if people.people:
                 sigmas = people.skeleton.oks_sigmas
                 report["metrics"] = keypoint_ap(people.ground_truth, results, sigmas)
                 report["breakdown"] = breakdown(people.ground_truth, results, found_in, sigmas)
                 report["halves"] = halves(people.ground_truth, results, sigmas)
-                report["context"] = context_report(backend, weights, people, images, arguments.batch_size)
+                report["context"] = context_report(backend, weights, people, images, options.batch_size)
     return report, results
 
 
@@ -146,26 +178,26 @@ def _check_keypoints(backend: Backend, people: PeopleSet, name: str) -> None:
 
 
 def _conditions(
-    arguments: argparse.Namespace, opened: OpenedBackend, people: PeopleSet, boxes: PersonBoxes
+    options: EvaluateOptions, opened: OpenedBackend, people: PeopleSet, boxes: PersonBoxes
 ) -> dict[str, Any]:
     """What was measured and how."""
     backend = opened.backend
     width, height = backend.spec.input_size_wh
     return {
-        "weights": str(arguments.weights),
+        "weights": str(options.weights),
         "model": backend.spec.name,
         "input_size": f"{height}x{width}",
         "backend": backend.name,
         "device": backend.device,
         "precision": backend.precision,
         "passed_over": [list(reason) for reason in opened.passed_over],
-        "data": str(arguments.data),
-        "split": arguments.split,
+        "data": str(options.data),
+        "split": options.split,
         "people": len(people.people),
-        "boxes": arguments.boxes,
+        "boxes": options.boxes,
         "box_count": len(boxes),
-        "flip_test": arguments.flip_test,
-        "decode": arguments.decode or backend.spec.decode,
+        "flip_test": options.flip_test,
+        "decode": options.decode or backend.spec.decode,
         "udp": backend.spec.udp,
     }
 
@@ -213,17 +245,18 @@ def _write_json(path: Path, content: object, indent: int | None) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Evaluate; exit code 2 and one line where the input does not serve."""
-    arguments = build_parser().parse_args(argv)
+    given = vars(build_parser().parse_args(argv))
     try:
-        report, results = evaluate(arguments)
+        options = EvaluateOptions(**given)
+        report, results = evaluate(options)
         print_report(report)
-        if arguments.compare_paper and "metrics" in report:
+        if options.compare_paper and "metrics" in report:
             conditions = f"{report['input_size']}, {report['data']} {report['split']}, {describe(report)}"
             print("\n" + compare_with_table_3(report["model"], report["metrics"], conditions))
-        if arguments.results is not None:
-            _write_json(arguments.results, results, None)
-        if arguments.report is not None:
-            _write_json(arguments.report, report, 1)
+        if options.results is not None:
+            _write_json(options.results, results, None)
+        if options.report is not None:
+            _write_json(options.report, report, 1)
     except (EngineError, CheckpointError) as error:
         print(f"train.evaluate: {error}", file=sys.stderr)
         return 2

@@ -106,24 +106,33 @@ def choose_pixel(person: PersonAttention, pixel: str | None, keypoint: str | Non
     return person.keypoints[index, :2], f"the {names[index].replace('_', ' ')}"
 
 
-def make_figures(arguments: argparse.Namespace) -> tuple[Path, Path]:
-    """Draw both figures and return their paths.
+def make_figures(
+    *,
+    weights: str,
+    image: Path,
+    output: Path,
+    pixel: str | None,
+    keypoint: str | None,
+    box: str | None,
+    detector: str | None,
+    scale: str,
+) -> tuple[Path, Path]:
+    """Draw both figures and return their paths; arguments as in `build_parser`.
 
     Raises:
         EngineError, CheckpointError: photo, weights or options do not serve.
     """
     from train.paper.drawing import draw_figure_2, draw_sheet, save_figure
 
-    output: Path = arguments.output
     if output.suffix.lower() != ".png":
         raise OptionError(f"--output is {output}; a name that ends in .png fits")
-    weights = resolve_pose_model(arguments.weights)
-    if weights.suffix != ".safetensors":
-        raise OptionError(f"{weights} is a compiled graph; figures need the .safetensors file it was made from")
-    photo = read_photo(arguments.image)
-    person = look_at(load_pose_model(weights), photo, choose_box(photo, arguments.box, arguments.detector))
-    crop_xy, place = choose_pixel(person, arguments.pixel, arguments.keypoint)
-    unit = arguments.scale == "unit"
+    file = resolve_pose_model(weights)
+    if file.suffix != ".safetensors":
+        raise OptionError(f"{file} is a compiled graph; figures need the .safetensors file it was made from")
+    photo = read_photo(image)
+    person = look_at(load_pose_model(file), photo, choose_box(photo, box, detector))
+    crop_xy, place = choose_pixel(person, pixel, keypoint)
+    unit = scale == "unit"
     sheet = output.with_name(f"{output.stem}_sheet.png")
     save_figure(draw_figure_2(person, crop_xy, place, unit), output)
     save_figure(draw_sheet(person, unit), sheet)
@@ -134,7 +143,7 @@ def main(argv: list[str] | None = None) -> int:
     """Draw; exit code 2 and one line where the input does not serve."""
     arguments = build_parser().parse_args(argv)
     try:
-        for path in make_figures(arguments):
+        for path in make_figures(**vars(arguments)):
             print(path)
     except (EngineError, CheckpointError) as error:
         print(f"train.figures: {error}", file=sys.stderr)

@@ -12,6 +12,8 @@ from typing import Any
 
 from app.live.statistics import Snapshot, Spread
 from engine.errors import OutputError
+from engine.option_table import Place, values_of
+from engine.pipeline.options import PipelineOptions
 
 
 def _spread(value: Spread | None) -> dict[str, float] | None:
@@ -27,13 +29,20 @@ def memory_mb() -> float | None:
 
 
 def status_of(
-    snapshot: Snapshot, *, source: str | None, description: dict[str, Any], dropped_frames: int, started_s: float
+    snapshot: Snapshot,
+    *,
+    source: str | None,
+    options: PipelineOptions | None,
+    description: dict[str, Any],
+    dropped_frames: int,
+    started_s: float,
 ) -> dict[str, Any]:
     """The values of the file; times in ms, memory in MB, None where there is no value."""
     running = ("pose_model", "backend", "device", "precision", "detector", "detector_backend", "passed_over")
     return {
         "seconds": round(time.monotonic() - started_s, 2),
         "source": source,
+        "options": None if options is None else values_of(options, Place.STATUS),
         "fps": round(snapshot.fps, 2),
         "latency_ms": _spread(snapshot.latency),
         "stages_ms": {name: _spread(value) for name, value in snapshot.stages.items()},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from PyQt5.QtCore import pyqtSignal
 from PyQt5.QtWidgets import (
     QButtonGroup,
@@ -16,7 +18,8 @@ from PyQt5.QtWidgets import (
 )
 
 from app.widgets.body_figure import BodyFigure, has_figure
-from app.widgets.value_slider import ScoreSlider, ValueSlider
+from app.widgets.option_controls import OptionControl, make_control
+from engine.option_table import Place, options_of
 from engine.overlay.drawing import AttentionView, OverlayOptions
 from engine.skeleton import COCO17, Skeleton
 
@@ -50,8 +53,15 @@ class OverlayPanel(QWidget):
     changed = pyqtSignal(object)
     probe_cleared = pyqtSignal()
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, parent: QWidget | None = None, *, options: OverlayOptions | None = None) -> None:
+        """Make the controls.
+
+        Args:
+            parent: the widget above.
+            options: what to begin with; their class is the table.
+        """
         super().__init__(parent)
+        self._base = options or OverlayOptions()
         self._skeleton = COCO17
         self._has_attention = True
         self._quiet = False
@@ -72,7 +82,8 @@ class OverlayPanel(QWidget):
         layout.addWidget(self.clear_probe)
         layout.addWidget(heading(self.tr("Drawing")))
         row = QHBoxLayout()
-        for column in ((self.skeleton, self.boxes), (self.ids, self.scores)):
+        half = -(-len(self._switches) // 2)
+        for column in (self._switches[:half], self._switches[half:]):
             side = QVBoxLayout()
             for box in column:
                 side.addWidget(box)
@@ -83,28 +94,25 @@ class OverlayPanel(QWidget):
         self._sync()
 
     def _make_drawing(self) -> None:
-        self.skeleton = QCheckBox(self.tr("Skeleton"))
-        self.boxes = QCheckBox(self.tr("Boxes"))
-        self.ids = QCheckBox(self.tr("Ids"))
-        self.scores = QCheckBox(self.tr("Scores"))
-        self.skeleton.setChecked(True)
-        self.ids.setChecked(True)
-        for box in (self.skeleton, self.boxes, self.ids, self.scores):
-            box.toggled.connect(self._tell)
-        self.width_slider = ValueSlider(0, 20, lambda value: self.tr("auto") if value == 0 else f"{value / 2:g} px")
-        self.opacity = ValueSlider(5, 100, lambda value: f"{value} %")
-        self.threshold = ScoreSlider(0, 95)
-        self.opacity.setValue(100)
-        self.threshold.set_score(0.2)
+        """A control for each option of the table that shows in a panel: switches, and sliders below them."""
+        self.controls: dict[str, OptionControl] = {}
+        self._switches: list[QCheckBox] = []
         self._sliders = QFormLayout()
         self._sliders.setVerticalSpacing(8)
-        for text, slider in (
-            (self.tr("Line width"), self.width_slider),
-            (self.tr("Opacity"), self.opacity),
-            (self.tr("Keypoint score"), self.threshold),
-        ):
-            slider.valueChanged.connect(self._tell)
-            slider.add_to(self._sliders, text)
+        for item in options_of(self._base, Place.PANEL):
+            look = item.control
+            assert look is not None  # noqa: S101 - what shows in a panel has one
+            control = self.controls[item.name] = make_control(item, look, self.tr)
+            control.show(item.default)
+            control.touched.connect(self._tell)
+            if item.is_switch:
+                self._switches.append(control.widget)
+            else:
+                control.widget.add_to(self._sliders, self.tr(look.label))
+        # Those that have a key of their own.
+        self.skeleton, self.boxes, self.ids, self.scores = (
+            self.controls[name].widget for name in ("skeleton", "boxes", "ids", "scores")
+        )
 
     def _make_attention(self) -> None:
         self._kinds_row = QHBoxLayout()
@@ -163,14 +171,9 @@ class OverlayPanel(QWidget):
         view = None
         if kind is not None:
             view = AttentionView(kind="areas" if kind == "areas" else "attention", keypoint=self._keypoint)
-        return OverlayOptions(
-            skeleton=self.skeleton.isChecked(),
-            boxes=self.boxes.isChecked(),
-            ids=self.ids.isChecked(),
-            scores=self.scores.isChecked(),
-            line_width=self.width_slider.value() / 2 or None,
-            opacity=self.opacity.value() / 100,
-            score_threshold=self.threshold.score,
+        return replace(
+            self._base,
+            **{name: control.value() for name, control in self.controls.items()},
             attention=view,
             scale="auto" if self.auto_scale.isChecked() else "unit",
         )
@@ -178,13 +181,9 @@ class OverlayPanel(QWidget):
     def set_options(self, options: OverlayOptions) -> None:
         """Show and announce these choices."""
         self._quiet = True
-        self.skeleton.setChecked(options.skeleton)
-        self.boxes.setChecked(options.boxes)
-        self.ids.setChecked(options.ids)
-        self.scores.setChecked(options.scores)
-        self.width_slider.setValue(round((options.line_width or 0) * 2))
-        self.opacity.setValue(round(options.opacity * 100))
-        self.threshold.set_score(options.score_threshold)
+        self._base = options
+        for name, control in self.controls.items():
+            control.show(getattr(options, name))
         self.auto_scale.setChecked(options.scale == "auto")
         if options.attention is not None and options.attention.keypoint < self._skeleton.num_keypoints:
             self._keypoint = options.attention.keypoint

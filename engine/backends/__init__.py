@@ -16,8 +16,9 @@ from typing import cast
 import numpy as np
 
 from engine.artifacts.model_files import resolve_pose_model
-from engine.backends.contract import PRECISIONS, Array, Backend, Gate, OpenOptions, Probe, RuntimeModule
+from engine.backends.contract import Array, Backend, Gate, OpenOptions, Probe, RuntimeModule
 from engine.errors import BackendError, OptionError, nearest_hint
+from engine.options import PRECISIONS
 
 __all__ = [
     "AUTO_ORDER", "BACKENDS", "PRECISIONS", "Array", "Backend", "Gate", "OpenOptions", "OpenedBackend", "Probe",

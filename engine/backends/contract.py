@@ -13,10 +13,9 @@ import numpy.typing as npt
 
 from engine.artifacts.model_spec import ModelSpec
 from engine.errors import BackendError, OptionError, nearest_hint
+from engine.options import PRECISIONS
 
 Array = npt.NDArray[Any]
-
-PRECISIONS = ("auto", "fp32", "fp16", "bf16", "int8")
 
 
 class Backend(Protocol):

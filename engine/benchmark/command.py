@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import itertools
 import json
@@ -31,6 +30,8 @@ from engine.benchmark.serial import compare_serial
 from engine.benchmark.soak import soak, soak_frames
 from engine.benchmark.ultralytics_peer import compare, other_programs
 from engine.errors import BackendError, EngineError, OptionError, nearest_hint
+from engine.option_table import Place, values_of, words_of
+from engine.options import Options
 from engine.pipeline.opening import open_pipeline
 from engine.pipeline.options import PipelineOptions
 from engine.pipeline.pose_pipeline import PosePipeline
@@ -43,7 +44,7 @@ _MAIN = Path(__file__).resolve().parents[2] / "main.py"
 _MOST_PEOPLE = 64
 
 
-def run_benchmark(arguments: argparse.Namespace) -> int:
+def run_benchmark(asked: Options) -> int:
     """Measure, print a table, and keep the report where it is asked for.
 
     Returns:
@@ -52,35 +53,36 @@ def run_benchmark(arguments: argparse.Namespace) -> int:
     Raises:
         EngineError: it cannot be done; the message says why.
     """
-    comparisons = comparisons_of(arguments.compare)
-    counts = people_of(arguments.people)
-    precisions = precisions_of(arguments.precision)
-    options = options_of(arguments)
-    plot = plot_of(arguments)
-    long_runs = None if arguments.soak is None else soak_frames(arguments.soak)
-    for target in (arguments.report, plot):
+    comparisons = comparisons_of(asked.compare)
+    counts = people_of(asked.people)
+    precisions = precisions_of(asked.precision)
+    options = options_of(asked)
+    plot = plot_of(asked)
+    long_runs = None if asked.soak is None else soak_frames(asked.soak)
+    for target in (asked.report, plot):
         if target is not None:
             check_target(target, overwrite=True)
     report: dict[str, Any] = {"command": " ".join(["python main.py", *sys.argv[1:]]), "machine": machine()}
-    clip = read_clip(arguments.video or "demo", arguments.frames)
+    report["options"] = values_of(asked, Place.BENCHMARK)
+    clip = read_clip(asked.video or "demo", asked.frames)
     report["video"] = {"name": clip.info.name, "frames": len(clip.frames), "size_wh": clip.info.size_wh}
-    if arguments.backend == "all" or len(precisions) != 1 or precisions == ("all",):
-        names = usable_backends() if arguments.backend == "all" else [arguments.backend]
+    if asked.backend == "all" or len(precisions) != 1 or precisions == ("all",):
+        names = usable_backends() if asked.backend == "all" else [asked.backend]
         rows = [(name, row) for name in names for row in rows_of(name, precisions)]
-        report["backends"] = [_in_child(name, row, arguments, counts) for name, row in rows]
+        report["backends"] = [_in_child(name, row, asked, counts) for name, row in rows]
     else:
-        report["backends"] = [measure(options, clip, arguments.video or "demo", counts)]
+        report["backends"] = [measure(options, clip, asked.video or "demo", counts)]
     report["compare"] = {}
     if "ultralytics" in comparisons:
         report["compare"]["ultralytics"] = against_ultralytics(options, clip)
     if "serial" in comparisons:
         _note("running pairs of exports")
-        report["compare"]["serial"] = compare_serial(serial_arguments(arguments))
+        report["compare"]["serial"] = compare_serial(serial_arguments(asked))
     if long_runs is not None:
         report["soak"] = soak(lambda **fields: open_pipeline(dataclasses.replace(options, **fields)), clip, long_runs,
                               _note)  # fmt: skip
     print(told(report))
-    _keep(report, arguments.report, plot)
+    _keep(report, asked.report, plot)
     return 0 if any("error" not in one for one in report["backends"]) else 1
 
 
@@ -114,15 +116,15 @@ def rows_of(backend: str, precisions: tuple[str, ...]) -> tuple[str, ...]:
     return ROWS.get(backend, ("auto",)) if precisions == ("all",) else precisions
 
 
-def plot_of(arguments: argparse.Namespace) -> Path | None:
+def plot_of(asked: Options) -> Path | None:
     """Where the plot goes: as asked, or beside the report.
 
     Raises:
         OptionError: its name is not that of a picture.
     """
-    if arguments.plot is None:
-        return None if arguments.report is None else Path(arguments.report).with_suffix(".png")
-    plot = Path(arguments.plot)
+    if asked.plot is None:
+        return None if asked.report is None else asked.report.with_suffix(".png")
+    plot = asked.plot
     if plot.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise OptionError(f"--plot {plot}: a name that ends in .png, .svg or .pdf was expected")
     return plot
@@ -141,26 +143,16 @@ def comparisons_of(text: str | None) -> tuple[str, ...]:
     return names
 
 
-def options_of(arguments: argparse.Namespace) -> PipelineOptions:
+def options_of(asked: Options) -> PipelineOptions:
     """What is measured."""
-    thresholds = ("score_threshold", "person_threshold")
-    given = {name: getattr(arguments, name) for name in thresholds if getattr(arguments, name) is not None}
-    precisions = precisions_of(arguments.precision)
-    return PipelineOptions(
-        pose_model=arguments.pose_model,
-        detector=arguments.detector,
-        backend="auto" if arguments.backend == "all" else arguments.backend,
+    precisions = precisions_of(asked.precision)
+    return PipelineOptions.of(
+        asked,
+        backend="auto" if asked.backend == "all" else asked.backend,
         # Where several are measured, comparisons and long runs are made in what auto takes.
         precision=precisions[0] if len(precisions) == 1 and precisions != ("all",) else "auto",
-        device=arguments.device,
-        max_people=max(arguments.max_people, *people_of(arguments.people)),
-        classes=arguments.classes,
-        tracking=not arguments.no_tracking,
-        tracker=arguments.tracker,
-        smoothing=not arguments.no_smoothing,
-        threads=arguments.threads,
-        download=arguments.download,
-        **given,
+        max_people=max(asked.max_people, *people_of(asked.people)),
+        detect_every="auto",  # each measurement has its own
     )
 
 
@@ -220,37 +212,23 @@ def usable_backends() -> list[str]:
     return [name for name in BACKENDS if name in ready]
 
 
-def serial_arguments(arguments: argparse.Namespace) -> list[str]:
+def serial_arguments(asked: Options) -> list[str]:
     """The command line of an export like the benchmark's."""
-    return [
-        *("--video", arguments.video or "demo", "--max-frames", str(arguments.frames)),
-        *_network_arguments(arguments),
-        *("--precision", options_of(arguments).precision),
-        *("--backend", "auto" if arguments.backend == "all" else arguments.backend),
-    ]
+    backend = "auto" if asked.backend == "all" else asked.backend
+    # Threads are what the comparison is about: each side has its own.
+    one = dataclasses.replace(asked, backend=backend, precision=options_of(asked).precision, threads=None)
+    video = ["--video", asked.video or "demo", "--max-frames", str(asked.frames)]
+    return [*video, *words_of(one, Place.BENCHMARK)]
 
 
-def _network_arguments(arguments: argparse.Namespace) -> list[str]:
-    words: list[str] = []
-    for name in ("pose_model", "detector", "device", "classes", "tracker", "score_threshold", "person_threshold"):
-        value = getattr(arguments, name)
-        if value is not None:
-            words += [f"--{name.replace('_', '-')}", str(value)]
-    for name in ("no_tracking", "no_smoothing", "download"):
-        words += [f"--{name.replace('_', '-')}"] if getattr(arguments, name) else []
-    return words
-
-
-def _in_child(name: str, precision: str, arguments: argparse.Namespace, counts: tuple[int, ...]) -> dict[str, Any]:
+def _in_child(name: str, precision: str, asked: Options, counts: tuple[int, ...]) -> dict[str, Any]:
     """Measure one backend in a process of its own, so that memory and threads are its alone."""
     _note(f"{name}, {precision}:")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "report.json"
-        words = ["--benchmark", "--video", arguments.video or "demo", "--frames", str(arguments.frames)]
-        words += ["--people", ",".join(map(str, counts)), "--backend", name, "--report", str(file)]
-        words += ["--precision", precision]
-        words += [] if arguments.threads is None else ["--threads", str(arguments.threads)]
-        words += ["--max-people", str(arguments.max_people), *_network_arguments(arguments)]
+        words = ["--benchmark", "--video", asked.video or "demo", "--frames", str(asked.frames)]
+        words += ["--people", ",".join(map(str, counts)), "--report", str(file)]
+        words += words_of(dataclasses.replace(asked, backend=name, precision=precision), Place.BENCHMARK)
         done = subprocess.run([sys.executable, str(_MAIN), *words], capture_output=True, text=True, check=False)
         if done.returncode != 0 or not file.is_file():
             lines = done.stderr.strip().splitlines()

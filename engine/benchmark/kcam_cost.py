@@ -6,7 +6,6 @@ ratios are those of single rounds. docs/decisions/0007-folded-attention.md says 
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import sys
 import tempfile
@@ -29,30 +28,30 @@ RATIOS = (("unfolded", "bare"), ("folded", "bare"), ("folded", "unfolded"))
 _WARM_UP_ROUNDS = 12  # OpenVINO makes a program of its own for a shape that has come eight times
 
 
-def run_cost(arguments: argparse.Namespace) -> Iterator[str]:
+def run_cost(*, people: str, runtime: str, precision: str, report: Path | None, **network: Any) -> Iterator[str]:
     """Measure as the command line asks, keep the report, and tell the table line by line.
+
+    Args:
+        people, runtime, precision: each one or more, with commas between.
+        report: file to keep the numbers in.
+        network: the other fields of CostOptions.
 
     Raises:
         EngineError: it cannot be done; the message says why.
     """
     options = CostOptions(
-        pose_model=arguments.pose_model,
-        input_size=arguments.input_size,
-        deconv_channels=arguments.deconv_channels,
-        people=people_of(arguments.people),
-        runtimes=tuple(name.strip() for name in arguments.runtime.split(",")),
-        precisions=precisions_of(arguments.precision),
-        device=arguments.device,
-        threads=arguments.threads,
-        rounds=arguments.rounds,
+        people=people_of(people),
+        runtimes=tuple(name.strip() for name in runtime.split(",")),
+        precisions=precisions_of(precision),
+        **network,
     )
-    if arguments.report is not None:
-        check_target(arguments.report, overwrite=True)
-    report = {"command": " ".join(["python -m engine", *sys.argv[1:]]), **measure_cost(options, _note)}
-    yield told(report)
-    if arguments.report is not None:
-        write_json(arguments.report, report)
-        yield str(arguments.report)
+    if report is not None:
+        check_target(report, overwrite=True)
+    found = {"command": " ".join(["python -m engine", *sys.argv[1:]]), **measure_cost(options, _note)}
+    yield told(found)
+    if report is not None:
+        write_json(report, found)
+        yield str(report)
 
 
 def measure_cost(options: CostOptions, say: Callable[[str], None]) -> dict[str, Any]:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from engine.options import DetectEvery
 from engine.types import Float32Array, UInt8Array
-
-DetectEvery = int | Literal["auto"]
-"""Run the detector on every so many frames; "auto": as seldom as the scene allows."""
 
 MOST_FRAMES = 10
 """With "auto", frames between two looks at most."""

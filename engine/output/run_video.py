@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 import sys
@@ -13,8 +12,8 @@ from engine.artifacts.folders import is_offline
 from engine.artifacts.model_files import find_detector, resolve_pose_model
 from engine.artifacts.part_file import check_target, check_writable
 from engine.artifacts.weights_info import read_weights_info
-from engine.detection.schedule import DetectEvery
-from engine.errors import ModelError
+from engine.errors import ModelError, OptionError
+from engine.options import Options
 from engine.output.export import ExportOptions, ExportSummary, export
 from engine.output.files import photo_targets, resolve_output
 from engine.output.poses_writer import check_poses_path
@@ -31,7 +30,7 @@ EXIT_SIGNAL = 128
 """And the number of the signal: what shells expect of a program that a signal ended."""
 
 
-def run_video(arguments: argparse.Namespace) -> int:
+def run_video(asked: Options) -> int:
     """Write the pose video (and poses) that the command line asks for.
 
     What can be told without a network is told before one is loaded, the quickest first.
@@ -42,74 +41,54 @@ def run_video(arguments: argparse.Namespace) -> int:
     Raises:
         EngineError: it cannot be done; the message says why.
     """
+    if asked.video is None:
+        raise OptionError("name what to read: --video SOURCE")
     # Values first: they are checked when the options are made.
-    export_options(arguments, attention=None)
-    pipeline_options(arguments, None, None)
-    with open_source(arguments.video) as source, contextlib.ExitStack() as until_told:
-        if not arguments.quiet:
+    export_options(asked, attention=None)
+    pipeline_options(asked, None, None)
+    with open_source(asked.video) as source, contextlib.ExitStack() as until_told:
+        if not asked.quiet:
             source.watch(_say_signal)
-        attention = attention_view(arguments.attention, arguments.pose_model)
-        options = pipeline_options(arguments, attention, source.info)
+        attention = attention_view(asked.attention, asked.pose_model)
+        options = pipeline_options(asked, attention, source.info)
         if not options.download or is_offline():
             find_detector(options.detector)
-        check_outputs(source.info, arguments.output, arguments.poses, overwrite=arguments.overwrite)
-        with open_pipeline(options, say=_silence if arguments.quiet else _say) as pipeline:
-            if not arguments.quiet:
+        check_outputs(source.info, asked.output, asked.poses, overwrite=asked.overwrite)
+        with open_pipeline(options, say=_silence if asked.quiet else _say) as pipeline:
+            if not asked.quiet:
                 _print(what_runs(pipeline))
             # From here on a second Ctrl-C must not keep a person from reading where the files are.
             guard = until_told.enter_context(InterruptGuard())
-            summary = export(source, pipeline, export_options(arguments, attention), guard=guard)
-        if not arguments.quiet:
+            summary = export(source, pipeline, export_options(asked, attention), guard=guard)
+        if not asked.quiet:
             _print(told(summary))
         if not summary.interrupted or source.info.is_live:
             return 0
         return EXIT_INTERRUPTED if summary.signal_number is None else EXIT_SIGNAL + summary.signal_number
 
 
-def pipeline_options(
-    arguments: argparse.Namespace, attention: AttentionView | None, info: SourceInfo | None
-) -> PipelineOptions:
-    """The part of the command line that says what runs; what was left open follows from the source.
-
-    A file can wait for a detector that looks at every frame, a camera cannot. Photos have nothing to do with each
-    other.
-    """
-    still, live = info is not None and info.kind == "photos", info is not None and info.is_live
-    detect_every: DetectEvery = arguments.detect_every or ("auto" if live else 1)
-    thresholds = ("score_threshold", "person_threshold")
-    given = {name: getattr(arguments, name) for name in thresholds if getattr(arguments, name) is not None}
-    return PipelineOptions(
-        pose_model=arguments.pose_model,
-        detector=arguments.detector,
-        backend=arguments.backend,
-        precision=arguments.precision,
-        device=arguments.device,
-        max_people=arguments.max_people,
-        classes=arguments.classes,
+def pipeline_options(asked: Options, attention: AttentionView | None, info: SourceInfo | None) -> PipelineOptions:
+    """The part of the command line that says what runs, for a source."""
+    return PipelineOptions.of(
+        asked,
+        live=info is not None and info.is_live,
+        still=info is not None and info.kind == "photos",
         want_areas=attention is not None and attention.kind == "areas",
         want_attention=attention is not None and attention.kind == "attention",
-        download=arguments.download,
-        tracking=not (arguments.no_tracking or still),
-        tracker=arguments.tracker,
-        smoothing=not (arguments.no_smoothing or still),
-        detect_every=1 if still else detect_every,
-        threads=arguments.threads,
-        overlapping=not live and arguments.threads != 1,
-        **given,
     )
 
 
-def export_options(arguments: argparse.Namespace, attention: AttentionView | None) -> ExportOptions:
+def export_options(asked: Options, attention: AttentionView | None) -> ExportOptions:
     """The part of the command line that says what is written."""
     return ExportOptions(
-        output=arguments.output,
-        poses=arguments.poses,
-        overwrite=arguments.overwrite,
-        max_frames=arguments.max_frames,
-        duration_s=arguments.duration,
-        overlay=OverlayOptions(attention=attention, scale=arguments.attention_scale),
-        quiet=arguments.quiet,
-        overlap=arguments.threads != 1,
+        output=asked.output,
+        poses=asked.poses,
+        overwrite=asked.overwrite,
+        max_frames=asked.max_frames,
+        duration_s=asked.duration,
+        overlay=OverlayOptions(attention=attention, scale="auto" if asked.attention_scale == "auto" else "unit"),
+        quiet=asked.quiet,
+        overlap=asked.threads != 1,
     )
 
 

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from engine.errors import OptionError
+from engine.option_table import Control, Place, option
 from engine.overlay.attention import AttentionView, Scale, draw_legend, parse_view, tint
 from engine.overlay.text import Color, panel, put_text, text_width
 from engine.skeleton import Skeleton
@@ -21,8 +22,11 @@ _BOX_BGR: Color = (235, 235, 235)
 _SHIFT = 4  # fractional bits of the coordinates that OpenCV draws with
 # Colours that tell people with ids apart; light enough to carry dark text.
 _ID_COLORS_BGR: tuple[Color, ...] = (
-    (66, 228, 240), (233, 180, 86), (167, 204, 121), (167, 121, 204), (120, 180, 255), (210, 210, 90), (180, 160, 250),
+    (66, 228, 240), (233, 180, 86), (167, 204, 121), (167, 121, 204), (120, 180, 255), (210, 210, 90), (180, 160, 250)
 )  # fmt: skip
+
+
+_REMEMBERED = Place.PANEL | Place.SETTINGS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,15 +45,24 @@ class OverlayOptions:
         scale: 'unit' shows 0 to 1, 'auto' stretches to the frame's highest value.
     """
 
-    skeleton: bool = True
-    boxes: bool = False
-    ids: bool = True
-    scores: bool = False
-    line_width: float | None = None
-    opacity: float = 1.0
-    score_threshold: float = 0.2
+    skeleton: bool = option(True, places=_REMEMBERED, control=Control(label="Skeleton"))
+    boxes: bool = option(False, places=_REMEMBERED, control=Control(label="Boxes"))
+    ids: bool = option(True, places=_REMEMBERED, control=Control(label="Ids"))
+    scores: bool = option(False, places=_REMEMBERED, control=Control(label="Scores"))
+    line_width: float | None = option(
+        None,
+        read=float,
+        places=_REMEMBERED,
+        control=Control(label="Line width", high=10, step=0.5, form="{value:g} px", none="auto"),
+    )
+    opacity: float = option(
+        1.0, read=float, places=_REMEMBERED, control=Control(label="Opacity", low=0.05, form="{percent:.0f} %")
+    )
+    score_threshold: float = option(
+        0.2, read=float, places=_REMEMBERED, control=Control(label="Keypoint score", high=0.95)
+    )
     attention: AttentionView | None = None
-    scale: Scale = "unit"
+    scale: Scale = option("unit", places=Place.SETTINGS)
 
     def __post_init__(self) -> None:
         if self.line_width is not None and not 0 < self.line_width <= 100:

@@ -1,70 +1,70 @@
-"""What a pipeline is asked for: a frozen list of choices, checked when it is made."""
+"""What a pipeline is asked for: the options of the program that say what runs, with nothing left open."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any, Self
 
 from engine.artifacts.model_files import default_person_threshold, default_score_threshold
-from engine.backends import BACKENDS, OpenOptions
-from engine.detection.schedule import DetectEvery
+from engine.backends import OpenOptions
 from engine.errors import OptionError, nearest_hint
-from engine.tracking.tracker import DEFAULT_TRACKER, check_tracker
+from engine.option_table import check_options, metadata_of, options_of
+from engine.options import BACKENDS, DetectEvery, PoseOptions
+from engine.tracking.tracker import check_tracker
 
 
 @dataclass(frozen=True, kw_only=True)
-class PipelineOptions:
-    """What to run and where; names of models and classes are looked up when the pipeline is opened.
+class PipelineOptions(PoseOptions):
+    """What to run and where (see the table in engine/options.py), and what follows from the use.
+
+    Names of models and classes are looked up when the pipeline is opened.
 
     Attributes:
-        pose_model: name or file of the pose network; None for the one in `models/weights/default.json`.
-        detector: name or file of the detector; None for the default one.
-        backend, precision, device: for the pose network, see `open_pose_backend`; the detector follows where it can.
-        score_threshold: boxes with a lower score are left out.
-        person_threshold: people of whom box and keypoints are less certain are left out, see person_filter.py.
-        max_people: most people that are posed in a frame.
-        classes: names or numbers of the classes to detect, with commas between them; None for those that the pose
-            network poses.
+        score_threshold, person_threshold: unless given, those that suit the shipped networks.
+        detect_every: "auto" looks for people as seldom as the scene allows.
         want_areas, want_attention: whether results carry these maps.
-        download: whether a missing detector may be fetched.
-        tracking: whether people carry ids from frame to frame.
-        tracker: by which method, one of TRACKERS.
-        smoothing: whether keypoints are smoothed over time; it needs the ids, so without tracking there is none.
-        detect_every: run the detector on every so many frames; between them boxes follow the keypoints. "auto" looks
-            as seldom as the scene allows.
-        threads: processor threads of the networks; None for all there are.
         overlapping: the stages will run at the same time (files), so that the networks share the processor.
     """
 
-    pose_model: str | None = None
-    detector: str | None = None
-    backend: str = "auto"
-    precision: str = "auto"
-    device: str = "auto"
-    score_threshold: float = field(default_factory=default_score_threshold)
-    person_threshold: float = field(default_factory=default_person_threshold)
-    max_people: int = 16
-    classes: str | None = None
+    score_threshold: float = field(
+        default_factory=default_score_threshold, metadata=metadata_of(PoseOptions, "score_threshold")
+    )
+    person_threshold: float = field(
+        default_factory=default_person_threshold, metadata=metadata_of(PoseOptions, "person_threshold")
+    )
+    detect_every: DetectEvery = field(default="auto", metadata=metadata_of(PoseOptions, "detect_every"))
     want_areas: bool = False
     want_attention: bool = False
-    download: bool = False
-    tracking: bool = True
-    tracker: str = DEFAULT_TRACKER
-    smoothing: bool = True
-    detect_every: DetectEvery = "auto"
-    threads: int | None = None
     overlapping: bool = False
 
     def __post_init__(self) -> None:
         if self.backend not in ("auto", *BACKENDS):
             raise OptionError(f"unknown backend '{self.backend}'.{nearest_hint(self.backend, ('auto', *BACKENDS))}")
         OpenOptions(precision=self.precision, device=self.device, threads=self.threads)  # checks them
-        for name in ("score_threshold", "person_threshold"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise OptionError(f"the {name.replace('_', ' ')} {getattr(self, name)} is not between 0 and 1")
-        if self.max_people < 1:
-            raise OptionError(f"at most {self.max_people} people in a frame makes no sense; 1 or more fits")
+        check_options(self)
         check_tracker(self.tracker)
         check_detect_every(self.detect_every)
+
+    @classmethod
+    def of(cls, asked: PoseOptions, *, live: bool = True, still: bool = False, **decided: Any) -> Self:
+        """The options for a source, where what was left open follows from its kind.
+
+        A file can wait for a detector that looks at every frame, a camera cannot. Photos have nothing to do with each
+        other.
+
+        Args:
+            asked: what a person asked for.
+            live: whether the source is a camera or a stream.
+            still: whether it is photos.
+            decided: fields by name that the caller has decided.
+        """
+        values = {item.name: getattr(asked, item.name) for item in options_of(cls)}
+        values["detect_every"] = asked.detect_every or ("auto" if live else 1)
+        values["overlapping"] = not live and asked.threads != 1
+        if still:
+            values |= {"tracking": False, "smoothing": False, "detect_every": 1}
+        values |= decided
+        return cls(**{name: value for name, value in values.items() if value is not None})
 
 
 def check_detect_every(value: object) -> None:

@@ -12,8 +12,9 @@ import numpy as np
 
 from engine.backends import Backend
 from engine.detection.propagation import PeopleFollower
-from engine.detection.schedule import DetectEvery, DetectSchedule
+from engine.detection.schedule import DetectSchedule
 from engine.errors import OptionError
+from engine.options import DetectEvery
 from engine.pipeline.options import PipelineOptions, check_detect_every
 from engine.pipeline.pose_stage import PosedFrame, PoseStage
 from engine.skeleton import Skeleton

@@ -11,6 +11,7 @@ import numpy as np
 
 from engine.detection.propagation import overlaps
 from engine.errors import ModelError, OptionError, nearest_hint
+from engine.options import TRACKERS, PoseOptions
 from engine.types import Float32Array, Int64Array
 
 # Every box that is posed is worth an id, so all of them compete in the first round of association whatever their
@@ -32,9 +33,9 @@ _METHODS: dict[str, tuple[str, dict[str, float]]] = {
     "cbiou": ("CBIoUTracker", {**_BEGINS, **_ROUNDS}),
     "sort": ("SORTTracker", _BEGINS),
 }
-TRACKERS = tuple(_METHODS)
-"""Methods that need boxes alone, neither pictures nor torch."""
-DEFAULT_TRACKER = "bytetrack"
+
+
+DEFAULT_TRACKER = PoseOptions.tracker
 
 
 def check_tracker(name: str) -> None:

@@ -44,10 +44,16 @@ def make_window(
     """Makes windows that are closed at the end."""
     made: list[MainWindow] = []
 
-    def make(source: str | None = "clip", *, start: bool = True, status_json: Path | None = None) -> MainWindow:
+    def make(
+        source: str | None = "clip",
+        *,
+        start: bool = True,
+        status_json: Path | None = None,
+        options: PipelineOptions | None = None,
+    ) -> MainWindow:
         window = MainWindow(
             settings=settings,
-            options=PipelineOptions(),
+            options=options or PipelineOptions(),
             report=lambda error, where: backstage.reported.append((error, where)),
             status_json=status_json,
             open_source=backstage.open_source,

@@ -36,14 +36,14 @@ def choose(box: Any, text: str) -> None:
 
 
 POSE_CONTROLS: dict[str, tuple[Callable[[PosePanel], None], str, object]] = {
-    "backend": (lambda panel: choose(panel.backend, "onnxruntime"), "backend", "onnxruntime"),
-    "precision": (lambda panel: choose(panel.precision, "fp32"), "precision", "fp32"),
-    "box score": (lambda panel: panel.score.setValue(55), "score_threshold", 0.55),
-    "person score": (lambda panel: panel.person_score.setValue(31), "person_threshold", 0.31),
-    "most people": (lambda panel: panel.most.setValue(3), "max_people", 3),
-    "tracking": (lambda panel: panel.tracking.setChecked(False), "tracking", False),
-    "smoothing": (lambda panel: panel.smoothing.setChecked(False), "smoothing", False),
-    "detect every": (lambda panel: choose(panel.every, "5"), "detect_every", 5),
+    "backend": (lambda panel: choose(panel.controls["backend"].widget, "onnxruntime"), "backend", "onnxruntime"),
+    "precision": (lambda panel: choose(panel.controls["precision"].widget, "fp32"), "precision", "fp32"),
+    "box score": (lambda panel: panel.controls["score_threshold"].widget.setValue(55), "score_threshold", 0.55),
+    "person score": (lambda panel: panel.controls["person_threshold"].widget.setValue(31), "person_threshold", 0.31),
+    "most people": (lambda panel: panel.controls["max_people"].widget.setValue(3), "max_people", 3),
+    "tracking": (lambda panel: panel.controls["tracking"].widget.setChecked(False), "tracking", False),
+    "smoothing": (lambda panel: panel.controls["smoothing"].widget.setChecked(False), "smoothing", False),
+    "detect every": (lambda panel: choose(panel.controls["detect_every"].widget, "5"), "detect_every", 5),
 }
 
 
@@ -64,10 +64,12 @@ def test_models_are_chosen_by_file(
     window: MainWindow, backstage: Backstage, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for box, field, file in (
-        (window.pose_panel.pose_model, "pose_model", "/models/other.safetensors"),
-        (window.pose_panel.detector, "detector", "/models/other.onnx"),
+        (window.pose_panel.controls["pose_model"].widget, "pose_model", "/models/other.safetensors"),
+        (window.pose_panel.controls["detector"].widget, "detector", "/models/other.onnx"),
     ):
-        monkeypatch.setattr("app.widgets.pose_panel.QFileDialog.getOpenFileName", lambda *_a, file=file: (file, ""))
+        monkeypatch.setattr(
+            "app.widgets.option_controls.QFileDialog.getOpenFileName", lambda *_a, file=file: (file, "")
+        )
         box.setCurrentIndex(box.count() - 1)
         opened = len(backstage.pipelines)
         box.activated.emit(box.count() - 1)
@@ -82,9 +84,9 @@ def test_a_model_that_cannot_be_opened_leaves_the_old_one_running(
     from engine.errors import BackendError
 
     backstage.open_error = BackendError("tensorrt cannot run here: no NVIDIA GPU")
-    choose(window.pose_panel.backend, "tensorrt")
+    choose(window.pose_panel.controls["backend"].widget, "tensorrt")
     qtbot.waitUntil(lambda: "no NVIDIA GPU" in window.notice.text, timeout=3000)
-    assert window.pose_panel.backend.currentText() == "auto"  # the panel shows what really runs
+    assert window.pose_panel.controls["backend"].widget.currentText() == "auto"  # the panel shows what really runs
     assert "Runs on" in window.pose_panel.running.text() and "tensorrt" in window.pose_panel.passed_over.text()
     painted = window.statistics.frames_painted_with_people
     qtbot.waitUntil(lambda: window.statistics.frames_painted_with_people > painted + 3, timeout=3000)
@@ -105,9 +107,9 @@ def test_the_overlay_panel_reaches_the_drawing(window: MainWindow, settings: Set
         before = getattr(look(), field)
         box.click()
         assert getattr(look(), field) is not before
-    panel.width_slider.setValue(7)
-    panel.opacity.setValue(40)
-    panel.threshold.setValue(35)
+    panel.controls["line_width"].widget.setValue(7)
+    panel.controls["opacity"].widget.setValue(40)
+    panel.controls["score_threshold"].widget.setValue(35)
     panel.auto_scale.click()
     assert (look().line_width, look().opacity, look().score_threshold, look().scale) == (3.5, 0.4, 0.35, "auto")
     panel.set_kind("areas")

@@ -145,7 +145,7 @@ def test_fifty_changes_leave_no_thread_and_no_memory(window: MainWindow, backsta
     def change(times: int) -> None:
         for number in range(times):
             window.source_control.open(f"clip{number}")
-            window.pose_panel.most.setValue(2 + number % 8)
+            window.pose_panel.controls["max_people"].widget.setValue(2 + number % 8)
             window.pipeline_control.open(window.pose_panel.options)
             qtbot.wait(25)
         last = window.pose_panel.options
@@ -198,14 +198,14 @@ def test_closing_and_cancelling_while_an_engine_is_built(
         run_build(["--anything"], say)
 
     backstage.while_opening = build
-    window.pose_panel.most.setValue(5)
+    window.pose_panel.controls["max_people"].widget.setValue(5)
     qtbot.waitUntil(lambda: window.notice.text == "building", timeout=5000)
     painted = window.statistics.frames_painted_with_people
     qtbot.waitUntil(lambda: window.statistics.frames_painted_with_people > painted + 3)
     window.notice.button.click()  # cancel
     qtbot.waitUntil(lambda: children[0].poll() is not None, timeout=3000)
-    assert window.pose_panel.most.value() == 16 and not window.notice.text
-    window.pose_panel.most.setValue(6)
+    assert window.pose_panel.controls["max_people"].widget.value() == 16 and not window.notice.text
+    window.pose_panel.controls["max_people"].widget.setValue(6)
     qtbot.waitUntil(lambda: len(children) == 2 and window.notice.text == "building", timeout=5000)
     close_in_time(window)
     assert children[1].poll() is not None

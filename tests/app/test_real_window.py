@@ -14,12 +14,13 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 PROGRAM = """
-import argparse, json, sys, time
+import json, sys, time
 from pathlib import Path
 from PyQt5.QtCore import QSettings, QTimer
 import app.main_window, app.settings
 from app import launch
 from app.main_window import MainWindow
+from engine.options import Options
 from tests.app.fakes import Backstage
 
 backstage = Backstage()
@@ -49,10 +50,7 @@ class Window(MainWindow):
 
 app.main_window.MainWindow = Window
 app.settings.QSettings = lambda *_: QSettings(sys.argv[1] + "/settings.ini", QSettings.Format.IniFormat)
-arguments = argparse.Namespace(
-    source="clip", status_json=Path(sys.argv[1]) / "status.json", pose_model=None, detector=None, classes=None,
-    score_threshold=None, person_threshold=None, backend="auto", precision="auto", device="auto", download=False)
-raise SystemExit(launch.launch(arguments))
+raise SystemExit(launch.launch(Options(source="clip", status_json=Path(sys.argv[1]) / "status.json")))
 """
 
 

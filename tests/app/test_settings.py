@@ -52,9 +52,9 @@ def test_a_score_of_the_command_line_stays_as_it_was_given_until_its_slider_is_m
     qtbot.addWidget(panel)
     given = replace(panel.options, score_threshold=0.005, person_threshold=0.145)
     panel.set_options(given)
-    panel.most.setValue(3)
+    panel.controls["max_people"].widget.setValue(3)
     assert panel.options == replace(given, max_people=3)
-    panel.person_score.setValue(panel.person_score.value() + 1)
+    panel.controls["person_threshold"].widget.setValue(panel.controls["person_threshold"].widget.value() + 1)
     assert panel.options.person_threshold == pytest.approx(0.15) and panel.options.score_threshold == 0.005
 
 

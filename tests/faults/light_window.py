@@ -5,7 +5,6 @@ It prints "recorded N" as the recording grows.
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from pathlib import Path
@@ -19,6 +18,7 @@ import app.main_window
 import app.settings
 from app import launch
 from app.main_window import MainWindow
+from engine.options import Options
 from tests.app.fakes import Backstage
 
 FOLDER = Path(sys.argv[1])
@@ -54,9 +54,4 @@ if __name__ == "__main__":
     setattr(app.main_window, "MainWindow", RecordingWindow)  # noqa: B010 - looked up by `launch` when it begins
     settings = str(FOLDER / "settings.ini")
     setattr(app.settings, "QSettings", lambda *_: QSettings(settings, QSettings.Format.IniFormat))  # noqa: B010
-    chosen = argparse.Namespace(
-        source="clip", status_json=None, pose_model=None, detector=None, classes=None, score_threshold=None,
-        person_threshold=None,
-        backend="auto", precision="auto", device="auto", download=False, offline=False,
-    )  # fmt: skip
-    raise SystemExit(launch.launch(chosen))
+    raise SystemExit(launch.launch(Options(source="clip")))

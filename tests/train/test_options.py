@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import pytest
 
+import train.options
 from engine.errors import OptionError
-from train.config import TrainConfig
+from engine.option_table import NOT_NEGATIVE, described, options_of
+from models.pose_model import PoseModelConfig
+from train.config import NetworkOptions, TrainConfig
 from train.options import PRESETS, build_parser, config_from, parse_options
 
 
@@ -47,6 +51,39 @@ def test_every_field_of_a_run_is_an_option() -> None:
     known = {flag for action in build_parser()._actions for flag in action.option_strings}
     fields = {field.name for field in dataclasses.fields(TrainConfig)} - {"pose_model", "cache_images"}
     assert {f"--{name.replace('_', '-')}" for name in fields} | {"--no-cache-images"} <= known
+    networks = {field.name for field in dataclasses.fields(PoseModelConfig)} - {"num_keypoints"}  # the data say it
+    assert {item.name for item in options_of(NetworkOptions)} == networks
+
+
+def test_an_option_more_is_found_on_the_command_line_and_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class More(TrainConfig):
+        tilt_deg: float = dataclasses.field(
+            default=5.0, metadata=described("cameras tilt by so much ({default})", float, within=NOT_NEGATIVE)
+        )
+
+    monkeypatch.setattr(train.options, "TrainConfig", More)
+    assert "cameras tilt by so much (5.0)" in build_parser().format_help()
+    asked = ["--model", "resnet18", "--data", "d", "--tilt-deg"]
+    run = config_from(parse_options([*asked, "7"]))
+    assert run.to_dict()["tilt_deg"] == 7
+    with pytest.raises(OptionError, match=r"--tilt-deg is -7\.0; 0 or more fits"):
+        config_from(parse_options([*asked, "-7"]))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--epochs", "0"), "--epochs is 0; at least 1 fits"),
+        (("--hours", "0"), "--hours is 0.0; a positive number fits"),
+        (("--ema-decay", "1"), "--ema-decay is 1.0; 0 to below 1 fits"),
+        (("--checkpoint-minutes", "0"), "--checkpoint-minutes is 0.0; above 0 fits"),
+        (("--optimizer", "sgd"), "--optimizer is 'sgd'. Known: adam, adamw."),
+    ],
+)
+def test_values_that_do_not_fit(arguments: tuple[str, ...], message: str) -> None:
+    with pytest.raises(OptionError, match=re.escape(message)):
+        config("--model", "resnet18", *arguments)
 
 
 @pytest.mark.parametrize("option", ["--learning-rat", "--lerning-rate", "--learning_rate=1"])

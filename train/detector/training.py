@@ -12,10 +12,12 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from engine.errors import EngineError, OptionError
+from engine.option_table import SHARE, Range, add_options, check_options, described, option
 from engine.system.one_line_parser import OneLineParser
 from engine.system.ultralytics_env import disable_telemetry, prepare_ultralytics
 
@@ -24,6 +26,53 @@ _LEARNING_RATES = {"AdamW": 0.002, "MuSGD": 0.01}
 """What ultralytics takes for one class where it chooses."""
 _MOST_CUT_OUTS = 1000
 """About 150 MB of memory."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectorOptions:
+    """A training of the detector."""
+
+    data: Path = field(metadata=described("folder with train.json, val.json, train/, val/", Path, required=True))
+    output: Path = field(metadata=described("folder for checkpoints, curves and the ONNX file", Path, required=True))
+    input_size: int = option(320, "side of the square input in pixels ({default})", int)
+    epochs: int = option(100, read=int)
+    hours: float | None = option(None, "stop by the clock; the schedule is fitted to it", float)
+    batch_size: int = option(16, read=int)
+    close_mosaic: int = option(10, "last epochs without mosaic", int)
+    optimizer: str | None = option(
+        None, "ultralytics chooses by the number of steps", metavar="{AdamW,MuSGD}", choices=tuple(_LEARNING_RATES)
+    )
+    learning_rate: float | None = option(
+        None,
+        "of --optimizer (AdamW 0.002, MuSGD 0.01)",
+        float,
+        within=Range(low=0, high=1, above=True, words="above 0 and up to 1"),
+    )
+    zoom: float = option(
+        0.5,
+        "a picture grows or shrinks by up to this share; grown ones show people cut off at close range (0.5)",
+        float,
+        within=Range(low=0, high=1, below=True, words="0 to less than 1"),
+    )
+    one_to_many: bool = option(
+        False, "train that branch alone, for 'engine build --one-to-many'; its share of the loss fades out otherwise"
+    )
+    paste_people: float = option(
+        0.0, "probability that people cut out of other pictures are pasted into a mosaic (0)", float, within=SHARE
+    )
+    init: Path | None = option(
+        None, "start from a .pt file, or an .onnx file that 'engine build' made, instead of random", Path
+    )
+    device: str = option("cpu")
+    threads: int = option(os.cpu_count() or 1, read=int)
+    workers: int = option(1, "loader processes", int)
+    seed: int = option(0, read=int)
+    resume: bool = option(False, "go on from OUTPUT/run/weights/last.pt")
+
+    def __post_init__(self) -> None:
+        if self.learning_rate is not None and self.optimizer is None:
+            raise OptionError("--learning-rate needs --optimizer: otherwise ultralytics chooses both")
+        check_options(self)
 
 
 def write_yolo_dataset(data: Path, output: Path) -> Path:
@@ -115,155 +164,105 @@ def _to_float32(value: Any) -> Any:
     return value
 
 
-def train(arguments: argparse.Namespace) -> Path:
+def train(options: DetectorOptions) -> Path:
     """Train by ultralytics and return the path of its `last.pt` (the averaged weights of the last epoch)."""
     prepare_ultralytics(verbose=True)
     import torch
     from ultralytics import YOLO  # type: ignore[attr-defined]
 
     disable_telemetry()
-    torch.set_num_threads(arguments.threads)
-    _check_options(arguments)
-    output: Path = arguments.output
+    torch.set_num_threads(options.threads)
+    output = options.output
     output.mkdir(parents=True, exist_ok=True)
-    data_yaml = write_yolo_dataset(arguments.data, output / "dataset")
+    data_yaml = write_yolo_dataset(options.data, output / "dataset")
     last = output / "run" / "weights" / "last.pt"
-    resuming = arguments.resume and last.is_file()
-    model = YOLO(str(last if resuming else _start(arguments)), task="detect")
-    model.add_callback("on_pretrain_routine_end", _bfloat16_on_cpu(arguments.threads))
-    settings = {"resume": True} if resuming else _settings(arguments, data_yaml)
-    model.train(trainer=_trainer(arguments), **settings)
+    resuming = options.resume and last.is_file()
+    model = YOLO(str(last if resuming else _start(options)), task="detect")
+    model.add_callback("on_pretrain_routine_end", _bfloat16_on_cpu(options.threads))
+    settings = {"resume": True} if resuming else _settings(options, data_yaml)
+    model.train(trainer=_trainer(options), **settings)
     return last
 
 
-def _check_options(arguments: argparse.Namespace) -> None:
-    if not 0 <= arguments.paste_people <= 1:
-        raise OptionError(f"--paste-people is {arguments.paste_people}; 0 to 1 fits")
-    if arguments.learning_rate is not None and arguments.optimizer is None:
-        raise OptionError("--learning-rate needs --optimizer: otherwise ultralytics chooses both")
-    if arguments.learning_rate is not None and not 0 < arguments.learning_rate <= 1:
-        raise OptionError(f"--learning-rate is {arguments.learning_rate}; above 0 and up to 1 fits")
-    if not 0 <= arguments.zoom < 1:
-        raise OptionError(f"--zoom is {arguments.zoom}; 0 to less than 1 fits")
-
-
-def _start(arguments: argparse.Namespace) -> Path:
+def _start(options: DetectorOptions) -> Path:
     from train.detector.start import starting_point
 
     return starting_point(
-        arguments.init,
+        options.init,
         architecture=ARCHITECTURE,
-        output=arguments.output,
-        pictures=arguments.output / "dataset" / "images" / "train",
-        input_size=arguments.input_size,
-        one_to_many=arguments.one_to_many,
+        output=options.output,
+        pictures=options.output / "dataset" / "images" / "train",
+        input_size=options.input_size,
+        one_to_many=options.one_to_many,
     )
 
 
-def _settings(arguments: argparse.Namespace, data_yaml: Path) -> dict[str, Any]:
+def _settings(options: DetectorOptions, data_yaml: Path) -> dict[str, Any]:
     """What ultralytics is told of a new training."""
     return {
         "data": str(data_yaml),
         "single_cls": True,
-        "imgsz": arguments.input_size,
-        "epochs": arguments.epochs,
-        "time": arguments.hours,
-        "batch": arguments.batch_size,
-        "seed": arguments.seed,
-        "device": arguments.device,
-        "workers": arguments.workers,
+        "imgsz": options.input_size,
+        "epochs": options.epochs,
+        "time": options.hours,
+        "batch": options.batch_size,
+        "seed": options.seed,
+        "device": options.device,
+        "workers": options.workers,
         "cache": "ram",
         "patience": 0,
-        "pretrained": arguments.init is not None,  # False makes ultralytics throw the given weights away
-        "close_mosaic": arguments.close_mosaic,
-        "scale": arguments.zoom,
+        "pretrained": options.init is not None,  # False makes ultralytics throw the given weights away
+        "close_mosaic": options.close_mosaic,
+        "scale": options.zoom,
         "plots": False,
-        "project": str(arguments.output.resolve()),
+        "project": str(options.output.resolve()),
         "name": "run",
         "exist_ok": True,
-        **_optimizer(arguments),
+        **_optimizer(options),
     }
 
 
-def _optimizer(arguments: argparse.Namespace) -> dict[str, Any]:
+def _optimizer(options: DetectorOptions) -> dict[str, Any]:
     """What ultralytics is told of the optimizer: nothing leaves the choice to it, which goes by the number of steps."""
-    if arguments.optimizer is None:
+    if options.optimizer is None:
         return {}
     return {
-        "optimizer": arguments.optimizer,
-        "lr0": arguments.learning_rate or _LEARNING_RATES[arguments.optimizer],
+        "optimizer": options.optimizer,
+        "lr0": options.learning_rate or _LEARNING_RATES[options.optimizer],
         "momentum": 0.9,  # this and the next as ultralytics sets them where it chooses; its defaults are for plain SGD
         "warmup_bias_lr": 0.0,
     }
 
 
-def _trainer(arguments: argparse.Namespace) -> type | None:
+def _trainer(options: DetectorOptions) -> type | None:
     """The trainer that pastes people; None, for ultralytics' own, where none are to be pasted.
 
     ultralytics' own `copy_paste` is left at 0: it needs segments, which a folder of boxes does not have.
     """
-    if not arguments.paste_people:
+    if not options.paste_people:
         return None
     from train.data.dataset import ImageStore
     from train.data.reading import read_people
     from train.detector.paste import cut_outs, pasting_trainer
 
-    people = read_people(arguments.data, "train")
-    chosen = cut_outs(people, ImageStore(people, keep=False), _MOST_CUT_OUTS, arguments.seed)
+    people = read_people(options.data, "train")
+    chosen = cut_outs(people, ImageStore(people, keep=False), _MOST_CUT_OUTS, options.seed)
     print(f"{len(chosen)} people cut out to be pasted")
-    return pasting_trainer(chosen, arguments.paste_people)
+    return pasting_trainer(chosen, options.paste_people)
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of `python -m train.detector`."""
     parser = OneLineParser(prog="python -m train.detector", description="Train the person detector.")
-    parser.add_argument("--data", type=Path, required=True, help="folder with train.json, val.json, train/, val/")
-    parser.add_argument("--output", type=Path, required=True, help="folder for checkpoints, curves and the ONNX file")
-    parser.add_argument("--input-size", type=int, default=320, help="side of the square input in pixels (320)")
-    parser.add_argument("--epochs", type=int, default=100)
-    parser.add_argument("--hours", type=float, default=None, help="stop by the clock; the schedule is fitted to it")
-    parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument("--close-mosaic", type=int, default=10, help="last epochs without mosaic")
-    parser.add_argument(
-        "--optimizer", choices=tuple(_LEARNING_RATES), help="ultralytics chooses by the number of steps"
-    )
-    parser.add_argument("--learning-rate", type=float, help="of --optimizer (AdamW 0.002, MuSGD 0.01)")
-    parser.add_argument(
-        "--zoom",
-        type=float,
-        default=0.5,
-        help="a picture grows or shrinks by up to this share; grown ones show people cut off at close range (0.5)",
-    )
-    parser.add_argument(
-        "--one-to-many",
-        action="store_true",
-        help="train that branch alone, for 'engine build --one-to-many'; its share of the loss fades out otherwise",
-    )
-    parser.add_argument(
-        "--paste-people",
-        type=float,
-        default=0.0,
-        help="probability that people cut out of other pictures are pasted into a mosaic (0)",
-    )
-    parser.add_argument(
-        "--init",
-        type=Path,
-        default=None,
-        help="start from a .pt file, or an .onnx file that 'engine build' made, instead of random",
-    )
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--workers", type=int, default=1, help="loader processes")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--resume", action="store_true", help="go on from OUTPUT/run/weights/last.pt")
+    add_options(parser, DetectorOptions)
     return parser
 
 
 def main(argv: list[str] | None = None) -> int:
     """Train; exit code 2 and one line where the input does not serve."""
-    arguments = build_parser().parse_args(argv)
+    given = vars(build_parser().parse_args(argv))
     try:
-        last = train(arguments)
+        last = train(DetectorOptions(**given))
     except (FileNotFoundError, KeyError, json.JSONDecodeError, EngineError) as error:
         print(f"train.detector: {error}", file=sys.stderr)
         return 2

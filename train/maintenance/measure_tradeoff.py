@@ -126,8 +126,7 @@ def one_person(backend: Backend, crop: UInt8Array, people: PeopleSet, flip: bool
 
 def accuracy(backend: Backend, people: PeopleSet, images: ImageStore, boxes: PersonBoxes, flip: bool) -> dict[str, Any]:
     """AP and its kin of all pictures, and AP of those with even and odd ids, in percent."""
-    options = argparse.Namespace(flip_test=flip, decode=None, batch_size=16)
-    results, _ = predict_results(backend, people, images, boxes, options)
+    results, _ = predict_results(backend, people, images, boxes, flip_test=flip)
     sigmas = people.skeleton.oks_sigmas
     parts = halves(people.ground_truth, results, sigmas)
     whole = keypoint_ap(people.ground_truth, results, sigmas)

@@ -150,7 +150,7 @@ def test_a_backend_that_cannot_run_does_not_end_the_others(
 
 
 def test_the_children_s_errors_are_one_line(video: Path, tmp_path: Path) -> None:
-    arguments = main.build_parser().parse_args(
+    arguments = main.read_options(
         ["--benchmark", "--video", str(video), "--frames", "2", "--pose-model", str(tmp_path / "gone.safetensors")]
     )
     found = benchmark._in_child("openvino", "fp32", arguments, (1,))

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from engine.detection.propagation import PeopleFollower
-from engine.detection.schedule import MOST_FRAMES, MOST_S, DetectEvery, DetectSchedule
+from engine.detection.schedule import MOST_FRAMES, MOST_S, DetectSchedule
 from engine.errors import OptionError
 from engine.geometry import box_centers_sizes
+from engine.options import DetectEvery
 from engine.pipeline.pose_pipeline import PosePipeline
 from engine.types import Detections, Float32Array, Frame, Poses, UInt8Array
 from tests.engine.fakes import BrightestPixel, boxes

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from engine.errors import ModelError, OptionError
-from engine.tracking.tracker import TRACKERS, PersonTracker
+from engine.options import TRACKERS
+from engine.tracking.tracker import PersonTracker
 from engine.types import Float32Array
 from tests.engine.fakes import boxes
 

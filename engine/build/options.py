@@ -1,0 +1,100 @@
+"""The options of `python -m engine build`, and what is refused before it begins: options passed over in silence, files
+that would be lost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.errors import OptionError, OutputError
+from engine.option_table import option, options_of
+
+TENSORRT, DETECTORS = "TensorRT", "detectors"
+GROUPS = ("", TENSORRT, DETECTORS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildOptions:
+    """What is built, and how."""
+
+    pose_model: str | None = option(None, "a shipped name or a .safetensors file", metavar="NAME|FILE")
+    detector: str | None = option(None, "a shipped or official name, a .pt or an .onnx file", metavar="NAME|FILE")
+    fetch_detector: str | None = option(None, "only fetch an official detector", metavar="NAME.pt")
+    sha256: str | None = option(None, "of what is fetched, where it is not known here", metavar="HEX")
+    runtime: str = option("onnx", "tensorrt, tensorrt-rtx, torch2trt, openvino or onnx (default)")
+    precision: str = option("auto", "auto, fp16, bf16, fp32 or int8 (with --calibrate)")
+    calibrate: str | None = option(
+        None,
+        "for int8: people to measure with, from a video, photos, or a data set with train.json",
+        metavar="VIDEO|FOLDER",
+    )
+    output: Path | None = option(None, "file to write (default: a file in the cache)", Path)
+    force: bool = option(False, "build even what is there already, and replace --output")
+    end_with_stdin: bool = option(False, "for programs that run this: end when they close its stdin")
+    max_people: int = option(16, "length of the largest batch ({default})", int, group=TENSORRT)
+    target: str | None = option(
+        None, "tensorrt-rtx: compute capabilities, e.g. sm86,sm89 (default: this GPU's)", group=TENSORRT
+    )
+    with_crop: bool = option(False, "take whole frames and cut people out on the GPU", group=TENSORRT)
+    max_frame: int = option(1920, "with --with-crop: longest side in px ({default})", int, group=TENSORRT)
+    photos: Path | None = option(None, "folder of pictures for the parity gate", Path, group=TENSORRT)
+    input_size: int | None = option(
+        None, "long side of the letterboxed frame in px, unless asked for another", int, group=DETECTORS
+    )
+    class_names: str | None = option(None, "other names for its classes, separated by commas", group=DETECTORS)
+    one_to_many: bool = option(False, "the branch whose boxes overlap", group=DETECTORS)
+    half_weights: bool = option(False, "store weights in float16", group=DETECTORS)
+    download: bool = option(False, "fetch an official detector that is not here", group=DETECTORS)
+
+
+def given_of(options: BuildOptions, group: str) -> list[str]:
+    """Names of the options of a group that are not as they are by default."""
+    return [
+        item.name for item in options_of(options) if item.group == group and getattr(options, item.name) != item.default
+    ]
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def check_for_tensorrt(options: BuildOptions) -> None:
+    """Refuse options of TensorRT where another runtime is built for.
+
+    Raises:
+        OptionError: one of them was given.
+    """
+    for name in given_of(options, TENSORRT):
+        raise OptionError(
+            f"{_flag(name)} is for --runtime tensorrt, tensorrt-rtx and torch2trt, not for {options.runtime}"
+        )
+
+
+def check_for_detectors(options: BuildOptions) -> None:
+    """Refuse options of detectors where none is built.
+
+    Raises:
+        OptionError: one of them was given.
+    """
+    if options.detector is not None:
+        return
+    for name in given_of(options, DETECTORS):
+        if not (name == "download" and options.fetch_detector is not None):
+            raise OptionError(f"{_flag(name)} is for --detector, and none was named")
+
+
+def check_output(options: BuildOptions) -> None:
+    """Refuse an output that would take the place of something.
+
+    Raises:
+        OptionError: it is the model itself.
+        OutputError: it exists, and --force was not given.
+    """
+    output = options.output
+    if output is None or not output.exists():
+        return
+    for name in (options.pose_model, options.detector):
+        if name is not None and Path(name).exists() and output.samefile(name):
+            raise OptionError(f"--output {output} is the model itself; name another file")
+    if not options.force:
+        raise OutputError(f"{output} exists already; name another file, or --force to replace it")
