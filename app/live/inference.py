@@ -41,7 +41,7 @@ class Pipeline(Protocol):
         """The next frame does not go on from the one before."""
 
     def look(self, looking: bool) -> None:
-        """Whether somebody looks at attention maps; while nobody does, those on a device stay there."""
+        """Whether somebody looks at attention maps; while nobody does, results carry none."""
 
     def describe(self) -> dict[str, Any]:
         """What really runs."""
