@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engine.detection.propagation import overlaps
 from engine.errors import EngineError, ModelError
+from engine.geometry import overlaps
 from engine.system.ultralytics_env import disable_telemetry, prepare_ultralytics
 from engine.tracking.opencv_threads import opencv_threads_kept
 from engine.types import Float32Array, Int64Array
