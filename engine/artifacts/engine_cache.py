@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from engine.artifacts.atomic import UNFINISHED, replacing
 from engine.artifacts.engine_file import EngineKey, EngineRecord, parts_of, read_engine, read_record
 from engine.artifacts.folders import cache_dir
 from engine.errors import ModelError, OutputError
@@ -100,30 +98,6 @@ def folder_of(name: str, key: EngineKey) -> Path:
     return engines_dir() / f"{name}-{key.runtime}-{key.precision}{crop}-{digest}.built"
 
 
-@contextlib.contextmanager
-def filling(folder: Path) -> Iterator[Path]:
-    """A temporary folder beside `folder`; it takes that name when the block ends well, and vanishes otherwise.
-
-    Raises:
-        OutputError: the cache cannot be written.
-    """
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f"{folder.stem}-", suffix=".part", dir=folder.parent))
-    except OSError as error:
-        raise OutputError(f"the cache folder {folder.parent} cannot be written ({error.strerror})") from error
-    try:
-        yield temporary
-        if folder.exists():
-            # Only a damaged or refused engine stands here: whoever builds holds the lock and has looked before.
-            shutil.rmtree(folder)
-        temporary.rename(folder)
-    except OSError as error:
-        raise OutputError(f"the cache folder {folder.parent} cannot be written ({error.strerror})") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
 def lock_path(folder: Path) -> Path:
     """The file whose lock the builder of an engine holds."""
     return engines_dir() / "locks" / f"{folder.stem}.lock"
@@ -168,7 +142,7 @@ def clean(*, only_damaged: bool = False) -> int:
                 pass
         freed += remove_folder(entry.file.parent)
     if not only_damaged and folder.is_dir():
-        for left in [*folder.glob("*.part"), folder / "timing"]:
+        for left in [*(path for ending in UNFINISHED for path in folder.glob(f"*{ending}")), folder / "timing"]:
             freed += remove_folder(left)
     return freed
 
@@ -189,18 +163,8 @@ def remove_folder(folder: Path) -> int:
     return size
 
 
-def save_atomically(target: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f"{target.name}.{os.getpid()}.part")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def copy_out(engine_file: Path, output: Path) -> None:
     """Copy the parts of an engine to where a person wants it, the record last."""
     for source, target in zip(parts_of(engine_file), parts_of(output), strict=True):
-        save_atomically(target, source.read_bytes())
+        with replacing(target) as temporary:
+            shutil.copyfile(source, temporary)

@@ -15,7 +15,7 @@ from engine.artifacts.int8_files import find_int8
 from engine.artifacts.model_spec import read_spec
 from engine.backends.contract import Array, Closing, OpenOptions, Probe, check_call, empty_outputs, refuse_precision
 from engine.backends.cuda_driver import why_no_cuda
-from engine.errors import BackendError
+from engine.errors import BackendError, message_line
 
 _PACKAGES = ("onnxruntime", "onnxruntime-gpu")
 
@@ -83,7 +83,7 @@ class OnnxRuntimeBackend(Closing):
         except BackendError:
             raise
         except Exception as error:  # its errors have no base class of their own
-            raise BackendError(f"onnxruntime cannot run {onnx_file.name}: {_first_line(error)}") from error
+            raise BackendError(f"onnxruntime cannot run {onnx_file.name}: {message_line(error)}") from error
         if self.device != "cpu" and self._session.get_providers()[0] != "CUDAExecutionProvider":
             # It falls back to the processor with a line in its log only.
             raise BackendError("onnxruntime could not start on CUDA; its CUDA libraries are missing or do not fit")
@@ -109,13 +109,9 @@ class OnnxRuntimeBackend(Closing):
         try:
             outputs = self._session.run(list(want), arrays, self._run_options)
         except Exception as error:  # its errors have no base class of their own
-            raise BackendError(f"onnxruntime failed on {self.spec.name}: {_first_line(error)}") from error
+            raise BackendError(f"onnxruntime failed on {self.spec.name}: {message_line(error)}") from error
         return dict(zip(want, outputs, strict=True))
 
     def close(self) -> None:
         """Free the session."""
         self._session = None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 
 from engine.types import Float32Array, UInt8Array
+from models.checkpoints import write_atomically
 from train.paper.attention_of import PersonAttention
 
 # The paper's colours: blue for 0, red for 1; bright enough on the way to be told apart on a photo.
@@ -135,10 +137,6 @@ def _overlay(
 
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure as PNG; under its final name only when whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.stem}.part{path.suffix}")
-    try:
-        figure.savefig(part, format="png")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    write_atomically(path, content.getvalue())
