@@ -51,7 +51,6 @@ class WindowEvents(QObject):
     def look_for_camera(self) -> None:
         """Open the first camera there is; without one, say so and offer what else there is."""
         window = self._window
-        window.sources.search.named.connect(self._cameras_known)
         window.sources.search.finished.connect(self._cameras_known)
         self._search_started = True
         window.sources.look_again()

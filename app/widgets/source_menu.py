@@ -10,36 +10,26 @@ from PyQt5.QtWidgets import QFileDialog, QInputDialog, QLineEdit, QMenu, QWidget
 
 from app.settings import Settings
 from engine.errors import EngineError
-from engine.sources.opening import CameraInfo, CameraSizes, list_cameras, measured
+from engine.sources.opening import CameraInfo, list_cameras
 
 _VIDEO = "*.mp4 *.mkv *.avi *.mov *.webm *.m4v *.mpg *.mpeg *.ts *.wmv *.flv"
 _PHOTO = "*.jpg *.jpeg *.png *.bmp *.webp *.tif *.tiff"
 
 
 class CameraSearch(QThread):
-    """Asks the system for its cameras, which may take a while, away from the GUI thread.
-
-    Signals:
-        named: the names are known, and the sizes of cameras that were asked before; `finished` tells the other sizes.
-    """
-
-    named = pyqtSignal()
+    """Asks the system for its cameras, which may take a while, away from the GUI thread."""
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self.cameras: list[CameraInfo] = []
         self.message = ""
-        self._sizes = CameraSizes()
 
     def run(self) -> None:
         """List the cameras."""
         try:
-            found, self.message = list_cameras(), ""
+            self.cameras, self.message = list_cameras(), ""
         except EngineError as error:
-            found, self.message = [], str(error)
-        self.cameras = measured(found, self._sizes, limit_s=0)
-        self.named.emit()
-        self.cameras = measured(found, self._sizes)
+            self.cameras, self.message = [], str(error)
 
 
 def shown_name(text: str) -> str:
@@ -64,7 +54,6 @@ class SourceMenu(QMenu):
         self.setTitle(self.tr("&Source"))
         self._settings = settings
         self.search = CameraSearch(self)
-        self.search.named.connect(self._fill)
         self.search.finished.connect(self._fill)
         self.aboutToShow.connect(self.look_again)
         self._fill()
@@ -90,7 +79,7 @@ class SourceMenu(QMenu):
         self.clear()
         for camera in self.search.cameras:
             self.add(
-                self.tr("Camera {index}: {name}").format(index=camera.index, name=camera.label.replace("&", "&&")),
+                self.tr("Camera {index}: {name}").format(index=camera.index, name=camera.name.replace("&", "&&")),
                 lambda _checked=False, index=camera.index: self.chosen.emit(str(index)),
             )
         if not self.search.cameras:
