@@ -10,7 +10,7 @@ from typing import Any, NoReturn, Protocol
 
 from engine.errors import EngineError, OptionError, SourceError
 from engine.output.files import Outputs, expected_frames
-from engine.output.progress import Progress, Unfailing, default_progress
+from engine.output.progress import FrameProgress, Progress, Unfailing
 from engine.overlay.drawing import OverlayOptions, draw
 from engine.pipeline.file_runner import results
 from engine.pipeline.prefetch import Steps
@@ -150,7 +150,7 @@ def export(
             crf=options.crf,
             preset=options.preset,
         )
-        run = _Run(source, pipeline, options, outputs, Unfailing(progress or default_progress(quiet=options.quiet)))
+        run = _Run(source, pipeline, options, outputs, Unfailing(progress or FrameProgress(quiet=options.quiet)))
         written = run.from_start_to_end(guard, steps)
     return ExportSummary(
         frames=run.frames,
