@@ -94,9 +94,8 @@ def test_ahead_of_time_means_unchecked_until_the_first_load(
     assert "stored unchecked" in lines[-1]
     assert read_record(file).state == "unchecked"
     told: list[str] = []
-    with open_pose_backend(
-        small_weights, backend="tensorrt_rtx", say=told.append, gate=parity_gate.check
-    ).backend as backend:
+    gate = parity_gate.check
+    with open_pose_backend(small_weights, backend="tensorrt_rtx", say=told.append, gate=gate).backend as backend:
         assert backend.name == "tensorrt_rtx"
     assert told == ["checking small.engine against float32, once"]
     assert read_record(file).state == "passed"
