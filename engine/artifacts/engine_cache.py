@@ -30,8 +30,8 @@ class Entry:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
-    """The engine that serves, or why none does; `reason` is for a person."""
+class CachedEngine:
+    """The engine of the cache that serves, or why none does; `reason` is for a person."""
 
     file: Path | None
     reason: str
@@ -61,7 +61,7 @@ def entries() -> Iterator[Entry]:
             yield Entry(file=file, record=None, damage=str(error))
 
 
-def find(name: str, wanted: EngineKey) -> Found:
+def find(name: str, wanted: EngineKey) -> CachedEngine:
     """The engine that serves a model, checked against its hash.
 
     Args:
@@ -80,15 +80,15 @@ def find(name: str, wanted: EngineKey) -> Found:
             except ModelError as error:
                 reason = f"its file in the cache is damaged ({error})"
             else:
-                return Found(file=entry.file, reason="")
+                return CachedEngine(file=entry.file, reason="")
         elif key.runtime != wanted.runtime or entry.file.stem != name:
             continue
         alike = sum(getattr(key, field) == getattr(wanted, field) for field in asdict(wanted))
         if nearest is None or alike > nearest[0]:
             nearest = (alike, reason)
     if nearest is None:
-        return Found(file=None, reason="no engine has been built for it")
-    return Found(file=None, reason=f"the one that is there does not serve, because {nearest[1]}")
+        return CachedEngine(file=None, reason="no engine has been built for it")
+    return CachedEngine(file=None, reason=f"the one that is there does not serve, because {nearest[1]}")
 
 
 def folder_of(name: str, key: EngineKey) -> Path:

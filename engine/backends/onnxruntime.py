@@ -13,17 +13,25 @@ import numpy as np
 from engine.artifacts.compiler import ensure_onnx
 from engine.artifacts.int8_files import find_int8
 from engine.artifacts.model_spec import read_spec
-from engine.backends.contract import Array, Closing, OpenOptions, Probe, check_call, empty_outputs, refuse_precision
+from engine.backends.contract import (
+    Array,
+    Availability,
+    Closing,
+    OpenOptions,
+    check_call,
+    empty_outputs,
+    refuse_precision,
+)
 from engine.backends.cuda_driver import why_no_cuda
 from engine.errors import BackendError, message_line
 
 _PACKAGES = ("onnxruntime", "onnxruntime-gpu")
 
 
-def probe(device: str) -> Probe:
+def probe(device: str) -> Availability:
     """Whether ONNX Runtime can run on "cpu" or "cuda" here."""
     if importlib.util.find_spec("onnxruntime") is None:
-        return Probe(usable=False, detail="the onnxruntime package is not installed; pip install onnxruntime")
+        return Availability(usable=False, detail="the onnxruntime package is not installed; pip install onnxruntime")
     versions = {}
     for package in _PACKAGES:
         try:
@@ -32,11 +40,13 @@ def probe(device: str) -> Probe:
             continue
     if device == "cuda":
         if "onnxruntime-gpu" not in versions:
-            return Probe(usable=False, detail="it runs on CUDA with another package; pip install onnxruntime-gpu")
+            return Availability(
+                usable=False, detail="it runs on CUDA with another package; pip install onnxruntime-gpu"
+            )
         reason = why_no_cuda()
         if reason is not None:
-            return Probe(usable=False, detail=reason)
-    return Probe(usable=True, detail=next(iter(versions.values()), "unknown version"))
+            return Availability(usable=False, detail=reason)
+    return Availability(usable=True, detail=next(iter(versions.values()), "unknown version"))
 
 
 def open_pose(model: Path, options: OpenOptions) -> OnnxRuntimeBackend:

@@ -14,7 +14,15 @@ import numpy as np
 from engine.artifacts.compiler import ensure_onnx
 from engine.artifacts.int8_files import find_int8
 from engine.artifacts.model_spec import read_spec
-from engine.backends.contract import Array, Closing, OpenOptions, Probe, check_call, empty_outputs, refuse_precision
+from engine.backends.contract import (
+    Array,
+    Availability,
+    Closing,
+    OpenOptions,
+    check_call,
+    empty_outputs,
+    refuse_precision,
+)
 from engine.backends.openvino_core import openvino_core
 from engine.backends.openvino_precision import keep_attention_float32
 from engine.errors import BackendError, message_line
@@ -31,13 +39,13 @@ _Shapes = tuple[tuple[int, ...], ...]
 _Key = tuple[tuple[str, ...], _Shapes | None]
 
 
-def probe(device: str) -> Probe:
+def probe(device: str) -> Availability:
     """Whether OpenVINO can run on "cpu" or "cuda" here."""
     if device == "cuda":
-        return Probe(usable=False, detail="openvino does not run on NVIDIA GPUs; --device cpu")
+        return Availability(usable=False, detail="openvino does not run on NVIDIA GPUs; --device cpu")
     if importlib.util.find_spec("openvino") is None:
-        return Probe(usable=False, detail="the openvino package is not installed; pip install openvino")
-    return Probe(usable=True, detail=importlib.metadata.version("openvino"))
+        return Availability(usable=False, detail="the openvino package is not installed; pip install openvino")
+    return Availability(usable=True, detail=importlib.metadata.version("openvino"))
 
 
 def open_pose(model: Path, options: OpenOptions) -> OpenVinoBackend:

@@ -12,7 +12,15 @@ from typing import Any
 import numpy as np
 
 from engine.artifacts.model_spec import GRAPH_VERSION, ModelSpec, sha256_of
-from engine.backends.contract import Array, Closing, OpenOptions, Probe, check_call, empty_outputs, refuse_precision
+from engine.backends.contract import (
+    Array,
+    Availability,
+    Closing,
+    OpenOptions,
+    check_call,
+    empty_outputs,
+    refuse_precision,
+)
 from engine.backends.cuda_driver import why_no_cuda
 from engine.backends.device_cuda import open_memory
 from engine.backends.torch_graphs import GraphedModule
@@ -20,18 +28,18 @@ from engine.errors import BackendError, message_line
 from engine.skeleton import Skeleton
 
 
-def probe(device: str) -> Probe:
+def probe(device: str) -> Availability:
     """Whether PyTorch can run on "cpu" or "cuda" here."""
     if importlib.util.find_spec("torch") is None:
-        return Probe(usable=False, detail="the torch package is not installed; pip install torch")
+        return Availability(usable=False, detail="the torch package is not installed; pip install torch")
     version = importlib.metadata.version("torch")
     if device == "cuda":
         reason = why_no_cuda()
         if reason is not None:
-            return Probe(usable=False, detail=reason)
+            return Availability(usable=False, detail=reason)
         if "+cpu" in version:
-            return Probe(usable=False, detail=f"torch {version} is a build without CUDA")
-    return Probe(usable=True, detail=version)
+            return Availability(usable=False, detail=f"torch {version} is a build without CUDA")
+    return Availability(usable=True, detail=version)
 
 
 def open_pose(model: Path, options: OpenOptions) -> TorchBackend:
