@@ -19,6 +19,7 @@ from app.main_window import MainWindow
 from app.qt_setup import make_application
 from app.settings import Settings
 from app.widgets.theme import apply_theme
+from engine.artifacts.atomic import replacing
 from engine.errors import EngineError
 from engine.pipeline.pose_pipeline import PipelineOptions
 from engine.system.one_line_parser import OneLineParser
@@ -114,10 +115,8 @@ def save(window: MainWindow, file: Path) -> None:
     pointer.setsize(image.sizeInBytes())
     rows = np.frombuffer(pointer.asstring(), np.uint8).reshape(image.height(), image.bytesPerLine())
     rgb = rows[:, : image.width() * 3].reshape(image.height(), image.width(), 3)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f"{file.stem}.part.png")
-    with_palette(rgb).save(str(part), "PNG", 0)
-    part.replace(file)
+    with replacing(file) as temporary:
+        with_palette(rgb).save(str(temporary), "PNG", 0)
     print(f"{file}: {image.width()}x{image.height()}, {file.stat().st_size // 1024} KiB", flush=True)
 
 

@@ -45,7 +45,6 @@ class SourceControl(QObject):
         self._wants_camera = False
         session.happened.connect(self._happened)
         menu.chosen.connect(self.open)
-        menu.search.named.connect(self._cameras_listed)
         menu.search.finished.connect(self._cameras_listed)
         welcome.file_asked.connect(menu.ask_file)
         welcome.demo_asked.connect(lambda: self.open("demo"))

@@ -203,12 +203,12 @@ def weights() -> Iterator[Finding]:
 
 
 def cameras() -> Iterator[Finding]:
-    """Cameras, by the number to give to --video, with the size of their pictures."""
-    from engine.sources.opening import CameraSizes, list_cameras, measured
+    """Cameras, by the number to give to --video, with their names."""
+    from engine.sources.opening import list_cameras
 
-    found = measured(list_cameras(), CameraSizes())
+    found = list_cameras()
     for camera in found:
-        yield Finding(section="Cameras", name=str(camera.index), text=camera.label)
+        yield Finding(section="Cameras", name=str(camera.index), text=camera.name)
     if not found:
         advice = "plug one in"
         if sys.platform.startswith("linux"):

@@ -30,6 +30,12 @@ class OptionError(EngineError):
     """A value that a person gave is not valid."""
 
 
+def message_line(error: Exception, at: int = 0) -> str:
+    """One line of a library's message, the first unless told otherwise; the error's type where it says nothing."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[at] if lines else type(error).__name__
+
+
 def nearest_hint(wrong: str, valid: Iterable[str]) -> str:
     """A sentence that names the nearest valid value, and all of them when they are few; begins with a space."""
     names = sorted(valid)

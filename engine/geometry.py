@@ -10,12 +10,37 @@ px. Then mirroring a crop mirrors its heatmap exactly, and the flip test needs n
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from engine.types import Float32Array, UInt8Array
 
+Float = TypeVar("Float", np.float32, np.float64)
+
 BOX_PADDING = 1.25
+
+
+def shared_areas(boxes_xyxy: npt.NDArray[Float], others_xyxy: npt.NDArray[Float]) -> npt.NDArray[Float]:
+    """Areas (N, M) in px squared that boxes (N, 4) share with others (M, 4)."""
+    low = np.maximum(boxes_xyxy[:, None, :2], others_xyxy[None, :, :2])
+    high = np.minimum(boxes_xyxy[:, None, 2:], others_xyxy[None, :, 2:])
+    return np.asarray(np.prod(np.maximum(high - low, 0), axis=2), boxes_xyxy.dtype)
+
+
+def box_areas(boxes_xyxy: npt.NDArray[Float]) -> npt.NDArray[Float]:
+    """Areas (N,) in px squared of boxes (N, 4)."""
+    return np.asarray(np.prod(np.maximum(boxes_xyxy[:, 2:] - boxes_xyxy[:, :2], 0), axis=1), boxes_xyxy.dtype)
+
+
+def overlaps(boxes_xyxy: npt.NDArray[Float], others_xyxy: npt.NDArray[Float]) -> npt.NDArray[Float]:
+    """Intersection over union (N, M) of boxes (N, 4) with others (M, 4); 0 where neither has an area."""
+    shared = shared_areas(boxes_xyxy, others_xyxy)
+    union = box_areas(boxes_xyxy)[:, None] + box_areas(others_xyxy)[None] - shared
+    overlap: npt.NDArray[Float] = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    return overlap
 
 
 def box_centers_sizes(

@@ -190,16 +190,10 @@ class AttentionMaps:
 class StageTimings:
     """Milliseconds that each stage of one frame took; 0 for a stage that did not run."""
 
-    decode_ms: float = 0.0
     detect_ms: float = 0.0
     crop_ms: float = 0.0
     pose_ms: float = 0.0
     track_ms: float = 0.0
-
-    @property
-    def total_ms(self) -> float:
-        """Sum of the stages."""
-        return self.decode_ms + self.detect_ms + self.crop_ms + self.pose_ms + self.track_ms
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

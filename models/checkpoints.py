@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import struct
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -36,7 +35,6 @@ __all__ = [
 ]  # fmt: skip
 
 _METADATA_KEY = "kcam"
-_MAX_HEADER_BYTES = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,22 +121,21 @@ def read_metadata(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: not a safetensors file, or not one of ours.
     """
+    from safetensors import SafetensorError, safe_open
+
     try:
-        with path.open("rb") as stream:
-            prefix = stream.read(8)
-            size = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0
-            if not 0 < size <= min(_MAX_HEADER_BYTES, path.stat().st_size):
-                raise CheckpointError(f"{path} is not a safetensors file, or it is cut short")
-            header = json.loads(stream.read(size))
-        metadata = json.loads(header["__metadata__"][_METADATA_KEY])
+        path.open("rb").close()  # Python says why a file cannot be read, safetensors does not
+        with safe_open(path, "pt") as opened:
+            texts = opened.metadata() or {}
+        metadata = json.loads(texts[_METADATA_KEY])
         if not isinstance(metadata, dict):
             raise TypeError("no fields")
     except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
-    except (KeyError, TypeError) as error:
-        raise CheckpointError(f"{path} is a safetensors file, but not a pose model of this program") from error
-    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
+    except SafetensorError as error:
         raise CheckpointError(f"{path} is not a safetensors file, or it is damaged") from error
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} is a safetensors file, but not a pose model of this program") from error
     missing = {"config", "skeleton", "class_names", "mean", "std"} - set(metadata)
     if missing:
         raise CheckpointError(f"{path} lacks {', '.join(sorted(missing))} in its header")

@@ -8,7 +8,6 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from models.kcam import KCAM, AreaNormalization, Fusion
@@ -213,9 +212,3 @@ def parse_size(text: str) -> tuple[int, int]:
     if match is None:
         raise ValueError(f"'{text}' is not a size; write height x width, as in 256x192")
     return int(match[2]), int(match[1])
-
-
-@torch.no_grad()
-def count_parameters(model: nn.Module) -> int:
-    """Number of learned values."""
-    return sum(parameter.numel() for parameter in model.parameters())

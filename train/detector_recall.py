@@ -15,10 +15,11 @@ import numpy.typing as npt
 
 from engine.detection.detector import open_detector
 from engine.errors import EngineError
+from engine.geometry import overlaps
 from engine.system.one_line_parser import OneLineParser
 from engine.types import Detections, Float32Array
 from models.checkpoints import write_atomically
-from train.data.boxes import category_id, image_indices, overlaps
+from train.data.boxes import category_id, image_indices
 from train.data.dataset import ImageStore
 from train.data.people import PeopleSet
 from train.data.reading import read_people

@@ -42,7 +42,7 @@ class Pipeline(Protocol):
         """Reset: the next frame does not follow the one before."""
 
     def look(self, looking: bool) -> None:
-        """Whether attention maps are shown; while they are not, those on a device stay there."""
+        """Whether attention maps are shown; while they are not, results carry none."""
 
     def describe(self) -> dict[str, Any]:
         """Networks, backends and devices that run."""

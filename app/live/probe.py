@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from app.live.shots import Shown
-from engine.geometry import apply_affines, invert_affines
+from engine.geometry import apply_affines, invert_affines, overlaps
 from engine.tracking.tracker import LOST_S
 from engine.types import AttentionMaps, Float32Array, Poses
 
@@ -119,17 +119,9 @@ class Probe:
         if self._track_id is not None and poses.track_ids is not None and shown.pipeline == pipeline:
             same = np.flatnonzero(poses.track_ids == self._track_id)
             return int(same[0]) if len(same) else None
-        overlaps = overlap_with(self._box, poses.boxes_xyxy)
-        best = int(overlaps.argmax())
-        return best if overlaps[best] >= _SAME_PERSON else None
-
-
-def overlap_with(box: Float32Array, boxes: Float32Array) -> Float32Array:
-    """(N,) intersection over union of a box (4,) with boxes (N, 4)."""
-    low, high = np.maximum(box[:2], boxes[:, :2]), np.minimum(box[2:], boxes[:, 2:])
-    shared = np.prod(np.maximum(high - low, 0), axis=1)
-    union = np.prod(box[2:] - box[:2]) + np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) - shared
-    return np.asarray(shared / np.maximum(union, 1e-6), np.float32)
+        overlap = overlaps(self._box[None], poses.boxes_xyxy)[0]
+        best = int(overlap.argmax())
+        return best if overlap[best] >= _SAME_PERSON else None
 
 
 def person_at(poses: Poses, point_xy: Float32Array) -> int | None:

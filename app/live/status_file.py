@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from app.live.statistics import Snapshot, Spread
+from engine.artifacts.atomic import replacing
 from engine.errors import OutputError
 from engine.option_table import Place, values_of
 from engine.pipeline.options import PipelineOptions
@@ -63,9 +64,8 @@ def write_status(file: Path, status: dict[str, Any]) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    part = file.with_name(f"{file.name}.part")
     try:
-        part.write_text(json.dumps(status, indent=1) + "\n", encoding="utf-8")
-        part.replace(file)
+        with replacing(file) as temporary:
+            temporary.write_text(json.dumps(status, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise OutputError(f"cannot write {file}: {error.strerror or error}") from error

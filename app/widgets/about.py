@@ -15,11 +15,11 @@ from app.widgets.overlay_panel import faint
 _PARTS = (
     ("Qt", "LGPL-3.0"), ("PyQt5", "GPL-3.0"), ("pyqtgraph", "MIT"), ("platformdirs", "MIT"),
     ("numpy", "BSD-3-Clause"), ("opencv-python", "Apache-2.0"), ("cv2-enumerate-cameras", "MIT"),
-    ("av", "BSD-3-Clause; FFmpeg with x264: GPL-2.0"), ("tqdm", "MPL-2.0 and MIT"), ("torch", "BSD-3-Clause"),
-    ("torchvision", "BSD-3-Clause"), ("safetensors", "Apache-2.0"), ("timm", "Apache-2.0"), ("onnx", "Apache-2.0"),
-    ("onnxslim", "MIT"), ("onnxruntime", "MIT"), ("openvino", "Apache-2.0"), ("nncf", "Apache-2.0"),
-    ("tensorrt", "NVIDIA's own"), ("tensorrt-rtx-cu13", "NVIDIA's own"), ("ultralytics", "AGPL-3.0"),
-    ("trackers", "Apache-2.0"), ("lightning", "Apache-2.0"), ("tensorboard", "Apache-2.0"),
+    ("av", "BSD-3-Clause; FFmpeg with x264: GPL-2.0"), ("tqdm", "MPL-2.0 and MIT"), ("filelock", "MIT"),
+    ("torch", "BSD-3-Clause"), ("torchvision", "BSD-3-Clause"), ("safetensors", "Apache-2.0"), ("timm", "Apache-2.0"),
+    ("onnx", "Apache-2.0"), ("onnxslim", "MIT"), ("onnxruntime", "MIT"), ("openvino", "Apache-2.0"),
+    ("nncf", "Apache-2.0"), ("tensorrt", "NVIDIA's own"), ("tensorrt-rtx-cu13", "NVIDIA's own"),
+    ("ultralytics", "AGPL-3.0"), ("trackers", "Apache-2.0"), ("lightning", "Apache-2.0"), ("tensorboard", "Apache-2.0"),
     ("pycocotools", "BSD-2-Clause"), ("matplotlib", "PSF"), ("PyYAML", "MIT"), ("psutil", "BSD-3-Clause"),
 )  # fmt: skip
 

@@ -37,7 +37,6 @@ class SourceMenu(QMenu):
         self.setTitle(self.tr("&Source"))
         self._settings = settings
         self.search = CameraSearch(self)
-        self.search.named.connect(self._fill)
         self.search.finished.connect(self._fill)
         self.aboutToShow.connect(self.search_cameras)
         self._fill()
@@ -63,7 +62,7 @@ class SourceMenu(QMenu):
         self.clear()
         for camera in self.search.cameras:
             self.add(
-                self.tr("Camera {index}: {name}").format(index=camera.index, name=camera.label.replace("&", "&&")),
+                self.tr("Camera {index}: {name}").format(index=camera.index, name=camera.name.replace("&", "&&")),
                 lambda _checked=False, index=camera.index: self.chosen.emit(str(index)),
             )
         if not self.search.cameras:

@@ -1,27 +1,26 @@
 """Compiled files: made once in a child process, kept in a cache, never taken when half-written or stale.
 
-An entry of the cache is a folder. It is filled under a temporary name and renamed when whole, so that two processes
-that build the same entry do not collide: the first one's is kept and the second takes it.
+An entry of the cache is a folder. Of two processes that build the same entry the first one's is kept, and the second
+takes it.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from engine import errors
+from engine.artifacts.atomic import filling
 from engine.artifacts.folders import cache_dir, is_offline
 from engine.artifacts.model_files import find_detector, official_detector_file
 from engine.artifacts.model_spec import GRAPH_VERSION, ModelSpec, read_spec, sha256_of, spec_path
-from engine.errors import BackendError, EngineError, ModelError, OutputError
+from engine.errors import BackendError, EngineError, ModelError
 
 Say = Callable[[str], None]
 """Takes one line for the person who waits."""
@@ -124,29 +123,15 @@ def ensure_entry(
 
     With `force` it is built in any case; the old one serves until the new one is whole.
     """
-    entry, file_name = file.parent, file.name
     found = why_unusable(file, digest)
     if found is None and not force:
         return file
     say(f"preparing {file.stem} for this machine, once: {found or task}")
-    try:
-        entry.parent.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(entry.parent)
-        filling = Path(tempfile.mkdtemp(prefix=f"{entry.name}-", suffix=".part", dir=entry.parent))
-    except OSError as error:
-        raise OutputError(f"the cache folder {entry.parent} cannot be written ({error.strerror})") from error
-    try:
-        run_build([*arguments, "--runtime", "onnx", "--output", str(filling / file_name)], say)
-        return _put(filling, entry, file_name, digest, force=force)
-    finally:
-        shutil.rmtree(filling, ignore_errors=True)
-
-
-def _remove_abandoned(folder: Path) -> None:
-    """Delete what killed builds left half-filled; a day is more than any build here takes."""
-    for left in [*folder.glob("*.part"), *folder.glob("*.stale")]:
-        if time.time() - left.stat().st_mtime > 86400:
-            shutil.rmtree(left, ignore_errors=True)
+    with filling(file.parent, keeps=lambda: not force and why_unusable(file, digest) is None) as folder:
+        run_build([*arguments, "--runtime", "onnx", "--output", str(folder / file.name)], say)
+        if not _is_for(read_spec(folder / file.name), digest):
+            raise BackendError(f"the weights changed while {file.name} was made of them; try again")
+    return file
 
 
 def why_unusable(file: Path, digest: str) -> str | None:
@@ -164,29 +149,6 @@ def why_unusable(file: Path, digest: str) -> str | None:
 
 def _is_for(spec: ModelSpec, digest: str) -> bool:
     return spec.weights_sha256 == digest and spec.graph_version == GRAPH_VERSION
-
-
-def _put(filling: Path, entry: Path, file_name: str, digest: str, *, force: bool) -> Path:
-    """Rename a filled folder to its final name; another process's entry is kept when it is whole, unless by force."""
-    if not _is_for(read_spec(filling / file_name), digest):
-        raise BackendError(f"the weights changed while {file_name} was made of them; try again")
-    for _ in range(2):
-        try:
-            filling.rename(entry)
-        except OSError as error:
-            if entry.is_dir():
-                if not force and why_unusable(entry / file_name, digest) is None:
-                    break
-                # Renamed before it is deleted, so that nobody meets a half-deleted entry under the final name.
-                stale = Path(tempfile.mkdtemp(suffix=".stale", dir=entry.parent)) / "entry"
-                try:
-                    entry.rename(stale)
-                finally:
-                    shutil.rmtree(stale.parent, ignore_errors=True)
-                continue
-            raise OutputError(f"the cache folder {entry.parent} cannot be written ({error.strerror})") from error
-        break
-    return entry / file_name
 
 
 def run_build(arguments: Sequence[str], say: Say = say_nothing) -> Path:

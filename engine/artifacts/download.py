@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
 
+from engine.artifacts.file_lock import file_lock
 from engine.artifacts.folders import downloads_dir, is_offline
 from engine.errors import ModelError, OptionError, OutputError
-from engine.system.file_lock import file_lock
 
 MANIFEST = Path(__file__).resolve().with_name("downloads.json")
 MOST_BYTES = 512 * 1024 * 1024

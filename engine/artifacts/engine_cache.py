@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from engine.artifacts.atomic import UNFINISHED, replacing
 from engine.artifacts.engine_file import EngineKey, EngineRecord, parts_of, read_engine, read_record
 from engine.artifacts.folders import cache_dir
 from engine.errors import ModelError, OutputError
@@ -32,8 +30,8 @@ class Entry:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
-    """The engine that serves, or why none does; `reason` is for a person."""
+class CachedEngine:
+    """The engine of the cache that serves, or why none does; `reason` is for a person."""
 
     file: Path | None
     reason: str
@@ -63,7 +61,7 @@ def entries() -> Iterator[Entry]:
             yield Entry(file=file, record=None, damage=str(error))
 
 
-def find(name: str, wanted: EngineKey) -> Found:
+def find(name: str, wanted: EngineKey) -> CachedEngine:
     """The engine that serves a model, checked against its hash.
 
     Args:
@@ -82,15 +80,15 @@ def find(name: str, wanted: EngineKey) -> Found:
             except ModelError as error:
                 reason = f"its file in the cache is damaged ({error})"
             else:
-                return Found(file=entry.file, reason="")
+                return CachedEngine(file=entry.file, reason="")
         elif key.runtime != wanted.runtime or entry.file.stem != name:
             continue
         alike = sum(getattr(key, field) == getattr(wanted, field) for field in asdict(wanted))
         if nearest is None or alike > nearest[0]:
             nearest = (alike, reason)
     if nearest is None:
-        return Found(file=None, reason="no engine has been built for it")
-    return Found(file=None, reason=f"the one that is there does not serve, because {nearest[1]}")
+        return CachedEngine(file=None, reason="no engine has been built for it")
+    return CachedEngine(file=None, reason=f"the one that is there does not serve, because {nearest[1]}")
 
 
 def folder_of(name: str, key: EngineKey) -> Path:
@@ -98,30 +96,6 @@ def folder_of(name: str, key: EngineKey) -> Path:
     digest = hashlib.sha256(json.dumps(asdict(key), sort_keys=True).encode()).hexdigest()[:24]
     crop = "-crop" if key.with_crop else ""
     return engines_dir() / f"{name}-{key.runtime}-{key.precision}{crop}-{digest}.built"
-
-
-@contextlib.contextmanager
-def filling(folder: Path) -> Iterator[Path]:
-    """A temporary folder beside `folder`; it takes that name when the block ends well, and vanishes otherwise.
-
-    Raises:
-        OutputError: the cache cannot be written.
-    """
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f"{folder.stem}-", suffix=".part", dir=folder.parent))
-    except OSError as error:
-        raise OutputError(f"the cache folder {folder.parent} cannot be written ({error.strerror})") from error
-    try:
-        yield temporary
-        if folder.exists():
-            # Only a damaged or refused engine stands here: whoever builds holds the lock and has looked before.
-            shutil.rmtree(folder)
-        temporary.rename(folder)
-    except OSError as error:
-        raise OutputError(f"the cache folder {folder.parent} cannot be written ({error.strerror})") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def lock_path(folder: Path) -> Path:
@@ -168,7 +142,7 @@ def clean(*, only_damaged: bool = False) -> int:
                 pass
         freed += remove_folder(entry.file.parent)
     if not only_damaged and folder.is_dir():
-        for left in [*folder.glob("*.part"), folder / "timing"]:
+        for left in [*(path for ending in UNFINISHED for path in folder.glob(f"*{ending}")), folder / "timing"]:
             freed += remove_folder(left)
     return freed
 
@@ -189,18 +163,8 @@ def remove_folder(folder: Path) -> int:
     return size
 
 
-def save_atomically(target: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f"{target.name}.{os.getpid()}.part")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def copy_out(engine_file: Path, output: Path) -> None:
     """Copy the parts of an engine to where a person wants it, the record last."""
     for source, target in zip(parts_of(engine_file), parts_of(output), strict=True):
-        save_atomically(target, source.read_bytes())
+        with replacing(target) as temporary:
+            shutil.copyfile(source, temporary)

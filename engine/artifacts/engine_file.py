@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import platform
 import sys
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from engine.artifacts.atomic import replacing
 from engine.artifacts.model_spec import WRONG_VALUES, ModelSpec, read_json, read_spec, spec_path
 from engine.errors import ModelError
 
@@ -136,12 +136,8 @@ def write_record(engine_file: Path, record: EngineRecord) -> None:
     """Write the record of an engine beside it, whole or not at all."""
     target = record_path(engine_file)
     text = json.dumps({"format": RECORD_FORMAT, **dataclasses.asdict(record)}, indent=1) + "\n"
-    temporary = target.with_name(f"{target.name}.{os.getpid()}.part")
-    try:
+    with replacing(target) as temporary:
         temporary.write_text(text, encoding="utf-8")
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_record(engine_file: Path) -> EngineRecord:

@@ -7,13 +7,13 @@ import shutil
 import time
 from pathlib import Path
 
+from engine.artifacts.atomic import UNFINISHED
 from engine.artifacts.compiler import Say, digest_of, ensure_entry, entry_of, say_nothing, why_unusable
 from engine.artifacts.model_files import INT8_SUFFIX
 from engine.artifacts.model_spec import read_spec
 from engine.errors import BackendError, ModelError
 
 _MARK = "-int8-"
-_UNFINISHED = (".part", ".stale")
 
 
 def ensure_int8(weights: Path, calibrate: str, *, force: bool = False, say: Say = say_nothing) -> Path:
@@ -74,4 +74,4 @@ def _made(weights: Path, digest: str) -> list[Path]:
     """INT8 graphs of these weights in the cache."""
     plain = entry_of(weights, digest)
     folders = sorted(plain.parent.glob(f"{plain.name}{_MARK}*"))
-    return [folder / f"{weights.stem}.onnx" for folder in folders if folder.suffix not in _UNFINISHED]
+    return [folder / f"{weights.stem}.onnx" for folder in folders if folder.suffix not in UNFINISHED]

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import IO
 
 from engine.errors import OutputError
-from engine.system.file_lock import try_lock
 
 _MOST_NAMES = 100
 _LONGEST_NAME = 255
@@ -107,8 +106,13 @@ def lock(stream: IO[bytes]) -> bool | None:
     """
     if sys.platform == "win32":
         return None
+    import fcntl
+
     try:
-        return try_lock(stream)
+        fcntl.flock(stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except BlockingIOError:
+        return False
     except OSError:  # some network file systems have none
         return None
 

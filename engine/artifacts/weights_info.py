@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,6 @@ from engine.errors import ModelError
 from engine.skeleton import Skeleton
 
 METADATA_KEY = "kcam"
-_MAX_HEADER_BYTES = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,9 +47,9 @@ def read_weights_info(path: Path) -> WeightsInfo:
 
 
 def _from_safetensors(path: Path) -> WeightsInfo:
-    header = _safetensors_header(path)
+    metadata = _metadata_of(path)
     try:
-        values: Mapping[str, Any] = json.loads(header["__metadata__"][METADATA_KEY])
+        values: Mapping[str, Any] = json.loads(metadata[METADATA_KEY])
         config = values["config"]
         name = str(config["name"])
         width, height = (int(length) for length in config["input_size_wh"])
@@ -70,22 +68,18 @@ def _from_safetensors(path: Path) -> WeightsInfo:
         raise ModelError(f"{path} is a safetensors file, but not a pose model of this program") from error
 
 
-def _safetensors_header(path: Path) -> Mapping[str, Any]:
-    """The JSON at the beginning of a safetensors file: eight bytes of length, then the text."""
+def _metadata_of(path: Path) -> Mapping[str, str]:
+    """The free texts in the header of a safetensors file."""
+    from safetensors import SafetensorError, safe_open
+
     try:
-        with path.open("rb") as stream:
-            prefix = stream.read(8)
-            size = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0
-            if not 0 < size <= min(_MAX_HEADER_BYTES, path.stat().st_size):
-                raise ModelError(f"{path} is not a safetensors file, or it is cut short")
-            header = json.loads(stream.read(size))
+        path.open("rb").close()  # Python says why a file cannot be read, safetensors does not
+        with safe_open(path, "numpy") as opened:
+            return opened.metadata() or {}
     except OSError as error:
-        raise ModelError(f"{path} cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror or error}") from error
+    except SafetensorError as error:
         raise ModelError(f"{path} is not a safetensors file, or it is damaged") from error
-    if not isinstance(header, dict):
-        raise ModelError(f"{path} is not a safetensors file, or it is damaged")
-    return header
 
 
 def _from_spec(path: Path) -> WeightsInfo:

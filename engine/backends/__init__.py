@@ -16,13 +16,23 @@ from typing import cast
 import numpy as np
 
 from engine.artifacts.model_files import resolve_pose_model
-from engine.backends.contract import Array, Backend, Gate, OpenOptions, Probe, RuntimeModule
+from engine.backends.contract import Array, Availability, Backend, Gate, OpenOptions, RuntimeModule
 from engine.errors import BackendError, OptionError, nearest_hint
 from engine.options import PRECISIONS
 
 __all__ = [
-    "AUTO_ORDER", "BACKENDS", "PRECISIONS", "Array", "Backend", "Gate", "OpenOptions", "OpenedBackend", "Probe",
-    "open_detector_backend", "open_pose_backend", "probe_backends",
+    "AUTO_ORDER",
+    "BACKENDS",
+    "PRECISIONS",
+    "Array",
+    "Availability",
+    "Backend",
+    "Gate",
+    "OpenOptions",
+    "OpenedBackend",
+    "open_detector_backend",
+    "open_pose_backend",
+    "probe_backends",
 ]  # fmt: skip
 
 BACKENDS: dict[str, tuple[str, ...]] = {

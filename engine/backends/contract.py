@@ -119,7 +119,7 @@ class OpenOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Probe:
+class Availability:
     """Whether a runtime can run here; `detail` is its version, or the reason and what to do about it."""
 
     usable: bool
@@ -129,7 +129,7 @@ class Probe:
 class RuntimeModule(Protocol):
     """What each file of this folder that stands for a runtime offers."""
 
-    def probe(self, device: str) -> Probe:
+    def probe(self, device: str) -> Availability:
         """Whether the runtime can run on "cpu" or "cuda" here; quick, without importing the runtime."""
         ...
 

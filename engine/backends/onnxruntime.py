@@ -13,17 +13,25 @@ import numpy as np
 from engine.artifacts.compiler import ensure_onnx
 from engine.artifacts.int8_files import find_int8
 from engine.artifacts.model_spec import read_spec
-from engine.backends.contract import Array, Closing, OpenOptions, Probe, check_call, empty_outputs, refuse_precision
+from engine.backends.contract import (
+    Array,
+    Availability,
+    Closing,
+    OpenOptions,
+    check_call,
+    empty_outputs,
+    refuse_precision,
+)
 from engine.backends.cuda_driver import why_no_cuda
-from engine.errors import BackendError
+from engine.errors import BackendError, message_line
 
 _PACKAGES = ("onnxruntime", "onnxruntime-gpu")
 
 
-def probe(device: str) -> Probe:
+def probe(device: str) -> Availability:
     """Whether ONNX Runtime can run on "cpu" or "cuda" here."""
     if importlib.util.find_spec("onnxruntime") is None:
-        return Probe(usable=False, detail="the onnxruntime package is not installed; pip install onnxruntime")
+        return Availability(usable=False, detail="the onnxruntime package is not installed; pip install onnxruntime")
     versions = {}
     for package in _PACKAGES:
         try:
@@ -32,11 +40,13 @@ def probe(device: str) -> Probe:
             continue
     if device == "cuda":
         if "onnxruntime-gpu" not in versions:
-            return Probe(usable=False, detail="it runs on CUDA with another package; pip install onnxruntime-gpu")
+            return Availability(
+                usable=False, detail="it runs on CUDA with another package; pip install onnxruntime-gpu"
+            )
         reason = why_no_cuda()
         if reason is not None:
-            return Probe(usable=False, detail=reason)
-    return Probe(usable=True, detail=next(iter(versions.values()), "unknown version"))
+            return Availability(usable=False, detail=reason)
+    return Availability(usable=True, detail=next(iter(versions.values()), "unknown version"))
 
 
 def open_pose(model: Path, options: OpenOptions) -> OnnxRuntimeBackend:
@@ -83,7 +93,7 @@ class OnnxRuntimeBackend(Closing):
         except BackendError:
             raise
         except Exception as error:  # its errors have no base class of their own
-            raise BackendError(f"onnxruntime cannot run {onnx_file.name}: {_first_line(error)}") from error
+            raise BackendError(f"onnxruntime cannot run {onnx_file.name}: {message_line(error)}") from error
         if self.device != "cpu" and self._session.get_providers()[0] != "CUDAExecutionProvider":
             # It falls back to the processor with a line in its log only.
             raise BackendError("onnxruntime could not start on CUDA; its CUDA libraries are missing or do not fit")
@@ -109,13 +119,9 @@ class OnnxRuntimeBackend(Closing):
         try:
             outputs = self._session.run(list(want), arrays, self._run_options)
         except Exception as error:  # its errors have no base class of their own
-            raise BackendError(f"onnxruntime failed on {self.spec.name}: {_first_line(error)}") from error
+            raise BackendError(f"onnxruntime failed on {self.spec.name}: {message_line(error)}") from error
         return dict(zip(want, outputs, strict=True))
 
     def close(self) -> None:
         """Free the session."""
         self._session = None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

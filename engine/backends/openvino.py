@@ -14,28 +14,38 @@ import numpy as np
 from engine.artifacts.compiler import ensure_onnx
 from engine.artifacts.int8_files import find_int8
 from engine.artifacts.model_spec import read_spec
-from engine.backends.contract import Array, Closing, OpenOptions, Probe, check_call, empty_outputs, refuse_precision
+from engine.backends.contract import (
+    Array,
+    Availability,
+    Closing,
+    OpenOptions,
+    check_call,
+    empty_outputs,
+    refuse_precision,
+)
 from engine.backends.openvino_core import openvino_core
 from engine.backends.openvino_precision import keep_attention_float32
-from engine.errors import BackendError
+from engine.errors import BackendError, message_line
 
 # A program for one exact shape runs a detector about a quarter faster than one for any shape, but takes part of a
 # second to compile: a shape earns it by coming often, and no more than these are kept.
 _USES_BEFORE_OWN_PROGRAM = 8
 _MOST_OWN_PROGRAMS = 4
 _LATENCY = {"PERFORMANCE_HINT": "LATENCY"}
+_LAST = -1
+"""Of its messages the first line is where in its source it failed; what failed comes last."""
 
 _Shapes = tuple[tuple[int, ...], ...]
 _Key = tuple[tuple[str, ...], _Shapes | None]
 
 
-def probe(device: str) -> Probe:
+def probe(device: str) -> Availability:
     """Whether OpenVINO can run on "cpu" or "cuda" here."""
     if device == "cuda":
-        return Probe(usable=False, detail="openvino does not run on NVIDIA GPUs; --device cpu")
+        return Availability(usable=False, detail="openvino does not run on NVIDIA GPUs; --device cpu")
     if importlib.util.find_spec("openvino") is None:
-        return Probe(usable=False, detail="the openvino package is not installed; pip install openvino")
-    return Probe(usable=True, detail=importlib.metadata.version("openvino"))
+        return Availability(usable=False, detail="the openvino package is not installed; pip install openvino")
+    return Availability(usable=True, detail=importlib.metadata.version("openvino"))
 
 
 def open_pose(model: Path, options: OpenOptions) -> OpenVinoBackend:
@@ -76,13 +86,13 @@ class OpenVinoBackend(Closing):
         except ImportError as error:
             raise BackendError(f"the openvino package cannot be loaded: {error}") from error
         except RuntimeError as error:
-            raise BackendError(f"openvino cannot be started: {_first_line(error)}") from error
+            raise BackendError(f"openvino cannot be started: {message_line(error, _LAST)}") from error
         self._openvino = openvino
         try:
             has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
             self._model: Any = core.read_model(str(onnx_file))
         except RuntimeError as error:
-            raise BackendError(f"openvino cannot read {onnx_file.name}: {_first_line(error)}") from error
+            raise BackendError(f"openvino cannot read {onnx_file.name}: {message_line(error, _LAST)}") from error
         self.precision = _precision(options.precision, has_bf16, self.spec.precision == "int8")
         self._core: Any = core
         # An INT8 graph says itself which layers are computed in eight bits; this is for the others.
@@ -110,7 +120,7 @@ class OpenVinoBackend(Closing):
             request.infer(arrays, share_inputs=True)
             return {name: request.get_tensor(name).data.copy() for name in want}
         except RuntimeError as error:
-            raise BackendError(f"openvino failed on {self.spec.name}: {_first_line(error)}") from error
+            raise BackendError(f"openvino failed on {self.spec.name}: {message_line(error, _LAST)}") from error
 
     def _is_batch(self, lengths: Mapping[str, int]) -> bool:
         """Whether this is several crops at once, all of whose arrays can be divided along their first dimension."""
@@ -188,9 +198,3 @@ def _precision(asked: str, has_bf16: bool, is_int8: bool) -> str:
     if asked == "bf16":
         elsewhere = "this processor has no bfloat16 of its own; use --precision auto"
     raise refuse_precision("openvino", asked, able, elsewhere)
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    # The first line is where in its source it failed; what failed comes last.
-    return lines[-1] if lines else type(error).__name__

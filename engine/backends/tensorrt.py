@@ -10,7 +10,7 @@ from typing import Any
 from engine.artifacts import engine_cache
 from engine.artifacts.engine_file import EngineKey, failure_of, read_engine, read_record, this_platform, write_record
 from engine.artifacts.model_spec import GRAPH_VERSION, read_spec, sha256_of
-from engine.backends.contract import Backend, OpenOptions, Probe, refuse_precision
+from engine.backends.contract import Availability, Backend, OpenOptions, refuse_precision
 from engine.backends.cuda_driver import Gpu, gpu, why_no_cuda
 from engine.backends.device_cuda import open_memory
 from engine.backends.trt_package import installed_version, load_package, why_not_installed
@@ -21,14 +21,14 @@ _WAYS = {"tensorrt": ("tensorrt", "torch2trt"), "tensorrt_rtx": ("tensorrt_rtx",
 """Who may have built the engines that a package runs, the better first."""
 
 
-def probe(device: str, package: str = "tensorrt") -> Probe:
+def probe(device: str, package: str = "tensorrt") -> Availability:
     """Whether the package could run here; the engine is looked for when a model is opened."""
     if device == "cpu":
-        return Probe(usable=False, detail=f"{package} runs on NVIDIA GPUs only")
+        return Availability(usable=False, detail=f"{package} runs on NVIDIA GPUs only")
     reason = why_not_installed(package) or why_no_cuda()
     if reason is not None:
-        return Probe(usable=False, detail=reason)
-    return Probe(usable=True, detail=installed_version(package))
+        return Availability(usable=False, detail=reason)
+    return Availability(usable=True, detail=installed_version(package))
 
 
 def open_pose(model: Path, options: OpenOptions, package: str = "tensorrt") -> Backend:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from engine.backends import tensorrt
-from engine.backends.contract import Backend, OpenOptions, Probe
+from engine.backends.contract import Availability, Backend, OpenOptions
 
 _PACKAGE = "tensorrt_rtx"
 
 
-def probe(device: str) -> Probe:
+def probe(device: str) -> Availability:
     """Whether the package could run here."""
     return tensorrt.probe(device, _PACKAGE)
 

@@ -12,26 +12,34 @@ from typing import Any
 import numpy as np
 
 from engine.artifacts.model_spec import GRAPH_VERSION, ModelSpec, sha256_of
-from engine.backends.contract import Array, Closing, OpenOptions, Probe, check_call, empty_outputs, refuse_precision
+from engine.backends.contract import (
+    Array,
+    Availability,
+    Closing,
+    OpenOptions,
+    check_call,
+    empty_outputs,
+    refuse_precision,
+)
 from engine.backends.cuda_driver import why_no_cuda
 from engine.backends.device_cuda import open_memory
 from engine.backends.torch_graphs import GraphedModule
-from engine.errors import BackendError
+from engine.errors import BackendError, message_line
 from engine.skeleton import Skeleton
 
 
-def probe(device: str) -> Probe:
+def probe(device: str) -> Availability:
     """Whether PyTorch can run on "cpu" or "cuda" here."""
     if importlib.util.find_spec("torch") is None:
-        return Probe(usable=False, detail="the torch package is not installed; pip install torch")
+        return Availability(usable=False, detail="the torch package is not installed; pip install torch")
     version = importlib.metadata.version("torch")
     if device == "cuda":
         reason = why_no_cuda()
         if reason is not None:
-            return Probe(usable=False, detail=reason)
+            return Availability(usable=False, detail=reason)
         if "+cpu" in version:
-            return Probe(usable=False, detail=f"torch {version} is a build without CUDA")
-    return Probe(usable=True, detail=version)
+            return Availability(usable=False, detail=f"torch {version} is a build without CUDA")
+    return Availability(usable=True, detail=version)
 
 
 def open_pose(model: Path, options: OpenOptions) -> TorchBackend:
@@ -88,7 +96,7 @@ class TorchBackend(Closing):
         try:
             self._graph: Any = whole.to(self.device).to(memory_format=torch.channels_last)
         except RuntimeError as error:
-            raise BackendError(f"torch cannot use {self.device}: {_first_line(error)}") from error
+            raise BackendError(f"torch cannot use {self.device}: {message_line(error)}") from error
         self._graphed: GraphedModule | None = None
         if on_cuda:
             self._graphed = GraphedModule(torch, self._graph, self.spec, open_memory(self.device))
@@ -109,7 +117,7 @@ class TorchBackend(Closing):
                 outputs = dict(zip(self._graph.output_names, self._graph(*tensors), strict=True))
                 return {name: _owned(outputs[name]) for name in want}
         except RuntimeError as error:
-            raise BackendError(f"torch failed on {self.spec.name}: {_first_line(error)}") from error
+            raise BackendError(f"torch failed on {self.spec.name}: {message_line(error)}") from error
 
     def close(self) -> None:
         """Free the network."""
@@ -156,7 +164,3 @@ def _spec(weights: Path, graph: Any, skeleton: Skeleton, checkpoint: Any, with_c
         graph_version=GRAPH_VERSION,
         made_with={"torch": importlib.metadata.version("torch")},
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -46,10 +46,7 @@ class _Profile:
 
 
 class TensorRtBackend(Closing):
-    """An engine that is ready, see `Backend`.
-
-    All outputs are computed; only those that are wanted are copied to the host. `fetch` gives the others of the last
-    call later, as long as no other call came.
+    """An engine that is ready, see `Backend`. All outputs are computed; only those wanted are copied to the host.
 
     Args:
         package: the loaded `tensorrt` or `tensorrt_rtx` module.
@@ -84,7 +81,6 @@ class TensorRtBackend(Closing):
         self._allocate()
         self._graphs: dict[tuple[int, Shapes], Graph] = {}
         self._uses: Counter[tuple[int, Shapes]] = Counter()
-        self._last: dict[str, tuple[int, ...]] = {}
         self._warm_up()
 
     def infer(self, inputs: Mapping[str, Array], want: Sequence[str]) -> dict[str, Array]:
@@ -93,7 +89,6 @@ class TensorRtBackend(Closing):
             raise BackendError(f"{self.name}: the backend is closed")
         lengths = check_call(self.spec, inputs, want)
         if 0 in lengths.values():
-            self._last = {}
             return empty_outputs(self.spec, lengths, want)
         batch = next((lengths[name] for name in ("N", "B") if name in lengths), 1)
         if batch <= self._most:
@@ -105,21 +100,7 @@ class TensorRtBackend(Closing):
             )
             for start in range(0, batch, self._most)
         ]
-        self._last = {}
         return {name: np.concatenate([part[name] for part in parts]) for name in want}
-
-    def fetch(self, want: Sequence[str]) -> dict[str, Array]:
-        """Outputs of the last call that are still on the device: attention is copied when somebody looks at it.
-
-        Raises:
-            BackendError: there are none, because nothing ran, nobody was there, or it ran in parts.
-        """
-        if self._engine is None:
-            raise BackendError(f"{self.name}: the backend is closed")
-        missing = [name for name in want if name not in self._last]
-        if missing:
-            raise BackendError(f"{self.name} keeps no {', '.join(missing)} of the last call on the device")
-        return self._copy_out(want)
 
     def time_ms(self, inputs: Mapping[str, Array], repeats: int) -> float:
         """Milliseconds of one run on the device, copies left out: the mean over `repeats` runs of the same inputs."""
@@ -137,21 +118,18 @@ class TensorRtBackend(Closing):
             self._stream.synchronize()
         self._graphs.clear()
         self._profiles.clear()
-        self._last = {}
         self._engine = self._runtime = None
         self._buffers.clear()
         self._host.clear()
 
     def _run(self, inputs: Mapping[str, Array], want: Sequence[str]) -> dict[str, Array]:
         shapes = self._shapes_of(inputs)
-        self._last = {}
         for tensor in self.spec.inputs:
             array = inputs[tensor.name]
             np.copyto(self._host[tensor.name].view(array.shape, tensor.dtype), array)
             self._memory.upload(self._host[tensor.name], self._buffers[tensor.name], array.nbytes, self._stream)
         profile = self._enqueue(shapes)
-        self._last = {name: self._shape_now(profile, name) for name in self.spec.output_names}
-        return self._copy_out(want)
+        return self._copy_out({name: self._shape_now(profile, name) for name in want})
 
     def _shapes_of(self, inputs: Mapping[str, Array]) -> Shapes:
         return tuple(inputs[tensor.name].shape for tensor in self.spec.inputs)
@@ -189,16 +167,16 @@ class TensorRtBackend(Closing):
         if not profile.context.execute_async_v3(self._stream.handle):
             raise BackendError(f"{self.name} failed on {self.spec.name}: {self._complaints()}")
 
-    def _copy_out(self, want: Sequence[str]) -> dict[str, Array]:
+    def _copy_out(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Array]:
         dtypes = {tensor.name: tensor.dtype for tensor in self.spec.outputs}
-        for name in want:
+        for name, shape in shapes.items():
             if name not in self._host:
                 # Most outputs are never looked at, and pinned memory is dear.
                 self._host[name] = self._memory.allocate_host(self._buffers[name].nbytes)
-            count = int(np.prod(self._last[name])) * np.dtype(dtypes[name]).itemsize
+            count = int(np.prod(shape)) * np.dtype(dtypes[name]).itemsize
             self._memory.download(self._buffers[name], self._host[name], count, self._stream)
         self._stream.synchronize()
-        return {name: self._host[name].view(self._last[name], dtypes[name]).copy() for name in want}
+        return {name: self._host[name].view(shape, dtypes[name]).copy() for name, shape in shapes.items()}
 
     def _shape_now(self, profile: _Profile, name: str) -> tuple[int, ...]:
         return tuple(int(length) for length in profile.context.get_tensor_shape(name))
@@ -268,7 +246,6 @@ class TensorRtBackend(Closing):
             shapes = profile.largest
             self._run({t.name: np.zeros(s, t.dtype) for t, s in zip(self.spec.inputs, shapes, strict=True)}, ())
         self._uses.clear()
-        self._last = {}
 
     def _complaints(self) -> str:
         told = one_line("; ".join(self._logger.complaints[-2:])) or "it gave no reason"

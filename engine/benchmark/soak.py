@@ -19,9 +19,6 @@ from engine.pipeline.pose_pipeline import PosePipeline
 from engine.sources.frame_source import SourceBase, SourceInfo
 from engine.types import Frame, UInt8Array
 
-DEFAULT = "2000,20000"
-"""Frames of the live source and of the export, as the issue of this program asks for them."""
-
 _PEOPLE = 2
 _SIZE_WH = (320, 240)
 _RATE = Fraction(30)

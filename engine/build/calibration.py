@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
+from engine.artifacts.compiler import Say
 from engine.artifacts.model_files import default_score_threshold
 from engine.artifacts.model_spec import ModelSpec
 from engine.detection.detector import open_detector
@@ -18,7 +19,6 @@ from engine.geometry import boxes_to_affines, warp_crops
 from engine.sources.opening import open_source
 from engine.types import Float32Array, UInt8Array
 
-Say = Callable[[str], None]
 _Pictures = Iterator[tuple[UInt8Array, Float32Array]]
 
 _SIDE_PX = 24  # a smaller person is a blot, whose numbers are not those of people

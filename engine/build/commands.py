@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from engine.artifacts import engine_cache
+from engine.artifacts.atomic import UNFINISHED
 from engine.artifacts.engine_file import EngineRecord, failure_of, read_engine, write_record
 from engine.artifacts.folders import cache_dir
 from engine.artifacts.model_spec import read_spec
@@ -53,7 +54,7 @@ def _graphs() -> list[str]:
     """One line an exported graph, for the runtimes that compile it themselves when they open it."""
     lines = []
     for file in sorted((cache_dir() / "onnx").glob("*/*.onnx")):
-        if file.parent.suffix in (".part", ".stale"):
+        if file.parent.suffix in UNFINISHED:
             continue
         try:
             spec = read_spec(file)

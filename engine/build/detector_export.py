@@ -17,7 +17,7 @@ from typing import Any
 from engine.artifacts.model_spec import ModelSpec, TensorSpec
 from engine.build.detector_adopt import DEFAULT_INPUT_SIZE, adopt_graph, names_in_order
 from engine.build.onnx_export import save_with_spec, trace_to_onnx
-from engine.errors import ModelError
+from engine.errors import ModelError, message_line
 from engine.system.ultralytics_env import disable_telemetry, prepare_ultralytics
 
 # The number is fixed in the graph, and a frame of 10:1 letterboxed to 320 px has 210 places for boxes.
@@ -126,7 +126,9 @@ def _load_pt(source: Path) -> tuple[Any, int]:
     except CheckpointError as error:
         raise ModelError(str(error)) from error
     except Exception as error:  # its loader raises many kinds for a damaged or refused file
-        raise ModelError(f"{source} is not a detector that can be read safely: {_first_line(error)}") from error
+        # Its messages are decorated for a terminal of its own.
+        why = message_line(error).encode("ascii", "ignore").decode().removeprefix("ERROR").strip()
+        raise ModelError(f"{source} is not a detector that can be read safely: {why}") from error
     if getattr(model, "task", None) != "detect":
         raise ModelError(f"{source} is made for the task '{getattr(model, 'task', '?')}'; a detector was expected")
     size = (checkpoint.get("train_args") or {}).get("imgsz", DEFAULT_INPUT_SIZE)
@@ -158,10 +160,3 @@ def store_weights_in_float16(proto: Any) -> None:
 def _input_shape(proto: Any) -> tuple[int | str, ...]:
     dimensions = proto.graph.input[0].type.tensor_type.shape.dim
     return tuple(int(d.dim_value) if d.dim_value > 0 else name for d, name in zip(dimensions, "BHW3", strict=True))
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = lines[0] if lines else type(error).__name__
-    # Its messages are decorated for a terminal of its own.
-    return text.encode("ascii", "ignore").decode().removeprefix("ERROR").strip()

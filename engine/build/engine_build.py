@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from engine.artifacts import engine_cache
+from engine.artifacts.atomic import filling
 from engine.artifacts.engine_file import EngineKey, EngineRecord, failure_of, read_engine, read_record, write_record
+from engine.artifacts.file_lock import file_lock
 from engine.artifacts.model_spec import GRAPH_VERSION, ModelSpec, TensorSpec, read_spec, sha256_of, write_spec
 from engine.backends.box_suppression import MOST_BOXES, append_suppression
 from engine.backends.cuda_driver import Gpu, gpu, why_no_cuda
@@ -27,7 +29,6 @@ from engine.build import torch2trt_build
 from engine.build.onnx_export import export_pose
 from engine.build.strong_typing import lower_graph
 from engine.errors import BackendError, ModelError, OptionError, OutputError, nearest_hint
-from engine.system.file_lock import file_lock
 
 RUNTIMES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx", "torch2trt": "tensorrt"}
 """What --runtime says, and the package that runs what it builds."""
@@ -102,8 +103,9 @@ def build_engine(order: EngineOrder, say: Callable[[str], None]) -> Path:
             return _unless_failed(found.file)
         reason = found.reason or ("as asked" if order.force else "another range of batches or frames is wanted")
         say(f"building {name} for {', '.join(key.targets)} with {order.runtime} {key.runtime_version}: {reason}")
-        with engine_cache.filling(folder) as filling:
-            file = filling / f"{name}.engine"
+        # Only a damaged or refused engine stands there: this process holds the lock and has looked before.
+        with filling(folder) as temporary:
+            file = temporary / f"{name}.engine"
             _compile(order, key, trt, file, say)
             _check(order, trt, device, file, say)
         engine_cache.remove_superseded(name, folder / file.name)

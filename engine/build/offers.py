@@ -9,9 +9,7 @@ from engine.artifacts.model_files import default_models
 from engine.backends.cuda_driver import gpu, why_no_cuda
 from engine.backends.trt_package import installed_version, why_not_installed
 from engine.build import torch2trt_build
-
-# Those of engine.build.tensorrt_build.DEFAULT_TARGETS.
-_RTX_TARGETS = "sm75,sm86,sm89,sm120"
+from engine.build.tensorrt_build import DEFAULT_TARGETS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +45,7 @@ def build_offers(pose_model: str | None, people_in: str | None = None) -> tuple[
     rtx = why_not_installed("tensorrt_rtx") or ""
     torch2trt = tensorrt or torch2trt_build.why_not(installed_version("tensorrt")) or ""
     device = gpu()
-    here = device is not None and device.target in _RTX_TARGETS.split(",")
+    here = device is not None and device.target in DEFAULT_TARGETS
     rtx_here = rtx or no_gpu or ("" if here else "TensorRT-RTX is for RTX GPUs; TensorRT builds for this one")
     offers = [
         BuildOffer(key="tensorrt", title="TensorRT, for this GPU", arguments=(*model, "--runtime", "tensorrt"),
@@ -62,7 +60,7 @@ def build_offers(pose_model: str | None, people_in: str | None = None) -> tuple[
         BuildOffer(key="openvino", title="OpenVINO and ONNX Runtime graph",
                    arguments=(*model, "--runtime", "openvino"), backend="openvino", why_not=_missing("openvino")),
         BuildOffer(key="tensorrt-rtx-ahead", title="TensorRT-RTX, for other RTX GPUs",
-                   arguments=(*model, "--runtime", "tensorrt-rtx", "--target", _RTX_TARGETS), why_not=rtx),
+                   arguments=(*model, "--runtime", "tensorrt-rtx", "--target", ",".join(DEFAULT_TARGETS)), why_not=rtx),
     ]  # fmt: skip
     return tuple(sorted(offers, key=lambda offer: bool(offer.why_not)))
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine.artifacts.atomic import replacing
 from engine.artifacts.model_spec import GRAPH_VERSION, OPSET, ModelSpec, TensorSpec, sha256_of, spec_path, write_spec
 from engine.build.strong_typing import lower_graph
 from engine.skeleton import Skeleton
@@ -137,14 +137,9 @@ def save_with_spec(
     import onnx
 
     onnx.checker.check_model(proto)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    spec_path(output).unlink(missing_ok=True)
-    temporary = output.with_name(f"{output.name}.{os.getpid()}.part")
-    try:
+    with replacing(output) as temporary:
+        spec_path(output).unlink(missing_ok=True)
         onnx.save(proto, str(temporary))
-        temporary.replace(output)
-    finally:
-        temporary.unlink(missing_ok=True)
     spec = ModelSpec(
         kind=kind,
         name=name,

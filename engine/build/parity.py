@@ -8,10 +8,7 @@ import numpy as np
 
 from engine.backends import Backend
 from engine.errors import BackendError
-from engine.types import Float32Array, UInt8Array
-
-SCORE_THRESHOLD = 0.2
-"""Keypoints that the reference sees less clearly than this are not compared: their place is noise."""
+from engine.types import VISIBLE_SCORE, Float32Array, UInt8Array
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +54,7 @@ def compare(
     reference: Backend,
     crops: UInt8Array,
     *,
-    score_threshold: float = SCORE_THRESHOLD,
+    score_threshold: float = VISIBLE_SCORE,
     batch_size: int = 8,
 ) -> ParityReport:
     """Run both on the same crops.
@@ -66,7 +63,7 @@ def compare(
         backend: of a pose model.
         reference: the same model, as a rule on the torch backend in fp32.
         crops: (N, H, W, 3) uint8, BGR.
-        score_threshold: keypoints whose reference score is not above it are left out.
+        score_threshold: keypoints whose reference score is not above it are left out: their place is noise.
         batch_size: crops a call.
 
     Raises:
@@ -108,7 +105,7 @@ def compare_keypoints(
     oks_sigmas: tuple[float, ...],
     input_size_wh: tuple[int, int],
     *,
-    score_threshold: float = SCORE_THRESHOLD,
+    score_threshold: float = VISIBLE_SCORE,
 ) -> ParityReport:
     """Compare keypoints (N, K, 3) in crop px with scores; the attention fields of the report stay empty."""
     chosen = reference[..., 2] > score_threshold

@@ -18,10 +18,10 @@ import numpy as np
 from engine.artifacts.model_spec import sha256_of
 from engine.backends import Backend, OpenOptions
 from engine.backends.contract import Checked
-from engine.build.parity import SCORE_THRESHOLD, ParityReport, compare_keypoints
+from engine.build.parity import ParityReport, compare_keypoints
 from engine.errors import BackendError, ModelError
-from engine.geometry import box_centers_sizes, crop_affines, invert_affines, warp_crops
-from engine.types import Detections, Float32Array, UInt8Array
+from engine.geometry import box_centers_sizes, crop_affines, invert_affines, overlaps, warp_crops
+from engine.types import VISIBLE_SCORE, Detections, Float32Array, UInt8Array
 
 LEAST_KEYPOINTS = 1000
 _ROTATIONS = (0.0, -30.0, 20.0, -10.0, 35.0, 10.0, -20.0, 30.0)
@@ -146,7 +146,7 @@ def compare_pose(backend: Backend, weights: Path, photos: Sequence[Photo]) -> Pa
             theirs.append(expected["keypoints"])
             if "attention" in found:
                 errors.append(np.abs(found["attention"] - expected["attention"]).ravel())
-            seen += int((expected["keypoints"][..., 2] > SCORE_THRESHOLD).sum())
+            seen += int((expected["keypoints"][..., 2] > VISIBLE_SCORE).sum())
             if seen >= LEAST_KEYPOINTS:
                 break
     report = compare_keypoints(
@@ -212,10 +212,7 @@ def _missed(found: Detections, expected: Detections, precision: str) -> int:
     missed = 0
     for box, score, class_id in zip(expected.boxes_xyxy, expected.scores, expected.class_ids, strict=True):
         same = found.take(found.class_ids == class_id)
-        low, high = np.maximum(same.boxes_xyxy[:, :2], box[:2]), np.minimum(same.boxes_xyxy[:, 2:], box[2:])
-        shared = np.prod(np.maximum(high - low, 0), axis=1)
-        areas = np.prod(same.boxes_xyxy[:, 2:] - same.boxes_xyxy[:, :2], axis=1)
-        overlap = shared / (areas + np.prod(box[2:] - box[:2]) - shared)
+        overlap = overlaps(box[None], same.boxes_xyxy)[0]
         near = (overlap >= _OVERLAP[precision]) & (np.abs(same.scores - score) <= _SCORE_DIFFERENCE[precision])
         missed += not near.any()
     return missed

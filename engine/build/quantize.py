@@ -10,10 +10,11 @@ import dataclasses
 import importlib.metadata
 import logging
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from engine.artifacts.compiler import Say
 from engine.artifacts.model_spec import ModelSpec, write_spec
 from engine.backends import OpenOptions
 from engine.backends.onnxruntime import OnnxRuntimeBackend
@@ -24,8 +25,6 @@ from engine.build.parity_gate import told
 from engine.errors import BackendError
 from engine.system.openvino_env import silence_openvino
 from engine.types import UInt8Array
-
-Say = Callable[[str], None]
 
 LEAST_CROPS, MOST_CROPS = 200, 300
 """Crops that the ranges are measured on."""

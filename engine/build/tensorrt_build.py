@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.artifacts import engine_cache
+from engine.artifacts.atomic import replacing
 from engine.artifacts.model_spec import ModelSpec, TensorSpec
 from engine.backends.trt_package import make_logger, one_line
 from engine.errors import BackendError, ModelError
@@ -118,7 +118,8 @@ def build_plan_bytes(trt: Any, onnx_file: Path, spec: ModelSpec, plan: BuildPlan
     if serialized is None:
         raise BackendError(_refusal(plan, logger))
     if timing is not None and plan.timing_cache is not None:
-        engine_cache.save_atomically(plan.timing_cache, bytes(config.get_timing_cache().serialize()))
+        with replacing(plan.timing_cache) as temporary:
+            temporary.write_bytes(bytes(config.get_timing_cache().serialize()))
     return bytes(serialized)
 
 

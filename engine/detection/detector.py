@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
 
+import cv2
 import numpy as np
 
 from engine.artifacts.compiler import ensure_detector
@@ -19,6 +20,8 @@ from engine.types import Detections, Float32Array, UInt8Array
 DEFAULT_SCORE_THRESHOLD = 0.3
 # More boxes than this a frame are noise; it bounds the work of dropping overlapping ones.
 _MOST_CANDIDATES = 1000
+_FARTHEST_PX = 1e6
+"""A candidate that reaches farther is noise; one that is not a number does, too."""
 
 
 class PersonDetector:
@@ -118,14 +121,14 @@ class PersonDetector:
         best = scores.argmax(axis=0)
         peak = scores[best, np.arange(scores.shape[1])]
         with np.errstate(invalid="ignore"):
-            chosen = np.flatnonzero((peak >= self.score_threshold) & np.isfinite(output[:4]).all(axis=0))
+            chosen = np.flatnonzero((peak >= self.score_threshold) & (np.abs(output[:4]) < _FARTHEST_PX).all(axis=0))
         chosen = chosen[np.argsort(-peak[chosen], kind="stable")][:_MOST_CANDIDATES]
         centers, sizes = output[:2, chosen].T, output[2:4, chosen].T
         classes = wanted[best[chosen]]
         rows = np.concatenate(
             [centers - sizes / 2, centers + sizes / 2, peak[chosen, None], classes[:, None]], axis=1, dtype=np.float32
         )
-        left: Float32Array = rows[drop_overlapping(rows[:, :4], classes, NMS_OVERLAP)]
+        left: Float32Array = rows[drop_overlapping(rows[:, :4], rows[:, 4], classes, NMS_OVERLAP)]
         return left
 
     def close(self) -> None:
@@ -152,28 +155,22 @@ def _letterbox(spec: ModelSpec, input_size: int | None) -> Letterbox:
     return Letterbox(spec.input_size_wh if fixed else (input_size, input_size), fixed=fixed)
 
 
-def drop_overlapping(boxes_xyxy: Float32Array, classes: np.ndarray, overlap: float) -> np.ndarray:
+def drop_overlapping(boxes_xyxy: Float32Array, scores: Float32Array, classes: np.ndarray, overlap: float) -> np.ndarray:
     """Indices of the boxes left when each drops the later ones of its class that it overlaps by more than `overlap`.
 
     Args:
         boxes_xyxy: (N, 4) float32, best first.
+        scores: (N,) float32, falling.
         classes: (N,).
         overlap: intersection over union.
     """
-    areas = np.prod(np.maximum(boxes_xyxy[:, 2:] - boxes_xyxy[:, :2], 0), axis=1)
-    alive = np.ones(len(boxes_xyxy), bool)
-    kept = []
-    for index in range(len(boxes_xyxy)):
-        if not alive[index]:
-            continue
-        kept.append(index)
-        rest = index + 1 + np.flatnonzero(alive[index + 1 :] & (classes[index + 1 :] == classes[index]))
-        low = np.maximum(boxes_xyxy[rest, :2], boxes_xyxy[index, :2])
-        high = np.minimum(boxes_xyxy[rest, 2:], boxes_xyxy[index, 2:])
-        shared = np.prod(np.maximum(high - low, 0), axis=1)
-        union = areas[rest] + areas[index] - shared
-        alive[rest[shared > overlap * union]] = False
-    return np.array(kept, np.int64)
+    if len(boxes_xyxy) == 0:
+        return np.zeros(0, np.int64)
+    boxes = boxes_xyxy.astype(np.float64)
+    # OpenCV keeps classes apart by moving their boxes, which wants them where coordinates are positive.
+    boxes_xywh = np.concatenate([boxes[:, :2] - boxes.min(), boxes[:, 2:] - boxes[:, :2]], axis=1)
+    left = cv2.dnn.NMSBoxesBatched(boxes_xywh.tolist(), scores.tolist(), classes.tolist(), -1.0, overlap)
+    return np.asarray(left, np.int64)
 
 
 def resolve_classes(text: str | None, class_names: Sequence[str]) -> tuple[int, ...]:

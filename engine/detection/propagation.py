@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from engine.geometry import overlaps
 from engine.types import Detections, Float32Array, Poses
 
 SURE_SCORE = 0.3
@@ -165,17 +166,6 @@ def _median(values: npt.NDArray[np.float64], chosen: npt.NDArray[np.bool_]) -> n
     median = np.take_along_axis(ordered, np.minimum(middle, values.shape[1] - 1), axis=1).mean(axis=1)
     result: npt.NDArray[np.float64] = np.where(count[:, None] > 0, median, 0.0)
     return result
-
-
-def overlaps(boxes: npt.NDArray[np.float64], others: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Intersection over union (N, M) of boxes (N, 4) with others (M, 4)."""
-    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
-    shared = np.prod(np.maximum(high - low, 0), axis=2)
-    areas, other_areas = (np.prod(np.maximum(b[:, 2:] - b[:, :2], 0), axis=1) for b in (boxes, others))
-    union = areas[:, None] + other_areas[None] - shared
-    overlap: npt.NDArray[np.float64] = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
-    return overlap
 
 
 def _doubles(boxes: npt.NDArray[np.float64], strengths: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 from engine.errors import EngineError, OptionError, SourceError
-from engine.output.files import Outputs, expected_frames
-from engine.output.progress import Progress, Unfailing, default_progress
+from engine.output.files import RunFiles, expected_frames
+from engine.output.progress import FrameProgress, Progress, Unfailing
 from engine.overlay.drawing import OverlayOptions, draw
 from engine.pipeline.file_runner import results
 from engine.pipeline.prefetch import Steps
@@ -141,7 +141,7 @@ def export(
             return export(source, pipeline, options, progress, own)
     started_s = time.monotonic()
     with Steps(lambda: guard.asked) as steps:  # the threads are waited for when the files have their names
-        outputs = Outputs(
+        outputs = RunFiles(
             source,
             pipeline.skeleton,
             output=options.output,
@@ -150,7 +150,7 @@ def export(
             crf=options.crf,
             preset=options.preset,
         )
-        run = _Run(source, pipeline, options, outputs, Unfailing(progress or default_progress(quiet=options.quiet)))
+        run = _Run(source, pipeline, options, outputs, Unfailing(progress or FrameProgress(quiet=options.quiet)))
         written = run.from_start_to_end(guard, steps)
     return ExportSummary(
         frames=run.frames,
@@ -174,7 +174,7 @@ class _Run:
         source: FrameSource,
         pipeline: FramePipeline,
         options: ExportOptions,
-        outputs: Outputs,
+        outputs: RunFiles,
         progress: Progress,
     ) -> None:
         self._source, self._pipeline, self._options = source, pipeline, options
@@ -249,7 +249,7 @@ class _Run:
         return self._outputs.finish()
 
 
-def _fail(error: BaseException, outputs: Outputs, frames: int) -> NoReturn:
+def _fail(error: BaseException, outputs: RunFiles, frames: int) -> NoReturn:
     """Leave nothing under a final name, and say where the frames so far are kept."""
     kept = outputs.abort()
     if not kept:

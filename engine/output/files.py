@@ -121,7 +121,7 @@ class PhotosWriter:
         self.written.append(part.commit())
 
 
-class Outputs:
+class RunFiles:
     """All that one run writes. A frame goes to every file or, on an error, the run ends with none under its name.
 
     Attributes:

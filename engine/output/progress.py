@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -11,7 +10,7 @@ _LINE_EVERY_S = 5.0
 
 
 class Progress(Protocol):
-    """What a run tells about its progress."""
+    """What is told how far a run is."""
 
     def start(self, name: str, total: int | None) -> None:
         """The run begins; `total` frames are expected, None where nobody knows."""
@@ -24,103 +23,74 @@ class Progress(Protocol):
 
 
 class Unfailing:
-    """Tells what another does, until the terminal or pipe that it tells it to is gone: a run goes on all the same."""
+    """Passes on to another until the terminal or pipe that it writes to is gone: a run goes on all the same."""
 
     def __init__(self, progress: Progress) -> None:
-        self._progress = progress
+        self._progress: Progress | None = progress
 
     def start(self, name: str, total: int | None) -> None:
         """The run begins."""
-        self._try(lambda: self._progress.start(name, total))
+        self._try(lambda progress: progress.start(name, total))
 
     def advance(self) -> None:
         """One more frame is done."""
-        self._try(self._progress.advance)
+        self._try(lambda progress: progress.advance())
 
     def close(self) -> None:
         """The run is over."""
-        self._try(self._progress.close)
+        self._try(lambda progress: progress.close())
 
-    def _try(self, tell: Callable[[], None]) -> None:
+    def _try(self, report: Callable[[Progress], None]) -> None:
         try:
-            tell()
+            if self._progress is not None:
+                report(self._progress)
         except (OSError, ValueError):
-            self._progress = SilentProgress()
+            self._progress = None
 
 
-class SilentProgress:
-    """Tells nothing."""
+class _Lines:
+    """A file for tqdm that is no terminal: what would overwrite the line before becomes a line of its own."""
 
-    def start(self, name: str, total: int | None) -> None:
-        """Nothing."""
+    def write(self, text: str) -> None:
+        if text.strip():
+            print(text.strip(), file=sys.stderr, flush=True)
 
-    def advance(self) -> None:
-        """Nothing."""
-
-    def close(self) -> None:
-        """Nothing."""
+    def flush(self) -> None:
+        pass
 
 
-class BarProgress:
-    """A bar on stderr with frames per second and the time left."""
+class FrameProgress:
+    """Frames on stderr with their rate and the time left: a bar on a terminal, else a line now and then."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, quiet: bool = False, every_s: float = _LINE_EVERY_S) -> None:
+        self._quiet = quiet or sys.stderr is None
+        self._every_s = every_s
         self._bar: Any = None
 
     def start(self, name: str, total: int | None) -> None:
-        """Show the bar."""
+        """Begin to count."""
+        if self._quiet:
+            return
         from tqdm import tqdm
 
-        self._bar = tqdm(total=total, desc=name, unit=" frames", dynamic_ncols=True, leave=False, file=sys.stderr)
+        common: dict[str, Any] = {"total": total, "desc": name, "unit": " frames", "leave": False}
+        if sys.stderr.isatty():
+            self._bar = tqdm(**common, dynamic_ncols=True, file=sys.stderr)
+            return
+        count = "{n_fmt} frames" if total is None else "{n_fmt}/{total_fmt} frames"
+        left = "" if total is None else ", {remaining} left"
+        form = f"{{desc}}: {count}, {{rate_noinv_fmt}}{left}"
+        every_s = self._every_s
+        self._bar = tqdm(
+            **common, file=_Lines(), bar_format=form, mininterval=every_s, delay=every_s, miniters=1, smoothing=0
+        )
 
     def advance(self) -> None:
-        """Move it by a frame."""
-        self._bar.update(1)
+        """One more frame is done."""
+        if self._bar is not None:
+            self._bar.update(1)
 
     def close(self) -> None:
-        """Take it away."""
+        """Take the bar away."""
         if self._bar is not None:
             self._bar.close()
-
-
-class LineProgress:
-    """A line on stderr every few seconds, for logs."""
-
-    def __init__(self, every_s: float = _LINE_EVERY_S) -> None:
-        self._every_s = every_s
-        self._name = ""
-        self._total: int | None = None
-        self._start_s = self._told_s = time.monotonic()
-        self._frames = 0
-
-    def start(self, name: str, total: int | None) -> None:
-        """Begin to count."""
-        self._name, self._total = name, total
-        self._start_s = self._told_s = time.monotonic()
-
-    def advance(self) -> None:
-        """Count a frame, and tell where it is time to."""
-        self._frames += 1
-        now_s = time.monotonic()
-        if now_s - self._told_s >= self._every_s:
-            self._told_s = now_s
-            print(self.line(now_s - self._start_s), file=sys.stderr, flush=True)
-
-    def line(self, elapsed_s: float) -> str:
-        """The line to tell after a number of seconds."""
-        rate = self._frames / max(elapsed_s, 1e-6)
-        if self._total is None:
-            return f"{self._name}: {self._frames} frames, {rate:.1f} frames/s"
-        left_s = max(0, self._total - self._frames) / max(rate, 1e-6)
-        left = f"{int(left_s) // 60}:{int(left_s) % 60:02d} left"
-        return f"{self._name}: {self._frames}/{self._total} frames, {rate:.1f} frames/s, {left}"
-
-    def close(self) -> None:
-        """Nothing is left to tell."""
-
-
-def default_progress(*, quiet: bool) -> Progress:
-    """Nothing if quiet, a bar where stderr is a terminal, else lines."""
-    if quiet:
-        return SilentProgress()
-    return BarProgress() if sys.stderr is not None and sys.stderr.isatty() else LineProgress()

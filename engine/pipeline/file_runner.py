@@ -18,9 +18,6 @@ BATCH_FRAMES = 4
 BATCH_PEOPLE = 8
 """Frames share a call of the pose network until one of these is reached: more gains nothing on a processor."""
 
-MOST_FRAMES_IN_FLIGHT = DECODED_FRAMES + FOUND_FRAMES + DONE_FRAMES + BATCH_FRAMES + 5
-"""Frames that are alive at any time: those that wait, a batch, and one in each pair of hands."""
-
 
 class OneAtATime(Protocol):
     """A pipeline that takes frames one after another."""

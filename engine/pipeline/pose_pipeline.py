@@ -197,7 +197,7 @@ class PosePipeline:
             self._smoother.reset()
 
     def look(self, looking: bool) -> None:
-        """Whether somebody looks at the maps; while nobody does, those that lie on a device stay there."""
+        """Whether somebody looks at the maps; while nobody does, none are copied and results carry none."""
         self._posing.looking = looking
 
     def describe(self) -> dict[str, Any]:

@@ -50,9 +50,8 @@ class PoseStage:
         self._udp = spec.udp
         self._want = ("keypoints", *wanted_maps)
         self._takes_frames = "frame" in {tensor.name for tensor in spec.inputs}
-        # A backend that keeps its maps on a device copies them only while somebody looks.
-        self._keeps_maps = hasattr(backend, "fetch")
         self.looking = True
+        """Whether somebody looks at the maps; while nobody does, none are copied."""
         self._crops = np.empty((0, self._input_size_wh[1], self._input_size_wh[0], 3), np.uint8)
 
     def run(self, frames: Sequence[tuple[UInt8Array, Detections]]) -> list[PosedFrame]:
@@ -74,7 +73,7 @@ class PoseStage:
         crop_to_frame = invert_affines(frame_to_crop)
         ends = np.cumsum(counts).tolist()
         parts = [slice(end - count, end) for count, end in zip(counts, ends, strict=True)]
-        want = self._want if self.looking or not self._keeps_maps else self._want[:1]
+        want = self._want if self.looking else self._want[:1]
         if self._takes_frames:
             cropped = time.perf_counter()
             outputs = self._infer_frames([image for image, _ in frames], crop_to_frame, parts, want)

@@ -13,7 +13,6 @@ import cv2
 import numpy as np
 
 from engine.errors import SourceError
-from engine.sources.camera_sizes import CAMERA_USE
 from engine.sources.container import reason
 from engine.sources.frame_source import PictureTags, SourceBase, SourceInfo
 from engine.types import Frame, UInt8Array
@@ -182,7 +181,6 @@ class CameraCapture:
     def __init__(self, index: int) -> None:
         self._index = index
         self._camera: Any = None
-        self._held = False
 
     def open(self) -> tuple[Fraction | None, PictureTags]:
         """Open the camera.
@@ -190,8 +188,6 @@ class CameraCapture:
         Raises:
             SourceError: there is no such camera or another program holds it.
         """
-        CAMERA_USE.begin_capture(self._index)
-        self._held = True
         level = cv2.utils.logging.getLogLevel() if hasattr(cv2.utils, "logging") else None
         if level is not None:
             cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # it warns on stderr, we raise
@@ -226,6 +222,3 @@ class CameraCapture:
         """Free the camera."""
         if self._camera is not None:
             self._camera.release()
-        if self._held:
-            self._held = False
-            CAMERA_USE.end_capture(self._index)

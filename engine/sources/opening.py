@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Self
 
 from engine.errors import SourceError
 from engine.sources.addresses import shown
-from engine.sources.camera_sizes import LOOK_LIMIT_S, CameraSizes
 from engine.sources.demo import DemoSource
 from engine.sources.frame_source import FrameSource, PictureTags, SourceBase, SourceInfo
 from engine.sources.live import CameraCapture, LiveSource
@@ -22,12 +21,10 @@ from engine.types import Frame
 
 __all__ = [
     "CameraInfo",
-    "CameraSizes",
     "FrameSource",
     "PictureTags",
     "SourceInfo",
     "list_cameras",
-    "measured",
     "open_source",
 ]
 
@@ -37,20 +34,14 @@ _URL_SCHEMES = ("rtsp://", "rtsps://", "rtmp://", "http://", "https://", "udp://
 
 @dataclass(frozen=True, kw_only=True)
 class CameraInfo:
-    """A camera of this machine: the number that opens it, what it calls itself, and its size in px where known."""
+    """A camera of this machine: the number that opens it, and what it calls itself."""
 
     index: int
     name: str
-    size_wh: tuple[int, int] | None = None
-
-    @property
-    def label(self) -> str:
-        """Name and size for a person."""
-        return self.name if self.size_wh is None else f"{self.name}, {self.size_wh[0]}×{self.size_wh[1]}"
 
 
 def list_cameras() -> list[CameraInfo]:
-    """The cameras found, one entry each, in the order of their numbers, without sizes (see `measured`).
+    """The cameras found, one entry each, in the order of their numbers.
 
     Raises:
         SourceError: the package that looks for them is missing or fails.
@@ -69,12 +60,6 @@ def list_cameras() -> list[CameraInfo]:
         index = int(camera.index) % 100
         cameras.setdefault(index, CameraInfo(index=index, name=str(camera.name)))
     return [cameras[index] for index in sorted(cameras)]
-
-
-def measured(cameras: Sequence[CameraInfo], sizes: CameraSizes, limit_s: float = LOOK_LIMIT_S) -> list[CameraInfo]:
-    """The same cameras with their sizes, as far as those are known within the limit."""
-    sizes.look([(camera.index, camera.name) for camera in cameras], limit_s)
-    return [replace(camera, size_wh=sizes.known(camera.index, camera.name)) for camera in cameras]
 
 
 def open_source(text: str, *, loop: bool = False, retry: Retry | None = Retry()) -> FrameSource:  # noqa: B008 - frozen

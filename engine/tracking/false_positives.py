@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from engine.geometry import box_areas, shared_areas
 from engine.types import VISIBLE_SCORE, Float32Array, Poses, mean_visible_scores
 
 _BOX_SHARE = 0.3
@@ -77,7 +78,7 @@ class PersonFilter:
         common = seen[:, None] & seen[None]  # (N, N, K)
         distance = np.square(points[:, None] - points[None]).sum(axis=3)  # (N, N, K)
         # COCO's scale is the area of the mask, about half of the box; of two boxes on one person the larger is right.
-        areas = np.prod(poses.boxes_xyxy[:, 2:] - poses.boxes_xyxy[:, :2], axis=1) / 2
+        areas = box_areas(poses.boxes_xyxy) / 2
         scale = np.maximum(np.maximum(areas[:, None], areas[None]), 1)[..., None]
         each = np.exp(-distance / (2 * scale * (2 * np.asarray(self.oks_sigmas)) ** 2))
         count = common.sum(axis=2)
@@ -89,10 +90,7 @@ class PersonFilter:
 
 def _nested(boxes_xyxy: Float32Array) -> npt.NDArray[np.bool_]:
     """(N, N) bool: of which pairs of boxes (N, 4) one lies in the other and is not much smaller."""
-    low = np.maximum(boxes_xyxy[:, None, :2], boxes_xyxy[None, :, :2])
-    high = np.minimum(boxes_xyxy[:, None, 2:], boxes_xyxy[None, :, 2:])
-    shared = np.prod(np.maximum(high - low, 0), axis=2)
-    areas = np.prod(np.maximum(boxes_xyxy[:, 2:] - boxes_xyxy[:, :2], 0), axis=1)
+    shared, areas = shared_areas(boxes_xyxy, boxes_xyxy), box_areas(boxes_xyxy)
     smaller, larger = np.minimum(areas[:, None], areas[None]), np.maximum(areas[:, None], areas[None])
     nested: npt.NDArray[np.bool_] = (shared > _INSIDE * smaller) & (smaller > _NOT_MUCH_SMALLER * larger)
     return nested

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from engine.detection.propagation import overlaps
+from engine.geometry import overlaps
 from engine.types import Float32Array, UInt8Array
 
 SURE = 0.7

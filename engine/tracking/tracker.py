@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from engine.detection.propagation import overlaps
 from engine.errors import ModelError, OptionError, nearest_hint
+from engine.geometry import overlaps
 from engine.options import TRACKERS, PoseOptions
 from engine.types import Float32Array, Int64Array
 

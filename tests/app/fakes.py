@@ -68,7 +68,7 @@ class FakePipeline:
         if self._backstage.process_error is not None:
             raise self._backstage.process_error
         time.sleep(self._backstage.process_s)
-        # As an engine on a GPU: its maps stay there while nobody looks.
+        # As the real one: no maps while nobody looks.
         attention = self._backstage.has_attention and self.looking
         return fake_result(frame, attention=attention, skeleton=self.skeleton)
 

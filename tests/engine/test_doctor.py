@@ -12,6 +12,7 @@ import pytest
 
 from engine import doctor
 from engine.doctor import Finding, format_findings
+from engine.sources.opening import CameraInfo
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -75,6 +76,12 @@ def test_a_gpu_is_told_by_its_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "output_of", lambda command: "")
     (found,) = doctor.gpus()
     assert found.advice is not None
+
+
+def test_cameras_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [CameraInfo(index=0, name="Desk"), CameraInfo(index=2, name="Door")]
+    monkeypatch.setattr("engine.sources.opening.list_cameras", lambda: found)
+    assert [(finding.name, finding.text) for finding in doctor.cameras()] == [("0", "Desk"), ("2", "Door")]
 
 
 def test_the_cache_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock, Timeout
 
 from engine.artifacts.folders import CACHE_VARIABLE
-from engine.system.file_lock import try_lock
 from tests.engine.clips import left_in
 from tests.faults.ledger import LIMIT_S, ROOT, Fault, Hung
 
@@ -25,7 +25,7 @@ from pathlib import Path
 signal.signal(signal.SIGINT, signal.SIG_IGN if "SIGINT_IGNORED" in os.environ else signal.default_int_handler)
 if "build" in sys.orig_argv:
     from engine.build import onnx_export
-    from engine.system.file_lock import file_lock
+    from engine.artifacts.file_lock import file_lock
 
     def export_pose(weights, output, **options):
         folder = Path(os.environ["BUILD_FOLDER"])
@@ -82,11 +82,12 @@ def test_a_build_ends_with_the_program_that_waits_for_it(ignored: bool, tmp_path
     parent = fault.start("-c", WANTS_AN_EXPORT, weights, env=env)
     wait_for(lambda: (folder / "started").exists() or parent.poll() is not None, "the build did not begin")
     assert parent.poll() is None, fault.end(parent).err
-    with (folder / "lock").open("a+b") as stream:
-        assert not try_lock(stream), "somebody builds"
-        parent.kill()
-        fault.end(parent)
-        wait_for(lambda: try_lock(stream), "the build goes on, and nobody waits for it")
+    with pytest.raises(Timeout):  # somebody builds
+        FileLock(folder / "lock", timeout=0).acquire()
+    parent.kill()
+    fault.end(parent)
+    with FileLock(folder / "lock", timeout=LIMIT_S):
+        pass
     assert left_in(folder) == ["lock", "started"]
 
 

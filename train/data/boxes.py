@@ -138,12 +138,3 @@ def crop_areas(boxes_xyxy: Float32Array, input_size_wh: tuple[int, int] = (192, 
     """(N,) float32: area in px squared that the crop of each box covers, the scale that OKS-NMS compares by."""
     _, sizes = box_centers_sizes(boxes_xyxy, input_size_wh)
     return np.asarray(sizes[:, 0] * sizes[:, 1], np.float32)
-
-
-def overlaps(boxes_xyxy: Float32Array, others_xyxy: Float32Array) -> Float32Array:
-    """Intersection over union (N, M) float32 of boxes (N, 4) and (M, 4)."""
-    low = np.maximum(boxes_xyxy[:, None, :2], others_xyxy[None, :, :2])
-    high = np.minimum(boxes_xyxy[:, None, 2:], others_xyxy[None, :, 2:])
-    shared = np.prod(np.maximum(high - low, 0), axis=2)
-    areas, other_areas = (np.prod(b[:, 2:] - b[:, :2], axis=1) for b in (boxes_xyxy, others_xyxy))
-    return np.asarray(shared / np.maximum(areas[:, None] + other_areas[None] - shared, 1e-6), np.float32)

@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.errors import ModelError, SourceError
+from engine.geometry import box_areas, overlaps, shared_areas
 from engine.skeleton import Skeleton
 from engine.types import Float32Array, UInt8Array
-from train.data.boxes import overlaps
 from train.data.dataset import ImageStore
 from train.data.people import PeopleSet, Person
 
@@ -206,10 +206,8 @@ def _place(image: UInt8Array, person: CutOut, there: Float32Array, rng: np.rando
     for _ in range(_TRIES):
         x, y = (int(rng.integers(space + 1)) for space in room)
         box = person.box_xyxy + np.array([x, y, x, y], np.float32)
-        shared = np.minimum(there[:, 2:], box[2:]) - np.maximum(there[:, :2], box[:2])
-        covered = np.prod(np.maximum(shared, 0), axis=1)
-        areas = np.prod(there[:, 2:] - there[:, :2], axis=1)
-        if (covered <= _MOST_COVERED * np.maximum(areas, 1e-6)).all():
+        covered = shared_areas(box[None], there)[0]
+        if (covered <= _MOST_COVERED * np.maximum(box_areas(there), 1e-6)).all():
             return x, y
     return None
 

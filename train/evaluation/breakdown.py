@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from engine.geometry import overlaps
 from engine.types import Float32Array
-from train.data.boxes import overlaps
 from train.evaluation.coco_eval import keypoint_ap
 
 Bools = npt.NDArray[np.bool_]

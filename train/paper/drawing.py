@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,14 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 
-from engine.types import Float32Array, UInt8Array
+from engine.types import VISIBLE_SCORE, Float32Array, UInt8Array
+from models.checkpoints import write_atomically
 from train.paper.attention_of import PersonAttention
 
 # The paper's colours: blue for 0, red for 1; bright enough on the way to be told apart on a photo.
 BLUE_TO_RED: Colormap = LinearSegmentedColormap.from_list(
     "blue to red", ["#1030ff", "#00b0ff", "#30e080", "#ffe000", "#ff8000", "#e00000"]
 )
-SCORE_THRESHOLD = 0.2
 _DPI = 110
 _PAIRS_A_ROW = 6  # 17 keypoints then fill three rows
 
@@ -41,7 +42,7 @@ def draw_figure_2(person: PersonAttention, crop_xy: Float32Array, place: str, un
     scale = person.picture_bgr.shape[0] / person.input_size_wh[1]
     for index in np.argsort(attention):  # the strongest on top
         x, y, score = person.keypoints[index]
-        seen = score > SCORE_THRESHOLD
+        seen = score > VISIBLE_SCORE
         picture.scatter(
             x * scale,
             y * scale,
@@ -64,7 +65,7 @@ def _draw_bars(axes: Any, person: PersonAttention, attention: Float32Array, colo
     """The same numbers to read off, keypoint by keypoint."""
     names = [name.replace("_", " ") for name in person.skeleton.keypoint_names]
     labels = [
-        name if score > SCORE_THRESHOLD else f"({name})"
+        name if score > VISIBLE_SCORE else f"({name})"
         for name, score in zip(names, person.keypoints[:, 2], strict=True)
     ]
     positions = np.arange(len(labels))
@@ -95,7 +96,7 @@ def draw_sheet(person: PersonAttention, unit_scale: bool) -> Figure:
     for index, name in enumerate(person.skeleton.keypoint_names):
         area, attention = person.areas[index], person.attention[index]
         at = tuple(person.keypoints[index, :2] * person.picture_bgr.shape[0] / person.input_size_wh[1])
-        seen = bool(person.keypoints[index, 2] > SCORE_THRESHOLD)
+        seen = bool(person.keypoints[index, 2] > VISIBLE_SCORE)
         _overlay(axes[2 * index], person.picture_bgr, area, float(area.max()), at if seen else None)
         axes[2 * index].set_title(f"{name.replace('_', ' ')}\narea, peak {area.max() * pixels:.0f}x", fontsize=8)
         _overlay(axes[2 * index + 1], person.picture_bgr, attention, ceiling, at if seen else None)
@@ -135,10 +136,6 @@ def _overlay(
 
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure as PNG; under its final name only when whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.stem}.part{path.suffix}")
-    try:
-        figure.savefig(part, format="png")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    write_atomically(path, content.getvalue())

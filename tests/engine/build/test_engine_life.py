@@ -11,11 +11,11 @@ import pytest
 
 from engine.artifacts import engine_cache
 from engine.artifacts.engine_file import parts_of, read_engine, read_record
+from engine.artifacts.file_lock import file_lock
 from engine.backends import open_pose_backend
 from engine.backends.cuda_driver import Gpu
-from engine.build import engine_build
+from engine.build import engine_build, parity_gate
 from engine.errors import BackendError
-from engine.system.file_lock import file_lock
 from tests.engine import standin_tensorrt
 from tests.engine.conftest import ADA
 from tests.engine.engine_orders import Use, build, distort_attention
@@ -94,11 +94,12 @@ def test_ahead_of_time_means_unchecked_until_the_first_load(
     assert "stored unchecked" in lines[-1]
     assert read_record(file).state == "unchecked"
     told: list[str] = []
-    with open_pose_backend(small_weights, backend="tensorrt_rtx", say=told.append).backend as backend:
+    gate = parity_gate.check
+    with open_pose_backend(small_weights, backend="tensorrt_rtx", say=told.append, gate=gate).backend as backend:
         assert backend.name == "tensorrt_rtx"
     assert told == ["checking small.engine against float32, once"]
     assert read_record(file).state == "passed"
-    with open_pose_backend(small_weights, backend="tensorrt_rtx", say=told.append).backend:
+    with open_pose_backend(small_weights, backend="tensorrt_rtx", say=told.append, gate=gate).backend:
         assert len(told) == 1
     # A GPU of a kind that it was not built for.
     use_gpu(HOPPER, rtx=True)
@@ -116,7 +117,7 @@ def test_an_unchecked_engine_that_strays_does_not_pass_the_first_load(
         file, _ = build(small_weights, runtime="tensorrt-rtx", targets=("sm89",))
     standin_tensorrt.Context.sabotage = distort_attention
     with pytest.raises(BackendError, match="strays from float32: attention"):
-        open_pose_backend(small_weights, backend="tensorrt_rtx")
+        open_pose_backend(small_weights, backend="tensorrt_rtx", gate=parity_gate.check)
     assert read_record(file).state == "failed"
 
 

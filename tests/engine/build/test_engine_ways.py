@@ -16,8 +16,8 @@ import torch
 
 from engine.artifacts.engine_file import read_record
 from engine.artifacts.model_spec import OPSET, TensorSpec
-from engine.backends import Backend, open_pose_backend
-from engine.build.background import BackgroundBuild, SwappingBackend
+from engine.backends import open_pose_backend
+from engine.build.background import BackgroundBuild
 from engine.build.onnx_export import export_pose, save_with_spec
 from engine.detection.detector import open_detector
 from engine.errors import BackendError, ModelError
@@ -142,55 +142,27 @@ def test_a_detector_goes_the_same_way(tmp_path: Path, use_gpu: Use, photo_paths:
         build(detector, precision="fp32")
 
 
-@pytest.mark.usefixtures("own_cache", "quick")
-def test_another_backend_serves_until_the_engine_is_ready(
-    small_weights: Path, use_gpu: Use, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    use_gpu()
+def test_a_build_hands_on_what_it_says_and_made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     may_end = threading.Event()
 
     def slow_build(arguments: list[str], say: Callable[[str], None]) -> Path:
         assert arguments == ["--pose-model", "small"]
         say("compiling")
         assert may_end.wait(60)
-        return build(small_weights)[0]
+        return tmp_path
 
     monkeypatch.setattr("engine.build.background.run_build", slow_build)
     told: list[str] = []
-    serving = open_pose_backend(small_weights, backend="torch", device="cpu", precision="fp32").backend
     running = BackgroundBuild(["--pose-model", "small"], told.append)
-
-    def open_successor(file: Path) -> Backend:
-        assert file.is_file()
-        return open_pose_backend(small_weights, backend="tensorrt").backend
-
-    with SwappingBackend(serving, running, open_successor, told.append) as backend:
-        crops = random_crops(2, 3)
-        before = backend.infer({"crops": crops}, ["keypoints"])["keypoints"]
-        assert (backend.name, backend.precision, backend.device) == ("torch", "fp32", "cpu")
-        may_end.set()
-        running.result()
-        after = backend.infer({"crops": crops}, ["keypoints"])["keypoints"]
-        assert (backend.name, backend.precision) == ("tensorrt", "fp16")
-    assert (np.abs(before - after)[..., :2].max(axis=-1) <= 1).mean() > 0.7
-    assert told == ["compiling", "tensorrt (fp16) has taken over from torch"]
-    with pytest.raises(BackendError, match="closed"):
-        serving.infer({"crops": crops}, ["keypoints"])
+    assert running.is_running
+    may_end.set()
+    assert (running.result(), told) == (tmp_path, ["compiling"])
 
 
-def test_a_failing_build_leaves_the_other_serving(small_weights: Path) -> None:
-    told: list[str] = []
-    serving = open_pose_backend(small_weights, backend="torch", device="cpu", precision="fp32").backend
+def test_a_build_hands_on_why_it_failed() -> None:
     running = BackgroundBuild(["--pose-model", "no_such_model", "--runtime", "tensorrt-rtx"])
     with pytest.raises(ModelError, match="no_such_model"):
         running.result()
-
-    def never(_file: Path) -> Backend:
-        raise AssertionError("nothing was built")
-
-    with SwappingBackend(serving, running, never, told.append) as backend:
-        assert len(backend.infer({"crops": random_crops(1, 0)}, ["keypoints"])["keypoints"]) == 1
-    assert told[0].startswith("torch goes on: unknown pose model 'no_such_model'")
 
 
 def test_a_build_can_be_cancelled_and_leaves_nothing(small_weights: Path, own_cache: Path) -> None:

@@ -113,11 +113,16 @@ def test_candidates_lose_those_that_overlap_within_a_class() -> None:
     np.testing.assert_array_equal(both.class_ids, [0, 1, 0])
 
 
-def test_dropping_follows_the_definition() -> None:
-    rng = np.random.default_rng(0)
-    low = rng.uniform(0, 60, (80, 2))
+@pytest.mark.parametrize("seed", range(40))
+def test_dropping_follows_the_definition(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    low = rng.uniform(-20, 60, (80, 2))
     boxes = np.concatenate([low, low + rng.uniform(0, 50, (80, 2))], axis=1).astype(np.float32)
-    classes = rng.integers(0, 2, 80)
+    if seed % 4 == 0:
+        boxes = np.round(boxes)  # overlaps that are equal
+        boxes[:, 2:] += boxes[:, 2:] == boxes[:, :2]  # those without area are no boxes, and go later
+    scores = np.sort(np.round(rng.random(80), 1 if seed % 2 else 7).astype(np.float32))[::-1]  # some are equal
+    classes = rng.integers(0, 1 + seed % 3, 80)
     expected: list[int] = []
     for i, a in enumerate(boxes.astype(float)):
         for j in expected:
@@ -128,8 +133,8 @@ def test_dropping_follows_the_definition() -> None:
                 break
         else:
             expected.append(i)
-    assert drop_overlapping(boxes, classes, 0.3).tolist() == expected
-    assert len(drop_overlapping(boxes[:0], classes[:0], 0.3)) == 0
+    assert drop_overlapping(boxes, scores, classes, 0.3).tolist() == expected
+    assert len(drop_overlapping(boxes[:0], scores[:0], classes[:0], 0.3)) == 0
 
 
 def test_classes_by_name_and_number() -> None:

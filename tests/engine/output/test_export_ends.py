@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -15,7 +17,7 @@ import pytest
 from engine.errors import BackendError, OptionError, OutputError, SourceError
 from engine.output.export import ExportOptions, export
 from engine.output.files import resolve_output
-from engine.output.progress import LineProgress
+from engine.output.progress import FrameProgress
 from engine.sources.frame_source import SourceBase, SourceInfo
 from engine.sources.live import LIVE_TIME_BASE
 from engine.types import Frame
@@ -223,12 +225,33 @@ def test_unplugged_camera_keeps_what_was_filmed(tmp_path: Path) -> None:
 # Progress
 
 
-def test_progress_line_tells_rate_and_time_left() -> None:
-    progress = LineProgress(every_s=1e9)
-    progress.start("clip.mp4", 300)
-    for _ in range(100):
+@pytest.mark.parametrize(
+    ("total", "expected"),
+    [
+        (300, r"clip.mp4: \d+/300 frames, +[\d.]+ frames/s, [\d:]+ left"),
+        (None, r"clip.mp4: \d+ frames, +[\d.]+ frames/s"),
+    ],
+)
+def test_progress_lines_tell_rate_and_time_left(
+    total: int | None, expected: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    progress = FrameProgress(every_s=0.1)
+    progress.start("clip.mp4", total)
+    for _ in range(30):
+        time.sleep(0.01)
         progress.advance()
-    assert progress.line(10.0) == "clip.mp4: 100/300 frames, 10.0 frames/s, 0:20 left"
+    progress.close()
+    lines = capfd.readouterr().err.splitlines()
+    assert 1 <= len(lines) < 30
+    assert all(re.fullmatch(expected, line) for line in lines), lines
+
+
+def test_a_short_run_off_a_terminal_tells_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    progress = FrameProgress()
+    progress.start("clip.mp4", 3)
+    progress.advance()
+    progress.close()
+    assert capfd.readouterr().err == ""
 
 
 def test_quiet_run_says_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -25,7 +25,7 @@ def people(*each: tuple[float, float, float]) -> Poses:
         keypoints_xy=np.stack([shape + np.array([x, 50]) for x, _, _ in each]).astype(np.float32),
         scores=np.array([[height] * 17 for _, _, height in each], np.float32),
         boxes_xyxy=np.array([[x, 50, x + 100, 250] for x, _, _ in each], np.float32),
-        box_scores=np.array([score for _, score, _ in each], np.float32),
+        box_scores=np.array([score / height for _, score, height in each], np.float32),
         person_scores=np.array([score for _, score, _ in each], np.float32),
     )
 
