@@ -236,11 +236,11 @@ def measure_people(
 
 def _with_boxes(pipeline: PosePipeline, frame: Frame, boxes: Float32Array) -> FrameResult:
     """The result of a frame whose boxes are known; the detector's time is counted."""
-    looked = pipeline.find(frame)
+    detected = pipeline.find(frame)
     known = Detections(
         boxes_xyxy=boxes, scores=np.ones(len(boxes), np.float32), class_ids=np.zeros(len(boxes), np.int64)
     )
-    found = Found(frame=frame, detections=known, looked=True, detect_ms=looked.detect_ms)
+    found = Found(frame=frame, detections=known, detected=True, detect_ms=detected.detect_ms)
     return pipeline.finish(*pipeline.pose([found]))
 
 

@@ -107,17 +107,17 @@ def _detected(source: str, spec: ModelSpec, stride: int, say: Say) -> _Pictures:
     """Frames of a video or photos, and the people that the detector finds."""
     classes = None if "person" in spec.class_names else ",".join(spec.class_names)
     detector, _ = open_detector(classes=classes, score_threshold=default_score_threshold(), say=say)
-    looked = people = 0
+    pictures = people = 0
     with detector, open_source(source) as opened:
         for frame in opened:
             if frame.index % stride:
                 continue
             boxes = detector.detect(frame.image_bgr).boxes_xyxy
             yield frame.image_bgr, boxes
-            looked, people = looked + 1, people + len(boxes)
-            if looked % 100 == 0:
-                say(f"looking for people to calibrate with: {people} in {looked} pictures of {opened.info.name}")
-            if looked >= _MOST_FRAMES:
+            pictures, people = pictures + 1, people + len(boxes)
+            if pictures % 100 == 0:
+                say(f"detecting people to calibrate with: {people} in {pictures} pictures of {opened.info.name}")
+            if pictures >= _MOST_FRAMES:
                 break
 
 

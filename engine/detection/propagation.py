@@ -52,7 +52,7 @@ class _Known:
         return _Known(**fields)
 
 
-class PeopleFollower:
+class BoxPropagator:
     """Remembers the people of the last frame and says where their boxes are in the next."""
 
     def __init__(self) -> None:
@@ -80,7 +80,7 @@ class PeopleFollower:
         known = self._known = self._known.take(inside)
         return Detections(boxes_xyxy=boxes[inside].astype(np.float32), scores=known.scores, class_ids=known.class_ids)
 
-    def looked(self, detections: Detections, poses: Poses, time_s: float) -> None:
+    def detected(self, detections: Detections, poses: Poses, time_s: float) -> None:
         """Take over the people that the detector has found, and their poses."""
         seen = poses.scores > SURE_SCORE
         points = poses.keypoints_xy.astype(np.float64)
@@ -112,10 +112,10 @@ class PeopleFollower:
         if known is None:
             return 0
         points, seen = poses.keypoints_xy.astype(np.float64), poses.scores > SURE_SCORE
-        boxes, moved, common = _carried(known, points, seen)
+        boxes, moved, common = _propagated(known, points, seen)
         strengths = poses.scores.mean(axis=1, dtype=np.float64)
         alive = (common >= _FEWEST_SEEN) & (strengths > _FADED * known.strengths)
-        alive &= ~_doubles(boxes, strengths)
+        alive &= ~_duplicates(boxes, strengths)
         step_s = max(time_s - known.time_s, 1e-3)
         velocities = 0.5 * known.velocities + 0.5 * moved / step_s
         now = dataclasses.replace(known, boxes=boxes, points=points, seen=seen, velocities=velocities, time_s=time_s)
@@ -132,7 +132,7 @@ class PeopleFollower:
         return velocities
 
 
-def _carried(
+def _propagated(
     known: _Known, points: npt.NDArray[np.float64], seen: npt.NDArray[np.bool_]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.int64]]:
     """The boxes (N, 4) gone with the keypoints seen in both frames; shifts (N, 2) and numbers (N,) of those."""
@@ -168,7 +168,7 @@ def _median(values: npt.NDArray[np.float64], chosen: npt.NDArray[np.bool_]) -> n
     return result
 
 
-def _doubles(boxes: npt.NDArray[np.float64], strengths: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+def _duplicates(boxes: npt.NDArray[np.float64], strengths: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
     """Which boxes lie on the same person as a stronger one."""
     order = np.argsort(np.argsort(-strengths, kind="stable"))
     same_and_weaker = (overlaps(boxes, boxes) > _SAME_PERSON) & (order[:, None] > order[None, :])

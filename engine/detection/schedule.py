@@ -61,7 +61,7 @@ class DetectSchedule:
             return True
         return self._since > self._patience and self._something_moves(image_bgr, followed_xyxy)
 
-    def looked(self, image_bgr: UInt8Array, time_s: float, *, known: int, found_xyxy: Float32Array) -> None:
+    def detected(self, image_bgr: UInt8Array, time_s: float, *, known: int, found_xyxy: Float32Array) -> None:
         """The detector has looked: how many people were known before, and the boxes (N, 4) that it found."""
         if self._every == "auto":
             news = len(found_xyxy) != known

@@ -17,7 +17,7 @@ from engine.pipeline.prefetch import Steps
 from engine.skeleton import Skeleton
 from engine.sources.decoded_picture import fitted
 from engine.sources.frame_source import FrameSource
-from engine.system.interrupts import InterruptGuard
+from engine.system.stop_flag import StopFlag
 from engine.types import Frame, FrameResult
 
 X264_PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
@@ -117,7 +117,7 @@ def export(
     pipeline: FramePipeline,
     options: ExportOptions,
     progress: Progress | None = None,
-    guard: InterruptGuard | None = None,
+    guard: StopFlag | None = None,
 ) -> ExportSummary:
     """Write the video (or photos) and the poses of a source.
 
@@ -137,7 +137,7 @@ def export(
         EngineError: whatever else failed; when frames were written before, the message names the kept part files.
     """
     if guard is None:
-        with InterruptGuard() as own:
+        with StopFlag() as own:
             return export(source, pipeline, options, progress, own)
     started_s = time.monotonic()
     with Steps(lambda: guard.asked) as steps:  # the threads are waited for when the files have their names
@@ -183,7 +183,7 @@ class _Run:
         self.interrupted = False
         self.notes: list[str] = []
 
-    def from_start_to_end(self, guard: InterruptGuard, steps: Steps) -> tuple[Path, ...]:
+    def from_start_to_end(self, guard: StopFlag, steps: Steps) -> tuple[Path, ...]:
         """Work, and put the files in order however it ends."""
         try:
             try:

@@ -23,7 +23,7 @@ from engine.pipeline.options import PipelineOptions
 from engine.pipeline.pose_pipeline import PosePipeline
 from engine.sources.frame_source import SignalLoss, SourceInfo
 from engine.sources.opening import open_source
-from engine.system.interrupts import InterruptGuard
+from engine.system.stop_flag import StopFlag
 
 EXIT_INTERRUPTED = 130
 EXIT_SIGNAL = 128
@@ -58,7 +58,7 @@ def run_video(asked: Options) -> int:
             if not asked.quiet:
                 _print(what_runs(pipeline))
             # From here on a second Ctrl-C must not keep a person from reading where the files are.
-            guard = until_told.enter_context(InterruptGuard())
+            guard = until_told.enter_context(StopFlag())
             summary = export(source, pipeline, export_options(asked, attention), guard=guard)
         if not asked.quiet:
             _print(told(summary))

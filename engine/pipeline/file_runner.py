@@ -47,19 +47,19 @@ def results(
     if not isinstance(pipeline, PosePipeline):
         if overlap and not live:
             frames = _decoded(frames, steps)
-        return steps.ahead(map(pipeline.process, frames), room=0, name="pose", reads_source=live)
+        return steps.prefetch(map(pipeline.process, frames), room=0, name="pose", reads_source=live)
     if live or not overlap:
         process = map(pipeline.process, steps.until_closed(frames))
-        return steps.ahead(process, room=int(overlap), name="pose", reads_source=live)
+        return steps.prefetch(process, room=int(overlap), name="pose", reads_source=live)
     decoded = _decoded(frames, steps)
     if pipeline.detect_every != 1:  # boxes go on with the keypoints of the frame before: nothing can run ahead of them
-        return steps.ahead(map(pipeline.process, decoded), room=DONE_FRAMES, name="pose")
-    found = steps.ahead(map(pipeline.find, decoded), room=FOUND_FRAMES, name="detect")
-    return steps.ahead(_posed(pipeline, found), room=DONE_FRAMES, name="pose")
+        return steps.prefetch(map(pipeline.process, decoded), room=DONE_FRAMES, name="pose")
+    found = steps.prefetch(map(pipeline.find, decoded), room=FOUND_FRAMES, name="detect")
+    return steps.prefetch(_posed(pipeline, found), room=DONE_FRAMES, name="pose")
 
 
 def _decoded(frames: Iterable[Frame], steps: Steps) -> Iterator[Frame]:
-    return steps.ahead(frames, room=DECODED_FRAMES, name="decode", reads_source=True)
+    return steps.prefetch(frames, room=DECODED_FRAMES, name="decode", reads_source=True)
 
 
 def _posed(pipeline: PosePipeline, found: Iterable[Found]) -> Iterator[FrameResult]:

@@ -11,7 +11,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 
 from engine.backends import Backend
-from engine.detection.propagation import PeopleFollower
+from engine.detection.propagation import BoxPropagator
 from engine.detection.schedule import DetectSchedule
 from engine.errors import OptionError
 from engine.options import DetectEvery
@@ -19,8 +19,8 @@ from engine.pipeline.options import PipelineOptions, check_detect_every
 from engine.pipeline.pose_stage import PosedFrame, PoseStage
 from engine.skeleton import Skeleton
 from engine.system.free_memory import give_back_free_memory
-from engine.tracking.false_positives import PersonFilter, certainties
-from engine.tracking.rejected_detections import KnownNobody
+from engine.tracking.false_positives import FalsePositiveFilter, confidences
+from engine.tracking.rejected_detections import RejectedDetections
 from engine.tracking.smoothing import PoseSmoother
 from engine.tracking.tracker import DEFAULT_TRACKER, PersonTracker
 from engine.types import Detections, Frame, FrameResult, Poses, StageTimings, UInt8Array
@@ -54,7 +54,7 @@ class Found:
 
     frame: Frame
     detections: Detections
-    looked: bool
+    detected: bool
     detect_ms: float
     posed: Detections | None = None
 
@@ -99,11 +99,11 @@ class PosePipeline:
             pose_backend, want_areas=want_areas, want_attention=want_attention, max_people=max_people
         )
         self.skeleton: Skeleton = self._posing.skeleton
-        self._filter: PersonFilter | None = None
-        self._nobody: KnownNobody | None = None
+        self._filter: FalsePositiveFilter | None = None
+        self._rejected: RejectedDetections | None = None
         if person_threshold is not None:
-            self._nobody = KnownNobody(person_threshold)
-            self._filter = PersonFilter(threshold=person_threshold, oks_sigmas=self.skeleton.oks_sigmas)
+            self._rejected = RejectedDetections(person_threshold)
+            self._filter = FalsePositiveFilter(threshold=person_threshold, oks_sigmas=self.skeleton.oks_sigmas)
         self.detect_every = detect_every
         self._detector = detector
         self._backend = pose_backend
@@ -111,7 +111,7 @@ class PosePipeline:
         self._description = dict(description or {})
         self._tracker = PersonTracker(tracker) if tracking else None
         self._smoother = PoseSmoother() if tracking and smoothing else None
-        self._follower = PeopleFollower()
+        self._propagator = BoxPropagator()
         self._schedule = DetectSchedule(detect_every)
 
     def process(self, frame: Frame) -> FrameResult:
@@ -131,15 +131,15 @@ class PosePipeline:
         With `detect_every` 1 this depends on no other frame, and may run ahead of the rest in a thread of its own.
         """
         started = time.perf_counter()
-        looked, detections = True, Detections.empty()
+        detected, detections = True, Detections.empty()
         if self.detect_every != 1:
             height, width = frame.image_bgr.shape[:2]
-            detections = self._follower.predict(frame.timestamp_s, (width, height))
-            looked = self._schedule.due(frame.image_bgr, frame.timestamp_s, detections.boxes_xyxy)
-        if looked:
+            detections = self._propagator.predict(frame.timestamp_s, (width, height))
+            detected = self._schedule.due(frame.image_bgr, frame.timestamp_s, detections.boxes_xyxy)
+        if detected:
             detections = self.detect(frame.image_bgr)
         elapsed_ms = (time.perf_counter() - started) * 1000
-        return Found(frame=frame, detections=detections, looked=looked, detect_ms=elapsed_ms)
+        return Found(frame=frame, detections=detections, detected=detected, detect_ms=elapsed_ms)
 
     def detect(self, image_bgr: UInt8Array) -> Detections:
         """The people whom the detector finds in a picture (H, W, 3): at most `max_people`, the highest scores."""
@@ -151,7 +151,7 @@ class PosePipeline:
 
     def pose(self, found: Sequence[Found]) -> list[tuple[Found, PosedFrame]]:
         """Poses of the people of frames, which come in their order; in one call of the network if they fit."""
-        found = [self._without_known_nobody(one) for one in found]
+        found = [self._without_rejected(one) for one in found]
         posed = self._posing.run(
             [(one.frame.image_bgr, one.detections if one.posed is None else one.posed) for one in found]
         )
@@ -162,11 +162,11 @@ class PosePipeline:
         started = time.perf_counter()
         found, found_poses = posed
         frame = found.frame
-        if not found.looked:  # the follower knows whom it has sent, and itself lets go of the lost
+        if not found.detected:  # the follower knows whom it has sent, and itself lets go of the lost
             self._follow(found, found_poses.poses)
-        detections, found_poses = self._without_doubtful(found, found_poses)
+        detections, found_poses = self._without_false_positives(found, found_poses)
         poses = found_poses.poses
-        if found.looked and self.detect_every != 1:
+        if found.detected and self.detect_every != 1:
             self._follow(dataclasses.replace(found, detections=detections), poses)
         if self._tracker is not None:
             poses = dataclasses.replace(poses, track_ids=self._tracker.update(poses.boxes_xyxy, frame.timestamp_s))
@@ -187,10 +187,10 @@ class PosePipeline:
 
     def restart(self) -> None:
         """What comes next does not go on from here (another place in a video): forget who was where."""
-        self._follower.reset()
+        self._propagator.reset()
         self._schedule.reset()
-        if self._nobody is not None:
-            self._nobody.reset()
+        if self._rejected is not None:
+            self._rejected.reset()
         if self._tracker is not None:
             self._tracker.reset()
         if self._smoother is not None:
@@ -218,23 +218,23 @@ class PosePipeline:
     def __exit__(self, *_error: object) -> None:
         self.close()
 
-    def _without_known_nobody(self, found: Found) -> Found:
+    def _without_rejected(self, found: Found) -> Found:
         """A frame without the boxes of which the pose network has just said that nobody is there."""
-        if self._nobody is None or not found.looked:
+        if self._rejected is None or not found.detected:
             return found
         frame = found.frame
-        worth = self._nobody.worth_asking(frame.image_bgr, found.detections.boxes_xyxy, frame.timestamp_s)
+        worth = self._rejected.not_rejected(frame.image_bgr, found.detections.boxes_xyxy, frame.timestamp_s)
         return found if worth is None else dataclasses.replace(found, posed=found.detections.take(worth))
 
-    def _without_doubtful(self, found: Found, posed: PosedFrame) -> tuple[Detections, PosedFrame]:
+    def _without_false_positives(self, found: Found, posed: PosedFrame) -> tuple[Detections, PosedFrame]:
         """The people of a frame who are people, see person_filter.py; where nobody was is remembered."""
         detections = found.detections if found.posed is None else found.posed
         if self._filter is None:
             return detections, posed
-        certain = certainties(posed.poses)
-        if self._nobody is not None and found.looked:
+        certain = confidences(posed.poses)
+        if self._rejected is not None and found.detected:
             frame = found.frame
-            self._nobody.learn(frame.image_bgr, detections.boxes_xyxy, certain, frame.timestamp_s)
+            self._rejected.learn(frame.image_bgr, detections.boxes_xyxy, certain, frame.timestamp_s)
         kept = self._filter.kept(posed.poses, certain)
         if kept is None:
             return detections, posed
@@ -244,9 +244,9 @@ class PosePipeline:
     def _follow(self, found: Found, poses: Poses) -> None:
         """Remember where the people are now, for the boxes of the next frame."""
         time_s = found.frame.timestamp_s
-        if found.looked:
-            boxes, known = found.detections.boxes_xyxy, len(self._follower)
-            self._schedule.looked(found.frame.image_bgr, time_s, known=known, found_xyxy=boxes)
-            self._follower.looked(found.detections, poses, time_s)
-        elif self._follower.followed(poses, time_s):
+        if found.detected:
+            boxes, known = found.detections.boxes_xyxy, len(self._propagator)
+            self._schedule.detected(found.frame.image_bgr, time_s, known=known, found_xyxy=boxes)
+            self._propagator.detected(found.detections, poses, time_s)
+        elif self._propagator.followed(poses, time_s):
             self._schedule.lost()

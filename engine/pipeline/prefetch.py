@@ -14,7 +14,7 @@ _SOURCE_LIMIT_S = 3.0  # how long a thread that reads a source is waited for: no
 _STEP_LIMIT_S = 30.0  # and one that works on its last item: nothing but a device that hangs takes so long
 
 
-class Ahead(Generic[T]):
+class Prefetch(Generic[T]):
     """The items of an iterable in their order, made in a thread of their own.
 
     At most `room` items wait to be taken, and one more is in the making; without room, one is made when it is asked
@@ -113,7 +113,7 @@ class Steps:
 
     def __init__(self, is_ending: Callable[[], bool] = lambda: False) -> None:
         self._is_ending = is_ending
-        self._running: list[Ahead[Any]] = []
+        self._running: list[Prefetch[Any]] = []
         self._closed = False
 
     def until_closed(self, items: Iterable[T]) -> Iterator[T]:
@@ -123,7 +123,7 @@ class Steps:
                 return
             yield item
 
-    def ahead(self, items: Iterable[T], *, room: int, name: str, reads_source: bool = False) -> Ahead[T]:
+    def prefetch(self, items: Iterable[T], *, room: int, name: str, reads_source: bool = False) -> Prefetch[T]:
         """Begin to take items in a thread of their own.
 
         A step that reads a source may wait there for long, and is left behind when the run ends: it takes nothing more
@@ -135,7 +135,7 @@ class Steps:
             name: of the thread, for those who look at it with a debugger.
             reads_source: the items come from a source.
         """
-        step = Ahead(items, room=room, name=name, reads_source=reads_source, is_ending=self._is_ending)
+        step = Prefetch(items, room=room, name=name, reads_source=reads_source, is_ending=self._is_ending)
         self._running.append(step)
         return step
 

@@ -28,7 +28,7 @@ _INSIDE, _NOT_MUCH_SMALLER = 0.85, 0.25
 child before an adult is smaller, or not so much inside."""
 
 
-def certainties(poses: Poses) -> Float32Array:
+def confidences(poses: Poses) -> Float32Array:
     """(N,) float32, 0 to 1: box score ** 0.3 x (mean of the keypoint scores above 0.2) ** 0.7; 0 where none is."""
     mean = mean_visible_scores(poses.scores)
     boxes = np.where(mean > 0, poses.box_scores, 0)
@@ -37,11 +37,11 @@ def certainties(poses: Poses) -> Float32Array:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PersonFilter:
+class FalsePositiveFilter:
     """Says who of a frame is a person, and is there once.
 
     Attributes:
-        threshold: people of whom the two are less certain together are left out, see `certainties`.
+        threshold: people of whom the two are less certain together are left out, see `confidences`.
         oks_sigmas: K constants of the skeleton.
     """
 
@@ -53,14 +53,14 @@ class PersonFilter:
 
         Args:
             poses: of one frame.
-            certain: (N,) float32, their `certainties`.
+            certain: (N,) float32, their `confidences`.
         """
         solid = np.flatnonzero(certain >= self.threshold)
         if len(solid) > 1:
-            solid = solid[~self._doubles(poses.take(solid))]
+            solid = solid[~self._duplicates(poses.take(solid))]
         return None if len(solid) == len(poses) else solid
 
-    def _doubles(self, poses: Poses) -> npt.NDArray[np.bool_]:
+    def _duplicates(self, poses: Poses) -> npt.NDArray[np.bool_]:
         """(N,) bool: whoever has the pose of somebody with a higher score, or is a part of them."""
         same = self._same_pose(poses) | _nested(poses.boxes_xyxy)
         dropped = np.zeros(len(poses), bool)

@@ -37,7 +37,7 @@ class _Place:
     time_s: float
 
 
-class KnownNobody:
+class RejectedDetections:
     """Remembers where the pose network has seen nobody, as long as the picture there stays the same.
 
     What it says depends on the frames and their order alone, not on the pace.
@@ -52,7 +52,7 @@ class KnownNobody:
         """Forget everything."""
         self._places = []
 
-    def worth_asking(
+    def not_rejected(
         self, image_bgr: UInt8Array, boxes_xyxy: Float32Array, time_s: float
     ) -> npt.NDArray[np.bool_] | None:
         """(N,) bool: which boxes (N, 4) of a frame (H, W, 3) of that time need the pose network; None for all."""
@@ -78,7 +78,7 @@ class KnownNobody:
         Args:
             image_bgr: (H, W, 3) uint8; frames come in their order.
             boxes_xyxy: (N, 4) float32, the boxes that were posed.
-            certain: (N,) float32, see `person_filter.certainties`.
+            certain: (N,) float32, see `person_filter.confidences`.
             time_s: of the frame.
         """
         for box in boxes_xyxy[certain < self._sure]:

@@ -21,7 +21,7 @@ from engine.artifacts.model_spec import ModelSpec, TensorSpec
 from engine.artifacts.part_file import PartFile
 from engine.backends.contract import Closing
 from engine.detection.detector import PersonDetector
-from engine.detection.propagation import PeopleFollower
+from engine.detection.propagation import BoxPropagator
 from engine.errors import EngineError
 from engine.geometry import apply_affines, boxes_to_affines, invert_affines, warp_crops
 from engine.output.poses_writer import PosesWriter
@@ -201,7 +201,7 @@ def test_boxes_of_any_place_and_no_area_make_crops_and_come_back(
 @given(data=st.data())
 def test_following_and_smoothing_bear_any_poses(data: st.DataObject) -> None:
     """On their own, with values that the stages before them would not let through."""
-    follower, smoother = PeopleFollower(), PoseSmoother()
+    follower, smoother = BoxPropagator(), PoseSmoother()
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         for step in range(5):
             people = data.draw(st.sampled_from([0, 1, 4]))
@@ -221,7 +221,7 @@ def test_following_and_smoothing_bear_any_poses(data: st.DataObject) -> None:
                 found = Detections(
                     boxes_xyxy=boxes, scores=np.ones(people, np.float32), class_ids=np.zeros(people, np.int64)
                 )
-                follower.looked(found, poses, time_s)
+                follower.detected(found, poses, time_s)
             else:
                 follower.followed(poses, time_s)
             assert len(follower.predict(time_s, (64, 48))) <= people

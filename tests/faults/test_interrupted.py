@@ -177,7 +177,7 @@ class SignalsAt:
         "export.py",
         "prefetch.py",
         "file_runner.py",
-        "interrupts.py",
+        "stop_flag.py",
         "output/files.py",
         "part_file.py",
         "threading.py",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from engine.detection.propagation import PeopleFollower
+from engine.detection.propagation import BoxPropagator
 from engine.detection.schedule import MOST_FRAMES, MOST_S, DetectSchedule
 from engine.errors import OptionError
 from engine.geometry import box_centers_sizes
@@ -57,9 +57,9 @@ def overlap(one: Float32Array, other: Float32Array) -> float:
     ],
 )
 def test_boxes_go_with_the_keypoints(path: Callable[[int], tuple[float, float, float, float]]) -> None:
-    follower = PeopleFollower()
+    follower = BoxPropagator()
     true = boxes(path(0))
-    follower.looked(detections(path(0)), poses_in(true), 0.0)
+    follower.detected(detections(path(0)), poses_in(true), 0.0)
     for number in range(1, 20):
         true = boxes(path(number))
         guessed = follower.predict(number / RATE, SIZE_WH)
@@ -71,9 +71,9 @@ def test_boxes_go_with_the_keypoints(path: Callable[[int], tuple[float, float, f
 
 
 def test_a_box_reaches_for_a_stretched_arm() -> None:
-    follower = PeopleFollower()
+    follower = BoxPropagator()
     true = boxes((200, 100, 300, 400))
-    follower.looked(detections((200, 100, 300, 400)), poses_in(true), 0.0)
+    follower.detected(detections((200, 100, 300, 400)), poses_in(true), 0.0)
     stretched = poses_in(true)
     stretched.keypoints_xy[0, 2] = (345, 150)
     for number in range(1, 4):
@@ -88,9 +88,9 @@ def test_a_box_reaches_for_a_stretched_arm() -> None:
 
 
 def test_people_whose_keypoints_fade_are_lost_and_the_others_stay() -> None:
-    follower = PeopleFollower()
+    follower = BoxPropagator()
     rows = ((50.0, 100.0, 150.0, 400.0), (300.0, 100.0, 400.0, 400.0))
-    follower.looked(detections(*rows), poses_in(boxes(*rows)), 0.0)
+    follower.detected(detections(*rows), poses_in(boxes(*rows)), 0.0)
     follower.predict(1 / RATE, SIZE_WH)
     poses = poses_in(boxes(*rows))
     poses.scores[0] = 0.35
@@ -100,18 +100,18 @@ def test_people_whose_keypoints_fade_are_lost_and_the_others_stay() -> None:
 
 
 def test_two_boxes_on_one_person_become_one() -> None:
-    follower = PeopleFollower()
+    follower = BoxPropagator()
     rows = ((50.0, 100.0, 150.0, 400.0), (120.0, 100.0, 220.0, 400.0))
-    follower.looked(detections(*rows), poses_in(boxes(*rows)), 0.0)
+    follower.detected(detections(*rows), poses_in(boxes(*rows)), 0.0)
     follower.predict(1 / RATE, SIZE_WH)
     assert follower.followed(poses_in(boxes(rows[1], rows[1])), 1 / RATE) == 1
     assert len(follower) == 1
 
 
 def test_who_leaves_the_frame_is_forgotten() -> None:
-    follower = PeopleFollower()
+    follower = BoxPropagator()
     place = [560.0, 100.0, 640.0, 300.0]
-    follower.looked(detections((560, 100, 640, 300)), poses_in(boxes((560, 100, 640, 300))), 0.0)
+    follower.detected(detections((560, 100, 640, 300)), poses_in(boxes((560, 100, 640, 300))), 0.0)
     for number in range(1, 12):
         if len(follower.predict(number / RATE, SIZE_WH)) == 0:
             break
@@ -126,13 +126,13 @@ def test_who_leaves_the_frame_is_forgotten() -> None:
 
 def looks(schedule: DetectSchedule, pictures: list[UInt8Array], known: int = 1, rate: float = RATE) -> list[int]:
     """Frames on which a schedule looks while the same people are known all along."""
-    looked = []
+    detected = []
     for number, image in enumerate(pictures):
         people = boxes(*[(200, 100, 300, 400)] * known)
         if schedule.due(image, number / rate, people):
-            looked.append(number)
-            schedule.looked(image, number / rate, known=known, found_xyxy=people)
-    return looked
+            detected.append(number)
+            schedule.detected(image, number / rate, known=known, found_xyxy=people)
+    return detected
 
 
 def still(count: int) -> list[UInt8Array]:
@@ -145,8 +145,8 @@ def test_a_number_is_kept_to(every: int) -> None:
 
 
 def test_a_calm_scene_is_looked_at_less_and_less_but_never_forgotten() -> None:
-    looked = looks(DetectSchedule("auto"), still(100))
-    gaps = np.diff(looked).tolist()
+    detected = looks(DetectSchedule("auto"), still(100))
+    gaps = np.diff(detected).tolist()
     assert gaps[:3] == [2, 4, 8]
     assert max(gaps) == MOST_FRAMES
     slow = looks(DetectSchedule("auto"), still(40), rate=4.0)
@@ -162,7 +162,7 @@ def test_a_lost_person_is_looked_for_at_once(every: DetectEvery) -> None:
     schedule, image = DetectSchedule(every), still(1)[0]
     for number in range(20):
         if schedule.due(image, number / RATE, boxes((0, 0, 9, 9))):
-            schedule.looked(image, number / RATE, known=1, found_xyxy=boxes((0, 0, 9, 9)))
+            schedule.detected(image, number / RATE, known=1, found_xyxy=boxes((0, 0, 9, 9)))
             last = number
     schedule.lost()
     assert last != 20
@@ -192,7 +192,7 @@ def test_a_clock_that_goes_back_is_looked_at() -> None:
     schedule, image = DetectSchedule("auto"), still(1)[0]
     for number in range(30):
         if schedule.due(image, number / RATE, boxes((0, 0, 9, 9))):
-            schedule.looked(image, number / RATE, known=1, found_xyxy=boxes((0, 0, 9, 9)))
+            schedule.detected(image, number / RATE, known=1, found_xyxy=boxes((0, 0, 9, 9)))
     assert schedule.due(image, 0.0, boxes((0, 0, 9, 9)))
 
 
@@ -203,10 +203,10 @@ def test_a_clock_that_goes_back_is_looked_at() -> None:
 class Walkers:
     """A detector of white rectangles with a coloured spot for each keypoint, and what it was asked."""
 
-    looked: list[int] = field(default_factory=list)
+    detected: list[int] = field(default_factory=list)
 
     def detect(self, image_bgr: UInt8Array) -> Detections:
-        self.looked.append(int(image_bgr[0, 0, 0]))
+        self.detected.append(int(image_bgr[0, 0, 0]))
         columns = np.flatnonzero((image_bgr[1:] > 40).any(axis=(0, 2)))
         if len(columns) == 0:
             return Detections.empty()
@@ -242,7 +242,7 @@ def test_people_are_posed_where_they_are_between_two_looks(every: DetectEvery) -
             assert len(heads) == 2, "a newcomer is found within a few frames"
         centers, sizes = box_centers_sizes(result.detections.boxes_xyxy, (96, 128))
         assert (np.abs(people[:, 0] - centers) < sizes / 2).all()
-    assert len(detector.looked) <= (12 if every == 5 else 20)
+    assert len(detector.detected) <= (12 if every == 5 else 20)
 
 
 def test_after_a_restart_the_detector_looks_first() -> None:
@@ -252,7 +252,7 @@ def test_after_a_restart_the_detector_looks_first() -> None:
         pipeline.process(scene(number, 100))
     pipeline.restart()
     assert len(pipeline.process(scene(5, 400)).poses) == 1
-    assert detector.looked[-1] == 5
+    assert detector.detected[-1] == 5
 
 
 @pytest.mark.parametrize("wrong", [0, -1, "often", 2.5, True])

@@ -108,7 +108,7 @@ def test_batches_keep_every_frame_and_depend_on_the_frames_alone(people: list[in
         detector = NumberedDetector()
         for frame in frames(people, fail_at):
             detections = detector.detect(frame.image_bgr)
-            yield Found(frame=frame, detections=detections, looked=True, detect_ms=0.0)
+            yield Found(frame=frame, detections=detections, detected=True, detect_ms=0.0)
 
     got: list[list[int]] = []
     try:

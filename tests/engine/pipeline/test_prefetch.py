@@ -35,8 +35,8 @@ class Counting:
 
 def test_everything_comes_in_order_through_several_steps() -> None:
     with Steps() as steps:
-        first = steps.ahead(Counting(500), room=3, name="a")
-        second = steps.ahead((number * 2 for number in first), room=2, name="b")
+        first = steps.prefetch(Counting(500), room=3, name="a")
+        second = steps.prefetch((number * 2 for number in first), room=2, name="b")
         assert list(second) == list(range(0, 1000, 2))
 
 
@@ -44,7 +44,7 @@ def test_everything_comes_in_order_through_several_steps() -> None:
 def test_nobody_runs_further_ahead_than_there_is_room(room: int) -> None:
     numbers = Counting()
     with Steps() as steps:
-        ahead = steps.ahead(numbers, room=room, name="a")
+        ahead = steps.prefetch(numbers, room=room, name="a")
         wait_for(lambda: numbers.taken == room + 1)
         time.sleep(0.05)
         assert numbers.taken == room + 1
@@ -57,7 +57,7 @@ def test_nobody_runs_further_ahead_than_there_is_room(room: int) -> None:
 def test_without_room_nothing_is_made_before_it_is_asked_for() -> None:
     numbers = Counting(3)
     with Steps() as steps:
-        ahead = steps.ahead(numbers, room=0, name="a")
+        ahead = steps.prefetch(numbers, room=0, name="a")
         for asked in range(4):
             time.sleep(0.02)
             assert numbers.taken == min(asked, 3)
@@ -74,7 +74,7 @@ def test_whoever_waits_is_let_go_when_the_run_is_asked_to_end(room: int) -> None
         release.wait(30)
 
     with Steps(asked.is_set) as steps:
-        ahead = steps.ahead(camera(), room=room, name="a")
+        ahead = steps.prefetch(camera(), room=room, name="a")
         assert list(ahead) in ([1], [])  # with room, the wish may come before the first item is taken
         assert not release.is_set()
         release.set()
@@ -82,8 +82,8 @@ def test_whoever_waits_is_let_go_when_the_run_is_asked_to_end(room: int) -> None
 
 def test_an_error_comes_after_what_was_made_before_it() -> None:
     with Steps() as steps:
-        first = steps.ahead(Counting(fail_at=3), room=8, name="a")
-        second = steps.ahead(iter(first), room=8, name="b")
+        first = steps.prefetch(Counting(fail_at=3), room=8, name="a")
+        second = steps.prefetch(iter(first), room=8, name="b")
         got = []
         with pytest.raises(ValueError, match="number 3 is broken"):
             for number in second:
@@ -99,7 +99,7 @@ def test_what_is_no_exception_is_passed_on_as_well(error: BaseException) -> None
         raise error
 
     with Steps() as steps:
-        ahead = steps.ahead(items(), room=2, name="a")
+        ahead = steps.prefetch(items(), room=2, name="a")
         assert next(ahead) == 1
         with pytest.raises(type(error)):
             next(ahead)
@@ -108,10 +108,10 @@ def test_what_is_no_exception_is_passed_on_as_well(error: BaseException) -> None
 def test_all_threads_end_with_the_run_wherever_they_wait() -> None:
     before = threading.active_count()
     with Steps() as steps:
-        full = steps.ahead(Counting(), room=1, name="waits for room")
-        slow = steps.ahead((number for number in full), room=1, name="waits for room, too")
-        empty = steps.ahead((number for number in slow if number < 0), room=1, name="finds nothing")
-        steps.ahead(iter(empty), room=1, name="waits for an item")
+        full = steps.prefetch(Counting(), room=1, name="waits for room")
+        slow = steps.prefetch((number for number in full), room=1, name="waits for room, too")
+        empty = steps.prefetch((number for number in slow if number < 0), room=1, name="finds nothing")
+        steps.prefetch(iter(empty), room=1, name="waits for an item")
         time.sleep(0.02)
         assert threading.active_count() == before + 4
     assert threading.active_count() == before
@@ -127,7 +127,7 @@ def test_a_source_that_gives_nothing_does_not_hold_up_the_end(monkeypatch: pytes
         yield 1
 
     with Steps() as steps:
-        steps.ahead(map(worked_on.append, steps.until_closed(camera())), room=1, name="pose", reads_source=True)
+        steps.prefetch(map(worked_on.append, steps.until_closed(camera())), room=1, name="pose", reads_source=True)
     release.set()
     wait_for(lambda: not any(thread.name == "pose" for thread in threading.enumerate()))
     assert worked_on == []  # what comes after the end is not worked on

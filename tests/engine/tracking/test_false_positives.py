@@ -7,14 +7,14 @@ import numpy.typing as npt
 import pytest
 
 from engine.skeleton import COCO17
-from engine.tracking.false_positives import PersonFilter, certainties
+from engine.tracking.false_positives import FalsePositiveFilter, confidences
 from engine.types import Poses
 
-FILTER = PersonFilter(threshold=0.3, oks_sigmas=COCO17.oks_sigmas)
+FILTER = FalsePositiveFilter(threshold=0.3, oks_sigmas=COCO17.oks_sigmas)
 
 
 def kept_of(poses: Poses) -> npt.NDArray[np.intp] | None:
-    return FILTER.kept(poses, certainties(poses))
+    return FILTER.kept(poses, confidences(poses))
 
 
 def people(*each: tuple[float, float, float]) -> Poses:
@@ -47,8 +47,8 @@ def test_certainty_against_a_plain_loop() -> None:
         seen = [float(score) for score in scores if score > 0.2]
         mean = sum(seen) / len(seen) if seen else 0.0
         expected.append((float(product) / mean) ** 0.3 * mean**0.7 if seen else 0.0)
-    np.testing.assert_allclose(certainties(poses), expected, atol=1e-6)
-    assert certainties(Poses.empty(17)).shape == (0,)
+    np.testing.assert_allclose(confidences(poses), expected, atol=1e-6)
+    assert confidences(Poses.empty(17)).shape == (0,)
 
 
 def test_a_box_the_detector_doubts_stays_where_the_pose_is_plain_and_not_the_other_way_round() -> None:

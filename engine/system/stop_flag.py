@@ -12,7 +12,7 @@ _ASKS_TO_END = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
 known everywhere."""
 
 
-class InterruptGuard:
+class StopFlag:
     """While it is entered, a signal that asks the program to end raises nothing: whoever works looks at `asked`.
 
     An exception out of a signal may come between any two instructions, in the locks of the standard library, too, and
