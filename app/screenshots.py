@@ -22,8 +22,9 @@ from app.widgets.theme import apply_theme
 from engine.artifacts.atomic import replacing
 from engine.errors import EngineError
 from engine.pipeline.pose_pipeline import PipelineOptions
+from engine.skeleton import Skeleton
 from engine.system.one_line_parser import OneLineParser
-from engine.types import UInt8Array
+from engine.types import Float32Array, UInt8Array
 
 _OPEN_LIMIT_S, _WAIT_LIMIT_S = 180.0, 60.0
 _COLORS = 255
@@ -57,15 +58,32 @@ def has_people(window: MainWindow) -> bool:
     return picture is not None and picture.shown.result is not None and len(picture.shown.result.poses) > 0
 
 
+def attention_maps(window: MainWindow) -> Float32Array | None:
+    """Attention (N, K, h, w) of the people on the screen; None where the picture has none."""
+    result = None if window.view.picture is None else window.view.picture.shown.result
+    maps = None if result is None or result.attention is None else result.attention.attention
+    return None if maps is None or len(maps) == 0 else maps
+
+
+def has_attention(window: MainWindow) -> bool:
+    """Whether the picture on the screen came with attention maps."""
+    return attention_maps(window) is not None
+
+
+def shown_skeleton(window: MainWindow) -> Skeleton:
+    """The skeleton of the picture on the screen."""
+    skeleton = None if window.view.picture is None else window.view.picture.shown.skeleton
+    if skeleton is None:
+        raise EngineError("the picture on the screen has no skeleton")
+    return skeleton
+
+
 def most_attended(window: MainWindow) -> str:
     """Name of the keypoint with the highest attention of any pixel on the screen."""
-    shown = None if window.view.picture is None else window.view.picture.shown
-    if shown is None or shown.skeleton is None or shown.result is None or shown.result.attention is None:
+    attention = attention_maps(window)
+    if attention is None:
         raise EngineError("the picture on the screen has no attention maps")
-    attention = shown.result.attention.attention
-    if attention is None or len(attention) == 0:
-        raise EngineError("the picture on the screen shows nobody")
-    return shown.skeleton.keypoint_names[int(attention.max(axis=(0, 2, 3)).argmax())]
+    return shown_skeleton(window).keypoint_names[int(attention.max(axis=(0, 2, 3)).argmax())]
 
 
 def stand_at(application: QApplication, window: MainWindow, position_s: float) -> None:
@@ -140,6 +158,8 @@ def take_all(application: QApplication, window: MainWindow, folder: Path) -> Non
     live_for(application, 0.5)
     save(window, folder / "window-live.png")
     stand_at(application, window, _ATTENTION_S)
+    panel.choose_keypoint(shown_skeleton(window).keypoint_names[0])  # maps are computed only while they are shown
+    wait_for(application, lambda: has_attention(window), _WAIT_LIMIT_S, "attention maps")
     panel.choose_keypoint(most_attended(window))
     live_for(application, 1.0)
     save(window, folder / "window-attention.png")
