@@ -177,7 +177,7 @@ def _fetch_into(
             return
         except _Broken as broken:
             if attempt + 1 == _TRIES or not broken.retry:
-                kept = f"; {part.stat().st_size} bytes are kept for the next try" if part.is_file() else ""
+                kept = f"; {part.stat().st_size} bytes are kept for the next attempt" if part.is_file() else ""
                 advice = by_hand(wanted, target)
                 raise ModelError(f"{wanted.name} could not be fetched ({broken}){kept}: {advice}") from None
             say(f"fetching {wanted.name} broke off ({broken}); trying again")
@@ -214,7 +214,7 @@ def _load(part: Path, wanted: Download, opener: Opener) -> None:
             part.unlink()
             raise _Broken("the part that was kept no longer fits") from None
         if 300 <= error.code < 400:
-            raise _Unwanted("the server sends to an address that is not https, or in a circle") from None
+            raise _Unwanted("the server redirects to an address that is not https, or in a circle") from None
         kind = _Broken if error.code >= 500 or error.code in (408, 429) else _Unwanted
         # The server's own text is not repeated, because it is not trusted.
         raise kind(f"the server answers {error.code} {http.client.responses.get(error.code, '')}".strip()) from None

@@ -23,7 +23,7 @@ class Backend(Protocol):
 
     Attributes:
         name: of the runtime.
-        spec: what goes in and comes out.
+        spec: its inputs and outputs.
         device: where it runs, e.g. "cpu" or "cuda:0".
         precision: what it computes in.
     """

@@ -72,9 +72,9 @@ class OnnxRuntimeBackend(Closing):
 
     def __init__(self, onnx_file: Path, options: OpenOptions) -> None:
         self.spec = read_spec(onnx_file)
-        able = "int8" if self.spec.precision == "int8" else "fp32"
-        if options.precision not in ("auto", able):
-            raise refuse_precision(self.name, options.precision, [able], "bf16 runs on openvino and torch")
+        supported = "int8" if self.spec.precision == "int8" else "fp32"
+        if options.precision not in ("auto", supported):
+            raise refuse_precision(self.name, options.precision, [supported], "bf16 runs on openvino and torch")
         self.precision = self.spec.precision
         self.device = "cpu" if options.device == "auto" else options.device
         try:

@@ -56,7 +56,7 @@ def export_detector(
         proto, names, size_wh, output_name = adopt_graph(source, input_size)
     if class_names is not None:
         if len(class_names) != len(names):
-            raise ModelError(f"{source.name} knows {len(names)} classes, {len(class_names)} names were given")
+            raise ModelError(f"{source.name} has {len(names)} classes, {len(class_names)} names were given")
         names = tuple(class_names)
     if half_weights:
         store_weights_in_float16(proto)

@@ -25,7 +25,7 @@ class BuildOptions:
     precision: str = option("auto", "auto, fp16, bf16, fp32 or int8 (with --calibrate)")
     calibrate: str | None = option(
         None,
-        "for int8: people to measure with, from a video, photos, or a data set with train.json",
+        "for int8: people to calibrate with, from a video, photos, or a data set with train.json",
         metavar="VIDEO|FOLDER",
     )
     output: Path | None = option(None, "file to write (default: a file in the cache)", Path)

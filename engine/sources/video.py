@@ -89,7 +89,7 @@ class VideoSource(SourceBase):
             rate = stream_rate(self._stream)
             self._time_base = Fraction(self._stream.time_base or 1 / (rate or Fraction(25)))
             self._step = max(1, round(1 / ((rate or Fraction(25)) * self._time_base)))
-            self._promise = self._promised(rate)
+            self._stated = self._stated_length(rate)
             super().__init__(
                 SourceInfo(
                     name=name,
@@ -114,9 +114,9 @@ class VideoSource(SourceBase):
             if isinstance(error, SourceError) and self._is_cut_off() and "cut off" not in str(error):
                 raise SourceError(f"{error} (the file is cut off)") from None
             raise
-        self._learn_from(self._first)
+        self._complete_info(self._first)
 
-    def _learn_from(self, first: Any) -> None:
+    def _complete_info(self, first: Any) -> None:
         """Add to `info` what only a decoded frame reveals."""
         self._shift = self._start_shift(first)
         self._info = replace(
@@ -126,7 +126,7 @@ class VideoSource(SourceBase):
             tags=picture_tags(first, self._stream.sample_aspect_ratio),
         )
 
-    def _promised(self, rate: Fraction | None) -> tuple[int | None, int | None]:
+    def _stated_length(self, rate: Fraction | None) -> tuple[int | None, int | None]:
         """What the container states: the number of its frames, and the time stamp at which the last one ends.
 
         The number is None where the container states only a duration: the frames may then be sparse.
@@ -140,15 +140,14 @@ class VideoSource(SourceBase):
         if stream.frames:  # AVI counts time slots, some of which may legitimately be empty
             return None, stream.frames * self._step
         length_s = stream.duration * self._time_base if stream.duration else _tagged_duration_s(stream)
-        if (
-            length_s is None and container.duration and not container.streams.audio
-        ):  # the sound may be longer than the video
+        # With sound, the container's duration may be that of a longer audio stream.
+        if length_s is None and container.duration and not container.streams.audio:
             length_s = Fraction(container.duration, 1_000_000)
         return None, None if length_s is None or rate is None else round(length_s / self._time_base)
 
     def _estimate(self, rate: Fraction | None) -> int | None:
         """Estimated number of frames."""
-        frames, end = self._promise
+        frames, end = self._stated
         if frames is not None:
             return frames
         if end is None and self._container.duration and rate is not None:
@@ -220,7 +219,7 @@ class VideoSource(SourceBase):
             yield Frame(image_bgr=image, index=index, timestamp_s=float(pts * self._time_base), pts=pts)
             index += 1
         if not self._closed and not self._sought:
-            self._account(index, last_pts, steps)
+            self._note_problems(index, last_pts, steps)
 
     def _pts(self, decoded: Any, last_pts: int | None) -> int:
         """Time stamp of a frame: its own, or one step after the previous where it has none; always increasing."""
@@ -230,9 +229,9 @@ class VideoSource(SourceBase):
         pts = int(own) - self._shift
         return pts if last_pts is None or pts > last_pts else last_pts + 1
 
-    def _account(self, read: int, last_pts: int | None, steps: _Steps) -> None:
+    def _note_problems(self, read: int, last_pts: int | None, steps: _Steps) -> None:
         """At the end, count the frames that the container stated but did not yield, and note damage to the others."""
-        decoder, (frames, end) = self._decoder, self._promise
+        decoder, (frames, end) = self._decoder, self._stated
         cut_off = self._is_cut_off()
         lost, about = decoder.lost, ""
         if frames is not None:

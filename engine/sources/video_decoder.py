@@ -57,7 +57,7 @@ class VideoDecoder:
         # With several decoder threads PyAV loses all frames in flight where one of the last of them is damaged. With a
         # single thread it does not.
         if self._reopen is not None and not self._closed and self._shown_packets > self._given + self._failed:
-            yield from self._end_once_more(self._reopen)
+            yield from self._decode_end_again(self._reopen)
 
     def _decoded(self, container: Any, stream: Any, *, count: bool) -> Iterator[Any]:
         packets = container.demux(stream)
@@ -92,7 +92,7 @@ class VideoDecoder:
         if frame.pts is not None and (self._last_pts is None or frame.pts > self._last_pts):
             self._last_pts = frame.pts
 
-    def _end_once_more(self, reopen: Callable[[], tuple[Any, Any]]) -> Iterator[Any]:
+    def _decode_end_again(self, reopen: Callable[[], tuple[Any, Any]]) -> Iterator[Any]:
         """The frames after the last one that was yielded."""
         container, stream = reopen()
         try:
