@@ -6,7 +6,6 @@ The part of an interrupted download is kept and resumed. Nothing here runs witho
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import json
 import re
@@ -23,6 +22,7 @@ from urllib.parse import urlsplit
 
 from engine.artifacts.file_lock import file_lock
 from engine.artifacts.folders import downloads_dir, is_offline
+from engine.artifacts.model_spec import sha256_of
 from engine.errors import ModelError, OptionError, OutputError
 
 MANIFEST = Path(__file__).resolve().with_name("downloads.json")
@@ -167,7 +167,7 @@ def _fetch_into(
     for attempt in range(_TRIES):
         try:
             _load(part, wanted, opener)
-            found = _sha256_of(part)
+            found = sha256_of(part)
             if found != digest:
                 part.unlink()
                 raise _Unwanted(f"the server sent another file (SHA-256 {found} instead of {digest})")
@@ -240,11 +240,6 @@ def _copy(answer: Any, stream: IO[bytes], have: int, wanted: Download) -> None:
     whole = promised if promised is not None else wanted.size_bytes
     if whole is not None and have < whole:
         raise _Broken(f"the connection ended after {have} of {whole} bytes")
-
-
-def _sha256_of(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _reason(error: object) -> str:

@@ -105,10 +105,8 @@ def lock_path(folder: Path) -> Path:
 
 def timing_cache_path(key: EngineKey) -> Path:
     """The file of TensorRT's kernel timings, which shorten the next build on the same GPU."""
-    about = hashlib.sha256("|".join((key.runtime, key.runtime_version, key.gpu, *key.targets)).encode()).hexdigest()[
-        :16
-    ]
-    return engines_dir() / "timing" / f"{about}.bin"
+    machine = "|".join((key.runtime, key.runtime_version, key.gpu, *key.targets))
+    return engines_dir() / "timing" / f"{hashlib.sha256(machine.encode()).hexdigest()[:16]}.bin"
 
 
 def remove_superseded(name: str, newest: Path) -> list[str]:

@@ -132,7 +132,7 @@ def move(path: Path, to: Path) -> None:
         FileExistsError: `to` exists already.
         OSError: it cannot be renamed.
     """
-    if sys.platform != "win32":  # where rename never replaces a file
+    if sys.platform != "win32":  # on Windows, rename never replaces a file
         try:
             os.link(path, to)
         except FileExistsError:
