@@ -1,4 +1,4 @@
-"""A pose network with random weights, by its name or its configuration."""
+"""Pose networks with random weights, built from a name or a configuration."""
 
 from __future__ import annotations
 

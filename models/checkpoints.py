@@ -1,7 +1,7 @@
 """Weights in and out: our own safetensors files, official checkpoints, ImageNet backbones.
 
-Our files carry, as JSON in their header, everything needed to run them: the model's configuration, the skeleton, the
-classes it poses and the normalisation. How files of others are read stands in `foreign_weights.py`.
+The header of our files contains, as JSON, everything needed to run them: the model's configuration, the skeleton, the
+classes it poses and the normalisation. `foreign_weights.py` reads the files of other programs.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _METADATA_KEY = "kcam"
 
 @dataclass(frozen=True, kw_only=True)
 class PoseCheckpoint:
-    """A pose network and what it needs to be run.
+    """A pose network and the data needed to run it.
 
     Attributes:
         model: in evaluation mode, float32.
@@ -73,11 +73,11 @@ def save_pose_model(
     notes: Mapping[str, str] | None = None,
     half: bool = True,
 ) -> None:
-    """Write a network as one safetensors file that says everything about itself; atomic.
+    """Write a network as one self-describing safetensors file, atomically.
 
     Args:
         path: final name, ending in .safetensors.
-        half: store floating values in float16; they are computed with in float32 after loading.
+        half: store floating-point values in float16; after loading, computation is in float32.
     """
     from safetensors.torch import save
 
@@ -86,7 +86,7 @@ def save_pose_model(
         .to("cpu", torch.float16 if half and value.is_floating_point() else value.dtype)
         .contiguous()
         for name, value in model.state_dict().items()
-        if not name.endswith("num_batches_tracked")  # counts training steps; nothing that runs needs it
+        if not name.endswith("num_batches_tracked")  # counts training steps; inference does not use it
     }
     metadata = {
         "config": model.config.to_dict(),
@@ -100,7 +100,7 @@ def save_pose_model(
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that at any moment either the old or the new one stands under its name, whole."""
+    """Write a file so that at any moment its name refers to the complete old or the complete new content."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
     try:
@@ -116,15 +116,15 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """What one of our weights files says of itself, from its header alone.
+    """The metadata of one of our weights files, from its header alone.
 
     Raises:
-        CheckpointError: not a safetensors file, or not one of ours.
+        CheckpointError: it is not a safetensors file, or not one of ours.
     """
     from safetensors import SafetensorError, safe_open
 
     try:
-        path.open("rb").close()  # Python says why a file cannot be read, safetensors does not
+        path.open("rb").close()  # Python reports why a file cannot be read, safetensors does not
         with safe_open(path, "pt") as opened:
             texts = opened.metadata() or {}
         metadata = json.loads(texts[_METADATA_KEY])
@@ -154,7 +154,7 @@ def load_pose_model(path: Path) -> PoseCheckpoint:
     metadata = read_metadata(path)
     try:
         config = PoseModelConfig.from_dict(metadata["config"])
-        said: dict[str, Any] = {
+        fields: dict[str, Any] = {
             "skeleton": dict(metadata["skeleton"]),
             "class_names": tuple(str(name) for name in metadata["class_names"]),
             "mean": _three(metadata["mean"], path),
@@ -169,7 +169,7 @@ def load_pose_model(path: Path) -> PoseCheckpoint:
         raise CheckpointError(f"{path} is damaged: {error}") from error
     model = _build_for(config, tensors, path)
     load_tensors(model, tensors, path)
-    return PoseCheckpoint(model=model.eval(), **said)
+    return PoseCheckpoint(model=model.eval(), **fields)
 
 
 def _three(values: Any, path: Path) -> tuple[float, float, float]:
@@ -179,12 +179,12 @@ def _three(values: Any, path: Path) -> tuple[float, float, float]:
 
 
 def _build_for(config: PoseModelConfig, tensors: Mapping[str, Tensor], path: Path) -> PoseModel:
-    """The network of a configuration, unless that asks for many gigabytes which the file does not have.
+    """The network of a configuration, unless it is far larger than the file: that could allocate many gigabytes.
 
-    The width of the deconvolutions is the only field with which a network grows without end.
+    The width of the deconvolutions is the only field that can make a network that large.
     """
-    second_and_third = 2 * 16 * config.deconv_channels**2 if "resnet" in config.name else 0
-    if second_and_third > sum(tensor.numel() for tensor in tensors.values()):
+    later_deconvolutions = 2 * 16 * config.deconv_channels**2 if "resnet" in config.name else 0  # second and third
+    if later_deconvolutions > sum(tensor.numel() for tensor in tensors.values()):
         raise CheckpointError(f"{path}: deconv_channels is {config.deconv_channels}, but it holds far fewer numbers")
     return build_from_config(config)
 
@@ -193,11 +193,11 @@ def load_tensors(model: PoseModel, tensors: Mapping[str, Tensor], path: Path) ->
     """Load every tensor of a network; the names and shapes must be exactly its own.
 
     Raises:
-        CheckpointError: they are not, or hold something else than numbers; the message names the first that does.
+        CheckpointError: they are not, or contain NaN or infinity; the message names the first such tensor.
     """
-    wanted = {k: v for k, v in model.state_dict().items() if not k.endswith("num_batches_tracked")}
+    expected = {k: v for k, v in model.state_dict().items() if not k.endswith("num_batches_tracked")}
     given = {k: v for k, v in tensors.items() if not k.endswith("num_batches_tracked")}
-    for name, value in wanted.items():
+    for name, value in expected.items():
         if name not in given:
             raise CheckpointError(f"{path} is not a {model.config.name}: '{name}' is missing")
         found = given[name]
@@ -208,7 +208,7 @@ def load_tensors(model: PoseModel, tensors: Mapping[str, Tensor], path: Path) ->
             )
         if found.is_floating_point() != value.is_floating_point():
             raise CheckpointError(f"{path}: '{name}' holds {found.dtype}, {value.dtype} was expected")
-    extra = sorted(set(given) - set(wanted))
+    extra = sorted(set(given) - set(expected))
     if extra:
         raise CheckpointError(f"{path} is not a {model.config.name}: it also holds '{extra[0]}'")
     given = {k: v.float() if v.is_floating_point() else v for k, v in given.items()}
@@ -227,11 +227,11 @@ def load_foreign_pose_model(path: Path, config: PoseModelConfig) -> PoseModel:
 
     Args:
         path: see `read_foreign_tensors`.
-        config: the network that the file is said to hold; the file does not say it itself. Keypoints and
-            deconvolution channels are as many as the file has, whatever the config says.
+        config: the network that the file is expected to contain; the file itself does not state it. The numbers of
+            keypoints and deconvolution channels are taken from the file, not from the config.
 
     Raises:
-        CheckpointError: the file cannot be read, or is of another network.
+        CheckpointError: the file cannot be read, or belongs to another network.
     """
     tensors = read_foreign_tensors(path)
     try:
@@ -245,15 +245,15 @@ def load_foreign_pose_model(path: Path, config: PoseModelConfig) -> PoseModel:
 
 
 def initialize_from(model: PoseModel, path: Path) -> list[str]:
-    """Start a network from any weights that fit it: ours, an official checkpoint, an ImageNet backbone, MoveNet.
+    """Initialise a network from any weights that fit it: ours, an official checkpoint, an ImageNet backbone, MoveNet.
 
-    A tensor whose name and shape agree is taken; the rest keeps its random start.
+    Tensors whose name and shape agree are copied; the others keep their random initialisation.
 
     Returns:
-        The names that kept their random start, without batch counters.
+        The names that kept their random initialisation, without batch counters.
 
     Raises:
-        CheckpointError: the file cannot be read, or not even half of the backbone's tensors fit.
+        CheckpointError: the file cannot be read, or fewer than half of the backbone's tensors fit.
     """
     tensors = read_foreign_tensors(path)
     own = model.state_dict()
@@ -269,10 +269,10 @@ def initialize_from(model: PoseModel, path: Path) -> list[str]:
 
 
 def imagenet_file(backbone_name: str) -> Path:
-    """The file that holds the ImageNet weights of a backbone, fetched by torchvision or timm if it is not there yet.
+    """The file of a backbone's ImageNet weights, downloaded by torch or huggingface_hub if it is missing.
 
     Raises:
-        CheckpointError: it is not on this machine and cannot be fetched; the message names the file it wants.
+        CheckpointError: it is not on this machine and cannot be fetched; the message names the file.
     """
     offline = os.environ.get("KCAM_OFFLINE", "") not in ("", "0")  # as main.py --offline sets it
     absent = f"ImageNet weights of {backbone_name} are not on this machine and cannot be fetched"
@@ -288,7 +288,7 @@ def imagenet_file(backbone_name: str) -> Path:
             try:
                 file.parent.mkdir(parents=True, exist_ok=True)
                 torch.hub.download_url_to_file(url, str(file), hash_prefix=file.stem.rpartition("-")[2])
-            except (OSError, RuntimeError) as error:  # RuntimeError: what came has another hash
+            except (OSError, RuntimeError) as error:  # RuntimeError: the downloaded file has another hash
                 raise advice from error
         return file
     from huggingface_hub import hf_hub_download

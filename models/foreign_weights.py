@@ -1,9 +1,9 @@
-"""Reading weights that other programs wrote: official HRNet and SimpleBaseline files, MMPose's, Lightning's, MoveNet.
+"""Reading the weights of other programs: official HRNet and SimpleBaseline files, MMPose's, Lightning's, MoveNet.
 
-MoveNet comes as a TF.js graph model: JSON, and raw numbers beside it.
+MoveNet is a TF.js graph model: JSON, with the raw numbers in files beside it.
 
 `.pth`, `.pth.tar` and `.ckpt` files are pickles. They are read with `weights_only=True`, so that no code in them can
-run; a file that wants more than tensors and plain values is refused.
+run; a file with other content than tensors and plain values is refused.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from torch import Tensor
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-# Where checkpoints keep their tensors. Lightning's averaging of weights puts the average under "state_dict" and what
-# the optimiser works on under "current_model_state"; the average is what was validated, so it is what is read.
+# The keys under which checkpoints keep their tensors. Lightning's weight averaging stores the average as "state_dict"
+# and the optimiser's weights as "current_model_state". The average is read, because it is what was validated.
 _WRAPPERS = ("state_dict", "model")
 
-# Prefixes by the program that adds them, outermost first: DataParallel, our Lightning module, then MMPose 0.x and 1.x,
-# which keep the official names behind them.
+# Prefixes that programs add to the names, outermost first: DataParallel, our Lightning module, then MMPose 0.x and 1.x,
+# which keep the official names after the prefix.
 _PREFIXES = ("module.", "model.", "backbone.", "keypoint_head.", "head.")
 
 
-# What MMPose's checkpoints hold beside the tensors: NumPy values and logs of the training. None of it is needed.
+# What MMPose's checkpoints contain besides tensors: NumPy values and training logs. None of it is needed.
 _UNUSED_GLOBALS = (
     *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("_reconstruct", "scalar")),
     "numpy.ndarray",
@@ -42,14 +42,14 @@ _UNUSED_GLOBALS = (
 
 
 class CheckpointError(ValueError):
-    """A weights file cannot be used; the message names the file and says why."""
+    """A weights file cannot be used; the message states the file and the reason."""
 
 
 def read_foreign_tensors(path: Path) -> dict[str, Tensor]:
     """Tensors under official names, from a safetensors file, a MoveNet graph model (.json) or a foreign checkpoint.
 
     Raises:
-        CheckpointError: the file is missing, damaged, or holds anything but tensors and plain values.
+        CheckpointError: the file is missing or damaged, or contains anything but tensors and plain values.
     """
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist")
@@ -67,7 +67,7 @@ def read_foreign_tensors(path: Path) -> dict[str, Tensor]:
     try:
         with torch.serialization.safe_globals([(_Unused, name) for name in _UNUSED_GLOBALS]):
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds here, pickle errors among them
+    except Exception as error:  # torch raises many types here, including pickle errors
         raise CheckpointError(
             f"{path} is not read, because it is not a file of plain tensors: {_why_refused(error)}"
         ) from error
@@ -85,20 +85,20 @@ def read_foreign_tensors(path: Path) -> dict[str, Tensor]:
 
 
 class _Unused:
-    """Stands where a value was that nobody needs: nothing of what would have made it is run or kept."""
+    """Placeholder for an unneeded value: the code that would create it does not run, and its data is dropped."""
 
     def __new__(cls, *_arguments: object) -> _Unused:
         return super().__new__(cls)
 
     def __setstate__(self, _state: object) -> None:
-        """Forget it."""
+        """Drop the state."""
 
 
 def check_archive(path: Path) -> None:
-    """Refuse a checkpoint that would unpack to more than it is; PyTorch stores its tensors as they are.
+    """Refuse a compressed checkpoint, which could unpack to any size; PyTorch stores its tensors uncompressed.
 
     Raises:
-        CheckpointError: it cannot be read, or is packed.
+        CheckpointError: it cannot be read, or is compressed.
     """
     try:
         if not zipfile.is_zipfile(path):
@@ -116,14 +116,14 @@ def check_archive(path: Path) -> None:
 
 
 def _check_extent(path: Path, name: str, value: Tensor) -> None:
-    """A tensor may be a view that repeats a few bytes without end, or of a kind that holds no numbers of its own."""
+    """Refuse a tensor with less data than its shape: a view that repeats a few bytes, or a type without data."""
     plain = value.layout == torch.strided and value.device.type == "cpu" and not value.is_quantized
     if not plain or value.numel() * value.element_size() > value.untyped_storage().nbytes():
         raise CheckpointError(f"{path} is not read: '{name}' holds less than its shape {tuple(value.shape)} says")
 
 
 def _why_refused(error: Exception) -> str:
-    """One line for torch's many, which also say how to run what is in the file."""
+    """A one-line reason instead of torch's long message, which also explains how to execute the file's code."""
     refused = re.search(r"GLOBAL (\S+)", str(error))
     if refused is not None:
         return f"it wants to call {refused[1]}, and no code in a weights file is run"
@@ -133,7 +133,7 @@ def _why_refused(error: Exception) -> str:
 
 
 def official_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors under the names of the official HRNet and SimpleBaseline code, whoever wrote them."""
+    """The tensors under the names of the official HRNet and SimpleBaseline code."""
     named: dict[str, Tensor] = {}
     for name, value in tensors.items():
         plain = name
@@ -144,7 +144,7 @@ def official_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def shape_fields(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Fields of PoseModelConfig that the shapes of a pose network's tensors give away; empty for other tensors."""
+    """Fields of PoseModelConfig derived from the shapes of a pose network's tensors; empty for other tensors."""
     fields: dict[str, Any] = {}
     final, deconvolution = tensors.get("final_layer.weight"), tensors.get("deconv_layers.0.weight")
     if final is not None and final.ndim == 4:
@@ -157,21 +157,21 @@ def shape_fields(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
 _MAX_MANIFEST_BYTES = 16 * 1024 * 1024
 _MAX_GRAPH_BYTES = 1024 * 1024 * 1024
 _TFJS_BYTES = {"float32": 4, "float16": 2, "int32": 4, "uint8": 1, "bool": 1}
-_MOVENET_BACKBONE = "/model/"  # MobileNetV2's layers stand behind it, the pyramid's and the heads' do not
+_MOVENET_BACKBONE = "/model/"  # prefix of MobileNetV2's layers; those of the pyramid and the heads lack it
 
 
 def movenet_backbone(path: Path) -> dict[str, Tensor]:
-    """MobileNetV2 out of a MoveNet graph model of TF.js, under the names of `mobilenet.PoseMobileNet`.
+    """The MobileNetV2 of a MoveNet graph model of TF.js, under the names of `mobilenet.PoseMobileNet`.
 
     Batch norm is folded in that file. Each convolution gets a batch norm that only adds the folded offset (mean 0,
-    variance 1, scale 1); `train/averaging.py` fits it to data. MoveNet wants RGB / 127.5 - 1 and we give RGB normalised
-    by ImageNet's mean and deviation; the first layer takes up the difference.
+    variance 1, scale 1); `train/averaging.py` fits it to data. MoveNet takes RGB / 127.5 - 1, our networks take RGB
+    normalised by ImageNet's mean and deviation; the weights of the first layer are adapted to that.
 
     Args:
-        path: the .json file; the numbers stand in the files beside it that it names.
+        path: the .json file; the numbers are in the files beside it that it names.
 
     Raises:
-        CheckpointError: it cannot be read, or is no such model.
+        CheckpointError: it cannot be read, or is not such a model.
     """
     tensors: dict[str, Tensor] = {}
     for name, value in _tfjs_backbone(path).items():
@@ -209,7 +209,7 @@ def _movenet_name(layer: str) -> str | None:
 
 
 def _tfjs_backbone(path: Path) -> dict[str, Tensor]:
-    """The backbone's tensors, float32, by their names behind `_MOVENET_BACKBONE`.
+    """The backbone's tensors, float32, by their names after the prefix `_MOVENET_BACKBONE`.
 
     Sizes are checked before any tensor is made.
     """
@@ -250,7 +250,7 @@ def _tfjs_entry(entry: Any, path: Path) -> tuple[str, tuple[int, ...], str, int]
 
 
 def _tfjs_numbers(names: Any, length: int, path: Path) -> bytes:
-    """What stands in the files of one group, whose length must be what its tensors add up to."""
+    """The content of the files of one group, whose length must be the sum of its tensors' lengths."""
     files = [path.parent / str(name) for name in names]
     for file in files:
         if file.parent != path.parent or file.name in ("", ".", ".."):

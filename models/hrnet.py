@@ -49,7 +49,7 @@ class HighResolutionModule(nn.Module):
 
 
 def _fuse_layer(channels: list[int], source: int, target: int) -> nn.Module:
-    """What brings branch `source` to the size and width of branch `target`."""
+    """The layers that convert branch `source` to the size and width of branch `target`."""
     if source == target:
         return nn.Identity()
     if source > target:
@@ -86,7 +86,7 @@ def _stage(channels: list[int], modules: int, all_outputs: bool = True) -> nn.Se
 
 
 class PoseHRNet(PoseModel):
-    """HRNet with the high-resolution branch as features; KCAM where the config says so."""
+    """HRNet with the high-resolution branch as features; KCAM if configured."""
 
     def __init__(self, config: PoseModelConfig) -> None:
         super().__init__(config)
@@ -107,7 +107,7 @@ class PoseHRNet(PoseModel):
         self._add_heads(width)
 
     def backbone_strides(self) -> Mapping[str, int]:
-        """By the coarsest branch of each stage: all of it is pretrained, and nothing stands between it and the head."""
+        """Strides by the coarsest branch of each stage; everything before the head is pretrained."""
         layers = {"conv1": 2, "bn1": 2, "conv2": 4, "bn2": 4, "layer1": 4}
         for stage, stride in ((2, 8), (3, 16), (4, 32)):
             layers |= {f"transition{stage - 1}": stride, f"stage{stage}": stride}
@@ -123,7 +123,7 @@ class PoseHRNet(PoseModel):
             (self.transition2, self.stage3),
             (self.transition3, self.stage4),
         ):
-            # A new branch grows from the coarsest one there is.
+            # A new branch starts from the coarsest existing one.
             inputs = [layer(branches[min(i, len(branches) - 1)]) for i, layer in enumerate(transition)]
             branches = list(stage(inputs))
         finest: Tensor = branches[0]

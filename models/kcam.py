@@ -16,12 +16,12 @@ from torch import Tensor, nn
 Fusion = Literal["concat", "add", "none"]
 AreaNormalization = Literal["sum", "softmax"]
 
-# Far below the sum of a learnt Gaussian (about 25) and far above what 16 bits would round away.
+# Far below the sum of a learnt Gaussian (about 25) and far above the rounding error of 16 bits.
 _AREA_EPSILON = 1e-4
 
 
 class KCAMOutput(NamedTuple):
-    """What the module gives.
+    """The outputs of the module.
 
     Attributes:
         augmented: (B, C, h, w), the augmented features A.
@@ -58,10 +58,10 @@ class KCAM(nn.Module):
         super().__init__()
         self.fusion = fusion
         self.area_normalization = area_normalization
-        # F -> F'. Without the batch norm the logits of equation 2 have the scale of whatever features the backbone
-        # gives; where those are small the attention stays flat (docs/decisions/0008-attention-scale.md).
+        # F -> F'. Without the batch norm the logits of equation 2 have the scale of the backbone's features; where
+        # those are small, the attention stays flat (docs/decisions/0008-attention-scale.md).
         self.query = nn.Sequential(nn.Conv2d(channels, channels, 1, bias=False), nn.BatchNorm2d(channels))
-        self.key = nn.Conv1d(channels, channels, 1, bias=False)  # R -> R'; a bias would fall out of the soft-max
+        self.key = nn.Conv1d(channels, channels, 1, bias=False)  # R -> R'; a bias would cancel in the soft-max
         self.value = nn.Conv1d(channels, channels, 1)  # R -> R''
         fused = channels * 2 if fusion == "concat" else channels
         self.fuse = nn.Sequential(
@@ -70,11 +70,11 @@ class KCAM(nn.Module):
         for layer in (self.key, self.value):
             nn.init.orthogonal_(layer.weight)  # keeps the distances between the representations
         if area_normalization == "softmax":
-            # exp(3) = 20: a learnt Gaussian of height 1 then stands well above its surroundings from the start.
+            # exp(3) = 20: a learnt Gaussian of height 1 is then well above its surroundings from the start.
             self.log_temperature = nn.Parameter(torch.full((num_keypoints, 1), 3.0))
 
     def keypoint_areas(self, coarse_heatmaps: Tensor) -> Tensor:
-        """G: (B, K, P) float32 from coarse heatmaps (B, K, h, w); computed in float32 whatever comes in."""
+        """G: (B, K, P) float32 from coarse heatmaps (B, K, h, w); computed in float32 for any input type."""
         maps = coarse_heatmaps.float().flatten(2)  # (B, K, P)
         if self.area_normalization == "softmax":
             return torch.softmax(maps * self.log_temperature.float().exp(), dim=2)
@@ -95,8 +95,9 @@ class KCAM(nn.Module):
         representations = torch.matmul(areas.to(pixels.dtype), pixels.transpose(1, 2))  # (B, K, C)
         by_channel = representations.transpose(1, 2)  # (B, C, K)
         # Equation 2: S_ij = softmax over the keypoints j of F'_i . R'_j. The mean over the keypoints is taken from R':
-        # that adds the same number to all logits of a pixel, so S is unchanged. The convolution of R' is linear, so the
-        # mean can go before anything is rounded to 16 bits, which makes their error some fifty times smaller.
+        # that shifts all logits of a pixel by the same number, so S is unchanged. The convolution of R' is linear, so
+        # the mean can be subtracted before anything is rounded to 16 bits, which makes the error about fifty times
+        # smaller.
         differences = areas - areas.mean(dim=1, keepdim=True)  # (B, K, P)
         from_mean = torch.matmul(differences.to(pixels.dtype), pixels.transpose(1, 2))  # (B, K, C)
         key = self.key(from_mean.transpose(1, 2))  # (B, C, K)

@@ -13,16 +13,16 @@ from torch import Tensor, nn
 from models.pose_model import PoseModel, PoseModelConfig
 
 _STEM_CHANNELS = 56
-# Channels, number of blocks and stride of the first of them; an expansion of 6 but for the very first block.
+# Channels, number of blocks, and stride of the first of them; the expansion is 6 except in the very first block.
 _GROUPS = ((32, 1, 1), (40, 2, 2), (56, 3, 2), (112, 4, 2), (168, 3, 1), (280, 3, 2), (560, 1, 1))
 _EXPANSION = 6
 _PYRAMID_CHANNELS = 96
 
 
 class SamePaddedConv(nn.Conv2d):
-    """A 3x3 convolution of stride 1 or 2 with TensorFlow's SAME padding of even sizes.
+    """A 3x3 convolution of stride 1 or 2 with TensorFlow's SAME padding for even sizes.
 
-    At stride 2 that is one row of zeros below and one column to the right, none above and to the left.
+    At stride 2 that is one row of zeros at the bottom and one column at the right, and none at top and left.
     """
 
     def __init__(self, in_channels: int, channels: int, stride: int, groups: int = 1) -> None:
@@ -43,7 +43,7 @@ def _conv_bn(conv: nn.Conv2d, activation: bool = True) -> nn.Sequential:
 
 
 class InvertedResidual(nn.Module):
-    """1x1 expansion, depthwise 3x3 with the stride, linear 1x1 projection; a shortcut where the shape stays."""
+    """1x1 expansion, depthwise 3x3 with the stride, linear 1x1 projection; a shortcut where the shape is unchanged."""
 
     def __init__(self, in_channels: int, channels: int, stride: int, expansion: int) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class InvertedResidual(nn.Module):
 
 
 def _separable(channels: int) -> nn.Sequential:
-    """Depthwise 3x3 and 1x1, each with batch norm; ReLU behind the second."""
+    """Depthwise 3x3 and 1x1, each with batch norm; ReLU after the second."""
     return nn.Sequential(
         nn.Conv2d(channels, channels, 3, 1, 1, groups=channels, bias=False),
         nn.BatchNorm2d(channels),
@@ -71,7 +71,7 @@ def _separable(channels: int) -> nn.Sequential:
 
 
 class PoseMobileNet(PoseModel):
-    """MobileNetV2 to stride 32, a pyramid back to stride 4, heatmap layer; KCAM where the config says so."""
+    """MobileNetV2 to stride 32, a pyramid back to stride 4, heatmap layer; KCAM if configured."""
 
     def __init__(self, config: PoseModelConfig) -> None:
         super().__init__(config)
@@ -102,7 +102,7 @@ class PoseMobileNet(PoseModel):
         self._add_heads(_PYRAMID_CHANNELS)
 
     def backbone_strides(self) -> Mapping[str, int]:
-        """MobileNetV2's own layers; the pyramid is no part of it."""
+        """MobileNetV2's own layers, without the pyramid."""
         return {"stem": 2, **{f"blocks.{index}": stride for index, stride in enumerate(self._block_strides)}}
 
     def features(self, images: Tensor) -> Tensor:

@@ -20,26 +20,26 @@ BACKBONE_NAMES = (
 )  # fmt: skip
 MODEL_NAMES = tuple(f"{prefix}{name}" for prefix in ("kcam_", "") for name in BACKBONE_NAMES)
 
-# Enough for any map of a body, and small enough that a damaged file cannot ask for all memory.
+# Enough for any skeleton, and small enough that a damaged file cannot exhaust the memory.
 _MAX_KEYPOINTS, _MAX_SIDE = 1024, 4096
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PoseModelConfig:
-    """Everything that fixes the layers of a pose network.
+    """Everything that determines the layers of a pose network.
 
     Attributes:
-        name: one of MODEL_NAMES; "kcam_" in front means with the paper's head.
+        name: one of MODEL_NAMES; the prefix "kcam_" means with the paper's head.
         num_keypoints: K.
         input_size_wh: width and height of the crop in px, multiples of 32.
         deconv_channels: width of the three deconvolutions of a ResNet (256 in SimpleBaseline); others ignore it.
-        fusion: how the aggregated features join, see `KCAM`.
+        fusion: how the aggregated features are combined with the backbone's, see `KCAM`.
         coarse_supervision: whether training puts a loss on the coarse heatmaps (table 1 of the paper).
         area_normalization: see `KCAM`.
-        udp: crops and heatmaps keep the middles of their outer pixels in place (Huang et al., "The Devil is in the
-            Details"), see `engine/geometry.py`; changes no layer, but a network works only with what it learnt on.
+        udp: crops and heatmaps are aligned at the centres of their outer pixels (Huang et al., "The Devil is in the
+            Details"), see `engine/geometry.py`; changes no layer, but must be the same in training and inference.
         sigma: standard deviation in heatmap px of the Gaussians it learns; 0 for 2 at 64x48, 3 at 96x72.
-        decode: how its heatmaps become keypoints in use: "quarter" px as in the paper, or "dark", see
+        decode: how inference decodes its heatmaps to keypoints: "quarter" px as in the paper, or "dark", see
             `engine/heatmap.py`; changes no layer.
     """
 
@@ -79,7 +79,7 @@ class PoseModelConfig:
 
     @property
     def has_kcam(self) -> bool:
-        """Whether the paper's head stands on the backbone."""
+        """Whether the network has the paper's head."""
         return self.name.startswith("kcam_")
 
     @property
@@ -116,11 +116,11 @@ class PoseModelConfig:
 
 
 class PoseOutput(NamedTuple):
-    """What a pose network gives.
+    """The outputs of a pose network.
 
     Attributes:
         heatmaps: (B, K, h, w), the final heatmaps.
-        coarse_heatmaps: (B, K, h, w), those the areas come from; None without KCAM.
+        coarse_heatmaps: (B, K, h, w), from which the areas are computed; None without KCAM.
         areas: (B, K, h, w) float32, G; None without KCAM.
         attention: (B, K, h, w) float32, S; None without KCAM.
         representations: (B, K, C), R; None without KCAM.
@@ -134,9 +134,9 @@ class PoseOutput(NamedTuple):
 
 
 class PoseModel(nn.Module):
-    """Base of all pose networks: a backbone adds its layers and `features`, this adds what makes heatmaps of them.
+    """Base of all pose networks: a subclass adds the backbone's layers and `features`, this class the heatmap heads.
 
-    The backbone's layers stand at the top level, so that the parameter names of a bare model are those of the
+    The backbone's layers are at the top level, so that the parameter names of a model without KCAM are those of the
     official SimpleBaseline and HRNet code. With KCAM, the official `final_layer` makes the coarse heatmaps.
     """
 
@@ -150,7 +150,7 @@ class PoseModel(nn.Module):
         raise TypeError(f"{type(self).__name__} is a base; build_model() makes a network")
 
     def backbone_strides(self) -> Mapping[str, int]:
-        """The layers that a pretrained backbone fills, from the image on: module name to its output's stride."""
+        """The layers that a pretrained backbone initialises, in forward order: module name to its output's stride."""
         raise TypeError(f"{type(self).__name__} is a base; build_model() makes a network")
 
     def backbone_stride(self, name: str) -> int | None:
@@ -170,13 +170,13 @@ class PoseModel(nn.Module):
         self._initialize()
 
     def _initialize(self) -> None:
-        """He initialisation for training from nothing; heatmap layers start near zero, as in the official code."""
+        """He initialisation for training from scratch; heatmap layers start near zero, as in the official code."""
         for name, module in self.named_modules():
             if name in ("final_layer", "kcam_final_layer"):
                 nn.init.normal_(module.weight, std=0.001)  # type: ignore[arg-type]
                 nn.init.zeros_(module.bias)  # type: ignore[arg-type]
             elif name.startswith("kcam."):
-                continue  # PyTorch's own, whose scale suits layers without batch norm behind them
+                continue  # PyTorch's default, whose scale suits layers that no batch norm follows
             elif isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             elif isinstance(module, nn.ConvTranspose2d):

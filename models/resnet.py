@@ -43,7 +43,7 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions and a shortcut; the 3x3 one carries the stride."""
+    """1x1, 3x3 and 1x1 convolutions and a shortcut; the 3x3 one has the stride."""
 
     expansion = 4
 
@@ -83,7 +83,7 @@ def make_layer(
 
 
 class PoseResNet(PoseModel):
-    """ResNet to stride 32, three deconvolutions back to stride 4, heatmap layer; KCAM where the config says so."""
+    """ResNet to stride 32, three deconvolutions back to stride 4, heatmap layer; KCAM if configured."""
 
     def __init__(self, config: PoseModelConfig) -> None:
         super().__init__(config)
@@ -110,7 +110,7 @@ class PoseResNet(PoseModel):
         self._add_heads(channels)
 
     def backbone_strides(self) -> Mapping[str, int]:
-        """ResNet's own layers; the deconvolutions are no part of it."""
+        """ResNet's own layers, without the deconvolutions."""
         return {"conv1": 2, "bn1": 2, "layer1": 4, "layer2": 8, "layer3": 16, "layer4": 32}
 
     def features(self, images: Tensor) -> Tensor:

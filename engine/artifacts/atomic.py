@@ -1,4 +1,4 @@
-"""Files and folders that appear under their name only when they are whole."""
+"""Files and folders that appear under their final name only when they are complete."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pathlib import Path
 from engine.errors import OutputError
 
 UNFINISHED = (".part", ".stale")
-"""Endings of folders that are being filled, or on their way out."""
+"""Endings of folders that are being filled, or deleted."""
 _ABANDONED_S = 86400
-"""More than any build takes."""
+"""Age in seconds at which a temporary folder counts as abandoned: longer than any build takes."""
 
 
 @contextlib.contextmanager
 def replacing(target: Path) -> Iterator[Path]:
-    """A temporary name beside `target` for a file; it gets that name when the block ends well, and vanishes otherwise.
+    """A temporary path beside the file `target`; renamed to it when the block succeeds, removed when it fails.
 
     Raises:
         OSError: it cannot be written.
@@ -36,12 +36,12 @@ def replacing(target: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def filling(folder: Path, keeps: Callable[[], bool] = lambda: False) -> Iterator[Path]:
-    """A temporary folder beside `folder`; it gets that name when the block ends well, and vanishes otherwise.
+    """A temporary folder beside `folder`; renamed to it when the block succeeds, removed when it fails.
 
-    So two processes that fill the same folder do not collide.
+    Two processes that fill the same folder therefore do not collide.
 
     Args:
-        keeps: asked where a folder of that name stands there already; True keeps that one.
+        keeps: called where `folder` exists already; returns True to keep the existing one.
 
     Raises:
         OutputError: it cannot be written.
@@ -68,7 +68,7 @@ def _rename(temporary: Path, folder: Path, keeps: Callable[[], bool]) -> None:
                 raise
             if keeps():
                 return
-            # Renamed before it is deleted, so that nobody meets a half-deleted folder under the final name.
+            # Renamed before it is deleted, so that no process finds a half-deleted folder under the final name.
             stale = Path(tempfile.mkdtemp(suffix=".stale", dir=folder.parent))
             try:
                 folder.rename(stale / "entry")
@@ -79,7 +79,7 @@ def _rename(temporary: Path, folder: Path, keeps: Callable[[], bool]) -> None:
 
 
 def _remove_abandoned(parent: Path) -> None:
-    """Delete what killed processes left half-filled."""
+    """Delete the incomplete folders of killed processes."""
     for left in (path for ending in UNFINISHED for path in parent.glob(f"*{ending}")):
         if time.time() - left.stat().st_mtime > _ABANDONED_S:
             shutil.rmtree(left, ignore_errors=True)

@@ -1,7 +1,6 @@
-"""Compiled files: made once in a child process, kept in a cache, never taken when half-written or stale.
+"""Compiled files: built once in a child process, kept in a cache, never used when incomplete or stale.
 
-An entry of the cache is a folder. Of two processes that build the same entry the first one's is kept, and the second
-takes it.
+An entry of the cache is a folder. When two processes build the same entry, the first result is kept and both use it.
 """
 
 from __future__ import annotations
@@ -23,14 +22,14 @@ from engine.artifacts.model_spec import GRAPH_VERSION, ModelSpec, read_spec, sha
 from engine.errors import BackendError, EngineError, ModelError
 
 Say = Callable[[str], None]
-"""Takes one line for the person who waits."""
+"""Takes one line of progress for the user."""
 
 _ROOT = Path(__file__).resolve().parents[2]
 _running: dict[int, subprocess.Popen[str]] = {}  # the child process that each thread waits for
 
 
 def say_nothing(_line: str) -> None:
-    """For callers to whom nobody listens."""
+    """Discard the progress lines."""
 
 
 def ensure_onnx(weights: Path, *, force: bool = False, say: Say = say_nothing) -> Path:
@@ -38,8 +37,8 @@ def ensure_onnx(weights: Path, *, force: bool = False, say: Say = say_nothing) -
 
     Args:
         weights: a `.safetensors` file; an `.onnx` file with its spec is checked and returned as it is.
-        force: export it even if it is there.
-        say: told in one line when something has to be built.
+        force: export it even if the cache has it.
+        say: receives one line when something has to be built.
 
     Raises:
         ModelError: the weights cannot be used.
@@ -63,13 +62,13 @@ def ensure_detector(
     force: bool = False,
     say: Say = say_nothing,
 ) -> Path:
-    """The ONNX form of a detector: a shipped one as it is, others converted into the cache at first use.
+    """The ONNX form of a detector: a shipped one unchanged, others converted into the cache at first use.
 
     Args:
         name_or_path: a shipped name, `FILE.onnx`, `FILE.pt`, the official name of a detector, or None for the default.
-        download: fetch an official detector that is not here.
-        force: convert it even if that was done before.
-        say: told in one line when something has to be fetched or built.
+        download: fetch an official detector that is not on this machine.
+        force: convert it even if the cache has it.
+        say: receives one line when something has to be fetched or built.
 
     Raises:
         ModelError: there is no such detector, or it cannot be used.
@@ -94,7 +93,7 @@ def ensure_detector(
 
 
 def entry_of(source: Path, digest: str) -> Path:
-    """The folder of the cache that holds the export of a file with that SHA-256."""
+    """The cache folder for the export of a file with that SHA-256."""
     return cache_dir() / "onnx" / f"{source.stem}-{digest[:32]}-g{GRAPH_VERSION}"
 
 
@@ -119,23 +118,23 @@ def ensure_entry(
     task: str = "exporting it to ONNX",
     force: bool = False,
 ) -> Path:
-    """The file of a cache entry; built by the child process where the entry is missing or not what it should be.
+    """The file of a cache entry; built by the child process where the entry is missing, damaged or stale.
 
-    With `force` it is built in any case; the old one serves until the new one is whole.
+    With `force` it is built in any case; the old file stays in use until the new one is complete.
     """
-    found = why_unusable(file, digest)
-    if found is None and not force:
+    problem = why_unusable(file, digest)
+    if problem is None and not force:
         return file
-    say(f"preparing {file.stem} for this machine, once: {found or task}")
+    say(f"preparing {file.stem} for this machine, once: {problem or task}")
     with filling(file.parent, keeps=lambda: not force and why_unusable(file, digest) is None) as folder:
         run_build([*arguments, "--runtime", "onnx", "--output", str(folder / file.name)], say)
         if not _is_for(read_spec(folder / file.name), digest):
-            raise BackendError(f"the weights changed while {file.name} was made of them; try again")
+            raise BackendError(f"the weights changed while {file.name} was made from them; try again")
     return file
 
 
 def why_unusable(file: Path, digest: str) -> str | None:
-    """Why a cached file cannot be used, in a few words for a person; "" when it is not there, None when it can."""
+    """Why a cached file cannot be used, in a few words for the user; "" if it is missing, None if it can be used."""
     if not file.parent.is_dir():
         return ""
     try:
@@ -154,23 +153,23 @@ def _is_for(spec: ModelSpec, digest: str) -> bool:
 def run_build(arguments: Sequence[str], say: Say = say_nothing) -> Path:
     """Run `python -m engine build` as a child process and return the file it wrote.
 
-    The child ends with the caller: an exception here, Ctrl-C among them, terminates it, and when this process is killed
-    its stdin closes, which ends it, too.
+    The child never outlives this process: any exception here, including KeyboardInterrupt, terminates it, and when this
+    process is killed, the child's stdin closes and it exits.
 
     Raises:
-        EngineError: of the kind that the child met.
-        BackendError: the child ended without saying why.
+        EngineError: the child reported one; it is raised with the same type.
+        BackendError: the child ended without a reported error.
     """
     command = [sys.executable, "-m", "engine", "build", "--end-with-stdin", *arguments]
     flags = getattr(subprocess, "CREATE_NO_WINDOW", 0)
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as complaints:
-        # The checkout as working folder lets the child find `engine` and `models` from wherever a person started us.
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as stderr:
+        # The checkout is the working folder, so that the child finds `engine` and `models` in any case.
         child = subprocess.Popen(
             command,
             cwd=_ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=complaints,
+            stderr=stderr,
             encoding="utf-8",
             errors="replace",
             creationflags=flags,
@@ -179,7 +178,7 @@ def run_build(arguments: Sequence[str], say: Say = say_nothing) -> Path:
         last: dict[str, str] = {}
         _running[threading.get_ident()] = child
         try:
-            assert child.stdout is not None  # noqa: S101 - asked for above
+            assert child.stdout is not None  # noqa: S101 - it is PIPE, see above
             for line in child.stdout:
                 event = _event(line)
                 if event.get("event") == "progress":
@@ -194,14 +193,14 @@ def run_build(arguments: Sequence[str], say: Say = say_nothing) -> Path:
             return Path(last["output"])
         if last.get("event") == "error":
             raise _error_of(last)
-        complaints.seek(0)
-        lines = [line.strip() for line in complaints.read().splitlines() if line.strip()]
+        stderr.seek(0)
+        lines = [line.strip() for line in stderr.read().splitlines() if line.strip()]
         reason = lines[-1] if lines else "no message"
         raise BackendError(f"building with {' '.join(arguments)} ended with code {code}: {reason}")
 
 
 def end_builds_of(thread_ident: int | None) -> bool:
-    """Terminate the child process that a thread waits for in `run_build`, which then raises; False if there is none."""
+    """Terminate the child process of a thread's `run_build`, which then raises; False if there is none."""
     child = _running.get(thread_ident) if thread_ident is not None else None
     if child is None:
         return False
@@ -210,7 +209,7 @@ def end_builds_of(thread_ident: int | None) -> bool:
 
 
 def _event(line: str) -> dict[str, str]:
-    """One JSON line of the child as text values; empty for a line that is something else."""
+    """One JSON line of the child as text values; empty for any other line."""
     try:
         values = json.loads(line)
     except ValueError:
@@ -220,8 +219,8 @@ def _event(line: str) -> dict[str, str]:
 
 def _error_of(event: dict[str, str]) -> EngineError:
     kind = getattr(errors, event.get("kind", ""), BackendError)
-    is_ours = isinstance(kind, type) and issubclass(kind, EngineError)
-    error: EngineError = (kind if is_ours else BackendError)(event.get("message", "the build failed"))
+    is_known = isinstance(kind, type) and issubclass(kind, EngineError)
+    error: EngineError = (kind if is_known else BackendError)(event.get("message", "the build failed"))
     return error
 
 

@@ -1,12 +1,11 @@
-"""Fetching the files that `engine/downloads.json` names: over HTTPS, within a size limit, whole and unchanged or not at
-all; what was fetched of a broken download is kept and gone on with.
+"""Downloads of the files listed in `downloads.json`: over HTTPS only, with a size limit and a checked SHA-256.
 
-Nothing here runs unless a person asked for it (`--download`), and nothing at all with `--offline`.
+The part of an interrupted download is kept and resumed. Nothing here runs without `--download`, and nothing at all with
+`--offline`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import json
 import re
@@ -23,11 +22,12 @@ from urllib.parse import urlsplit
 
 from engine.artifacts.file_lock import file_lock
 from engine.artifacts.folders import downloads_dir, is_offline
+from engine.artifacts.model_spec import sha256_of
 from engine.errors import ModelError, OptionError, OutputError
 
 MANIFEST = Path(__file__).resolve().with_name("downloads.json")
 MOST_BYTES = 512 * 1024 * 1024
-"""Where the manifest does not know a file's size, it may have this much."""
+"""Size limit of a file whose size the manifest does not state."""
 
 _TIMEOUT_S = 30.0
 _CHUNK_BYTES = 256 * 1024
@@ -36,7 +36,7 @@ _FIRST_WAIT_S = 1.0
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 Opener = Callable[[urllib.request.Request, float], Any]
-"""Opens a request within so many seconds; gives what `urllib.request.urlopen` gives."""
+"""Opens a request with a timeout in seconds; returns the same as `urllib.request.urlopen`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,20 +59,20 @@ class Download:
 
     @property
     def most_bytes(self) -> int:
-        """More than this is not taken."""
+        """Size limit of the download."""
         return self.size_bytes or MOST_BYTES
 
 
 class _Broken(Exception):
-    """The connection failed or ended, with the reason in a few words; `again` tells whether it is worth another try."""
+    """The connection failed or ended; the message gives the reason, `retry` states whether to try again."""
 
-    def __init__(self, reason: str, *, again: bool = True) -> None:
+    def __init__(self, reason: str, *, retry: bool = True) -> None:
         super().__init__(reason)
-        self.again = again
+        self.retry = retry
 
 
 class _Unwanted(Exception):
-    """What is offered is not the file, however often it is asked for."""
+    """The server offers another file than the expected one; a retry does not help."""
 
 
 def downloads() -> dict[str, Download]:
@@ -99,18 +99,18 @@ def fetch(
     opener: Opener | None = None,
     wait: Callable[[float], None] = time.sleep,
 ) -> Path:
-    """The file of a name, fetched into the downloads folder unless it stands there already.
+    """The file of that name, fetched into the downloads folder unless it is there already.
 
     Args:
-        name: one of the manifest's.
-        sha256: what the file must hash to, for one whose hash the manifest does not know.
-        say: told in one line what goes on.
-        opener: opens requests; a test's own.
-        wait: sleeps between tries.
+        name: a name in the manifest.
+        sha256: the expected hash, for a file whose hash the manifest does not state.
+        say: receives progress, one line at a time.
+        opener: opens requests; replaced in tests.
+        wait: sleeps between attempts.
 
     Raises:
-        OptionError: the hash that was given is none, or not the manifest's.
-        ModelError: it cannot be had; the line says its address and where to put it.
+        OptionError: `sha256` is not a SHA-256, or differs from the manifest's.
+        ModelError: it cannot be fetched; the message states its address and where to put it.
         OutputError: the downloads folder cannot be written.
     """
     known = downloads()
@@ -132,7 +132,7 @@ def fetch(
 
 
 def by_hand(wanted: Download, target: Path) -> str:
-    """What a person without a network does."""
+    """Advice for a machine without a network."""
     return f"get {wanted.url} on another machine and put it at {target}"
 
 
@@ -162,66 +162,66 @@ def _fetch_into(
     say: Callable[[str], None],
     wait: Callable[[float], None],
 ) -> None:
-    # The hash is part of the name, so that a part of one file is never gone on with as another.
+    # The hash is part of the name, so that the part of one file is never resumed as another.
     part = target.with_name(f"{target.name}.{digest[:12]}.part")
     for attempt in range(_TRIES):
         try:
             _load(part, wanted, opener)
-            found = _sha256_of(part)
+            found = sha256_of(part)
             if found != digest:
                 part.unlink()
-                raise _Unwanted(f"what came is another file (SHA-256 {found} instead of {digest})")
+                raise _Unwanted(f"the server sent another file (SHA-256 {found} instead of {digest})")
             part.replace(target)
             for stale in target.parent.glob(f"{target.name}.*.part"):
                 stale.unlink()
             return
         except _Broken as broken:
-            if attempt + 1 == _TRIES or not broken.again:
-                kept = f"; {part.stat().st_size} bytes are kept for the next try" if part.is_file() else ""
+            if attempt + 1 == _TRIES or not broken.retry:
+                kept = f"; {part.stat().st_size} bytes are kept for the next attempt" if part.is_file() else ""
                 advice = by_hand(wanted, target)
                 raise ModelError(f"{wanted.name} could not be fetched ({broken}){kept}: {advice}") from None
             say(f"fetching {wanted.name} broke off ({broken}); trying again")
             wait(_FIRST_WAIT_S * 2**attempt)
         except _Unwanted as error:
-            raise ModelError(f"{wanted.name} was not taken: {error}; {by_hand(wanted, target)}") from None
+            raise ModelError(f"{wanted.name} was rejected: {error}; {by_hand(wanted, target)}") from None
 
 
 def _load(part: Path, wanted: Download, opener: Opener) -> None:
-    """One try: fill the part file, from where it ends.
+    """One attempt: append to the part file what it lacks.
 
     Raises:
         _Broken: the connection failed or ended early.
-        _Unwanted: too much, or not what was asked for.
+        _Unwanted: the answer is too large, or is not the requested file.
     """
     have = part.stat().st_size if part.is_file() else 0
     if have > wanted.most_bytes:
         part.unlink()
         have = 0
     if have == wanted.size_bytes:
-        return  # whole; the hash decides
+        return  # complete; the caller checks the hash
     request = urllib.request.Request(wanted.url, headers={"User-Agent": "kcam-pose", "Accept-Encoding": "identity"})  # noqa: S310 - https only, see Download
     if have:
         request.add_header("Range", f"bytes={have}-")
     try:
         with opener(request, _TIMEOUT_S) as answer, part.open("ab") as stream:
-            if answer.status == 200 and have:  # the server begins anew
+            if answer.status == 200 and have:  # the server starts from the beginning
                 stream.truncate(have := 0)
             elif have and not str(answer.headers.get("Content-Range", "")).startswith(f"bytes {have}-"):
-                raise _Unwanted("the server goes on at another place than where it was asked to")
+                raise _Unwanted("the server resumes at another place than the requested one")
             _copy(answer, stream, have, wanted)
     except urllib.error.HTTPError as error:
-        if error.code == 416 and have:  # the part is no beginning of what is there now
+        if error.code == 416 and have:  # the part is longer than the server's file
             part.unlink()
             raise _Broken("the part that was kept no longer fits") from None
         if 300 <= error.code < 400:
-            raise _Unwanted("the server sends to an address that is not https, or in a circle") from None
+            raise _Unwanted("the server redirects to an address that is not https, or in a circle") from None
         kind = _Broken if error.code >= 500 or error.code in (408, 429) else _Unwanted
-        # The server's own words are not repeated: they are text of a stranger.
+        # The server's own text is not repeated, because it is not trusted.
         raise kind(f"the server answers {error.code} {http.client.responses.get(error.code, '')}".strip()) from None
     except urllib.error.URLError as error:
         if isinstance(error.reason, ssl.SSLCertVerificationError):
-            raise _Unwanted(f"the server is not whom it should be ({_reason(error.reason)})") from None
-        raise _Broken(_reason(error.reason), again=False) from None  # nobody was reached
+            raise _Unwanted(f"the server's certificate is not valid ({_reason(error.reason)})") from None
+        raise _Broken(_reason(error.reason), retry=False) from None  # no server was reached
     except (http.client.HTTPException, TimeoutError, ConnectionError, ssl.SSLError) as error:
         raise _Broken(_reason(error)) from None
 
@@ -242,31 +242,26 @@ def _copy(answer: Any, stream: IO[bytes], have: int, wanted: Download) -> None:
         raise _Broken(f"the connection ended after {have} of {whole} bytes")
 
 
-def _sha256_of(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def _reason(error: object) -> str:
-    """A few words of an exception."""
+    """The reason of an exception, in one line."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return " ".join(str(text).split())
 
 
 class HttpsOnly(urllib.request.HTTPRedirectHandler):
-    """Follows an answer that sends elsewhere, but not out of HTTPS."""
+    """Follows redirects within HTTPS only."""
 
     def redirect_request(  # noqa: PLR0917 - urllib's
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
     ) -> urllib.request.Request | None:
-        """The next request; None ends in an error with the code of the answer."""
+        """The next request; None makes urllib raise an error with the code of the answer."""
         if urlsplit(newurl).scheme.lower() != "https":
             return None
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def https_opener(https: urllib.request.BaseHandler | None = None) -> urllib.request.OpenerDirector:
-    """What opens HTTPS addresses and nothing else: no plain HTTP, no FTP, no files."""
+    """An opener for HTTPS addresses only: no plain HTTP, no FTP, no files."""
     director = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler(),

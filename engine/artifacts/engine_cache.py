@@ -1,4 +1,4 @@
-"""Where compiled engines are kept: found by what they were built from and for, never half-written, told when stale."""
+"""The cache of compiled engines, found by what they were built from and for; never incomplete, stale ones reported."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from engine.errors import ModelError, OutputError
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """An engine of the cache: its file, and its record or why that cannot be read."""
+    """An engine of the cache: its file, and its record or the reason why that cannot be read."""
 
     file: Path
     record: EngineRecord | None
@@ -25,20 +25,20 @@ class Entry:
 
     @property
     def size_bytes(self) -> int:
-        """Size of its folder's files."""
+        """Size of the files in its folder."""
         return sum(path.stat().st_size for path in self.file.parent.iterdir() if path.is_file())
 
 
 @dataclass(frozen=True, kw_only=True)
 class CachedEngine:
-    """The engine of the cache that serves, or why none does; `reason` is for a person."""
+    """The matching engine of the cache, or None and the `reason` for the user."""
 
     file: Path | None
     reason: str
 
 
 def engines_dir() -> Path:
-    """The folder that holds one folder an engine."""
+    """The folder with one sub-folder per engine."""
     return cache_dir() / "engines"
 
 
@@ -48,7 +48,7 @@ def entries() -> Iterator[Entry]:
     if not folder.is_dir():
         return
     for entry in sorted(folder.iterdir()):
-        # Only finished folders end so; those that are being filled have another ending.
+        # Only complete folders match; folders that are being filled have another ending.
         if not entry.is_dir() or not entry.name.endswith(".built"):
             continue
         records = list(entry.glob("*.engine.build.json"))
@@ -62,11 +62,11 @@ def entries() -> Iterator[Entry]:
 
 
 def find(name: str, wanted: EngineKey) -> CachedEngine:
-    """The engine that serves a model, checked against its hash.
+    """The engine that fits a model, checked against its hash.
 
     Args:
-        name: stem of the weights file, for telling why a stale engine of the same name does not serve.
-        wanted: what is asked for.
+        name: stem of the weights file; used to report why a stale engine of the same name does not fit.
+        wanted: the engine to find.
     """
     nearest: tuple[int, str] | None = None
     for entry in entries():
@@ -88,31 +88,29 @@ def find(name: str, wanted: EngineKey) -> CachedEngine:
             nearest = (alike, reason)
     if nearest is None:
         return CachedEngine(file=None, reason="no engine has been built for it")
-    return CachedEngine(file=None, reason=f"the one that is there does not serve, because {nearest[1]}")
+    return CachedEngine(file=None, reason=f"the existing engine does not fit, because {nearest[1]}")
 
 
 def folder_of(name: str, key: EngineKey) -> Path:
-    """The folder of an engine: readable in front, and the hash of everything that makes it this engine."""
+    """The folder of an engine: a readable name followed by the hash of its key."""
     digest = hashlib.sha256(json.dumps(asdict(key), sort_keys=True).encode()).hexdigest()[:24]
     crop = "-crop" if key.with_crop else ""
     return engines_dir() / f"{name}-{key.runtime}-{key.precision}{crop}-{digest}.built"
 
 
 def lock_path(folder: Path) -> Path:
-    """The file whose lock the builder of an engine holds."""
+    """The file that the builder of an engine locks."""
     return engines_dir() / "locks" / f"{folder.stem}.lock"
 
 
 def timing_cache_path(key: EngineKey) -> Path:
-    """Where TensorRT's measurements of its kernels are kept: they shorten the next build on the same GPU."""
-    about = hashlib.sha256("|".join((key.runtime, key.runtime_version, key.gpu, *key.targets)).encode()).hexdigest()[
-        :16
-    ]
-    return engines_dir() / "timing" / f"{about}.bin"
+    """The file of TensorRT's kernel timings, which shorten the next build on the same GPU."""
+    machine = "|".join((key.runtime, key.runtime_version, key.gpu, *key.targets))
+    return engines_dir() / "timing" / f"{hashlib.sha256(machine.encode()).hexdigest()[:16]}.bin"
 
 
 def remove_superseded(name: str, newest: Path) -> list[str]:
-    """Delete engines that the newest makes useless: same name, way and target, from other weights or versions."""
+    """Delete engines that the newest supersedes: same name, way of building and target, other weights or versions."""
     new_key = read_record(newest).key
     removed = []
     for entry in list(entries()):
@@ -130,7 +128,7 @@ def remove_superseded(name: str, newest: Path) -> list[str]:
 
 
 def clean(*, only_damaged: bool = False) -> int:
-    """Delete engines (or only those whose parts are damaged) and what builds left; returns the bytes freed."""
+    """Delete engines (or only damaged ones) and leftovers of builds; returns the bytes freed."""
     folder = engines_dir()
     freed = 0
     for entry in list(entries()):
@@ -148,7 +146,7 @@ def clean(*, only_damaged: bool = False) -> int:
 
 
 def remove_folder(folder: Path) -> int:
-    """Delete a folder if it is there; returns the bytes freed.
+    """Delete a folder if it exists; returns the bytes freed.
 
     Raises:
         OutputError: it cannot be deleted.
@@ -164,7 +162,7 @@ def remove_folder(folder: Path) -> int:
 
 
 def copy_out(engine_file: Path, output: Path) -> None:
-    """Copy the parts of an engine to where a person wants it, the record last."""
+    """Copy the files of an engine to the path that the user chose, the record last."""
     for source, target in zip(parts_of(engine_file), parts_of(output), strict=True):
         with replacing(target) as temporary:
             shutil.copyfile(source, temporary)

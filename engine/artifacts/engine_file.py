@@ -1,7 +1,7 @@
-"""A compiled engine: three files side by side, and what must hold before a runtime is shown the first.
+"""A compiled engine: three files side by side, and the checks before a runtime loads it.
 
-`<name>.engine` is the runtime's, `<name>.engine.spec.json` its contract (model_spec.py), `<name>.engine.build.json`
-says what it was built for and whether it passed the parity gate.
+`<name>.engine` is the runtime's own format, `<name>.engine.spec.json` the contract (model_spec.py), and
+`<name>.engine.build.json` records what it was built for and whether it passed the parity gate.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ STATES = ("passed", "unchecked", "failed")
 
 
 def this_platform() -> str:
-    """Operating system and processor, e.g. "linux-x86_64": engines do not cross from one to another."""
+    """Operating system and processor, e.g. "linux-x86_64"; an engine runs only on the platform it was built on."""
     return f"{sys.platform}-{platform.machine().lower()}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class EngineKey:
-    """What an engine was built from and for; where one field differs, it is another engine.
+    """What an engine was built from and for; engines that differ in any field are different engines.
 
     Attributes:
         weights_sha256: of the weights file.
@@ -42,8 +42,8 @@ class EngineKey:
         system: see `this_platform`.
         precision: fp16 or fp32.
         max_people: length of the largest batch.
-        with_crop: whether it takes the whole frame.
-        max_side: longest side of the frame or letterboxed picture in px that it takes; 0 where the size is fixed.
+        with_crop: whether its input is the whole frame.
+        max_side: longest side in px of its input frame or letterboxed picture; 0 where the size is fixed.
     """
 
     weights_sha256: str
@@ -78,18 +78,18 @@ class EngineKey:
     def difference(self, other: EngineKey) -> str | None:
         """Why this engine does not serve where `other` is wanted, in a few words; None where it does.
 
-        An engine for several targets serves each of them, and one for larger batches or frames serves smaller ones.
+        An engine for several targets fits each of them, and one for larger batches or frames fits smaller ones.
         """
-        told = (
+        reasons = (
             ("weights_sha256", "the weights have changed"),
-            ("graph_version", "this program makes another graph now"),
+            ("graph_version", "this version of the program makes another graph"),
             ("runtime", f"it is for {self.runtime}, {other.runtime} is wanted"),
             ("runtime_version", f"it was built by {self.runtime} {self.runtime_version}, {other.runtime_version} runs"),
             ("system", f"it was built on {self.system}, this is {other.system}"),
             ("precision", f"it computes in {self.precision}, {other.precision} is wanted"),
             ("with_crop", "it takes whole frames" if self.with_crop else "it takes crops, not whole frames"),
         )
-        for name, reason in told:
+        for name, reason in reasons:
             if getattr(self, name) != getattr(other, name):
                 return reason
         if not set(other.targets) <= set(self.targets):
@@ -109,10 +109,10 @@ class EngineRecord:
 
     Attributes:
         key: what it was built from and for.
-        state: one of STATES: whether it went through the parity gate.
-        report: what the gate found, in one line.
-        weights: the file it was made of, where it stood then.
-        built_s: seconds that building took.
+        state: one of STATES: the result of the parity gate.
+        report: what the gate measured, in one line.
+        weights: path of the weights at the time of the build.
+        built_s: seconds that the build took.
     """
 
     key: EngineKey
@@ -123,7 +123,7 @@ class EngineRecord:
 
 
 def record_path(engine_file: Path) -> Path:
-    """Where the record of an engine stands."""
+    """The path of an engine's record."""
     return engine_file.with_name(engine_file.name + ".build.json")
 
 
@@ -133,7 +133,7 @@ def parts_of(engine_file: Path) -> tuple[Path, Path, Path]:
 
 
 def write_record(engine_file: Path, record: EngineRecord) -> None:
-    """Write the record of an engine beside it, whole or not at all."""
+    """Write the record of an engine beside it, atomically."""
     target = record_path(engine_file)
     text = json.dumps({"format": RECORD_FORMAT, **dataclasses.asdict(record)}, indent=1) + "\n"
     with replacing(target) as temporary:
@@ -165,7 +165,7 @@ def read_record(engine_file: Path) -> EngineRecord:
 
 
 def read_engine(engine_file: Path) -> tuple[ModelSpec, EngineRecord]:
-    """Spec and record of an engine whose file is the one they speak of.
+    """Spec and record of an engine, after the check that they belong to its file.
 
     Raises:
         ModelError: a part is missing or damaged, or they do not belong together.
@@ -179,6 +179,6 @@ def read_engine(engine_file: Path) -> tuple[ModelSpec, EngineRecord]:
 
 
 def failure_of(engine_file: Path, record: EngineRecord) -> str:
-    """What to tell a person about an engine that did not pass the parity gate."""
+    """The message for the user about an engine that failed the parity gate."""
     offer = "; --precision fp32 builds one that keeps to it" if record.key.precision != "fp32" else ""
-    return f"{engine_file.name} is not used, because it strays from float32: {record.report}{offer}"
+    return f"{engine_file.name} is not used, because it deviates from float32: {record.report}{offer}"

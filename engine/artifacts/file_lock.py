@@ -1,4 +1,4 @@
-"""A lock between processes, held on a file and given back by the system when its holder dies."""
+"""A lock between processes, held on a file; the system releases it when its holder dies."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ def file_lock(path: Path, on_wait: Callable[[], None] = lambda: None) -> Iterato
     """Hold the lock of a file.
 
     Args:
-        path: made if it is not there.
+        path: the file; created if it is missing.
         on_wait: called once if another process holds the lock.
 
     Raises:
-        OSError: the file cannot be made.
+        OSError: the file cannot be created.
     """
     from filelock import FileLock, Timeout
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch()  # a file that cannot be made would be waited for
+    path.touch()  # raises at once where filelock would wait for a file that cannot be created
     lock = FileLock(path)
     try:
         lock.acquire(timeout=0)

@@ -1,4 +1,4 @@
-"""Where files are kept: the shipped weights, the cache, what was fetched; and whether anything may be fetched."""
+"""The folders of shipped weights, cache and downloads; and whether downloads are allowed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 WEIGHTS_DIR = Path(__file__).resolve().parents[2] / "models" / "weights"
 CACHE_VARIABLE = "KCAM_CACHE_DIR"
 OFFLINE_VARIABLE = "KCAM_OFFLINE"
-"""Set to 1 by `--offline`, and so handed on to child processes."""
+"""Set to 1 by `--offline`; child processes inherit it."""
 
 
 def cache_dir() -> Path:
@@ -22,10 +22,10 @@ def cache_dir() -> Path:
 
 
 def is_offline() -> bool:
-    """Whether nothing may be fetched, whatever else was asked."""
+    """Whether downloads are forbidden, regardless of other options."""
     return os.environ.get(OFFLINE_VARIABLE, "") not in ("", "0")
 
 
 def downloads_dir() -> Path:
-    """Where fetched detector files are kept."""
+    """The folder of fetched detector files."""
     return cache_dir() / "downloads"

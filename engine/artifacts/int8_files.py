@@ -1,4 +1,4 @@
-"""INT8 graphs of pose networks: made on request from people's pictures, kept in the cache, found by their weights."""
+"""INT8 graphs of pose networks: built on request from pictures of people, cached, found by their weights."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _MARK = "-int8-"
 
 
 def ensure_int8(weights: Path, calibrate: str, *, force: bool = False, say: Say = say_nothing) -> Path:
-    """The INT8 graph of a pose model, made in the cache of crops from a video, photos or a data set (see quantize.py).
+    """The INT8 graph of a pose model, calibrated with crops from a video, photos or a data set (see quantize.py).
 
-    Of each model one is kept, the last one made.
+    The cache keeps one graph per model, the latest.
 
     Args:
         weights: a `.safetensors` file.
-        calibrate: a video, a folder of photos, or a data set's.
-        force: make it even if it is there.
-        say: told how far it is.
+        calibrate: a video, a folder of photos, or the folder of a data set.
+        force: build it even if the cache has it.
+        say: receives progress, one line at a time.
 
     Raises:
-        EngineError: it cannot be made; the message says why.
+        EngineError: it cannot be built; the message states why.
     """
     if weights.suffix.lower() != ".safetensors":
         raise ModelError(f"{weights.name} cannot be quantised; a .safetensors file was expected")
@@ -36,7 +36,7 @@ def ensure_int8(weights: Path, calibrate: str, *, force: bool = False, say: Say 
     named = str(source.resolve()) if source.exists() else calibrate
     digest = digest_of(weights)
     plain = entry_of(weights, digest)
-    # Another source, or the wish to have it anew, is another entry, so that the old one serves until the new is whole.
+    # Another source, or `force`, makes another entry, so that the old graph stays in use until the new one is complete.
     token = hashlib.sha256(f"{named}{time.time_ns() if force else ''}".encode()).hexdigest()[:8]
     entry = plain.with_name(f"{plain.name}{_MARK}{token}")
     arguments = ["--pose-model", str(weights.resolve()), "--precision", "int8", "--calibrate", named]
@@ -53,7 +53,7 @@ def find_int8(weights: Path) -> Path:
 
     Raises:
         ModelError: the file cannot be read or is damaged.
-        BackendError: there is none; the message says how to make one.
+        BackendError: there is none; the message states how to build one.
     """
     if weights.suffix.lower() == ".onnx":
         precision = read_spec(weights).precision

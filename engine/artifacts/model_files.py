@@ -1,4 +1,4 @@
-"""Where models stand: the shipped weights, the cache, and what a name or a path that a person gives means."""
+"""The shipped models and their defaults, and the resolution of model names and paths to files."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from engine.artifacts.folders import WEIGHTS_DIR, downloads_dir, is_offline
 from engine.errors import ModelError, nearest_hint
 
 INT8_SUFFIX = ".int8.onnx"
-"""How the file of a pose model's INT8 graph ends that stands beside its weights."""
+"""Ending of the file of an INT8 graph that lies beside the weights of its pose model."""
 # The detectors that the ultralytics project publishes under these names.
 _OFFICIAL_DETECTOR = re.compile(r"(yolo26[nsmlx]|yolo12[nsmlx]|yolo11[nsmlx]|yolov10[nsmblx]|yolov8[nsmlx])(\.pt)?")
 
 
 @dataclass(frozen=True, kw_only=True)
 class DefaultModels:
-    """What is used unless a person says otherwise: names of the pose model and detector, precision, thresholds."""
+    """The defaults: names of the pose model and detector, precision, thresholds."""
 
     pose_model: str
     detector: str
@@ -29,7 +29,7 @@ class DefaultModels:
 
 
 def default_models() -> DefaultModels:
-    """The choice written in `models/weights/default.json`.
+    """The defaults in `models/weights/default.json`.
 
     Raises:
         ModelError: the file is missing or not of the expected form.
@@ -52,7 +52,7 @@ def default_score_threshold() -> float:
 
 
 def default_person_threshold() -> float:
-    """The certainty (person_filter.py) below which there mostly is nobody; 0.3 where no weights ship."""
+    """The confidence (false_positives.py) below which a detection is mostly a false positive; 0.3 without weights."""
     try:
         return default_models().person_threshold
     except ModelError:
@@ -71,10 +71,10 @@ def bundled_detectors() -> tuple[str, ...]:
 
 
 def resolve_pose_model(name_or_path: str | Path | None = None) -> Path:
-    """The file of a pose model: a shipped name, a `.safetensors` file, or an `.onnx` file that has its spec beside it.
+    """The file of a pose model: a shipped name, a `.safetensors` file, or an `.onnx` file with its spec beside it.
 
     Raises:
-        ModelError: no such name or file; the message names the nearest.
+        ModelError: there is no such name or file; the message suggests the nearest name.
     """
     text = str(name_or_path) if name_or_path is not None else default_models().pose_model
     shipped = WEIGHTS_DIR / f"{text}.safetensors"
@@ -94,7 +94,7 @@ def find_detector(name_or_path: str | Path | None = None) -> Path:
     """The file of a detector: a shipped name, or an existing `.onnx` or `.pt` file.
 
     Raises:
-        ModelError: no such name or file, or an official name whose file is not here.
+        ModelError: there is no such name or file, or the file of an official name is missing.
     """
     text = str(name_or_path) if name_or_path is not None else default_models().detector
     if text in bundled_detectors():
@@ -114,7 +114,7 @@ def find_detector(name_or_path: str | Path | None = None) -> Path:
 
 
 def _not_here(official: str) -> str:
-    """What to do about an official detector whose file is not here."""
+    """The message for an official detector whose file is missing."""
     wanted = downloads().get(official)
     if wanted is None:
         return f"{official} is not here: put the file in the current folder and name it"

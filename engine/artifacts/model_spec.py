@@ -1,7 +1,7 @@
-"""The contract that travels with every compiled file: what goes in, what comes out, and what it was made from.
+"""The contract of a compiled file: its inputs, its outputs, and what it was made from.
 
-It stands as `<file>.spec.json` beside the file, holds the file's SHA-256, and is checked before any runtime sees the
-file: a runtime's parser is not a safe place for foreign bytes.
+It is stored as `<file>.spec.json` beside the file and contains the file's SHA-256. It is checked before a runtime loads
+the file, because the parsers of the runtimes are not safe for untrusted bytes.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from engine.errors import ModelError, nearest_hint
 from engine.skeleton import Skeleton
 
 SPEC_FORMAT = 1
-"""Raised when a field changes its meaning; a file of another format is built anew."""
+"""Incremented when a field changes its meaning; a file of another format is rebuilt."""
 
 DTYPES = ("uint8", "float32", "float16", "int64")
 Dimension = int | str
 
-# What a spec may ask for: far above what any model here has, far below what would take a machine's memory.
+# Limits of a spec: far above the needs of any model here, far below what would exhaust the memory.
 _MOST_JSON_BYTES = 4 * 1024 * 1024
 _MOST_ELEMENTS = 2**28
 _LONGEST_SIDE = 8192
@@ -33,17 +33,17 @@ _LONGEST_NAME = 200
 _MOST_NAMES = 10_000
 
 WRONG_VALUES = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
-"""What reading a value of the wrong kind out of foreign JSON may raise."""
+"""Exceptions that reading a value of the wrong type from untrusted JSON may raise."""
 
 GRAPH_VERSION = 4
-"""Raised with every change of what the exported graphs compute; older files in the cache are then made anew."""
+"""Incremented with every change of what the exported graphs compute; older files in the cache are then rebuilt."""
 
 OPSET = 18
 
 
 @dataclass(frozen=True, kw_only=True)
 class TensorSpec:
-    """Name, shape (a string stands for a dimension known only at run time) and dtype of an input or output."""
+    """Name, shape (a string names a dimension known only at run time) and dtype of an input or output."""
 
     name: str
     shape: tuple[Dimension, ...]
@@ -63,12 +63,12 @@ class TensorSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """What a pose network or a detector is, to those who run it.
+    """The description of a pose network or a detector for the code that runs it.
 
     Attributes:
         kind: "pose" or "detector".
-        name: model name, as a person knows it (`kcam_resnet18`, `yolo26n_person`).
-        precision: what the file computes in: fp32, fp16, bf16 or int8. (A runtime may be told to compute lower.)
+        name: model name, e.g. `kcam_resnet18` or `yolo26n_person`.
+        precision: what the file computes in: fp32, fp16, bf16 or int8. (A runtime may be set to a lower precision.)
         input_size_wh: width and height of the crop or letterboxed frame in px.
         inputs, outputs: tensors by name.
         skeleton: of a pose network; None for a detector.
@@ -76,11 +76,11 @@ class ModelSpec:
         file_sha256: of the compiled file itself.
         weights_sha256: of the weights the file was made from.
         graph_version: version of the code that made the graph; another version means another graph.
-        made_with: packages and versions, for people.
-        mean, std: of a pose network, RGB on the 0..1 scale, for people: the graph normalises by itself.
+        made_with: packages and versions; informative only.
+        mean, std: of a pose network, RGB on the 0..1 scale; informative only, the graph normalises by itself.
         udp: of a pose network: how its crops are to be cut, see geometry.py.
         sigma: of a pose network: of the Gaussians it learnt, in heatmap px, for DARK decoding; 0 for the recipe's.
-        decode: of a pose network: how the graph makes keypoints of heatmaps, see heatmap.py.
+        decode: of a pose network: how the graph decodes heatmaps to keypoints, see heatmap.py.
     """
 
     kind: str
@@ -189,10 +189,10 @@ def _tensor(values: Mapping[str, Any]) -> TensorSpec:
 
 
 def check_names(names: tuple[str, ...]) -> None:
-    """Refuse names that are no names: they are shown to people, in a terminal too.
+    """Refuse names that are unsafe to display, in a terminal too.
 
     Raises:
-        ModelError: there are too many, or one is empty, too long or holds what cannot be printed.
+        ModelError: there are too many, or one is empty, too long or contains unprintable characters.
     """
     if len(names) > _MOST_NAMES:
         raise ModelError(f"{len(names)} names are too many; {_MOST_NAMES} at most fit")
@@ -202,10 +202,10 @@ def check_names(names: tuple[str, ...]) -> None:
 
 
 def read_json(file: Path) -> Any:
-    """The JSON of a file that anybody may have written.
+    """The JSON of an untrusted file.
 
     Raises:
-        ModelError: it cannot be read, is too large or too deep, or is no JSON.
+        ModelError: it cannot be read, is too large or too deep, or is not JSON.
     """
     try:
         with file.open("rb") as stream:
@@ -221,10 +221,10 @@ def read_json(file: Path) -> Any:
 
 
 def refuse_external_data(file: Path) -> None:
-    """Refuse an ONNX file that has weights in other files: it could name any file of this machine.
+    """Refuse an ONNX file that keeps weights in other files: it could name any file of this machine.
 
     Raises:
-        ModelError: it names another file, or nobody can tell that it does not.
+        ModelError: it names another file, or that cannot be ruled out.
     """
     with file.open("rb") as stream:
         if stream.seek(0, 2) == 0:
@@ -235,7 +235,7 @@ def refuse_external_data(file: Path) -> None:
 
 
 def spec_path(model_file: Path) -> Path:
-    """Where the spec of a compiled file stands."""
+    """The path of a compiled file's spec."""
     return model_file.with_name(model_file.name + ".spec.json")
 
 

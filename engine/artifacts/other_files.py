@@ -1,7 +1,7 @@
-"""Whether an ONNX file keeps weights in other files, told from its bytes: before any parser, with the standard library.
+"""Whether an ONNX file keeps weights in other files, detected in its bytes before any parser reads them.
 
-Such a tensor has the entry "location" in its external_data. The bytes of that entry are searched for; where they are
-found, the way to them through the nested messages is followed, because an input may be called "location", too.
+Such a tensor has the entry "location" in its external_data. The bytes of that entry are searched for. Where they are
+found, the nested messages around them are parsed, because an input may be called "location", too.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from typing import NamedTuple
 
 Content = bytes | mmap.mmap
 
-# What comes before the word where it is field 1 of a message, also where lengths are written longer than need be.
+# The bytes before the word where it is field 1 of a message, also with non-minimal length encodings.
 _AS_FIRST_FIELD = re.compile(rb"(?:\x0a|\x8a\x80*\x00)(?:\x08|\x88\x80*\x00)$")
 _WORD = b"location"
 _LONGEST_VARINT = 10
 
-# No graph comes near these; they bound the time and the memory that a file made to waste them can take.
+# No real graph comes near these limits; they bound the time and memory that a malicious file can take.
 _MOST_WORDS = 100_000
 _MOST_FIELDS = 5_000_000
 
 
 class _Message(NamedTuple):
-    """A message of onnx.proto: its fields that lead towards tensors, and those that hold none."""
+    """A message of onnx.proto: its fields that lead to tensors, and those that contain none."""
 
     leads: dict[int, str]
     ends: frozenset[int]
@@ -48,7 +48,7 @@ _MESSAGES = {
 
 
 class _Field(NamedTuple):
-    """A field as it is written: its number, and where its content begins and ends."""
+    """An encoded field: its number, and the offsets at which its content begins and ends."""
 
     number: int
     start: int
@@ -57,10 +57,10 @@ class _Field(NamedTuple):
 
 
 def names_other_files(content: Content) -> bool:
-    """Whether an ONNX file names other files for its weights, or might and cannot be followed to make sure.
+    """Whether an ONNX file names other files for its weights, or cannot be parsed far enough to rule that out.
 
     Args:
-        content: of the file.
+        content: bytes of the file.
     """
     words = []
     at = content.find(_WORD)
@@ -74,9 +74,9 @@ def names_other_files(content: Content) -> bool:
 
 
 def _are_harmless(content: Content, words: Sequence[int]) -> bool:
-    """Whether each of the places (in order) lies in a field that holds no tensor.
+    """Whether each of the offsets (in order) lies in a field that contains no tensor.
 
-    Messages wait on a list instead of in calls, so that no depth of nesting is too deep; each field is read once.
+    Messages are kept in a list instead of recursive calls, so that no nesting is too deep; each field is read once.
     """
     waiting = [(0, len(content), "model", 0, len(words))]
     fields = 0
@@ -103,9 +103,9 @@ def _are_harmless(content: Content, words: Sequence[int]) -> bool:
 
 
 def _field_at(content: Content, at: int, end: int) -> _Field | None:
-    """The field that begins at a place of a message; None where there is none that can be followed."""
+    """The field that begins at an offset of a message; None where there is no valid field."""
     tag, start = _varint(content, at, end)
-    kind, number = tag & 7, (tag & 0xFFFFFFFF) >> 3  # as protobuf does it: a tag has 32 bits
+    kind, number = tag & 7, (tag & 0xFFFFFFFF) >> 3  # as in protobuf: a tag has 32 bits
     if kind == 0:
         stop = _varint(content, start, end)[1]
     elif kind in (1, 5):
@@ -113,13 +113,13 @@ def _field_at(content: Content, at: int, end: int) -> _Field | None:
     elif kind == 2:
         length, start = _varint(content, start, end)
         stop = start + length
-    else:  # groups, which ONNX does not have, and what is nothing
+    else:  # groups, which ONNX does not use, and invalid kinds
         return None
     return _Field(number, start, stop, kind == 2) if at < start <= stop <= end else None
 
 
 def _varint(content: Content, at: int, end: int) -> tuple[int, int]:
-    """A number of seven bits a byte and the place behind it; a place behind the end where it does not end."""
+    """A varint (seven bits per byte) and the offset after it; an offset beyond `end` where it is not terminated."""
     value = 0
     for number in range(_LONGEST_VARINT):
         if at + number >= end:

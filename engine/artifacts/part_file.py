@@ -1,7 +1,7 @@
-"""A file that a run writes: it grows under a `.part` name and gets its own name when it is whole.
+"""A file that a run writes: it has a `.part` name until it is complete.
 
-While a run lives it holds a lock on its part file. A part file without a holder was left by a run that was killed: the
-next run for the same name sets it aside as `<stem>.unfinished-<when><suffix>`, says so, and never removes it.
+A run holds a lock on its part file. A part file without a lock was left by a killed run: the next run for the same name
+renames it to `<stem>.unfinished-<when><suffix>`, reports that, and never removes it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from engine.errors import OutputError
 
 _MOST_TRIES = 100
 _SYNC_EVERY_S = 1.0
-"""A power cut costs what was written after the last time that the disk was told to keep it."""
+"""Interval of fsync: a power cut loses what was written after the last one."""
 
 
 def check_target(final: Path, *, overwrite: bool, inputs: tuple[Path, ...] = ()) -> None:
@@ -28,10 +28,10 @@ def check_target(final: Path, *, overwrite: bool, inputs: tuple[Path, ...] = ())
     Args:
         final: the name the file will get.
         overwrite: whether an existing file may be replaced.
-        inputs: files that are being read and must not be replaced, whatever was asked.
+        inputs: files that are being read and must not be replaced, even with `overwrite`.
 
     Raises:
-        OutputError: the target exists, is a folder, is one of the inputs, or cannot be looked at.
+        OutputError: the target exists, is a folder, is one of the inputs, or cannot be checked.
     """
     try:
         for source in inputs:
@@ -41,12 +41,12 @@ def check_target(final: Path, *, overwrite: bool, inputs: tuple[Path, ...] = ())
             raise OutputError(f"the output {final} is a folder: name a file")
         if final.exists() and not overwrite:
             raise OutputError(f"{final} exists already: name another output, or add --overwrite to replace it")
-    except (OSError, RuntimeError) as error:  # a name that is too long, a folder that may not be looked into, a loop
+    except (OSError, RuntimeError) as error:  # a name that is too long, a folder without permission, a symlink loop
         raise OutputError(f"cannot write to {final}: {getattr(error, 'strerror', None) or error}") from error
 
 
 def check_writable(final: Path) -> None:
-    """Find out whether a target could be written; nothing stays behind.
+    """Check that a target could be written, without leaving anything behind.
 
     Raises:
         OutputError: its folder cannot be written, or another run is writing it.
@@ -64,16 +64,16 @@ def check_writable(final: Path) -> None:
 
 
 class PartFile:
-    """The way of one output file: reserved at the start, renamed at the end.
+    """One output file: reserved at the start, renamed at the end.
 
     Attributes:
-        final: the name it gets when whole.
-        path: the name it has until then, `<stem>.part<suffix>` beside the final one.
-        note: a line about what an earlier run left unfinished and where it is kept; None where there was nothing.
+        final: its name when it is complete.
+        path: its name until then, `<stem>.part<suffix>` beside the final one.
+        note: one line on what an earlier run left unfinished and where it is kept; None if there was nothing.
     """
 
     def __init__(self, final: Path, *, overwrite: bool = False, inputs: tuple[Path, ...] = ()) -> None:
-        """Create the empty part file, so that an unwritable place is told at once and not after an hour.
+        """Create the empty part file, so that an unwritable folder is reported at once and not after an hour.
 
         Raises:
             OutputError: the target is refused (see `check_target`), another run is writing it, or its folder cannot be
@@ -103,11 +103,11 @@ class PartFile:
                 raise OutputError(f"cannot write in {self.final.parent}: {error.strerror or error}") from error
             if lock(stream) is not False and is_same(stream, path):
                 return path, stream
-            stream.close()  # another run was quicker: whose file this is now is found out above
+            stream.close()  # another run was faster; the next iteration finds out who owns the file
         raise busy(self.final, path)
 
     def sync_soon(self) -> None:
-        """Tell the disk now and then to keep what was written so far; does not wait for it."""
+        """Start an fsync of what was written so far, if the last one is long enough ago; does not wait for it."""
         now_s = time.monotonic()
         if now_s - self._synced_s < _SYNC_EVERY_S or (self._sync is not None and self._sync.is_alive()):
             return
@@ -122,11 +122,11 @@ class PartFile:
             self._sync_error = error
 
     def commit(self) -> Path:
-        """Give the whole file its own name, in one step, once the disk has it.
+        """Sync the complete file, then rename it to its final name in one step.
 
         Raises:
-            OutputError: a file came to stand there meanwhile, or writing or renaming failed; the part file is kept and
-                named.
+            OutputError: the final name exists meanwhile, or writing or renaming failed; the part file is kept, and the
+                message names it.
         """
         self._end_sync()
         self._sync_now()
@@ -140,7 +140,7 @@ class PartFile:
                 move(self.path, self.final)
             _sync_folder(self.final.parent)
         except FileExistsError:
-            raise OutputError(f"{self.final} came to exist during the run; the result is kept as {self.path}") from None
+            raise OutputError(f"{self.final} appeared during the run; the result is kept as {self.path}") from None
         except OSError as error:
             why = error.strerror or error
             kept = f"the result is kept as {self.path}" if self.path.exists() else f"{self.path} was removed meanwhile"
@@ -148,9 +148,9 @@ class PartFile:
         return self.final
 
     def keep(self) -> Path:
-        """Leave what was written under the part name."""
+        """Keep what was written under the part name."""
         self._end_sync()
-        with contextlib.suppress(ValueError):  # closed already
+        with contextlib.suppress(ValueError):  # already closed
             self._sync_now()
         self._stream.close()
         return self.path
@@ -169,7 +169,7 @@ class PartFile:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Tell the disk to keep the names of a folder, where a system can do that."""
+    """Sync the directory entries of a folder, where the system supports it."""
     if sys.platform == "win32":
         return
     with contextlib.suppress(OSError):
@@ -181,10 +181,10 @@ def _sync_folder(folder: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it, where they are missing.
+    """Create a folder and its missing parents.
 
     Raises:
-        OutputError: that is not possible.
+        OutputError: it cannot be created.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Part files: who writes them, and what becomes of those that a run left when it was killed."""
+"""Part files: their locks, and the recovery of those that killed runs left behind."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from engine.errors import OutputError
 
 _MOST_NAMES = 100
 _LONGEST_NAME = 255
-"""Bytes that a file's name may have on the usual file systems."""
+"""Longest file name in bytes on the usual file systems."""
 _SUFFIXES = (".mp4", ".jsonl", ".csv", ".json")
 
 
 def marked(final: Path, mark: str) -> Path:
-    """The name of a file with a mark before its suffix; its stem is cut where the name would be too long."""
+    """The path of a file with a mark before its suffix; its stem is shortened where the name would be too long."""
     stem, tail = final.stem, f".{mark}{final.suffix}"
     while stem and len(os.fsencode(stem + tail)) > _LONGEST_NAME:
         stem = stem[:-1]
@@ -25,12 +25,12 @@ def marked(final: Path, mark: str) -> Path:
 
 
 def busy(final: Path, part: Path) -> OutputError:
-    """What is told where another run writes the same file."""
+    """The error for a file that another run is writing."""
     return OutputError(f"another run is writing {final} now (as {part.name}): wait for it, or name another output")
 
 
 def is_held(part: Path) -> bool:
-    """Whether a run that is still going writes a part file; on Windows it can be told only by renaming it."""
+    """Whether a running process writes a part file; always False on Windows, where only renaming detects it."""
     if sys.platform == "win32" or not part.exists():
         return False
     with part.open("rb") as stream:
@@ -38,7 +38,7 @@ def is_held(part: Path) -> bool:
 
 
 def unfinished_in(folder: Path) -> list[Path]:
-    """Videos and poses that runs left unfinished in a folder and nobody writes any more, the newest first."""
+    """Unfinished videos and poses files in a folder that no run writes any more, the newest first."""
     found: list[tuple[float, Path]] = []
     for suffix in _SUFFIXES:
         for path in folder.glob(f"*.part{suffix}"):
@@ -46,23 +46,23 @@ def unfinished_in(folder: Path) -> list[Path]:
                 status = path.stat()
                 if status.st_size > 0 and not is_held(path):
                     found.append((status.st_mtime, path))
-            except OSError:  # its run came to its end meanwhile
+            except OSError:  # its run ended meanwhile
                 continue
     return [path for _time, path in sorted(found, reverse=True)]
 
 
 def set_aside(path: Path, final: Path | None = None) -> Path | None:
-    """Give a part file that nobody writes any more a name that says what it is; an empty one is removed.
+    """Rename a part file that no run writes any more to an `unfinished` name; an empty one is removed.
 
     Args:
         path: the part file.
-        final: the name it would have got; None to tell it by the part's.
+        final: the name it would have got; None derives it from `path`.
 
     Returns:
-        the new name; None where there is nothing any more.
+        the new path; None where no file is left.
 
     Raises:
-        OutputError: somebody writes it, or it cannot be renamed.
+        OutputError: a run still writes it, or it cannot be renamed.
     """
     final = final or path.with_name(path.name.removesuffix(f".part{path.suffix}") + path.suffix)
     try:
@@ -72,20 +72,20 @@ def set_aside(path: Path, final: Path | None = None) -> Path | None:
                 raise busy(final, path)
             if state is None and sys.platform != "win32":
                 raise OutputError(
-                    f"{path} stands there, and whether a run still writes it cannot be told on this file system:"
+                    f"{path} exists, and this file system has no locks to detect whether a run still writes it:"
                     " rename it, or name another output"
                 )
             if not is_same(stream, path):
                 return None
             if sys.platform == "win32":
-                stream.close()  # or it could not be renamed
+                stream.close()  # an open file cannot be renamed
             if path.stat().st_size == 0:
                 path.unlink()
                 return None
             aside = _name_aside(path, final)
             move(path, aside)
             return aside
-    except FileNotFoundError:  # its run came to its end meanwhile
+    except FileNotFoundError:  # its run ended meanwhile
         return None
     except OSError as error:
         if sys.platform == "win32" and isinstance(error, PermissionError):  # another process has it open
@@ -100,9 +100,9 @@ def _name_aside(path: Path, final: Path) -> Path:
 
 
 def lock(stream: IO[bytes]) -> bool | None:
-    """Lock a part file: whether it is ours now; None where locks are not to be had.
+    """Lock a part file: True if this process holds the lock, False if another one does, None without lock support.
 
-    Windows would keep our own encoder from a locked file; there, a file that is open cannot be renamed or removed.
+    Windows: a lock would block our own encoder, and none is needed, since an open file cannot be renamed or removed.
     """
     if sys.platform == "win32":
         return None
@@ -113,12 +113,12 @@ def lock(stream: IO[bytes]) -> bool | None:
         return True
     except BlockingIOError:
         return False
-    except OSError:  # some network file systems have none
+    except OSError:  # some network file systems have no locks
         return None
 
 
 def is_same(stream: IO[bytes], path: Path) -> bool:
-    """Whether a name still means the file that is open."""
+    """Whether a path still refers to the open file."""
     try:
         return os.path.samestat(os.fstat(stream.fileno()), path.stat())
     except OSError:
@@ -129,15 +129,15 @@ def move(path: Path, to: Path) -> None:
     """Rename a file without replacing another.
 
     Raises:
-        FileExistsError: there is one already.
+        FileExistsError: `to` exists already.
         OSError: it cannot be renamed.
     """
-    if sys.platform != "win32":  # where renaming refuses to replace
+    if sys.platform != "win32":  # on Windows, rename never replaces a file
         try:
             os.link(path, to)
         except FileExistsError:
             raise
-        except OSError:  # no links on this file system
+        except OSError:  # no hard links on this file system
             if to.exists():
                 raise FileExistsError(to) from None
         else:

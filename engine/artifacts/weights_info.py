@@ -1,4 +1,4 @@
-"""What a weights file says of itself, read from its header alone: in milliseconds, and without torch."""
+"""The description in a weights file's header: read in milliseconds, without the tensors and without torch."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ METADATA_KEY = "kcam"
 
 @dataclass(frozen=True, kw_only=True)
 class WeightsInfo:
-    """A pose network before it is loaded.
+    """The description of a pose network, available before it is loaded.
 
     Attributes:
         name: of the model, such as `kcam_resnet18`.
         input_size_wh: width and height of the crop in px.
         skeleton: of its keypoints.
         class_names: the classes that it poses.
-        has_attention: whether it gives areas and attention maps.
+        has_attention: whether it outputs areas and attention maps.
         notes: free text values, such as the measured AP.
     """
 
@@ -69,11 +69,11 @@ def _from_safetensors(path: Path) -> WeightsInfo:
 
 
 def _metadata_of(path: Path) -> Mapping[str, str]:
-    """The free texts in the header of a safetensors file."""
+    """The metadata in the header of a safetensors file."""
     from safetensors import SafetensorError, safe_open
 
     try:
-        path.open("rb").close()  # Python says why a file cannot be read, safetensors does not
+        path.open("rb").close()  # Python reports why a file cannot be read, safetensors does not
         with safe_open(path, "numpy") as opened:
             return opened.metadata() or {}
     except OSError as error:
@@ -83,7 +83,7 @@ def _metadata_of(path: Path) -> Mapping[str, str]:
 
 
 def _from_spec(path: Path) -> WeightsInfo:
-    """The spec is trusted as far as names go; whoever runs the file checks that the two belong together."""
+    """From the spec alone; the code that runs the file checks that the two belong together."""
     beside = spec_path(path)
     if not beside.is_file():
         raise ModelError(f"{path} has no readable spec beside it ({beside.name})")
@@ -101,7 +101,7 @@ def _from_spec(path: Path) -> WeightsInfo:
 
 
 def stated_ap(card: Path) -> str | None:
-    """The first line of a model card that states an average precision or a recall, without its markup."""
+    """The first line of a model card that states an average precision or a recall, without markup."""
     if not card.is_file():
         return None
     for line in card.read_text(encoding="utf-8").splitlines():

@@ -1,7 +1,7 @@
 """The runtimes behind one contract, and the choice among them.
 
-A backend that a person names and that cannot run is an error. `auto` takes the first that can, in the order of
-AUTO_ORDER, and keeps the reason why each before it was passed over.
+A backend that is requested by name and cannot run is an error. `auto` takes the first that can, in the order of
+AUTO_ORDER, and records why each one before it was skipped.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ BACKENDS: dict[str, tuple[str, ...]] = {
     "openvino": ("cpu",),
     "onnxruntime": ("cpu", "cuda"),
 }
-"""Runtimes by name, each a file of this folder, and the devices it runs on, the usual one first."""
+"""Runtimes by name, each a file of this folder, and the devices it runs on, the default first."""
 
 AUTO_ORDER: tuple[tuple[str, str], ...] = (
     ("tensorrt", "cuda"),
@@ -57,7 +57,7 @@ AUTO_ORDER: tuple[tuple[str, str], ...] = (
 
 @dataclass(frozen=True, kw_only=True)
 class OpenedBackend:
-    """A backend that is ready, and which were passed over for it and why."""
+    """A backend that is ready, and name and reason of each that `auto` skipped before it."""
 
     backend: Backend
     passed_over: tuple[tuple[str, str], ...]
@@ -83,13 +83,13 @@ def open_pose_backend(
         device: auto, cpu, cuda or cuda:N.
         threads: processor threads of one inference; None leaves it to the runtime.
         with_crop: see `OpenOptions`.
-        say: told in one line of anything that takes long.
+        say: receives one line before anything that takes long.
         gate: see `OpenOptions`.
 
     Raises:
         OptionError: a value is not valid.
         ModelError: the model cannot be used.
-        BackendError: the runtime, or with auto none of them, can run it as asked.
+        BackendError: the runtime cannot run it with these options; with auto, none of them can.
     """
     options = OpenOptions(precision=precision, device=device, threads=threads, with_crop=with_crop, say=say, gate=gate)
     path = resolve_pose_model(model)
@@ -110,7 +110,7 @@ def open_detector_backend(onnx_file: Path, *, backend: str, options: OpenOptions
 
 
 def probe_backends() -> list[tuple[str, bool, str]]:
-    """For each runtime and device: name, whether it can run here, and its version or the reason; imports none."""
+    """For each runtime and device: name, whether it can run here, and its version or the reason; imports no runtime."""
     found = []
     for name, devices in BACKENDS.items():
         for device in devices:
@@ -130,7 +130,7 @@ def _open(name: str, options: OpenOptions, open_one: Callable[[RuntimeModule, Op
     for candidate, kind in AUTO_ORDER:
         label = f"{candidate} ({kind})" if candidate == "torch" else candidate
         if wanted_kind not in ("auto", kind):
-            passed_over.append((label, f"it was not asked to run on {kind}"))
+            passed_over.append((label, f"another device than {kind} was requested"))
             continue
         probe = _module(candidate).probe(kind)
         if not probe.usable:
@@ -147,13 +147,13 @@ def _open(name: str, options: OpenOptions, open_one: Callable[[RuntimeModule, Op
 
 
 def _open_named(name: str, options: OpenOptions, open_one: Callable[[RuntimeModule, OpenOptions], Backend]) -> Backend:
-    """The runtime that a person named, on the device they named or else the first of its own that is here."""
+    """The named runtime, on the named device or else on the first of its devices that can be used."""
     kind = options.device.partition(":")[0]
     module = _module(name)
     if kind == "auto":
         probes = {device: module.probe(device) for device in BACKENDS[name]}
         usable = [device for device, probe in probes.items() if probe.usable]
-        # onnxruntime uses CUDA only when asked: its CUDA package often lacks the libraries that go with it.
+        # onnxruntime uses CUDA only on request: its CUDA package often lacks the libraries that it needs.
         kind = (usable or list(probes))[0]
     probe = module.probe(kind)
     if not probe.usable:
@@ -172,7 +172,7 @@ def _module(name: str) -> RuntimeModule:
 
 
 def _warmed(backend: Backend, want: tuple[str, ...]) -> Backend:
-    """Run once on an empty picture: what cannot run fails now, while another can still be chosen."""
+    """Run once on a black picture, so that a backend that fails does so while another can still be chosen."""
     lengths = {"frame_height": 64, "frame_width": 64}
     inputs = {
         tensor.name: np.zeros([n if isinstance(n, int) else lengths.get(n, 1) for n in tensor.shape], tensor.dtype)

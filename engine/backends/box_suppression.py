@@ -1,8 +1,8 @@
-"""One box a person inside a detector's graph: non-maximum suppression, out of plain operations.
+"""Non-maximum suppression inside a detector's graph, built from plain ONNX operations.
 
-ONNX has NonMaxSuppression, but some runtimes refuse it and others then do not know how many boxes come out. Here all
-shapes are fixed: the best candidates are taken, each pair is compared, and "a box stays unless a better one that stays
-overlaps it" is applied to all of them at once until nothing changes.
+ONNX has NonMaxSuppression, but some runtimes refuse it, and in others its output has no fixed shape. Here all shapes
+are fixed: the best candidates are compared pairwise, and the rule "a box stays unless a better box that stays overlaps
+it" is applied to all of them at once, for a fixed number of rounds that is enough to converge.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ import numpy as np
 from engine.errors import ModelError
 
 NMS_OVERLAP = 0.7
-"""Intersection over union above which the box with the lower score goes."""
+"""Intersection over union above which the box with the lower score is dropped."""
 
 MOST_CANDIDATES = 512
-"""Candidates that are compared, those with the highest scores; the shipped detector gives 453 above 0.01 at most."""
+"""Number of highest-scoring candidates that are compared; the shipped detector has at most 453 above 0.01."""
 
 MOST_BOXES = 100
-"""Boxes that come out; where fewer are left, the rest has the score -1."""
+"""Number of output boxes; where fewer remain, the others have the score -1."""
 
-# A round settles one more link of a chain (a better box, which is dropped for a still better one, ...). An even number
-# errs on the side of a box too many. The longest chain among the candidates of 250 pictures of val had 16 links.
+# Each round resolves one more link of a chain (a box, suppressed by a better one, which is itself suppressed, ...). For
+# chains that are longer, an even number of rounds keeps a box too many rather than too few. The longest chain among the
+# candidates of 250 pictures of val had 16 links.
 _ROUNDS = 24
 _PREFIX = "kcam_suppression_"
 
@@ -31,14 +32,14 @@ _PREFIX = "kcam_suppression_"
 def append_suppression(proto: Any) -> None:
     """Turn `candidates` (B, 4 + classes, A), a graph's only output, into `boxes` (B, MOST_BOXES, 6), in place.
 
-    Rows are x1, y1, x2, y2, score, class id, best first. A candidate takes part once for each class, with its score for
-    that class.
+    Rows are x1, y1, x2, y2, score, class id, highest score first. A candidate takes part once for each class, with its
+    score for that class.
 
     Args:
         proto: an `onnx.ModelProto`.
 
     Raises:
-        ModelError: the graph gives something else, or is of an opset that is not 18.
+        ModelError: the graph has other outputs, or an opset older than 18.
     """
     from onnx import TensorProto, helper
 
@@ -53,7 +54,7 @@ def append_suppression(proto: Any) -> None:
 
 
 class _Suppression:
-    """Adds the nodes, one after the other; every method gives the name of the value that it made."""
+    """Adds the nodes one after the other; every method returns the name of the value that it adds."""
 
     def __init__(self, graph: Any, classes: int) -> None:
         from onnx import helper, numpy_helper
@@ -64,7 +65,7 @@ class _Suppression:
 
     def append(self) -> None:
         rows = self._add("Transpose", "candidates", perm=[0, 2, 1])  # (B, A, 4 + classes)
-        # Small pictures have fewer places than are compared, so that many are added that nobody takes for boxes.
+        # A small picture may have fewer anchors than are compared: padding with the score -1 makes up for that.
         places = self._pad(self._slice(rows, 0, 4), (0, MOST_CANDIDATES, 0), 0.0)  # (B, A + M, 4)
         scores = self._add("Reshape", self._slice(rows, 4, 4 + self._classes), self._ints([0, -1]))
         scores = self._pad(scores, (0, MOST_CANDIDATES), -1.0)  # (B, A classes + M)
@@ -99,7 +100,7 @@ class _Suppression:
         return self._add("Mul", self._cast(overlaps), self._constant(better))
 
     def _settle(self, dominance: str) -> str:
-        """(B, M): 1 for the boxes that stay."""
+        """(B, M): 1 for the boxes that remain."""
         stays = ""
         for _ in range(_ROUNDS):
             strikes = self._add("Mul", dominance, self._unsqueeze(stays, 2)) if stays else dominance

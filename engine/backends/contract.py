@@ -1,4 +1,4 @@
-"""What every backend promises, and the checks that all of them share."""
+"""The contract of all backends, and the checks that they share."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Backend(Protocol):
 
     Attributes:
         name: of the runtime.
-        spec: what goes in and comes out.
+        spec: its inputs and outputs.
         device: where it runs, e.g. "cpu" or "cuda:0".
         precision: what it computes in.
     """
@@ -37,7 +37,7 @@ class Backend(Protocol):
         """Run the network.
 
         Args:
-            inputs: arrays by name, with the shapes and dtypes of the spec. A batch of none is allowed.
+            inputs: arrays by name, with the shapes and dtypes of the spec. An empty batch is allowed.
             want: names of the outputs to compute and copy; others are left out.
 
         Returns:
@@ -49,7 +49,7 @@ class Backend(Protocol):
         ...
 
     def close(self) -> None:
-        """Free what the runtime holds; more than once does no harm."""
+        """Release the resources of the runtime; may be called more than once."""
         ...
 
     def __enter__(self) -> Self: ...
@@ -60,14 +60,14 @@ class Backend(Protocol):
 
 
 Gate = Callable[[Backend, Path], "Checked"]
-"""Compares a backend with the weights it was made from; `engine.build.parity_gate.check` is the one there is."""
+"""Compares a backend with the weights it was made from; implemented by `engine.build.parity_gate.check`."""
 
 
 class Closing:
     """The context manager part of a backend."""
 
     def close(self) -> None:
-        """Free what the runtime holds; more than once does no harm."""
+        """Release the resources of the runtime; may be called more than once."""
         raise NotImplementedError
 
     def __enter__(self) -> Self:
@@ -81,7 +81,7 @@ class Closing:
 
 @dataclass(frozen=True, kw_only=True)
 class Checked:
-    """What the parity gate found: state "passed" or "failed", and why in one line."""
+    """The result of the parity gate: state "passed" or "failed", and the measurement in one line."""
 
     state: str
     report: str
@@ -92,13 +92,13 @@ class OpenOptions:
     """How a backend is to be opened.
 
     Attributes:
-        precision: one of PRECISIONS; auto is the fastest that the processor computes natively within the tolerance.
+        precision: one of PRECISIONS; auto is the fastest that the device computes natively within the tolerance.
         device: "auto", "cpu", "cuda" or "cuda:N".
-        threads: processor threads of one inference; None leaves it to the runtime (one a physical core).
-        with_crop: a pose network that takes the whole frame and cuts people out itself, where the runtime has such a
-            form (its spec then has the inputs `frame` and `crop_to_frame`); others take crops all the same.
-        say: told in one line of anything that takes long.
-        gate: compares an engine that was never compared with the weights it was made from; None refuses such engines.
+        threads: processor threads of one inference; None leaves it to the runtime (one per physical core).
+        with_crop: prefer a pose network that takes the whole frame and crops inside the graph, where the runtime has
+            one (its spec then has the inputs `frame` and `crop_to_frame`); other runtimes take crops regardless.
+        say: receives one line before anything that takes long.
+        gate: compares an engine that was never checked with the weights it was made from; None refuses such engines.
     """
 
     precision: str = "auto"
@@ -120,17 +120,17 @@ class OpenOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Availability:
-    """Whether a runtime can run here; `detail` is its version, or the reason and what to do about it."""
+    """Whether a runtime can run here; `detail` is its version, or the reason and the remedy."""
 
     usable: bool
     detail: str
 
 
 class RuntimeModule(Protocol):
-    """What each file of this folder that stands for a runtime offers."""
+    """The interface of the modules of this folder that wrap a runtime."""
 
     def probe(self, device: str) -> Availability:
-        """Whether the runtime can run on "cpu" or "cuda" here; quick, without importing the runtime."""
+        """Whether the runtime can run on "cpu" or "cuda" here; fast, does not import the runtime."""
         ...
 
     def open_pose(self, model: Path, options: OpenOptions) -> Backend:
@@ -142,16 +142,16 @@ class RuntimeModule(Protocol):
         ...
 
 
-def refuse_precision(name: str, asked: str, able: Sequence[str], elsewhere: str) -> BackendError:
+def refuse_precision(name: str, requested: str, supported: Sequence[str], advice: str) -> BackendError:
     """The error for a precision that a runtime does not compute in."""
-    return BackendError(f"{name} computes in {' and '.join(able)} here, not in {asked}; {elsewhere}")
+    return BackendError(f"{name} computes in {' and '.join(supported)} here, not in {requested}; {advice}")
 
 
 def check_call(spec: ModelSpec, inputs: Mapping[str, Array], want: Sequence[str]) -> dict[str, int]:
-    """Compare a call with the spec; returns the lengths of the open dimensions by name.
+    """Check a call against the spec; returns the lengths of the open dimensions by name.
 
     Raises:
-        BackendError: an input is missing, unknown or does not fit, or a wanted output does not exist.
+        BackendError: an input is missing, unknown or does not fit, or a requested output does not exist.
     """
     names = {tensor.name for tensor in spec.inputs}
     if set(inputs) != names:
@@ -175,7 +175,7 @@ def check_call(spec: ModelSpec, inputs: Mapping[str, Array], want: Sequence[str]
 
 
 def empty_outputs(spec: ModelSpec, lengths: Mapping[str, int], want: Sequence[str]) -> dict[str, Array]:
-    """The outputs of a batch of none; a dimension that only a run would tell is 0."""
+    """The outputs of an empty batch; a dimension that is known only after a run is 0."""
     shapes = {tensor.name: (tensor.shape, tensor.dtype) for tensor in spec.outputs}
     return {
         name: np.zeros([n if isinstance(n, int) else lengths.get(n, 0) for n in shapes[name][0]], shapes[name][1])

@@ -1,4 +1,4 @@
-"""Whether an NVIDIA driver with a device is here, asked of the driver: importing torch takes seconds."""
+"""Detection of CUDA devices through the NVIDIA driver itself, because importing torch takes seconds."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MIN
 
 @dataclass(frozen=True, kw_only=True)
 class Gpu:
-    """What decides which compiled files a GPU runs."""
+    """The properties that decide which compiled files a GPU can run."""
 
     name: str
     compute_capability: tuple[int, int]
 
     @property
     def target(self) -> str:
-        """Compute capability as builds name it: "sm89"."""
+        """Compute capability in the form that builds use, e.g. "sm89"."""
         return f"sm{self.compute_capability[0]}{self.compute_capability[1]}"
 
 
@@ -33,7 +33,7 @@ def _driver() -> ctypes.CDLL | None:
 
 @functools.cache
 def cuda_device_count() -> int:
-    """Number of CUDA devices that the driver shows; 0 without a driver."""
+    """Number of CUDA devices that the driver reports; 0 without a driver."""
     driver = _driver()
     count = ctypes.c_int(0)
     if driver is None or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
@@ -43,7 +43,7 @@ def cuda_device_count() -> int:
 
 @functools.cache
 def gpu(index: int = 0) -> Gpu | None:
-    """The CUDA device of a number, or None where there is none."""
+    """The CUDA device with that index, or None if there is none."""
     if index >= cuda_device_count():
         return None
     driver = _driver()

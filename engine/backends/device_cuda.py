@@ -1,4 +1,4 @@
-"""The CUDA form of device_memory, through PyTorch, which is loaded when the first device is opened."""
+"""The CUDA implementation of device_memory, through PyTorch, which is imported when the first device is opened."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ class _TorchEvent:
 
 
 class CudaMemory:
-    """The CUDA form, through PyTorch.
+    """The CUDA implementation of `DeviceMemory`, through PyTorch.
 
     Raises:
-        BackendError: PyTorch is missing, or shows no such device.
+        BackendError: PyTorch is missing, or finds no such device.
     """
 
     def __init__(self, device: str = "cuda:0") -> None:
@@ -106,7 +106,7 @@ class CudaMemory:
     def capture(self, stream: Any, work: Work) -> Graph:
         """See `DeviceMemory`."""
         graph: Any = self._torch.cuda.CUDAGraph()
-        # Only this thread's calls are watched: the window's other threads may use the GPU meanwhile.
+        # Only this thread's calls are restricted: other threads of the window may use the GPU during the capture.
         with self._torch.cuda.graph(graph, stream=stream.stream, capture_error_mode="thread_local"):
             work()
         return _TorchGraph(self._torch, graph, stream.stream)

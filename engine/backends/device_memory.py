@@ -1,8 +1,8 @@
-"""Memory, copies, streams, events and graphs of a device: the contract; device_cuda.py has the CUDA form.
+"""The contract for memory, copies, streams, events and graphs of a device; device_cuda.py implements it for CUDA.
 
-What drives a GPU (buffers, the order of copies and kernels, the one wait at the end) is written once against
-`DeviceMemory`. The tests have a form that runs on the processor and keeps the rules that matter: work on a stream does
-not happen before somebody waits for it, and a captured graph repeats exactly what was captured.
+The code that drives a GPU (buffers, the order of copies and kernels, the single wait at the end) is written once
+against `DeviceMemory`. The tests have an implementation on the processor that keeps the rules that matter: work on a
+stream does not run before a wait for it, and a captured graph repeats exactly what was captured.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ Work = Callable[[], None]
 
 
 class Buffer(Protocol):
-    """Memory of the device, or of the host in a place from which the device copies."""
+    """Memory of the device, or host memory that the device can copy from and to."""
 
     nbytes: int
 
     @property
     def address(self) -> int:
-        """Where it begins."""
+        """Address of its first byte."""
         ...
 
 
 class HostBuffer(Buffer, Protocol):
-    """Host memory that the device reads and writes without a detour (pinned)."""
+    """Pinned host memory, which the device reads and writes directly."""
 
     def view(self, shape: tuple[int, ...], dtype: str) -> Array:
         """The beginning of the memory as an array."""
@@ -36,7 +36,7 @@ class HostBuffer(Buffer, Protocol):
 
 
 class Graph(Protocol):
-    """Work that was captured."""
+    """Captured work."""
 
     def replay(self) -> None:
         """Enqueue it again on the stream on which it was captured."""
@@ -44,28 +44,28 @@ class Graph(Protocol):
 
 
 class Event(Protocol):
-    """A moment on a stream."""
+    """A point in time on a stream."""
 
     def elapsed_ms(self, later: Event) -> float:
-        """Milliseconds until a later event; both must have happened."""
+        """Milliseconds until a later event; both must have completed."""
         ...
 
 
 class Stream(Protocol):
-    """A queue of the device."""
+    """A queue of work on the device."""
 
     @property
     def handle(self) -> int:
-        """What a runtime takes as a stream."""
+        """The stream's handle in the form that runtimes take."""
         ...
 
     def synchronize(self) -> None:
-        """Wait until everything enqueued has happened."""
+        """Wait until all enqueued work has completed."""
         ...
 
 
 class DeviceMemory(Protocol):
-    """A device, as far as its memory and queues go.
+    """The memory and queues of a device.
 
     Attributes:
         device: "cuda:0" or "cpu".
@@ -86,7 +86,7 @@ class DeviceMemory(Protocol):
         ...
 
     def record(self, stream: Stream) -> Event:
-        """Mark this moment on a stream."""
+        """Record an event on a stream."""
         ...
 
     def upload(self, source: HostBuffer, target: Buffer, nbytes: int, stream: Stream) -> None:
@@ -98,9 +98,9 @@ class DeviceMemory(Protocol):
         ...
 
     def run(self, stream: Stream, work: Work) -> None:
-        """Let a library that enqueues by itself (PyTorch) do so on a stream."""
+        """Run `work`, which enqueues through a library (PyTorch), on a stream."""
         ...
 
     def capture(self, stream: Stream, work: Work) -> Graph:
-        """Capture what `work` enqueues on a stream; it does not happen now."""
+        """Capture the work that `work` enqueues on a stream, without running it."""
         ...

@@ -1,4 +1,4 @@
-"""Heatmaps to keypoints inside the compiled graph: `engine/heatmap.py` in torch, the same rules number for number."""
+"""Heatmaps to keypoints inside the compiled graph: `engine/heatmap.py` in torch, with the same numbers."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from torch.nn import functional
 from engine.geometry import heatmap_stride
 from engine.heatmap import DARK_MAX_STEP, recipe_sigma
 
-# x and y offsets of what DARK looks at: the peak, then pairs for the first, second and mixed derivatives.
+# x and y offsets of the pixels that DARK reads: the peak, then pairs for the first, second and mixed derivatives.
 _DARK_OFFSETS = ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1), (2, 0), (-2, 0), (0, 2), (0, -2),
                  (1, 1), (-1, 1), (1, -1), (-1, -1))  # fmt: skip
 _QUARTER_OFFSETS = ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))
 
 
 class GraphDecoder(nn.Module):
-    """Keypoints of heatmaps.
+    """Decodes heatmaps to keypoints.
 
     Args:
-        input_size_wh, heatmap_size_wh: of the crop and of the maps in px.
-        dark: distribution-aware decoding instead of the quarter px.
-        sigma: of the Gaussians that the network learnt, in heatmap px; 0 for the recipe's.
+        input_size_wh, heatmap_size_wh: width and height of the crop and of the maps in px.
+        dark: distribution-aware decoding instead of the quarter-pixel shift.
+        sigma: of the Gaussians that the network learnt, in heatmap px; 0 for the recipe's default.
         udp: see geometry.py.
     """
 
@@ -49,7 +49,7 @@ class GraphDecoder(nn.Module):
         self.register_buffer("across", kernel.view(1, 1, 1, -1), persistent=False)
 
     def forward(self, heatmaps: Tensor) -> Tensor:
-        """(N, K, 3) float32: x, y in crop px and the height of the peak; (N, K, h, w) float32 come in."""
+        """Heatmaps (N, K, h, w) float32 to (N, K, 3) float32: x, y in crop px and the height of the peak."""
         width = self.size_wh[0]
         flat = heatmaps.flatten(2)  # (N, K, P)
         index = flat.argmax(dim=2, keepdim=True)  # (N, K, 1)
@@ -73,7 +73,7 @@ class GraphDecoder(nn.Module):
         return peak, torch.sign(right - left) * free, torch.sign(below - above) * free
 
     def _newton_step(self, heatmaps: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """From the highest px to the top of the parabola that the logarithm of the smoothed map is; each (N, K, 1)."""
+        """Offset from the highest px to the vertex of the parabola fitted to the smoothed map's log; each (N, K, 1)."""
         width, height = self.size_wh
         maps = heatmaps.reshape(-1, 1, height, width)  # (N K, 1, h, w)
         maps = functional.conv2d(maps, self.across, padding=(0, self.radius))
@@ -94,8 +94,8 @@ class GraphDecoder(nn.Module):
         return torch.where(near, step_x, nothing), torch.where(near, step_y, nothing)
 
     def _at(self, flat: Tensor, x: Tensor, y: Tensor, offsets: tuple[tuple[int, int], ...]) -> tuple[Tensor, ...]:
-        """Values of maps (N, K, P) around (x, y), each (N, K, 1); beyond the edge, those on it."""
+        """Values of maps (N, K, P) at offsets from (x, y), each (N, K, 1); coordinates are clamped to the map."""
         width, height = self.size_wh
         places = [(y + dy).clamp(0, height - 1) * width + (x + dx).clamp(0, width - 1) for dx, dy in offsets]
-        # One gather for all: what a runtime does to start one costs more than the few numbers.
+        # One gather for all offsets: starting a gather costs a runtime more than the few numbers do.
         return torch.split(flat.gather(2, torch.cat(places, dim=2)), 1, dim=2)

@@ -1,4 +1,4 @@
-"""ONNX Runtime: the processor everywhere, CUDA where the onnxruntime-gpu package is installed and asked for."""
+"""ONNX Runtime: on every processor, and on request on CUDA where the onnxruntime-gpu package is installed."""
 
 from __future__ import annotations
 
@@ -64,26 +64,26 @@ class OnnxRuntimeBackend(Closing):
     """A graph under ONNX Runtime, see `Backend`.
 
     Raises:
-        ModelError: the file is not the one its spec describes.
-        BackendError: the runtime cannot run it as asked.
+        ModelError: the file is not the one that its spec describes.
+        BackendError: the runtime cannot run it with these options.
     """
 
     name = "onnxruntime"
 
     def __init__(self, onnx_file: Path, options: OpenOptions) -> None:
         self.spec = read_spec(onnx_file)
-        able = "int8" if self.spec.precision == "int8" else "fp32"
-        if options.precision not in ("auto", able):
-            raise refuse_precision(self.name, options.precision, [able], "bf16 runs on openvino and torch")
+        supported = "int8" if self.spec.precision == "int8" else "fp32"
+        if options.precision not in ("auto", supported):
+            raise refuse_precision(self.name, options.precision, [supported], "bf16 runs on openvino and torch")
         self.precision = self.spec.precision
         self.device = "cpu" if options.device == "auto" else options.device
         try:
             import onnxruntime
         except ImportError as error:
             raise BackendError(f"the onnxruntime package cannot be loaded: {error}") from error
-        onnxruntime.disable_telemetry_events()  # Microsoft's builds for Windows report unless told not to
+        onnxruntime.disable_telemetry_events()  # Microsoft's builds for Windows send telemetry by default
         settings = onnxruntime.SessionOptions()
-        settings.log_severity_level = 3  # errors; its warnings are about things a person can do nothing about
+        settings.log_severity_level = 3  # errors only; users cannot act on its warnings
         if options.threads is not None:
             settings.intra_op_num_threads = options.threads
         try:
@@ -92,10 +92,10 @@ class OnnxRuntimeBackend(Closing):
             )
         except BackendError:
             raise
-        except Exception as error:  # its errors have no base class of their own
+        except Exception as error:  # its errors have no common base class
             raise BackendError(f"onnxruntime cannot run {onnx_file.name}: {message_line(error)}") from error
         if self.device != "cpu" and self._session.get_providers()[0] != "CUDAExecutionProvider":
-            # It falls back to the processor with a line in its log only.
+            # It falls back to the processor and reports that only in its log.
             raise BackendError("onnxruntime could not start on CUDA; its CUDA libraries are missing or do not fit")
         self._run_options = onnxruntime.RunOptions()
         self._run_options.only_execute_path_to_fetches = True
@@ -118,10 +118,10 @@ class OnnxRuntimeBackend(Closing):
         arrays = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
         try:
             outputs = self._session.run(list(want), arrays, self._run_options)
-        except Exception as error:  # its errors have no base class of their own
+        except Exception as error:  # its errors have no common base class
             raise BackendError(f"onnxruntime failed on {self.spec.name}: {message_line(error)}") from error
         return dict(zip(want, outputs, strict=True))
 
     def close(self) -> None:
-        """Free the session."""
+        """Release the session."""
         self._session = None

@@ -1,4 +1,4 @@
-"""OpenVINO on the processor: the fastest way on a machine without a GPU, in bfloat16 where the processor has it."""
+"""OpenVINO on the processor: the fastest runtime without a GPU, in bfloat16 where the processor supports it."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from engine.backends.openvino_core import openvino_core
 from engine.backends.openvino_precision import keep_attention_float32
 from engine.errors import BackendError, message_line
 
-# A program for one exact shape runs a detector about a quarter faster than one for any shape, but takes part of a
-# second to compile: a shape earns it by coming often, and no more than these are kept.
+# A detector compiled for one exact shape runs about a quarter faster than one for any shape, but compiling takes part
+# of a second: only shapes that occur often get their own program, and the number of programs is limited.
 _USES_BEFORE_OWN_PROGRAM = 8
 _MOST_OWN_PROGRAMS = 4
 _LATENCY = {"PERFORMANCE_HINT": "LATENCY"}
 _LAST = -1
-"""Of its messages the first line is where in its source it failed; what failed comes last."""
+"""Its error messages begin with a position in its source code; their last line states the problem."""
 
 _Shapes = tuple[tuple[int, ...], ...]
 _Key = tuple[tuple[str, ...], _Shapes | None]
@@ -62,15 +62,15 @@ def open_detector(onnx_file: Path, options: OpenOptions) -> OpenVinoBackend:
 class OpenVinoBackend(Closing):
     """A graph under OpenVINO, see `Backend`.
 
-    Only what is wanted is computed: each set of wanted outputs has its own program, compiled when first asked for (a
-    tenth of a second for a ResNet-18; no model cache on disk, because reading one back takes as long).
+    Only the requested outputs are computed: each set of outputs has its own program, compiled at its first use (0.1 s
+    for a ResNet-18; there is no model cache on disk, because reading one takes as long).
 
-    One crop is computed by all threads together, for the shortest wait. Several are divided among streams of a thread
-    each: threads that wait for each other in every layer cost a quarter more (docs/decisions/0006-overlap.md).
+    One crop is computed by all threads together, for the lowest latency. Several crops are divided among single-thread
+    streams: threads that synchronise in every layer cost a quarter more (docs/decisions/0006-overlap.md).
 
     Raises:
-        ModelError: the file is not the one its spec describes.
-        BackendError: the runtime cannot run it as asked.
+        ModelError: the file is not the one that its spec describes.
+        BackendError: the runtime cannot run it with these options.
     """
 
     name = "openvino"
@@ -95,12 +95,12 @@ class OpenVinoBackend(Closing):
             raise BackendError(f"openvino cannot read {onnx_file.name}: {message_line(error, _LAST)}") from error
         self.precision = _precision(options.precision, has_bf16, self.spec.precision == "int8")
         self._core: Any = core
-        # An INT8 graph says itself which layers are computed in eight bits; this is for the others.
+        # An INT8 graph defines which of its layers run in eight bits; this precision is for the others.
         self._in_bf16 = self.precision == "bf16" or (self.precision == "int8" and has_bf16)
         self._settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "bf16" if self._in_bf16 else "f32"}
         if options.threads is not None:
             self._settings["INFERENCE_NUM_THREADS"] = options.threads
-        self._careful: Any = None  # the model whose attention stays float32, made when attention is first asked for
+        self._float32_attention: Any = None  # the model with float32 attention, made when attention is first requested
         self._requests: dict[_Key, Any] = {}
         self._uses: Counter[_Key] = Counter()
         self._streams: dict[tuple[str, ...], list[Any]] = {}
@@ -123,13 +123,13 @@ class OpenVinoBackend(Closing):
             raise BackendError(f"openvino failed on {self.spec.name}: {message_line(error, _LAST)}") from error
 
     def _is_batch(self, lengths: Mapping[str, int]) -> bool:
-        """Whether this is several crops at once, all of whose arrays can be divided along their first dimension."""
+        """Whether this is a batch of several crops whose arrays can all be divided along their first dimension."""
         tensors = (*self.spec.inputs, *self.spec.outputs)
         firsts = {tensor.shape[0] if tensor.shape else 1 for tensor in tensors}
         return len(firsts) == 1 and lengths.get(str(firsts.pop()), 1) > 1
 
     def _infer_divided(self, arrays: Mapping[str, Array], want: tuple[str, ...]) -> dict[str, Array]:
-        """Outputs of a batch, computed in parts at the same time."""
+        """Outputs of a batch, computed in parts in parallel."""
         if want not in self._streams:
             program = self._compile(want, None, {"PERFORMANCE_HINT": "THROUGHPUT", "ENABLE_CPU_PINNING": False})
             count = int(program.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
@@ -142,12 +142,12 @@ class OpenVinoBackend(Closing):
             for request, part in zip(requests, parts, strict=True):
                 request.start_async({name: array[part] for name, array in arrays.items()}, share_inputs=True)
         finally:
-            for request in requests:  # the arrays are shared: none may be let go while a stream still reads it
+            for request in requests:  # the arrays are shared: none may be freed while a stream still reads it
                 request.wait()
         return {name: np.concatenate([request.get_tensor(name).data for request in requests]) for name in want}
 
     def _request(self, want: tuple[str, ...], shapes: _Shapes) -> Any:
-        """The inference request for a call: one for exactly these shapes when they come often, else one for any."""
+        """The inference request for a call: for exactly these shapes if they occur often, else for any shapes."""
         own, any_shape = (want, shapes), (want, None)
         if own in self._requests:
             return self._requests[own]
@@ -163,10 +163,10 @@ class OpenVinoBackend(Closing):
     def _compile(self, want: tuple[str, ...], shapes: _Shapes | None, hints: Mapping[str, Any]) -> Any:
         names = list(want)
         if self._in_bf16 and "attention" in want:
-            if self._careful is None:
-                self._careful = keep_attention_float32(self._openvino, self._core, self._model.clone())
-            model = self._careful.clone()
-            # Areas that somebody may look at are not rounded on their way to the attention either.
+            if self._float32_attention is None:
+                self._float32_attention = keep_attention_float32(self._openvino, self._core, self._model.clone())
+            model = self._float32_attention.clone()
+            # Where the areas are an output, they are not rounded on their way to the attention either.
             names += [name for name in ("areas",) if name in self.spec.output_names and name not in want]
         else:
             model = self._model.clone()
@@ -177,24 +177,24 @@ class OpenVinoBackend(Closing):
         return self._core.compile_model(model, "CPU", {**self._settings, **hints})
 
     def close(self) -> None:
-        """Free all programs."""
+        """Release all programs."""
         self._requests.clear()
         self._streams.clear()
-        self._model = self._careful = None
+        self._model = self._float32_attention = None
         self._core = None
 
 
-def _precision(asked: str, has_bf16: bool, is_int8: bool) -> str:
+def _precision(requested: str, has_bf16: bool, is_int8: bool) -> str:
     if is_int8:
-        if asked in ("auto", "int8"):
+        if requested in ("auto", "int8"):
             return "int8"
-        raise refuse_precision("openvino", asked, ["int8"], "the file is an INT8 graph; name its .safetensors file")
-    if asked == "auto":
+        raise refuse_precision("openvino", requested, ["int8"], "the file is an INT8 graph; name its .safetensors file")
+    if requested == "auto":
         return "bf16" if has_bf16 else "fp32"
-    if asked == "fp32" or (asked == "bf16" and has_bf16):
-        return asked
-    able = ["fp32", "bf16"] if has_bf16 else ["fp32"]
-    elsewhere = "fp16 runs on torch with a CUDA device" if asked == "fp16" else "use --precision auto"
-    if asked == "bf16":
-        elsewhere = "this processor has no bfloat16 of its own; use --precision auto"
-    raise refuse_precision("openvino", asked, able, elsewhere)
+    if requested == "fp32" or (requested == "bf16" and has_bf16):
+        return requested
+    supported = ["fp32", "bf16"] if has_bf16 else ["fp32"]
+    advice = "fp16 runs on torch with a CUDA device" if requested == "fp16" else "use --precision auto"
+    if requested == "bf16":
+        advice = "this processor has no bfloat16 of its own; use --precision auto"
+    raise refuse_precision("openvino", requested, supported, advice)

@@ -1,4 +1,4 @@
-"""The one OpenVINO of a process."""
+"""The single `openvino.Core` of a process."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _CORES: list[Any] = []
 
 
 def openvino_core() -> Any:
-    """The one `openvino.Core` of this process, which several threads may use and nothing frees.
+    """The single `openvino.Core` of this process; several threads may use it, and it is never freed.
 
-    A core's processor plugin gives the thread that makes it a stack for signals of its own, and its end unmaps that
-    stack, by then perhaps while the thread still has it: of two cores that end in the order they began in, the second
-    puts back the stack of the first. The next signal, be it Ctrl-C, is then a crash.
+    A core's CPU plugin installs an alternate signal stack in the thread that creates it and unmaps that stack at its
+    end, possibly while the thread still uses it: of two cores that are destroyed in the order of their creation, the
+    second restores the unmapped stack of the first. The next signal, e.g. Ctrl-C, then crashes the process.
 
     Raises:
         ImportError: the package is missing or damaged.

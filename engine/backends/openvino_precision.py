@@ -1,7 +1,7 @@
-"""What stays float32 when OpenVINO computes a network in bfloat16: the few small steps from features to attention.
+"""Keeps the small steps from features to attention in float32 when OpenVINO computes a network in bfloat16.
 
-OpenVINO rounds every matrix product to bfloat16. Those of the attention are small, and what they give goes through an
-exponential: docs/decisions/0011-attention-in-bfloat16.md says how far off it is with and without this.
+OpenVINO rounds every matrix product to bfloat16. The products of the attention are small, and their results go through
+an exponential; docs/decisions/0011-attention-in-bfloat16.md has the errors with and without this.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _NOT_COMPUTED = ("Constant", "Parameter", "Result")
 
 
 def keep_attention_float32(openvino: Any, core: Any, model: Any) -> Any:
-    """The same network with the steps that lead to its attention marked; itself where it has no attention."""
+    """The network with the steps that lead to its attention marked as float32; unchanged if it has no attention."""
     outputs = [output for output in model.outputs if "attention" in output.get_names()]
     if not outputs:
         return model
@@ -45,7 +45,7 @@ def _ancestors(node: Any) -> Iterable[Any]:
 
 
 def _take_in_transposes(openvino: Any, product: Any) -> None:
-    """Let a product transpose its inputs itself: OpenVINO does so anyway, in a new node without the mark."""
+    """Move transposes into a product: OpenVINO would do so itself, in a new node that lacks the mark."""
     inputs, transposed = [product.input_value(0), product.input_value(1)], [False, False]
     for side, value in enumerate(inputs):
         node = value.get_node()
@@ -59,7 +59,7 @@ def _take_in_transposes(openvino: Any, product: Any) -> None:
 
 
 def _marked(openvino: Any, core: Any, model: Any, names: set[str]) -> Any:
-    """The model with a mark on the nodes of these names, which only its file form can be given."""
+    """The model with a mark on the nodes of these names; marks can only be set in its XML form."""
     with tempfile.TemporaryDirectory(prefix="kcam-openvino-") as folder:
         file = Path(folder) / "model.xml"
         openvino.save_model(model, str(file), compress_to_fp16=False)

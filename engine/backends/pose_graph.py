@@ -1,7 +1,7 @@
-"""The pose network as it is compiled: uint8 crops in, keypoints out. Loaded only by those who need torch.
+"""The pose network in the form that is compiled: uint8 crops in, keypoints out. Imports torch.
 
-Everything that stands between a crop and a keypoint is inside, so that every backend gives the same numbers and no
-heatmap leaves a device unasked.
+All steps from crop to keypoint are inside the graph, so that every backend gives the same numbers and heatmaps leave
+the device only on request.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class PoseGraph(nn.Module):
 
     @property
     def output_names(self) -> tuple[str, ...]:
-        """Names of what `forward` gives, in order."""
+        """Names of the outputs of `forward`, in order."""
         return ("keypoints", "heatmaps", "areas", "attention") if self.has_kcam else ("keypoints", "heatmaps")
 
     def forward(self, crops: Tensor) -> tuple[Tensor, ...]:
@@ -63,7 +63,7 @@ class PoseGraph(nn.Module):
         Args:
             crops: (N, H, W, 3) uint8, BGR.
         """
-        # The cast comes first: TensorRT takes a uint8 input only into a cast.
+        # The cast comes first: TensorRT accepts a uint8 input only if a cast consumes it.
         return self.from_pixels(crops.float().permute(0, 3, 1, 2))
 
     def from_pixels(self, pixels_bgr: Tensor) -> tuple[Tensor, ...]:
@@ -77,10 +77,10 @@ class PoseGraph(nn.Module):
         return keypoints, heatmaps, output.areas.float(), output.attention.float()
 
     def lower_precision(self, dtype: torch.dtype) -> None:
-        """Compute in 16 bits from here on, except where that would move keypoints.
+        """Switch to 16 bits, except where that would move keypoints.
 
-        Batch norms keep float32 statistics, and the heatmap layers give float32: eight bits of mantissa make equal
-        neighbours out of a peak and its surroundings, and the keypoint then lands on the wrong one.
+        Batch norms keep float32 statistics, and the heatmap layers output float32: with eight bits of mantissa a peak
+        and its neighbours round to the same value, and the keypoint then lands on the wrong pixel.
         """
         self.compute_dtype = dtype
         self.model.to(dtype)
@@ -96,10 +96,10 @@ class PoseGraph(nn.Module):
 class FoldedKCAM(nn.Module):
     """KCAM with its two large 1x1 convolutions moved from the pixels to the K representations; the same numbers.
 
-    Equation 2 takes F' = Wq F + bq only in the product with R' = Wk R, so Wq can go to R, too:
+    Equation 2 uses F' = Wq F + bq only in the product with R' = Wk R, so Wq can be applied to R, too:
     F'. R' = F . (Wq^T Wk R) + (Wk^T bq) . R.
-    The convolution behind the fusion is linear, too: of E = sum_j S_ij R''_j it makes sum_j S_ij (We R''_j). K is 17
-    where the pixels are thousands; docs/decisions/0007-folded-attention.md says what that brings.
+    The convolution after the fusion is linear, too: it turns E = sum_j S_ij R''_j into sum_j S_ij (We R''_j). K is 17,
+    the pixels are thousands; docs/decisions/0007-folded-attention.md has the measured gain.
 
     Args:
         kcam: in eval mode.
@@ -114,7 +114,7 @@ class FoldedKCAM(nn.Module):
         query = _weight(kcam.query[0]).flatten(1) * scale[:, None]  # (C, C)
         key = kcam.key.weight.detach()[:, :, 0]  # (C, C)
         channels = len(key)
-        # R' is linear in R, too, so one convolution gives both what meets the pixels and what is added to the product.
+        # R' is linear in R, too, so one convolution gives both the factor of the pixels and the offset of the product.
         folded = torch.cat([query.double().T, shift.double()[None]]) @ key.double()  # (C + 1, C)
         self.to_logits = nn.Conv1d(channels, channels + 1, 1, bias=False)
         self.to_logits.weight = nn.Parameter(folded.float()[:, :, None], requires_grad=False)
@@ -122,7 +122,7 @@ class FoldedKCAM(nn.Module):
         weight = _weight(kcam.fuse[0]) * scale[:, None, None, None]  # (C, C or 2C, 1, 1)
         self.register_buffer("aggregated_weight", weight[:, -channels:].flatten(1), persistent=False)
         self.own = nn.Conv2d(channels, channels, 1)
-        # Without fusion, E goes on alone.
+        # Without fusion, E alone is passed on.
         own = torch.zeros_like(weight[:, :channels]) if kcam.fusion == "none" else weight[:, :channels]
         self.own.weight = nn.Parameter(own, requires_grad=False)
         self.own.bias = nn.Parameter(shift, requires_grad=False)
@@ -134,7 +134,7 @@ class FoldedKCAM(nn.Module):
         pixels = features.flatten(2)  # (B, C, P)
         by_pixel = pixels.transpose(1, 2)  # (B, P, C)
         representations = torch.matmul(areas.to(pixels.dtype), by_pixel)  # (B, K, C)
-        # A sum and not a difference: OpenVINO rewrites differences, and forgets on the way what is to stay float32.
+        # A sum and not a difference: OpenVINO rewrites differences, and loses the float32 mark when it does.
         differences = areas + areas.sum(dim=1, keepdim=True) * (-1 / grid[1])  # (B, K, P)
         from_mean = torch.matmul(differences.to(pixels.dtype), by_pixel)  # (B, K, C)
         by_keypoint = self.to_logits(from_mean.transpose(1, 2)).transpose(1, 2)  # (B, K, C + 1)
@@ -157,7 +157,7 @@ def _weight(convolution: nn.Module) -> Tensor:
 
 
 def _scale_and_shift(norm: nn.Module) -> tuple[Tensor, Tensor]:
-    """What a batch norm in eval mode multiplies by and adds, (C,) each."""
+    """Scale and shift of a batch norm in eval mode, (C,) each."""
     if not isinstance(norm, nn.BatchNorm2d) or norm.running_mean is None or norm.running_var is None:
         raise TypeError("a batch norm with statistics was expected")
     scale = (norm.weight / torch.sqrt(norm.running_var + norm.eps)).detach()
@@ -171,10 +171,10 @@ def fold_attention(model: PoseModel) -> None:
 
 
 class CroppingPoseGraph(nn.Module):
-    """A pose graph that cuts the people out of the frame itself, so that a frame crosses to the device once.
+    """A pose graph that crops the people from the frame itself, so that a frame is copied to the device once.
 
     Args:
-        graph: what comes behind the crops.
+        graph: the pose graph that takes the crops.
     """
 
     columns: Tensor
@@ -189,7 +189,7 @@ class CroppingPoseGraph(nn.Module):
 
     @property
     def output_names(self) -> tuple[str, ...]:
-        """As those of the graph behind."""
+        """Those of the pose graph."""
         return self.graph.output_names
 
     def forward(self, frame: Tensor, crop_to_frame: Tensor) -> tuple[Tensor, ...]:
@@ -208,7 +208,7 @@ class CroppingPoseGraph(nn.Module):
         x = a[:, :1] * self.columns + b[:, :1] * self.rows + c[:, :1]  # (N, H, W), frame px
         y = a[:, 1:] * self.columns + b[:, 1:] * self.rows + c[:, 1:]  # (N, H, W), frame px
         grid = torch.stack([x * (2 / (frame_width - 1)) - 1, y * (2 / (frame_height - 1)) - 1], dim=3)  # (N, H, W, 2)
-        # The people one below the other in a batch of one: with a batch of N the frame would be copied N times.
+        # The crops are stacked vertically in a batch of one: with a batch of N the frame would be copied N times.
         grid = grid.reshape(1, -1, width, 2)  # (1, N H, W, 2)
         crops = functional.grid_sample(
             pixels.permute(2, 0, 1)[None], grid, mode="bilinear", padding_mode="zeros", align_corners=True

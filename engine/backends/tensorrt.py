@@ -1,4 +1,4 @@
-"""TensorRT and TensorRT-RTX: one code, two packages with the same interface. Engines are built by engine_build.py."""
+"""TensorRT and TensorRT-RTX: one code for two packages with the same interface. engine_build.py builds the engines."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from engine.backends.trt_runtime import TensorRtBackend
 from engine.errors import BackendError, ModelError
 
 _WAYS = {"tensorrt": ("tensorrt", "torch2trt"), "tensorrt_rtx": ("tensorrt_rtx",)}
-"""Who may have built the engines that a package runs, the better first."""
+"""The builders whose engines a package runs, the preferred one first."""
 
 
 def probe(device: str, package: str = "tensorrt") -> Availability:
-    """Whether the package could run here; the engine is looked for when a model is opened."""
+    """Whether the package could run here; the engine is searched when a model is opened."""
     if device == "cpu":
         return Availability(usable=False, detail=f"{package} runs on NVIDIA GPUs only")
     reason = why_not_installed(package) or why_no_cuda()
@@ -32,10 +32,10 @@ def probe(device: str, package: str = "tensorrt") -> Availability:
 
 
 def open_pose(model: Path, options: OpenOptions, package: str = "tensorrt") -> Backend:
-    """Open the engine of a pose model, or an `.engine` file; engines are never built on the way to a picture.
+    """Open the engine of a pose model, or an `.engine` file; engines are never built here.
 
     Raises:
-        BackendError: there is no engine that serves, with the reason and how to build one.
+        BackendError: no engine fits; the message states why and how to build one.
         ModelError: a named `.engine` file is damaged.
     """
     return _open(model, "pose", options, package)
@@ -70,7 +70,7 @@ def _open(model: Path, kind: str, options: OpenOptions, package: str) -> Backend
         raise ModelError(f"{model} cannot be read ({error.strerror})") from error
     reasons: list[str] = []
     refusal: BackendError | None = None
-    # Engines that take whole frames come first where the caller takes both kinds.
+    # Engines that take whole frames are preferred where the caller supports both kinds.
     crops = (True, False) if wanted.with_crop else (False,)
     for precision, way, with_crop in itertools.product(precisions, _WAYS[package], crops):
         key = dataclasses.replace(wanted, precision=precision, runtime=way, with_crop=with_crop)
@@ -84,12 +84,12 @@ def _open(model: Path, kind: str, options: OpenOptions, package: str) -> Backend
             refusal = refusal or error
     if refusal is not None:
         raise refusal
-    told = f"{model.stem} has no engine for {package} on this GPU: {reasons[len(crops) - 1]}"
-    raise BackendError(f"{told}; {_advice(model, kind, package)}")
+    problem = f"{model.stem} has no engine for {package} on this GPU: {reasons[len(crops) - 1]}"
+    raise BackendError(f"{problem}; {_advice(model, kind, package)}")
 
 
 def open_engine(file: Path, trt: Any, package: str, device: Gpu, options: OpenOptions) -> TensorRtBackend:
-    """Load an engine and let it through the parity gate if it has not been there; raises as `load_engine`."""
+    """Load an engine, after the parity gate if it was never checked; raises as `load_engine`."""
     record = read_record(file)
     if record.state == "failed":
         raise BackendError(failure_of(file, record))
@@ -113,11 +113,11 @@ def open_engine(file: Path, trt: Any, package: str, device: Gpu, options: OpenOp
 
 
 def load_engine(file: Path, trt: Any, package: str, device: Gpu, options: OpenOptions) -> TensorRtBackend:
-    """Check an engine's parts and load it; nobody asks here whether it went through the parity gate.
+    """Check an engine's files and load it, regardless of its state in the parity gate.
 
     Raises:
-        ModelError: a part is missing or damaged.
-        BackendError: it is another GPU's or version's, or the runtime refuses it.
+        ModelError: a file is missing or damaged.
+        BackendError: it was built for another GPU or version, or the runtime refuses it.
     """
     spec, record = read_engine(file)
     here = dataclasses.replace(
@@ -136,7 +136,7 @@ def load_engine(file: Path, trt: Any, package: str, device: Gpu, options: OpenOp
 
 
 def _weights_sha256(model: Path, kind: str) -> str:
-    """The hash that engines of a model carry."""
+    """The hash under which engines of a model are stored."""
     if model.suffix.lower() == ".onnx":
         spec = read_spec(model)
         if spec.kind != kind:
@@ -146,13 +146,13 @@ def _weights_sha256(model: Path, kind: str) -> str:
     return sha256_of(model)
 
 
-def _precisions(asked: str, package: str) -> tuple[str, ...]:
-    """What to look for, in order: float32 is what is left where 16 bits did not pass the gate."""
-    if asked == "auto":
+def _precisions(requested: str, package: str) -> tuple[str, ...]:
+    """The precisions to search, in order: float32 remains where 16 bits did not pass the gate."""
+    if requested == "auto":
         return ("fp16", "fp32")
-    if asked not in ("fp16", "fp32"):
-        raise refuse_precision(package, asked, ["fp16", "fp32"], f"{asked} runs on openvino")
-    return (asked,)
+    if requested not in ("fp16", "fp32"):
+        raise refuse_precision(package, requested, ["fp16", "fp32"], f"{requested} runs on openvino")
+    return (requested,)
 
 
 def _advice(model: Path, kind: str, package: str) -> str:

@@ -1,4 +1,4 @@
-"""PyTorch, straight from the weights: fp16 on CUDA, and the measure of truth (fp32 on the processor) for all others."""
+"""PyTorch, directly from the weights: fp16 on CUDA, and in fp32 on the processor the reference for all others."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def probe(device: str) -> Availability:
 
 
 def open_pose(model: Path, options: OpenOptions) -> TorchBackend:
-    """Open a pose model. It takes crops: whole frames have another size with every source, and a graph for each."""
+    """Open a pose model. It takes crops: whole frames would need another CUDA graph for each frame size."""
     return TorchBackend(model, dataclasses.replace(options, with_crop=False))
 
 
@@ -58,12 +58,12 @@ class TorchBackend(Closing):
     Args:
         weights: a `.safetensors` file.
         options: how to open it.
-        fold: compute KCAM as the exported graphs do, to compare with; the paper's form is what everything else is
-            checked against.
+        fold: compute KCAM as the exported graphs do, for comparisons; the default, the paper's form, is the reference
+            for all checks.
 
     Raises:
         ModelError: the weights cannot be used.
-        BackendError: it cannot run as asked.
+        BackendError: it cannot run with these options.
     """
 
     name = "torch"
@@ -120,24 +120,24 @@ class TorchBackend(Closing):
             raise BackendError(f"torch failed on {self.spec.name}: {message_line(error)}") from error
 
     def close(self) -> None:
-        """Free the network."""
+        """Release the network."""
         self._graph = self._graphed = None
 
 
 def _owned(tensor: Any) -> Array:
-    """A plain array, rows in order, that shares memory with nothing."""
+    """A C-contiguous array that owns its memory."""
     array: Array = tensor.cpu().contiguous().numpy()
     return array if array.flags.owndata else array.copy()
 
 
-def _precision(asked: str, on_cuda: bool) -> str:
-    if asked == "auto":
+def _precision(requested: str, on_cuda: bool) -> str:
+    if requested == "auto":
         return "fp16" if on_cuda else "fp32"
-    able = ["fp32", "bf16", "fp16"] if on_cuda else ["fp32", "bf16"]
-    if asked not in able:
-        elsewhere = "fp16 needs a CUDA device" if asked == "fp16" else "use --precision auto"
-        raise refuse_precision("torch", asked, able, elsewhere)
-    return asked
+    supported = ["fp32", "bf16", "fp16"] if on_cuda else ["fp32", "bf16"]
+    if requested not in supported:
+        advice = "fp16 needs a CUDA device" if requested == "fp16" else "use --precision auto"
+        raise refuse_precision("torch", requested, supported, advice)
+    return requested
 
 
 def _spec(weights: Path, graph: Any, skeleton: Skeleton, checkpoint: Any, with_crop: bool) -> ModelSpec:

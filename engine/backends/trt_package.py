@@ -1,4 +1,4 @@
-"""The packages `tensorrt` and `tensorrt_rtx`: the same interface under two names, found, loaded and listened to."""
+"""The packages `tensorrt` and `tensorrt_rtx`, which have the same interface: detection, loading, and their log."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def why_not_installed(package: str) -> str | None:
 
 
 def installed_version(package: str) -> str:
-    """Version as the package index knows it; imports nothing."""
+    """Version from the package's metadata; imports nothing."""
     for name in _DISTRIBUTIONS[package]:
         try:
             return importlib.metadata.version(name)
@@ -46,7 +46,7 @@ def load_package(package: str) -> Any:
     try:
         module = importlib.import_module(package)
     except (ImportError, OSError, RuntimeError) as error:
-        # Its wheel without NVIDIA's own index is a stub, which installs and then finds no libraries.
+        # The wheel from the default index is a stub, which installs but finds no libraries.
         raise BackendError(f"the {package} package is installed but does not load: {one_line(str(error))}") from error
     if package == "tensorrt" and version_numbers(module.__version__) < _OLDEST_TENSORRT:
         raise BackendError(f"tensorrt {module.__version__} is too old; 10.12 or newer takes strongly typed networks")
@@ -64,21 +64,21 @@ def version_numbers(version: str) -> tuple[int, ...]:
 
 
 def make_logger(module: Any) -> Any:
-    """A logger of the package that keeps its complaints in `.complaints` instead of printing them."""
+    """A logger of the package that collects errors in `.errors` instead of printing them."""
 
     class Logger(module.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
             module.ILogger.__init__(self)
-            self.complaints: list[str] = []
+            self.errors: list[str] = []
 
         def log(self, severity: Any, message: str) -> None:
             if severity in (module.ILogger.INTERNAL_ERROR, module.ILogger.ERROR):
-                self.complaints.append(one_line(message))
+                self.errors.append(one_line(message))
 
     return Logger()
 
 
 def one_line(text: str) -> str:
-    """A message without line breaks, short enough for a person."""
+    """A message without line breaks, of at most 400 characters."""
     line = " ".join(text.split())
     return line if len(line) <= 400 else line[:397] + "..."

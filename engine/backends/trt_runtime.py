@@ -1,6 +1,6 @@
-"""Runs an engine of TensorRT or TensorRT-RTX: buffers, profiles, graphs, and one wait at the end of a call.
+"""Runs an engine of TensorRT or TensorRT-RTX: buffers, profiles, graphs, and a single wait at the end of a call.
 
-The same code for both packages, written against `device_memory`, so that all of it but the packages' own calls
+Both packages share this code. It is written against `device_memory`, so that everything except the packages' own calls
 runs in tests without a GPU.
 """
 
@@ -22,20 +22,20 @@ from engine.errors import BackendError
 Shapes = tuple[tuple[int, ...], ...]
 """Shape of each input, in the spec's order."""
 
-# Capturing takes a few runs' time and each graph keeps memory: a shape earns it by coming again.
+# Capturing takes as long as a few runs, and each graph uses memory: only shapes that recur are captured.
 _USES_BEFORE_GRAPH = 2
 _MOST_GRAPHS = 64
 
 
 @dataclass(kw_only=True)
 class _Profile:
-    """A range of shapes that the engine was tuned for, with the execution context that runs it."""
+    """An optimisation profile: a range of shapes that the engine was tuned for, and its execution context."""
 
     index: int
     smallest: Shapes
     largest: Shapes
     context: Any
-    shapes: Shapes | None = None  # those set on the context
+    shapes: Shapes | None = None  # the shapes that are set on the context
 
     def fits(self, shapes: Shapes) -> bool:
         return all(
@@ -46,7 +46,7 @@ class _Profile:
 
 
 class TensorRtBackend(Closing):
-    """An engine that is ready, see `Backend`. All outputs are computed; only those wanted are copied to the host.
+    """A loaded engine, see `Backend`. All outputs are computed; only the requested ones are copied to the host.
 
     Args:
         package: the loaded `tensorrt` or `tensorrt_rtx` module.
@@ -56,7 +56,7 @@ class TensorRtBackend(Closing):
         memory: the device.
 
     Raises:
-        BackendError: the runtime refuses the engine, or the engine is not what its spec says.
+        BackendError: the runtime refuses the engine, or the engine does not match its spec.
     """
 
     def __init__(self, package: Any, name: str, plan: bytes, spec: ModelSpec, memory: DeviceMemory) -> None:
@@ -70,7 +70,7 @@ class TensorRtBackend(Closing):
         self._runtime: Any = package.Runtime(self._logger)
         self._engine: Any = None if self._runtime is None else self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
-            raise BackendError(f"{name} cannot load the engine of {spec.name}: {self._complaints()}")
+            raise BackendError(f"{name} cannot load the engine of {spec.name}: {self._last_errors()}")
         self._check_tensors()
         self._stream = memory.stream()
         self._own_graphs = not hasattr(self._engine, "create_runtime_config")
@@ -84,7 +84,7 @@ class TensorRtBackend(Closing):
         self._warm_up()
 
     def infer(self, inputs: Mapping[str, Array], want: Sequence[str]) -> dict[str, Array]:
-        """See `Backend.infer`; more people than the engine takes at once go through it in parts."""
+        """See `Backend.infer`; a batch that is too large for the engine is run in parts."""
         if self._engine is None:
             raise BackendError(f"{self.name}: the backend is closed")
         lengths = check_call(self.spec, inputs, want)
@@ -103,7 +103,7 @@ class TensorRtBackend(Closing):
         return {name: np.concatenate([part[name] for part in parts]) for name in want}
 
     def time_ms(self, inputs: Mapping[str, Array], repeats: int) -> float:
-        """Milliseconds of one run on the device, copies left out: the mean over `repeats` runs of the same inputs."""
+        """Milliseconds of one run on the device without copies: the mean over `repeats` runs of the same inputs."""
         self.infer(inputs, ())
         started = self._memory.record(self._stream)
         for _ in range(repeats):
@@ -113,7 +113,7 @@ class TensorRtBackend(Closing):
         return started.elapsed_ms(ended) / repeats
 
     def close(self) -> None:
-        """Free the engine and its memory."""
+        """Release the engine and its memory."""
         if self._engine is not None:
             self._stream.synchronize()
         self._graphs.clear()
@@ -135,7 +135,7 @@ class TensorRtBackend(Closing):
         return tuple(inputs[tensor.name].shape for tensor in self.spec.inputs)
 
     def _enqueue(self, shapes: Shapes) -> _Profile:
-        """Put one run on the stream; nothing waits."""
+        """Enqueue one run on the stream, without waiting."""
         profile = next((profile for profile in self._profiles if profile.fits(shapes)), None)
         if profile is None:
             largest = ", ".join(str(shape) for shape in self._profiles[-1].largest)
@@ -146,7 +146,7 @@ class TensorRtBackend(Closing):
         if changed:
             for tensor, shape in zip(self.spec.inputs, shapes, strict=True):
                 if not profile.context.set_input_shape(tensor.name, shape):
-                    raise BackendError(f"{self.name} refuses {tensor.name} {shape}: {self._complaints()}")
+                    raise BackendError(f"{self.name} refuses {tensor.name} {shape}: {self._last_errors()}")
             profile.shapes = shapes
         key = (profile.index, shapes)
         graph = self._graphs.get(key)
@@ -154,9 +154,9 @@ class TensorRtBackend(Closing):
             graph.replay()
             return profile
         self._uses[key] += 1
-        earned = self._uses[key] > _USES_BEFORE_GRAPH and len(self._graphs) < _MOST_GRAPHS
-        # The first run after a change of shape does more than a graph may hold.
-        if self._own_graphs and earned and not changed:
+        recurs = self._uses[key] > _USES_BEFORE_GRAPH and len(self._graphs) < _MOST_GRAPHS
+        # The first run after a change of shape does work that cannot be captured.
+        if self._own_graphs and recurs and not changed:
             self._graphs[key] = self._memory.capture(self._stream, lambda: self._execute(profile))
             self._graphs[key].replay()
         else:
@@ -165,13 +165,13 @@ class TensorRtBackend(Closing):
 
     def _execute(self, profile: _Profile) -> None:
         if not profile.context.execute_async_v3(self._stream.handle):
-            raise BackendError(f"{self.name} failed on {self.spec.name}: {self._complaints()}")
+            raise BackendError(f"{self.name} failed on {self.spec.name}: {self._last_errors()}")
 
     def _copy_out(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Array]:
         dtypes = {tensor.name: tensor.dtype for tensor in self.spec.outputs}
         for name, shape in shapes.items():
             if name not in self._host:
-                # Most outputs are never looked at, and pinned memory is dear.
+                # Allocated at the first request: most outputs are never requested, and pinned memory is scarce.
                 self._host[name] = self._memory.allocate_host(self._buffers[name].nbytes)
             count = int(np.prod(shape)) * np.dtype(dtypes[name]).itemsize
             self._memory.download(self._buffers[name], self._host[name], count, self._stream)
@@ -186,12 +186,12 @@ class TensorRtBackend(Closing):
         if self._own_graphs:
             context = self._engine.create_execution_context()
         else:
-            # TensorRT-RTX compiles for a shape when it meets it, so it must be the one that captures.
+            # TensorRT-RTX compiles for a shape at its first use, so it has to capture graphs itself.
             config = self._engine.create_runtime_config()
             config.cuda_graph_strategy = self._trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
             context = self._engine.create_execution_context(config)
         if context is None or not context.set_optimization_profile_async(index, self._stream.handle):
-            raise BackendError(f"{self.name} cannot prepare {self.spec.name}: {self._complaints()}")
+            raise BackendError(f"{self.name} cannot prepare {self.spec.name}: {self._last_errors()}")
         self._stream.synchronize()
         return _Profile(
             index=index,
@@ -201,7 +201,7 @@ class TensorRtBackend(Closing):
         )
 
     def _allocate(self) -> None:
-        """Buffers for the largest shapes, shared by all profiles and known to all contexts."""
+        """Allocate buffers for the largest shapes, shared by all profiles, and set them on all contexts."""
         for profile in self._profiles:
             for tensor, shape in zip(self.spec.inputs, profile.largest, strict=True):
                 self._reserve(tensor, shape)
@@ -209,14 +209,14 @@ class TensorRtBackend(Closing):
             for tensor in self.spec.outputs:
                 shape = self._shape_now(profile, tensor.name)
                 if any(length < 0 for length in shape):
-                    raise BackendError(f"{self.spec.name}: the size of '{tensor.name}' depends on what is seen")
+                    raise BackendError(f"{self.spec.name}: the size of '{tensor.name}' depends on the input's content")
                 self._reserve(tensor, shape)
         for tensor in self.spec.inputs:
             self._host[tensor.name] = self._memory.allocate_host(self._buffers[tensor.name].nbytes)
         for profile in self._profiles:
             for name, buffer in self._buffers.items():
                 if not profile.context.set_tensor_address(name, buffer.address):
-                    raise BackendError(f"{self.name} takes no memory for '{name}': {self._complaints()}")
+                    raise BackendError(f"{self.name} takes no memory for '{name}': {self._last_errors()}")
 
     def _reserve(self, tensor: TensorSpec, shape: tuple[int, ...]) -> None:
         nbytes = int(np.prod(shape)) * np.dtype(tensor.dtype).itemsize
@@ -224,7 +224,7 @@ class TensorRtBackend(Closing):
             self._buffers[tensor.name] = self._memory.allocate(nbytes)
 
     def _check_tensors(self) -> None:
-        """The engine must have exactly the tensors of its spec."""
+        """Check that the engine has exactly the tensors of its spec."""
         names = {self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)}
         wanted = {tensor.name: tensor for tensor in (*self.spec.inputs, *self.spec.outputs)}
         if names != set(wanted):
@@ -241,19 +241,19 @@ class TensorRtBackend(Closing):
                 raise BackendError(f"{self.spec.name}: the engine's '{name}' is {dtype} {shape}, its spec differs")
 
     def _warm_up(self) -> None:
-        """Run the largest shape of every profile once: kernels are loaded now, and what cannot run fails now."""
+        """Run the largest shape of every profile once, so that kernels are loaded and failures occur now."""
         for profile in self._profiles:
             shapes = profile.largest
             self._run({t.name: np.zeros(s, t.dtype) for t, s in zip(self.spec.inputs, shapes, strict=True)}, ())
         self._uses.clear()
 
-    def _complaints(self) -> str:
-        told = one_line("; ".join(self._logger.complaints[-2:])) or "it gave no reason"
-        self._logger.complaints.clear()
-        return told
+    def _last_errors(self) -> str:
+        text = one_line("; ".join(self._logger.errors[-2:])) or "it gave no reason"
+        self._logger.errors.clear()
+        return text
 
 
 def _batch(shapes: Shapes, spec: ModelSpec) -> int:
-    """Length of the batch among the shapes of the inputs; 1 where none is open."""
+    """Batch length in the shapes of the inputs; 1 where no input has an open batch dimension."""
     lengths = [shape[0] for tensor, shape in zip(spec.inputs, shapes, strict=True) if tensor.shape[0] in ("N", "B")]
     return lengths[0] if lengths else 1

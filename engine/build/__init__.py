@@ -1,1 +1,1 @@
-"""How a network becomes an engine: graph, typing, compilers, INT8, parity gate. Imports `tracking` and before."""
+"""How a network becomes an engine: graph, typing, compilers, INT8, parity gate. Imports the rooms up to `tracking`."""

@@ -1,4 +1,4 @@
-"""Building while the window is used: the build's child process, and the thread that waits for it."""
+"""Builds in the background of the window: the child process, and the thread that waits for it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from engine.errors import BackendError, EngineError
 
 
 class BackgroundBuild:
-    """One `python -m engine build`, running meanwhile.
+    """One `python -m engine build` in the background.
 
     Args:
         arguments: of the build, e.g. ["--pose-model", "kcam_resnet18", "--runtime", "tensorrt"].
-        say: told each line of progress, in the thread of the build.
+        say: receives each line of progress, in the thread of the build.
     """
 
     def __init__(self, arguments: Sequence[str], say: Callable[[str], None] = lambda _line: None) -> None:
@@ -29,11 +29,11 @@ class BackgroundBuild:
 
     @property
     def is_running(self) -> bool:
-        """Whether it is not over yet."""
+        """Whether the build is still running."""
         return self._thread.is_alive()
 
     def result(self) -> Path:
-        """The file that was built; waits for it.
+        """Wait for the build and return its file.
 
         Raises:
             EngineError: the build failed or was cancelled.
@@ -46,10 +46,10 @@ class BackgroundBuild:
         return self._file
 
     def cancel(self) -> None:
-        """End it; what it had written vanishes with it."""
+        """Terminate the build; its incomplete files are removed."""
         self._cancelled = True
         while self._thread.is_alive():
-            # The child may not be there yet, or be just over.
+            # The child may not have started yet, or may have just ended.
             end_builds_of(self._thread.ident)
             self._thread.join(timeout=0.1)
 
@@ -59,5 +59,5 @@ class BackgroundBuild:
                 self._file = run_build(self._arguments, self._say)
         except EngineError as error:
             self._error = BackendError("the build was cancelled") if self._cancelled else error
-        except Exception as error:  # a thread hands on whatever ended it
+        except Exception as error:  # `result` raises it in the caller's thread
             self._error = BackendError(f"the build ended with {type(error).__name__}: {error}")

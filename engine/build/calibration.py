@@ -1,4 +1,4 @@
-"""Crops of people to calibrate an INT8 graph with: from a video or photos through the detector, or from a data set."""
+"""Crops of people for the calibration of an INT8 graph: detected in a video or photos, or labelled in a data set."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from engine.types import Float32Array, UInt8Array
 
 _Pictures = Iterator[tuple[UInt8Array, Float32Array]]
 
-_SIDE_PX = 24  # a smaller person is a blot, whose numbers are not those of people
-_MOST_FRAMES = 4000  # looked at in a video: the detector is the slow part
+_SIDE_PX = 24  # the activations of a smaller, blurred person are not typical
+_MOST_FRAMES = 4000  # limit for a video, because the detector is slow
 _LABELS = ("train.json", "annotations/person_keypoints_train2017.json")
 
 
 def calibration_crops(source: str, spec: ModelSpec, *, least: int, most: int, say: Say) -> UInt8Array:
-    """Crops (N, H, W, 3) uint8 BGR of people, as the network will see them, drawn evenly from all of a source.
+    """Crops (N, H, W, 3) uint8 BGR of people, cut as for inference and sampled uniformly from the whole source.
 
     Args:
-        source: a video, a photo or a folder of photos, whose people the shipped detector finds; or the folder of a data
-            set in COCO form, of which the labelled boxes of the training split are taken.
+        source: a video, a photo or a folder of photos, in which the default detector finds the people; or the folder
+            of a data set in COCO format, whose labelled boxes of the training split are used.
         spec: of the pose network.
-        least, most: how many are needed, and how many are enough.
-        say: told now and then how far it is.
+        least, most: how many crops are needed, and how many are enough.
+        say: receives progress now and then.
 
     Raises:
         SourceError: the source cannot be read, or shows too few people.
-        OptionError: the source has no end, or the detector does not know what the network poses.
+        OptionError: the source is live, or the detector does not detect the classes that the network poses.
     """
     labels = _labels_of(Path(source).expanduser())
     sample = _Sample(spec, most)
@@ -58,7 +58,7 @@ def calibration_crops(source: str, spec: ModelSpec, *, least: int, most: int, sa
 
 
 class _Sample:
-    """At most so many crops, each person of the source with the same chance (reservoir sampling, always the same)."""
+    """A sample of at most `most` crops: reservoir sampling with a fixed seed, each person equally likely."""
 
     def __init__(self, spec: ModelSpec, most: int) -> None:
         width, height = spec.input_size_wh
@@ -68,7 +68,7 @@ class _Sample:
         self.seen = 0
 
     def add(self, image: UInt8Array, boxes: Float32Array) -> None:
-        """The people (N, 4) in px of a picture."""
+        """Offer the people of a picture, boxes (N, 4) in px."""
         sides = np.minimum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
         for box in boxes[sides >= _SIDE_PX]:
             place = self.seen if self.seen < len(self._kept) else int(self._rng.integers(self.seen + 1))
@@ -83,7 +83,7 @@ class _Sample:
                 )
 
     def crops(self) -> UInt8Array:
-        """(N, H, W, 3), in an order that has nothing to do with that of the source."""
+        """(N, H, W, 3) uint8 BGR, in random order."""
         kept = self._kept[: self.seen]
         return kept[self._rng.permutation(len(kept))]
 
@@ -93,7 +93,7 @@ def _labels_of(folder: Path) -> Path | None:
 
 
 def _strides(source: str, labels: Path | None, most: int) -> Sequence[int]:
-    """Every how many frames to look: so seldom that a long video takes no longer, and at all of them if need be."""
+    """Frame strides to try, the largest first: long videos are sampled sparsely, and again more densely if need be."""
     if labels is not None:
         return (1,)
     with open_source(source) as opened:
@@ -104,7 +104,7 @@ def _strides(source: str, labels: Path | None, most: int) -> Sequence[int]:
 
 
 def _detected(source: str, spec: ModelSpec, stride: int, say: Say) -> _Pictures:
-    """Frames of a video or photos, and the people that the detector finds."""
+    """Frames of a video or photos, and the boxes of the detected people."""
     classes = None if "person" in spec.class_names else ",".join(spec.class_names)
     detector, _ = open_detector(classes=classes, score_threshold=default_score_threshold(), say=say)
     pictures = people = 0
@@ -122,20 +122,20 @@ def _detected(source: str, spec: ModelSpec, stride: int, say: Say) -> _Pictures:
 
 
 def _labelled(labels: Path, most: int, say: Say) -> _Pictures:
-    """Pictures of a COCO data set's training split and their labelled boxes; what cannot be read is left out."""
+    """Pictures of a COCO data set's training split and their labelled boxes; unreadable pictures are skipped."""
     try:
-        listed: dict[str, Any] = json.loads(labels.read_text(encoding="utf-8"))
-        files = {image["id"]: str(image["file_name"]) for image in listed["images"]}
+        content: dict[str, Any] = json.loads(labels.read_text(encoding="utf-8"))
+        files = {image["id"]: str(image["file_name"]) for image in content["images"]}
         found = [
             (files[label["image_id"]], [float(number) for number in label["bbox"]])
-            for label in listed["annotations"]
+            for label in content["annotations"]
             if not label.get("iscrowd") and any(label["keypoints"][2::3])
         ]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SourceError(f"{labels} is not a COCO keypoint file: {error!r}") from error
     folder = labels.parent / "train" if labels.name == "train.json" else labels.parent.parent / "train2017"
-    say(f"cutting people out of {folder}, as {labels.name} has them")
-    # Twice as many as needed, since some are too small or cannot be read.
+    say(f"cropping the people labelled in {labels.name} from {folder}")
+    # Twice as many as needed, because some are too small or unreadable.
     chosen = np.random.default_rng(0).permutation(len(found))[: 2 * most]
     for index in chosen:
         name, (x, y, width, height) = found[index]

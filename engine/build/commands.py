@@ -1,4 +1,4 @@
-"""`python -m engine list | check | clean`: what stands in the cache, whether it keeps its promise, and away with it."""
+"""`python -m engine list | check | clean`: list the cache, run the parity gate on an engine again, delete the cache."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _PACKAGES = {"tensorrt": "tensorrt", "torch2trt": "tensorrt", "tensorrt_rtx": "t
 
 
 def list_engines() -> list[str]:
-    """One line an engine or exported graph: what it is, whether it was checked, and where it stands."""
+    """One line per engine or exported graph: what it is, whether it was checked, and its path."""
     lines = []
     for entry in engine_cache.entries():
         if entry.record is None:
@@ -51,7 +51,7 @@ def list_engines() -> list[str]:
 
 
 def _graphs() -> list[str]:
-    """One line an exported graph, for the runtimes that compile it themselves when they open it."""
+    """One line per exported graph, for the runtimes that compile it themselves when they open it."""
     lines = []
     for file in sorted((cache_dir() / "onnx").glob("*/*.onnx")):
         if file.parent.suffix in UNFINISHED:
@@ -71,17 +71,17 @@ def _mib(file: Path) -> float:
 
 
 def check_engine(file: Path, weights: Path | None, photos: Path | None, say: Callable[[str], None]) -> Iterator[str]:
-    """Let an engine through the parity gate again, write down what was found, and measure its speed.
+    """Run the parity gate on an engine again, record the result, and measure its speed.
 
     Args:
         file: an `.engine` file.
-        weights: what it was made of; None for where that stood when it was built.
+        weights: the weights it was built from; None for their path at the time of the build.
         photos: folder of pictures to compare on; None for those of the ultralytics package.
-        say: told what takes long.
+        say: receives one line before anything that takes long.
 
     Raises:
-        ModelError: a part is missing or damaged.
-        BackendError: it cannot run here, or strays from float32.
+        ModelError: a file is missing or damaged.
+        BackendError: it cannot run here, or deviates from float32.
     """
     from engine.backends import tensorrt
     from engine.build import parity_gate
@@ -93,7 +93,7 @@ def check_engine(file: Path, weights: Path | None, photos: Path | None, say: Cal
     device = gpu()
     if device is None:
         raise BackendError(f"{file.name} cannot be checked here: {why_no_cuda()}")
-    # The state is set aside: whatever was found before, it is found out again.
+    # `load_engine` ignores the recorded state, so an engine that failed before is checked again.
     options = OpenOptions(device="cuda", say=say)
     with tensorrt.load_engine(file, load_package(package), package, device, options) as backend:
         chosen = None if photos is None else parity_gate.photos_of(photos)
@@ -107,7 +107,7 @@ def check_engine(file: Path, weights: Path | None, photos: Path | None, say: Cal
 
 
 def _speed(backend: TensorRtBackend, record: EngineRecord) -> Iterator[str]:
-    """Milliseconds and pictures a second for one, four and as many as fit, on the device alone."""
+    """Milliseconds and pictures per second for batches of one, four and the maximum, without copies."""
     side = record.key.max_side or 64
     for count in sorted({1, min(4, record.key.max_people), record.key.max_people}):
         lengths = {"N": count, "B": 1, "frame_height": side, "frame_width": side, "H": side, "W": side}
@@ -115,12 +115,12 @@ def _speed(backend: TensorRtBackend, record: EngineRecord) -> Iterator[str]:
             tensor.name: np.zeros([n if isinstance(n, int) else lengths[n] for n in tensor.shape], tensor.dtype)
             for tensor in backend.spec.inputs
         }
-        took = backend.time_ms(inputs, _TIMED_RUNS)
-        yield f"batch {count}: {took:.2f} ms, {count / took * 1000:.0f} pictures a second (copies left out)"
+        took_ms = backend.time_ms(inputs, _TIMED_RUNS)
+        yield f"batch {count}: {took_ms:.2f} ms, {count / took_ms * 1000:.0f} pictures a second (without copies)"
 
 
 def clean(*, only_damaged: bool) -> str:
-    """Delete what was compiled (or only what is damaged) and say how much that was."""
+    """Delete compiled files (or only damaged ones) and report the freed space."""
     freed = engine_cache.clean(only_damaged=only_damaged)
     exports = cache_dir() / "onnx"
     if not only_damaged:

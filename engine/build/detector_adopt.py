@@ -1,7 +1,7 @@
-"""Plain ONNX exports of the ultralytics package, rewritten once so that they take what our own graphs take.
+"""Conversion of plain ONNX exports of the ultralytics package to the inputs and outputs of our own graphs.
 
-A plain export wants float RGB (B, 3, H, W) between 0 and 1 and says what it is in its metadata. A few nodes put in
-front of it take uint8 BGR (B, H, W, 3) instead, and everything behind then knows one kind of detector only.
+A plain export takes float RGB (B, 3, H, W) between 0 and 1 and describes itself in its metadata. A few prepended nodes
+make it take uint8 BGR (B, H, W, 3), so that the rest of the program handles one kind of detector only.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ def adopt_graph(source: Path, input_size: int | None) -> tuple[Any, tuple[str, .
     try:
         proto = onnx.load(str(source), load_external_data=False)
         onnx.checker.check_model(proto)
-    except Exception as error:  # protobuf and onnx raise many kinds for damaged bytes
+    except Exception as error:  # protobuf and onnx raise many types for damaged bytes
         raise ModelError(f"{source} is not an ONNX file, or it is damaged") from error
     metadata = {entry.key: entry.value for entry in proto.metadata_props}
     task = metadata.get("task")
     if task is None or "names" not in metadata:
         raise ModelError(
-            f"{source} does not say what it detects: it has no spec beside it and no metadata of an ultralytics export"
+            f"{source} does not state its classes: it has no spec beside it and no metadata of an ultralytics export"
         )
     if task != "detect":
         raise ModelError(f"{source} is made for the task '{task}'; a detector was expected")
@@ -54,7 +54,7 @@ def adopt_graph(source: Path, input_size: int | None) -> tuple[Any, tuple[str, .
         if input_size is not None and input_size != max(height, width):
             raise ModelError(f"{source} is fixed at {width}x{height} px; it cannot be run at {input_size}")
         size_wh = (width, height)
-    # The file's own names must not meet the ones that we give: "boxes" is a likely name for a value inside.
+    # The file's own names must not collide with ours: "boxes" is a likely name for an inner value.
     proto = onnx.compose.add_prefix(proto, _PREFIX + "given_")
     output_name = _rename_output(proto, source, len(names))
     _prepend_conversion(proto)
@@ -89,7 +89,7 @@ def _metadata_size(text: str | None, default: int) -> int:
 
 
 def _rename_output(proto: Any, source: Path, classes: int) -> str:
-    """Give the only output our name for it, in float32; returns that name."""
+    """Rename the only output to our name for it, as float32; returns that name."""
     from onnx import TensorProto, helper
 
     graph = proto.graph
@@ -121,12 +121,12 @@ def _rename_value(graph: Any, old: str, new: str) -> None:
             for index, name in enumerate(names):
                 if name == old:
                     names[index] = new
-    # Shapes noted for values between the nodes are optional, and some would now stand under the wrong name.
+    # The recorded shapes of inner values are optional, and some would now have the wrong name.
     del graph.value_info[:]
 
 
 def _prepend_conversion(proto: Any) -> None:
-    """uint8 BGR (B, H, W, 3) -> the picture the graph wants, under the graph's own input name."""
+    """Prepend the conversion of uint8 BGR (B, H, W, 3) to the graph's own input."""
     import numpy as np
     from onnx import TensorProto, helper, numpy_helper
 

@@ -1,11 +1,11 @@
-"""Detectors of the ultralytics package to our graph: uint8 letterboxed BGR in, boxes in letterbox px out.
+"""Export of the ultralytics package's detectors to our graph: uint8 letterboxed BGR in, boxes in letterbox px out.
 
-Runs in the child process of `python -m engine build`: `.pt` files are pickles, and even a restricted unpickler is not
-let into the process that shows the camera.
+Runs in the child process of `python -m engine build`: `.pt` files are pickles, and even a restricted unpickler is kept
+out of the window's process.
 
-The output is `boxes` (B, M, 6) = x1, y1, x2, y2, score, class id where the network (or its file) leaves one box a
-person, and `candidates` (B, 4 + classes, A) = centre x, centre y, width, height, a score a class where it does not;
-engine/detection/detector.py then drops the overlapping ones.
+The output is `boxes` (B, M, 6) = x1, y1, x2, y2, score, class id where the network (or its file) outputs one box per
+person, and otherwise `candidates` (B, 4 + classes, A) = centre x, centre y, width, height, one score per class, whose
+overlapping boxes engine/detection/detector.py then drops.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from engine.build.onnx_export import save_with_spec, trace_to_onnx
 from engine.errors import ModelError, message_line
 from engine.system.ultralytics_env import disable_telemetry, prepare_ultralytics
 
-# The number is fixed in the graph, and a frame of 10:1 letterboxed to 320 px has 210 places for boxes.
+# The number is fixed in the graph, and a 10:1 frame letterboxed to 320 px has 210 anchors.
 _MAX_BOXES = 100
 _SIZE_RANGE = (160, 4096)
 
@@ -40,9 +40,9 @@ def export_detector(
         source: a `.pt` file or a plain ONNX export of the ultralytics package.
         output: the ONNX file to write.
         input_size: long side of the letterboxed frame in px, a multiple of 32; None takes the file's own.
-        class_names: other names for the classes, e.g. where a one-class training called its class "item".
-        one_to_one: take the branch that gives one box a person where the network has one.
-        half_weights: store weights in float16 (they are computed with in float32): half the file.
+        class_names: other names for the classes, e.g. where a one-class training named its class "item".
+        one_to_one: use the branch that outputs one box per person, where the network has one.
+        half_weights: store weights in float16 and compute in float32, which halves the file.
 
     Raises:
         ModelError: the file cannot be used.
@@ -56,7 +56,7 @@ def export_detector(
         proto, names, size_wh, output_name = adopt_graph(source, input_size)
     if class_names is not None:
         if len(class_names) != len(names):
-            raise ModelError(f"{source.name} knows {len(names)} classes, {len(class_names)} names were given")
+            raise ModelError(f"{source.name} has {len(names)} classes, {len(class_names)} names were given")
         names = tuple(class_names)
     if half_weights:
         store_weights_in_float16(proto)
@@ -88,7 +88,7 @@ def _graph_of_pt(source: Path, input_size: int | None, one_to_one: bool) -> tupl
     output_name = "boxes" if getattr(head, "end2end", False) else "candidates"
 
     class Graph(torch.nn.Module):
-        """uint8 BGR (B, H, W, 3) in front of the detector, which wants RGB between 0 and 1."""
+        """The detector, which takes RGB between 0 and 1, with an input of uint8 BGR (B, H, W, 3)."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -97,7 +97,7 @@ def _graph_of_pt(source: Path, input_size: int | None, one_to_one: bool) -> tupl
         def forward(self, images: torch.Tensor) -> Any:
             return self.model(images.float().permute(0, 3, 1, 2).flip(1) * (1 / 255))
 
-    # Not square, so that height and width cannot be taken for each other; large enough for _MAX_BOXES anchors.
+    # Not square, so that height and width cannot be confused; large enough for _MAX_BOXES anchors.
     example = torch.zeros((1, 192, 320, 3), dtype=torch.uint8)
     last = {0: "B", 1: "M"} if output_name == "boxes" else {0: "B", 2: "A"}
     axes = {"images": {0: "B", 1: "H", 2: "W"}, output_name: last}
@@ -107,7 +107,7 @@ def _graph_of_pt(source: Path, input_size: int | None, one_to_one: bool) -> tupl
 
 
 def _load_pt(source: Path) -> tuple[Any, int]:
-    """The network in a `.pt` file and the input size it was trained at; code in the file does not run."""
+    """The network in a `.pt` file and the input size it was trained at; code in the file is not executed."""
     prepare_ultralytics()
     import ultralytics.utils
     from ultralytics.nn import tasks
@@ -117,16 +117,15 @@ def _load_pt(source: Path) -> tuple[Any, int]:
     disable_telemetry()
     restricted = getattr(getattr(tasks, "_SafeLoad", None), "SUPPORTED", False)
     if not (getattr(ultralytics.utils, "SAFE_LOAD", False) and restricted):
-        # Where torch is too old for it, the package would load the file without restrictions, and without a word.
+        # With a torch that is too old, the package would silently load the file without restrictions.
         raise ModelError(f"{source} is not opened: this ultralytics cannot load weights without running code")
     try:
         check_archive(source)
-        # An absolute path, because the package fetches what has only a name.
+        # An absolute path, because the package downloads files that are given by name only.
         model, checkpoint = tasks.load_checkpoint(str(source.resolve()))  # type: ignore[no-untyped-call]
     except CheckpointError as error:
         raise ModelError(str(error)) from error
-    except Exception as error:  # its loader raises many kinds for a damaged or refused file
-        # Its messages are decorated for a terminal of its own.
+    except Exception as error:  # its loader raises many types for a damaged or refused file
         why = message_line(error).encode("ascii", "ignore").decode().removeprefix("ERROR").strip()
         raise ModelError(f"{source} is not a detector that can be read safely: {why}") from error
     if getattr(model, "task", None) != "detect":
@@ -137,7 +136,7 @@ def _load_pt(source: Path) -> tuple[Any, int]:
 
 
 def store_weights_in_float16(proto: Any) -> None:
-    """Turn float32 weights into float16 ones with a cast behind each, in place; computing stays in float32."""
+    """Convert float32 weights to float16, each followed by a cast, in place; computation stays in float32."""
     import numpy as np
     from onnx import TensorProto, helper, numpy_helper
 
@@ -146,7 +145,7 @@ def store_weights_in_float16(proto: Any) -> None:
         if tensor.data_type != TensorProto.FLOAT:
             continue
         values = numpy_helper.to_array(tensor)
-        # Small constants (strides, epsilons, biases) gain nothing and lose digits.
+        # Small constants (strides, epsilons, biases) save nothing and lose precision.
         if values.size < 512 or np.abs(values).max() > 65504:
             continue
         name = tensor.name

@@ -1,7 +1,7 @@
-"""The life of an engine, from a weights file to a checked entry of the cache. Runs in `python -m engine build`.
+"""The build of an engine, from a weights file to a checked entry of the cache. Runs in `python -m engine build`.
 
-Lock, look whether it is there, export the strongly typed graph, compile, let it through the parity gate where its GPU
-is here, and put it where it belongs in one step.
+Lock, search the cache, export the strongly typed graph, compile, run the parity gate if this machine has the GPU, and
+move the result into the cache in one step.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from engine.build.strong_typing import lower_graph
 from engine.errors import BackendError, ModelError, OptionError, OutputError, nearest_hint
 
 RUNTIMES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx", "torch2trt": "tensorrt"}
-"""What --runtime says, and the package that runs what it builds."""
+"""Values of --runtime, and the package that runs each one's engines."""
 
 DEFAULT_MAX_FRAME = 1920
 _MOST_PEOPLE = 256
@@ -39,18 +39,18 @@ _MOST_PEOPLE = 256
 
 @dataclass(frozen=True, kw_only=True)
 class EngineOrder:
-    """What a person asks to build.
+    """A requested build.
 
     Attributes:
         model: `.safetensors` of a pose network, or `.onnx` of a detector with its spec.
         runtime: a key of RUNTIMES.
         precision: auto, fp16 or fp32.
         max_people: length of the largest batch.
-        targets: compute capabilities, for tensorrt-rtx; empty for the GPU that is here.
+        targets: compute capabilities, for tensorrt-rtx; empty for this machine's GPU.
         with_crop: a pose network that takes the whole frame.
         max_frame: longest side in px of such frames.
         photos: folder of pictures to compare on; None for those of the ultralytics package.
-        force: build even if the engine is there.
+        force: build even if the cache has the engine.
     """
 
     model: Path
@@ -65,7 +65,9 @@ class EngineOrder:
 
     def __post_init__(self) -> None:
         if self.precision not in ("auto", "fp16", "fp32"):
-            raise OptionError(f"{self.runtime} builds in fp16 and fp32, not in {self.precision}; openvino does others")
+            raise OptionError(
+                f"{self.runtime} builds in fp16 and fp32, not in {self.precision}; openvino has other precisions"
+            )
         if not 1 <= self.max_people <= _MOST_PEOPLE:
             raise OptionError(f"--max-people is {self.max_people}; 1 to {_MOST_PEOPLE} fits")
         if not 64 <= self.max_frame <= 8192:
@@ -85,7 +87,7 @@ def build_engine(order: EngineOrder, say: Callable[[str], None]) -> Path:
     """Build an engine into the cache, or find it there, and return its file.
 
     Raises:
-        EngineError: it cannot be built; the message says why.
+        EngineError: it cannot be built; the message states why.
     """
     package = RUNTIMES[order.runtime]
     if order.runtime == "torch2trt":
@@ -101,9 +103,9 @@ def build_engine(order: EngineOrder, say: Callable[[str], None]) -> Path:
         if found.file is not None and found.file.parent == folder and not order.force:
             say(f"{found.file.name} is there already")
             return _unless_failed(found.file)
-        reason = found.reason or ("as asked" if order.force else "another range of batches or frames is wanted")
+        reason = found.reason or ("--force" if order.force else "another range of batches or frames is wanted")
         say(f"building {name} for {', '.join(key.targets)} with {order.runtime} {key.runtime_version}: {reason}")
-        # Only a damaged or refused engine stands there: this process holds the lock and has looked before.
+        # An existing folder can only hold a damaged or refused engine: this process holds the lock and has searched.
         with filling(folder) as temporary:
             file = temporary / f"{name}.engine"
             _compile(order, key, trt, file, say)
@@ -113,7 +115,7 @@ def build_engine(order: EngineOrder, say: Callable[[str], None]) -> Path:
 
 
 def _unless_failed(file: Path) -> Path:
-    """The file, unless it did not pass the parity gate: then it is kept, so that nobody builds it again for nothing."""
+    """The file, if it passed the parity gate; a failed engine is kept, so that it is not built again in vain."""
     record = read_record(file)
     if record.state == "failed":
         raise BackendError(failure_of(file, record))
@@ -121,7 +123,7 @@ def _unless_failed(file: Path) -> Path:
 
 
 def _check_torch2trt(package: str) -> None:
-    """Refuse early, with the way that works, and before the absence of a GPU is spoken of."""
+    """Refuse early and name an alternative, before a missing GPU is reported."""
     from engine.backends.trt_package import installed_version, why_not_installed
 
     missing = why_not_installed(package)
@@ -139,11 +141,11 @@ def _detector_spec(onnx_file: Path) -> ModelSpec:
 
 
 def _key(order: EngineOrder, trt: Any, device: Gpu | None, detector: ModelSpec | None) -> EngineKey:
-    """What makes this engine this engine.
+    """The key under which the engine is cached.
 
     Raises:
-        BackendError: it needs a GPU, and none is here.
-        OptionError: a target is not known.
+        BackendError: it needs a GPU, and this machine has none.
+        OptionError: a target is unknown.
     """
     if order.runtime == "tensorrt-rtx":
         targets = order.targets or ((device.target,) if device is not None else ())
@@ -152,8 +154,8 @@ def _key(order: EngineOrder, trt: Any, device: Gpu | None, detector: ModelSpec |
             raise BackendError(f"{why_no_cuda()}, so name what to build for: --target {named} (or some of them)")
         known = trt_build.known_targets(trt)
         if device is not None and not order.targets and device.target not in known:
-            told = f"{device.name} ({device.target})"
-            raise BackendError(f"tensorrt-rtx does not build for {told}; --runtime tensorrt does")
+            label = f"{device.name} ({device.target})"
+            raise BackendError(f"tensorrt-rtx does not build for {label}; --runtime tensorrt does")
         for target in targets:
             if target not in known:
                 raise OptionError(f"tensorrt-rtx does not build for '{target}'.{nearest_hint(target, known)}")
@@ -185,7 +187,7 @@ def _key(order: EngineOrder, trt: Any, device: Gpu | None, detector: ModelSpec |
 
 
 def _compile(order: EngineOrder, key: EngineKey, trt: Any, file: Path, say: Callable[[str], None]) -> None:
-    """Export, compile, and write the engine, its spec and a record that says "unchecked"."""
+    """Export, compile, and write the engine, its spec and a record with the state "unchecked"."""
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="kcam-build-") as folder:
         graph = Path(folder) / "graph.onnx"
@@ -222,7 +224,7 @@ def _compile(order: EngineOrder, key: EngineKey, trt: Any, file: Path, say: Call
 
 
 def _typed_graph(order: EngineOrder, key: EngineKey, graph: Path) -> ModelSpec:
-    """Write the graph with its precision in it, and return its spec."""
+    """Write the strongly typed graph, and return its spec."""
     if order.model.suffix.lower() == ".safetensors":
         return export_pose(order.model, graph, precision=key.precision, with_crop=key.with_crop)
     import onnx
@@ -231,8 +233,8 @@ def _typed_graph(order: EngineOrder, key: EngineKey, graph: Path) -> ModelSpec:
     spec = read_spec(order.model)
     outputs = spec.outputs
     if spec.output_names == ("candidates",):
-        # On the processor dropping overlapping boxes outside of the graph is faster (decision 0012), and the file stays
-        # as it is; a GPU has the boxes before the processor has the candidates.
+        # The GPU suppresses overlapping boxes faster than the candidates are copied to the processor. The ONNX file
+        # itself stays without, because on the processor suppression is faster outside of the graph (decision 0012).
         append_suppression(proto)
         outputs = (TensorSpec(name="boxes", shape=("B", MOST_BOXES, 6), dtype="float32"),)
     lower_graph(proto, key.precision)
@@ -242,13 +244,13 @@ def _typed_graph(order: EngineOrder, key: EngineKey, graph: Path) -> ModelSpec:
 
 
 def _check(order: EngineOrder, trt: Any, device: Gpu | None, file: Path, say: Callable[[str], None]) -> None:
-    """Let a fresh engine through the parity gate where one of its GPUs is here, and write down what was found."""
+    """Run the parity gate on a new engine if this machine has one of its GPUs, and record the result."""
     from engine.backends.trt_runtime import TensorRtBackend
     from engine.build import parity_gate
 
     spec, record = read_engine(file)
     if device is None or device.target not in record.key.targets:
-        say("no GPU of its kind is here: stored unchecked, it goes through the parity gate when it is first loaded")
+        say("this machine has no GPU of its kind: stored unchecked, the parity gate runs when it is first loaded")
         return
     say("comparing with float32 PyTorch")
     photos = None if order.photos is None else parity_gate.photos_of(order.photos)

@@ -14,14 +14,14 @@ from engine.build.tensorrt_build import DEFAULT_TARGETS
 
 @dataclass(frozen=True, kw_only=True)
 class BuildOffer:
-    """One thing to build.
+    """One possible build.
 
     Attributes:
         key: short name, the same on every machine.
-        title: for a person.
+        title: for the user.
         arguments: of `python -m engine build`.
-        backend, precision: what runs it here afterwards; empty where it is for other machines.
-        why_not: why it cannot be built here and what would help; empty where it can.
+        backend, precision: what runs it here afterwards; empty for builds for other machines.
+        why_not: why it cannot be built here, and the remedy; empty where it can be built.
     """
 
     key: str
@@ -33,11 +33,11 @@ class BuildOffer:
 
 
 def build_offers(pose_model: str | None, people_in: str | None = None) -> tuple[BuildOffer, ...]:
-    """All there is, what can be built here first.
+    """All possible builds, those that this machine can do first.
 
     Args:
         pose_model: name or file of the network; None for the default.
-        people_in: a video or a folder of photos to measure INT8 with; None where there is none.
+        people_in: a video or a folder of photos to calibrate INT8 with; None where there is none.
     """
     model = ("--pose-model", pose_model or str(default_models().pose_model))
     no_gpu = why_no_cuda() or ""
@@ -54,7 +54,7 @@ def build_offers(pose_model: str | None, people_in: str | None = None) -> tuple[
                    arguments=(*model, "--runtime", "tensorrt-rtx"), backend="tensorrt_rtx", why_not=rtx_here),
         BuildOffer(key="torch2trt", title="torch2trt, for this GPU", arguments=(*model, "--runtime", "torch2trt"),
                    backend="tensorrt", why_not=torch2trt),
-        BuildOffer(key="int8", title="INT8 for OpenVINO, measured with this source",
+        BuildOffer(key="int8", title="INT8 for OpenVINO, calibrated with this source",
                    arguments=(*model, "--runtime", "openvino", "--precision", "int8", "--calibrate", people_in or ""),
                    backend="openvino", precision="int8", why_not=_why_no_int8(pose_model, people_in)),
         BuildOffer(key="openvino", title="OpenVINO and ONNX Runtime graph",
@@ -74,5 +74,5 @@ def _why_no_int8(pose_model: str | None, people_in: str | None) -> str:
     if missing:
         return missing
     if pose_model is not None and pose_model.lower().endswith(".onnx"):
-        return "INT8 is made of a .safetensors file"
-    return "" if people_in else "open a video or a folder of photos with people: INT8 is measured with them"
+        return "INT8 is built from a .safetensors file"
+    return "" if people_in else "open a video or a folder of photos with people: INT8 is calibrated with them"

@@ -1,4 +1,4 @@
-"""PyTorch to ONNX: the work itself. Runs in the child process of `python -m engine build`; see compiler.py."""
+"""Export from PyTorch to ONNX. Runs in the child process of `python -m engine build`; see compiler.py."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def export_pose(
 
     Args:
         weights: a `.safetensors` file of this program.
-        output: the ONNX file to write; its spec stands beside it.
+        output: the ONNX file to write; its spec is written beside it.
         precision: "fp32", or "fp16" or "bf16" for a graph with that precision written into it (strong_typing.py).
-        with_crop: take the whole frame and the affines of its people instead of crops.
-        fold: move KCAM's large convolutions to its representations; False keeps the paper's form, to compare with.
+        with_crop: the graph takes the whole frame and the affines of its people instead of crops.
+        fold: move KCAM's large convolutions to its representations; False keeps the paper's form, for comparisons.
 
     Raises:
         ModelError: the weights cannot be used.
@@ -43,7 +43,7 @@ def export_pose(
         fold_attention(checkpoint.model)
     graph = PoseGraph(checkpoint.model, checkpoint.mean, checkpoint.std).eval()
     width, height = config.input_size_wh
-    # Two crops, because a batch of one is what an exporter is most likely to take for a constant.
+    # Two crops, because exporters tend to treat a batch of one as a constant.
     names = graph.output_names
     axes = {name: {0: "N"} for name in names}
     if with_crop:
@@ -86,15 +86,15 @@ def trace_to_onnx(
 ) -> Any:
     """The simplified ONNX form of a module, as an `onnx.ModelProto`.
 
-    The tracing exporter is used, because the newer one needs one package more (onnxscript) and the ultralytics
-    package, whose detectors go the same way, relies on this one too.
+    The tracing exporter is used, because the newer one needs another package (onnxscript), and the ultralytics
+    package, whose detectors are exported here too, relies on the tracing one.
     """
     import onnx
     import onnxslim
     import torch
 
     with tempfile.TemporaryDirectory(prefix="kcam-export-") as folder, warnings.catch_warnings():
-        # Deprecation notes of the exporter concern us, not the person who waits for it.
+        # Deprecation warnings of the exporter are for developers, not for users.
         warnings.simplefilter("ignore")
         file = Path(folder) / "graph.onnx"
         with torch.no_grad():
@@ -130,9 +130,9 @@ def save_with_spec(
     sigma: float = 0.0,
     decode: str = "quarter",
 ) -> ModelSpec:
-    """Check a graph, write it whole under its final name, then its spec, and return the spec.
+    """Check a graph, write it atomically, then its spec, and return the spec.
 
-    The spec comes last and holds the file's SHA-256, so that a half-written pair is never taken for a whole one.
+    The spec is written last and contains the file's SHA-256, so that an incomplete pair is always detected.
     """
     import onnx
 

@@ -1,5 +1,5 @@
-"""The options of `python -m engine build`, and what is refused before it begins: options passed over in silence, files
-that would be lost."""
+"""The options of `python -m engine build`, and the checks before it begins: no option is silently ignored, and no file
+is overwritten by accident."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GROUPS = ("", TENSORRT, DETECTORS)
 
 @dataclass(frozen=True, kw_only=True)
 class BuildOptions:
-    """What is built, and how."""
+    """The options of a build."""
 
     pose_model: str | None = option(None, "a shipped name or a .safetensors file", metavar="NAME|FILE")
     detector: str | None = option(None, "a shipped or official name, a .pt or an .onnx file", metavar="NAME|FILE")
@@ -25,7 +25,7 @@ class BuildOptions:
     precision: str = option("auto", "auto, fp16, bf16, fp32 or int8 (with --calibrate)")
     calibrate: str | None = option(
         None,
-        "for int8: people to measure with, from a video, photos, or a data set with train.json",
+        "for int8: people to calibrate with, from a video, photos, or a data set with train.json",
         metavar="VIDEO|FOLDER",
     )
     output: Path | None = option(None, "file to write (default: a file in the cache)", Path)
@@ -39,7 +39,7 @@ class BuildOptions:
     max_frame: int = option(1920, "with --with-crop: longest side in px ({default})", int, group=TENSORRT)
     photos: Path | None = option(None, "folder of pictures for the parity gate", Path, group=TENSORRT)
     input_size: int | None = option(
-        None, "long side of the letterboxed frame in px, unless asked for another", int, group=DETECTORS
+        None, "long side of the letterboxed frame in px, unless another is requested", int, group=DETECTORS
     )
     class_names: str | None = option(None, "other names for its classes, separated by commas", group=DETECTORS)
     one_to_many: bool = option(False, "the branch whose boxes overlap", group=DETECTORS)
@@ -48,7 +48,7 @@ class BuildOptions:
 
 
 def given_of(options: BuildOptions, group: str) -> list[str]:
-    """Names of the options of a group that are not as they are by default."""
+    """Names of the options of a group that differ from their defaults."""
     return [
         item.name for item in options_of(options) if item.group == group and getattr(options, item.name) != item.default
     ]
@@ -59,7 +59,7 @@ def _flag(name: str) -> str:
 
 
 def check_for_tensorrt(options: BuildOptions) -> None:
-    """Refuse options of TensorRT where another runtime is built for.
+    """Refuse options of TensorRT in a build for another runtime.
 
     Raises:
         OptionError: one of them was given.
@@ -71,7 +71,7 @@ def check_for_tensorrt(options: BuildOptions) -> None:
 
 
 def check_for_detectors(options: BuildOptions) -> None:
-    """Refuse options of detectors where none is built.
+    """Refuse options of detectors in a build without one.
 
     Raises:
         OptionError: one of them was given.
@@ -84,7 +84,7 @@ def check_for_detectors(options: BuildOptions) -> None:
 
 
 def check_output(options: BuildOptions) -> None:
-    """Refuse an output that would take the place of something.
+    """Refuse an output that would overwrite a file.
 
     Raises:
         OptionError: it is the model itself.

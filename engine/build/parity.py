@@ -13,13 +13,13 @@ from engine.types import VISIBLE_SCORE, Float32Array, UInt8Array
 
 @dataclass(frozen=True, kw_only=True)
 class ParityReport:
-    """What a comparison found.
+    """The result of a comparison.
 
     Attributes:
         keypoints: how many were compared.
         within_1px: fraction at most 1 crop px away.
         beyond_4px: fraction more than 4 crop px away.
-        similarity: mean object keypoint similarity per keypoint, 1 where nothing moved.
+        similarity: mean object keypoint similarity per keypoint; 1 if no keypoint moved.
         score_error: mean absolute difference of the scores.
         attention_max_error, attention_mean_error: absolute difference of S; None without KCAM.
     """
@@ -57,14 +57,14 @@ def compare(
     score_threshold: float = VISIBLE_SCORE,
     batch_size: int = 8,
 ) -> ParityReport:
-    """Run both on the same crops.
+    """Run two backends on the same crops and compare their outputs.
 
     Args:
         backend: of a pose model.
-        reference: the same model, as a rule on the torch backend in fp32.
+        reference: the same model, usually on the torch backend in fp32.
         crops: (N, H, W, 3) uint8, BGR.
-        score_threshold: keypoints whose reference score is not above it are left out: their place is noise.
-        batch_size: crops a call.
+        score_threshold: keypoints whose reference score is not above it are ignored: their position is noise.
+        batch_size: crops per call.
 
     Raises:
         BackendError: the two do not run the same model, or a runtime failed.
@@ -112,8 +112,8 @@ def compare_keypoints(
     count = int(chosen.sum())
     distance = np.linalg.norm(keypoints[..., :2].astype(np.float64) - reference[..., :2], axis=-1)
     distance = np.where(np.isfinite(distance), distance, np.inf)
-    # A person fills a crop but for the padding of 1.25 a side; COCO's scale is the area of the person's mask, which
-    # is about half of its box.
+    # A person fills a crop except for the padding factor of 1.25 per side; COCO's scale is the area of the person's
+    # mask, which is about half of the box.
     scale_squared = input_size_wh[0] * input_size_wh[1] / 1.25**2 / 2
     variance = (2 * np.asarray(oks_sigmas)) ** 2
     similarity = np.exp(-(distance**2) / (2 * scale_squared * variance))

@@ -1,7 +1,7 @@
-"""The gate that every built engine goes through: its answers against those of float32, on photos of people.
+"""The parity gate: compares the outputs of every built engine with those of float32, on photos of people.
 
-The photos are the two that the ultralytics package ships, mirrored, turned and scaled, until a thousand keypoints have
-been compared; or a person's own, for networks that do not pose people.
+The photos are the two that the ultralytics package ships, mirrored, rotated and scaled, until a thousand keypoints have
+been compared; or the user's own, for networks that do not pose people.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _LEAST_BOXES = 20
 _OVERLAP = {"fp32": 0.98, "fp16": 0.9}
 _SCORE_DIFFERENCE = {"fp32": 0.01, "fp16": 0.05}
 
-# The people of the two photos who are seen best, in px.
+# Boxes of the most visible people of the two photos, in px.
 _PEOPLE = {
     "bus.jpg": ((48, 398, 245, 903), (669, 392, 809, 877), (221, 405, 344, 858)),
     "zidane.jpg": ((123, 197, 1110, 711), (746, 41, 1142, 712)),
@@ -39,7 +39,7 @@ _PEOPLE = {
 
 @dataclass(frozen=True, kw_only=True)
 class Photo:
-    """A photo and the boxes (N, 4) in px of those on it."""
+    """A photo and the boxes (N, 4) in px of the people in it."""
 
     image_bgr: UInt8Array
     boxes_xyxy: Float32Array
@@ -53,10 +53,10 @@ class Photo:
 
 
 def shipped_photos() -> list[Photo]:
-    """The photos of the ultralytics package, which is not imported for it.
+    """The photos of the ultralytics package, which is not imported.
 
     Raises:
-        BackendError: they are not here.
+        BackendError: they are missing.
     """
     spec = importlib.util.find_spec("ultralytics")
     folder = Path(spec.submodule_search_locations[0]) / "assets" if spec and spec.submodule_search_locations else None
@@ -73,7 +73,7 @@ def shipped_photos() -> list[Photo]:
 
 
 def photos_of(folder: Path) -> list[Photo]:
-    """All pictures of a folder, each as one box.
+    """All pictures of a folder, each with one box around the whole picture.
 
     Raises:
         ModelError: there are none.
@@ -91,16 +91,16 @@ def photos_of(folder: Path) -> list[Photo]:
 
 
 def check(backend: Backend, weights: Path, photos: Sequence[Photo] | None = None) -> Checked:
-    """Let an engine through the gate.
+    """Run the parity gate on an engine.
 
     Args:
         backend: the engine.
-        weights: the file it was made of: `.safetensors` of a pose network, `.onnx` of a detector.
-        photos: what to compare on; None takes those of the ultralytics package.
+        weights: the file it was built from: `.safetensors` of a pose network, `.onnx` of a detector.
+        photos: the photos to compare on; None for those of the ultralytics package.
 
     Raises:
         BackendError: float32 cannot run here, or a runtime failed.
-        ModelError: the weights are not there or not those of the engine.
+        ModelError: the weights are missing, or are not those of the engine.
     """
     if not weights.is_file() or sha256_of(weights) != backend.spec.weights_sha256:
         gone = f"its weights are no longer at {weights}"
@@ -113,10 +113,10 @@ def check(backend: Backend, weights: Path, photos: Sequence[Photo] | None = None
     if report.keypoints < LEAST_KEYPOINTS:
         seen = f"the photos show {report.keypoints}, {LEAST_KEYPOINTS} wanted"
         failures = [f"keypoints: {seen} (name others with --photos)"]
-    return Checked(state="failed" if failures else "passed", report="; ".join(failures) or told(report))
+    return Checked(state="failed" if failures else "passed", report="; ".join(failures) or summary(report))
 
 
-def told(report: ParityReport) -> str:
+def summary(report: ParityReport) -> str:
     """A comparison in one line."""
     line = (
         f"{report.keypoints} keypoints: {report.within_1px:.2%} within 1 px, {report.beyond_4px:.2%} beyond 4 px, "
@@ -126,7 +126,7 @@ def told(report: ParityReport) -> str:
 
 
 def compare_pose(backend: Backend, weights: Path, photos: Sequence[Photo]) -> ParityReport:
-    """Compare an engine with float32 PyTorch on variations of photos, until enough keypoints were seen."""
+    """Compare an engine with float32 PyTorch on variations of photos, until enough keypoints were compared."""
     from engine.backends.torch import TorchBackend
 
     spec = backend.spec
@@ -162,7 +162,7 @@ def compare_pose(backend: Backend, weights: Path, photos: Sequence[Photo]) -> Pa
 
 
 def _variations(photos: Sequence[Photo], size_wh: tuple[int, int], with_crop: bool) -> Iterator[dict[str, np.ndarray]]:
-    """Inputs of a pose network for photos mirrored, turned and scaled."""
+    """Inputs of a pose network for photos that are mirrored, rotated and scaled."""
     both = [*photos, *(photo.mirrored() for photo in photos)]
     for factor, rotation in product(_SCALES, _ROTATIONS):
         for photo in both:
@@ -176,7 +176,7 @@ def _variations(photos: Sequence[Photo], size_wh: tuple[int, int], with_crop: bo
 
 
 def _check_detector(backend: Backend, weights: Path, photos: Sequence[Photo]) -> Checked:
-    """Every box that float32 sees must be found, at its place and with its score."""
+    """Every box that float32 detects must be detected at the same position with the same score, within tolerance."""
     from engine.backends.onnxruntime import OnnxRuntimeBackend
     from engine.detection.detector import PersonDetector
 
@@ -187,7 +187,7 @@ def _check_detector(backend: Backend, weights: Path, photos: Sequence[Photo]) ->
         theirs = PersonDetector(reference, class_ids=range(count), max_people=100)
         for image in _pictures(photos):
             found, expected = ours.detect(image), theirs.detect(image)
-            # Boxes at the very threshold may fall on either side of it.
+            # Boxes close to the threshold may fall on either side of it.
             sure = expected.take(expected.scores > theirs.score_threshold + 0.1)
             compared += len(sure)
             missed += _missed(found, sure, backend.precision)

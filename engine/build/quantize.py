@@ -1,7 +1,7 @@
-"""From a pose network to an INT8 graph that keeps its accuracy. Runs in the child process of `python -m engine build`.
+"""Conversion of a pose network to INT8 with a check of its accuracy. Runs in the child of `python -m engine build`.
 
-The graph is ONNX with its scales written into it, so that OpenVINO and ONNX Runtime run the same file. What stays in
-float and why stands in docs/decisions/0013-int8.md.
+The graph is ONNX and contains its scales, so that OpenVINO and ONNX Runtime run the same file.
+docs/decisions/0013-int8.md states what stays in float, and why.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from engine.backends.onnxruntime import OnnxRuntimeBackend
 from engine.build.calibration import calibration_crops
 from engine.build.onnx_export import export_pose, save_with_spec
 from engine.build.parity import ParityReport, compare
-from engine.build.parity_gate import told
+from engine.build.parity_gate import summary
 from engine.errors import BackendError
 from engine.system.openvino_env import silence_openvino
 from engine.types import UInt8Array
 
 LEAST_CROPS, MOST_CROPS = 200, 300
-"""Crops that the ranges are measured on."""
+"""Number of crops for the calibration of the ranges."""
 CHECKED_CROPS = 100
-"""Further crops, which the result is compared with float32 on."""
+"""Number of further crops, on which the result is compared with float32."""
 _LEAST_CHECKED = 25
 _LEAST_SIMILARITY, _MOST_BEYOND_4PX = 0.97, 0.03
 
@@ -39,14 +39,14 @@ def quantize_pose(weights: Path, output: Path, calibrate: str, say: Say) -> Mode
 
     Args:
         weights: a `.safetensors` file of this program.
-        output: the ONNX file to write; its spec stands beside it.
-        calibrate: where people are taken from, see `calibration_crops`.
-        say: told how far it is.
+        output: the ONNX file to write; its spec is written beside it.
+        calibrate: the source of the people, see `calibration_crops`.
+        say: receives progress, one line at a time.
 
     Raises:
         ModelError: the weights cannot be used.
         SourceError: there are too few people to calibrate with.
-        BackendError: nncf is missing or failed, or what came out strays too far from float32.
+        BackendError: nncf is missing or failed, or the result deviates too much from float32.
     """
     with tempfile.TemporaryDirectory(prefix="kcam-int8-") as folder:
         plain = Path(folder) / f"{weights.stem}.onnx"
@@ -62,11 +62,11 @@ def quantize_pose(weights: Path, output: Path, calibrate: str, say: Say) -> Mode
         say(f"comparing with float32 on {checked} other crops")
         report = compare_with_float(quantized, plain, crops[len(measured) :])
         _refuse_if_bad(report)
-        say(told(report))
+        say(summary(report))
         made_with = {
             "nncf": importlib.metadata.version("nncf"),
             "calibrated": f"{len(measured)} crops of {Path(calibrate).name}",
-            "against float32": told(report),
+            "against float32": summary(report),
         }
         return _save(proto, output, spec, weights, made_with)
 
@@ -98,16 +98,16 @@ def quantized_graph(plain: Path, crops: UInt8Array) -> Any:
             subset_size=len(crops),
             ignored_scope=nncf.IgnoredScope(names=list(nodes_in_float(proto)), validate=False),
         )
-    except Exception as error:  # nncf and the runtime below it have no error of their own in common
+    except Exception as error:  # nncf and its runtime have no common base class of errors
         raise BackendError(f"nncf cannot quantise {plain.stem}: {type(error).__name__}: {error}") from error
 
 
 def nodes_in_float(proto: Any) -> Iterator[str]:
     """Names of the nodes that stay in float: all but the backbone.
 
-    Normalisation and decoding have no name below "/model/". The two heatmap layers end in a map whose neighbouring
-    pixels differ by less than a step of eight bits, and the order of these decides the keypoint. From the areas on,
-    KCAM divides, multiplies and takes exponentials of what it has: little of the work and most of the error.
+    The names of normalisation and decoding are not below "/model/". The two heatmap layers end in a map whose
+    neighbouring pixels differ by less than one quantisation step of eight bits, and their order decides the keypoint.
+    From the areas on, KCAM divides, multiplies and exponentiates: little of the computation and most of the error.
     """
     for node in proto.graph.node:
         if not node.name.startswith("/model/") or node.name.startswith(
@@ -127,10 +127,10 @@ def compare_with_float(quantized: Path, plain: Path, crops: UInt8Array) -> Parit
 
 def _refuse_if_bad(report: ParityReport) -> None:
     if report.keypoints == 0:
-        raise BackendError("INT8 cannot be checked: the network sees no keypoint clearly on these people")
+        raise BackendError("INT8 cannot be checked: the network finds no clear keypoint on these people")
     if report.similarity < _LEAST_SIMILARITY or report.beyond_4px > _MOST_BEYOND_4PX:
         raise BackendError(
-            f"this network does not bear INT8, so the graph is not kept: {told(report)}; use bf16 or fp32"
+            f"this network loses too much accuracy in INT8, the graph is not kept: {summary(report)}; use bf16 or fp32"
         )
 
 

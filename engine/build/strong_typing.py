@@ -1,8 +1,8 @@
-"""A float32 ONNX graph with its precision written into it: what TensorRT calls strongly typed.
+"""Conversion of a float32 ONNX graph to a strongly typed one (TensorRT's term), which contains its precision.
 
-Weights, activations and matrix products become 16 bits. Float32 stay the picture's normalisation, soft-max and
-normalising sums, and whatever comes after the last matrix product: box and keypoint coordinates reach into the
-thousands, where 16 bits count in steps of half a pixel and more.
+Weights, activations and matrix products become 16 bits. The picture's normalisation, soft-max, normalising sums and
+everything after the last matrix product stay float32: box and keypoint coordinates reach into the thousands, where the
+resolution of 16 bits is half a pixel or worse.
 """
 
 from __future__ import annotations
@@ -14,28 +14,28 @@ from engine.artifacts.model_spec import OPSET
 from engine.errors import ModelError
 
 PRODUCTS = ("Conv", "ConvTranspose", "MatMul", "Gemm")
-"""What a GPU's matrix units do: in 16 bits always, because TensorRT-RTX refuses float32 ones on some GPUs."""
+"""Operations of a GPU's matrix units; always in 16 bits, because TensorRT-RTX refuses them in float32 on some GPUs."""
 
 _KEEP_FLOAT32 = (
     "Softmax", "LogSoftmax", "ReduceSum", "ReduceMean", "ReduceL2", "Div", "Exp", "Log", "Pow", "Sqrt", "GridSample",
     "BatchNormalization", "InstanceNormalization", "LayerNormalization",
 )  # fmt: skip
-# Inputs that a runtime wants in float32 (or in integers) whatever the data is: scales, sizes, counts.
+# Inputs that a runtime takes in float32 (or integers), whatever the type of the data is: scales, sizes, counts.
 _DATA_INPUTS = {"Resize": (0,), "Range": (), "TopK": (0,), "Pad": (0, 2), "Dropout": (0,), "Upsample": (0,)}
 
 
 def lower_graph(proto: Any, precision: str) -> None:
     """Rewrite an `onnx.ModelProto` in place; its inputs and outputs keep their types.
 
-    bfloat16 is left out: its seven bits make equal neighbours out of a heatmap's peak and its surroundings, and
+    bfloat16 is not supported: with its seven bits a heatmap's peak and its neighbours round to the same value, and
     TensorRT-RTX does not build transposed convolutions in it.
 
     Args:
         proto: a float32 graph without subgraphs, nodes in order.
-        precision: "fp16"; "fp32" leaves the graph alone.
+        precision: "fp16"; "fp32" leaves the graph unchanged.
 
     Raises:
-        ModelError: the graph has something that this rewriting does not know.
+        ModelError: the graph has something that this rewriting does not support.
     """
     if precision == "fp16":
         _fold_constant_casts(proto.graph)
@@ -45,7 +45,7 @@ def lower_graph(proto: Any, precision: str) -> None:
 
 
 class _Lowering:
-    """One rewriting: which float type each value has, and the casts that stand between them."""
+    """One rewriting: the float type of each value, and the casts between them."""
 
     def __init__(self, proto: Any) -> None:
         import onnx
@@ -97,7 +97,7 @@ class _Lowering:
                 node.output[index] = inner
         self._nodes.append(node)
         for inner, name in renamed:
-            # The caller's name goes to a float32 copy; further nodes read that, which costs nothing after the cast.
+            # The output's name goes to a float32 copy; further nodes read that one at no extra cost.
             self._nodes.append(self._onnx.helper.make_node("Cast", [inner], [name], name=f"{name}_out", to=self._high))
             self._types[name] = self._high
             self._casts[(name, self._low)] = inner
@@ -159,7 +159,7 @@ def _converted(tensor: Any, kind: int, onnx: Any) -> Any:
 
 
 def _fold_constant_casts(graph: Any) -> None:
-    """Turn weights that are stored in 16 bits and cast when the graph runs into plain float32 constants."""
+    """Replace weights that are stored in 16 bits and cast at run time by plain float32 constants."""
     import onnx
 
     constants = {tensor.name: tensor for tensor in graph.initializer}
@@ -177,7 +177,7 @@ def _fold_constant_casts(graph: Any) -> None:
 
 
 def _before_a_product(nodes: Iterable[Any]) -> set[str]:
-    """Names of values from which a matrix product is still to come."""
+    """Names of values that a later matrix product depends on."""
     found: set[str] = set()
     for node in reversed(list(nodes)):
         if node.op_type in PRODUCTS or any(name in found for name in node.output):

@@ -1,7 +1,7 @@
-"""ONNX to a TensorRT or TensorRT-RTX engine: the work itself. Runs in the child process of `python -m engine build`.
+"""Compilation of ONNX to a TensorRT or TensorRT-RTX engine. Runs in the child process of `python -m engine build`.
 
 Both packages parse the same strongly typed graph. TensorRT compiles for the GPU of the machine and needs it;
-TensorRT-RTX compiles ahead of time for every compute capability that is named, on any machine.
+TensorRT-RTX compiles ahead of time for every named compute capability, on any machine.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ _PROGRESS_EVERY_S = 1.0
 
 @dataclass(frozen=True, kw_only=True)
 class BuildPlan:
-    """What to compile for.
+    """The target and limits of a compilation.
 
     Attributes:
         package: "tensorrt" or "tensorrt_rtx".
         precision: what the graph computes in.
-        targets: compute capabilities; TensorRT takes the one of the GPU it runs on whatever stands here.
+        targets: compute capabilities; TensorRT ignores them and builds for the GPU it runs on.
         max_people: length of the largest batch of a pose network.
         max_side: longest side of a frame or letterboxed picture in px.
-        timing_cache: file with TensorRT's measurements, read and written; None for none.
+        timing_cache: file with TensorRT's kernel timings, read and written; None for none.
     """
 
     package: str
@@ -51,7 +51,7 @@ class BuildPlan:
 
 
 def profiles_of(spec: ModelSpec, max_people: int, max_side: int) -> list[Profile]:
-    """The shapes that an engine is tuned for: one person, up to four, up to the largest batch."""
+    """The shapes that an engine is tuned for: one person, up to four people, up to the largest batch."""
     if spec.kind == "detector":
         return [{tensor.name: _shapes(tensor, 1, 1, 1, max_side) for tensor in spec.inputs}]
     steps = sorted({1, min(4, max_people), max_people})
@@ -86,32 +86,32 @@ def build_plan_bytes(trt: Any, onnx_file: Path, spec: ModelSpec, plan: BuildPlan
     Args:
         trt: the package.
         onnx_file: a strongly typed graph.
-        spec: of that graph; the parsed network must be what it says.
-        plan: what to compile for.
-        say: told how far it is.
+        spec: of that graph; the parsed network must match it.
+        plan: target and limits.
+        say: receives progress.
 
     Raises:
-        ModelError: the parsed network is not what the spec says.
+        ModelError: the parsed network does not match the spec.
         BackendError: the package refuses the graph or fails.
     """
     logger = make_logger(trt)
     builder = trt.Builder(logger)
     if builder is None:
-        raise BackendError(f"{plan.package} cannot start: {_complaints(logger)}")
+        raise BackendError(f"{plan.package} cannot start: {_errors(logger)}")
     network = parse_network(trt, builder, logger, onnx_file, plan.package)
     check_network(trt, network, spec)
     config = builder.create_builder_config()
     if plan.package == "tensorrt_rtx":
         set_targets(trt, config, plan.targets)
     if plan.precision == "fp32":
-        # Its 10 bits of mantissa would not keep the promise of float32.
+        # TF32 has a mantissa of 10 bits only, so it is not float32.
         config.clear_flag(trt.BuilderFlag.TF32)
     for profile in profiles_of(spec, plan.max_people, plan.max_side):
         shapes = builder.create_optimization_profile()
         for name, (smallest, tuned, largest) in profile.items():
             shapes.set_shape(name, smallest, tuned, largest)
         if config.add_optimization_profile(shapes) < 0:
-            raise BackendError(f"{plan.package} refuses the shapes {profile}: {_complaints(logger)}")
+            raise BackendError(f"{plan.package} refuses the shapes {profile}: {_errors(logger)}")
     timing = _load_timing_cache(config, plan)
     config.progress_monitor = _progress_monitor(trt, say)
     serialized = builder.build_serialized_network(network, config)
@@ -129,13 +129,13 @@ def parse_network(trt: Any, builder: Any, logger: Any, onnx_file: Path, package:
     Raises:
         BackendError: the parser refuses it.
     """
-    # TensorRT 11 knows no other kind of network, and need not be told.
+    # TensorRT 11 has only strongly typed networks, and no such flag.
     flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
     network = builder.create_network(0 if flag is None else 1 << int(flag))
     parser = trt.OnnxParser(network, logger)
     if not parser.parse(onnx_file.read_bytes()):
         errors = "; ".join(str(parser.get_error(index)) for index in range(min(parser.num_errors, 3)))
-        raise BackendError(f"{package} does not take the graph: {one_line(errors) or _complaints(logger)}")
+        raise BackendError(f"{package} does not take the graph: {one_line(errors) or _errors(logger)}")
     return network
 
 
@@ -160,7 +160,7 @@ def check_network(trt: Any, network: Any, spec: ModelSpec) -> None:
                 w in (-1, h) for h, w in zip(have[1], want[1], strict=True)
             )
             if (have[0], have[2]) != (want[0], want[2]) or not same_shape:
-                raise ModelError(f"{spec.name}: the parsed network has {have} where its spec says {want}")
+                raise ModelError(f"{spec.name}: the parsed network has {have} where its spec has {want}")
         if len(found) != len(wanted):
             raise ModelError(f"{spec.name}: the parsed network has {len(found)} {kind}, its spec {len(wanted)}")
 
@@ -174,7 +174,7 @@ def dtype_name(trt: Any, dtype: Any) -> str:
     """The package's dtype as the spec names it.
 
     Raises:
-        ModelError: a dtype that no spec has.
+        ModelError: a dtype that a spec cannot have.
     """
     names = {
         trt.DataType.UINT8: "uint8", trt.DataType.FLOAT: "float32",
@@ -192,20 +192,20 @@ def known_targets(trt: Any) -> tuple[str, ...]:
 
 
 def set_targets(trt: Any, config: Any, targets: Sequence[str]) -> None:
-    """Name the compute capabilities to compile for; all of them go into one file."""
+    """Set the compute capabilities to compile for; one file contains all of them."""
     config.num_compute_capabilities = len(targets)
     for index, target in enumerate(targets):
         config.set_compute_capability(getattr(trt.ComputeCapability, target.upper()), index)
 
 
 def _load_timing_cache(config: Any, plan: BuildPlan) -> Any:
-    """TensorRT's measurements of earlier builds; ahead of time nothing is measured."""
+    """TensorRT's kernel timings of earlier builds; None for TensorRT-RTX, which measures nothing ahead of time."""
     if plan.timing_cache is None or plan.package != "tensorrt":
         return None
     content = plan.timing_cache.read_bytes() if plan.timing_cache.is_file() else b""
     cache = config.create_timing_cache(content) or config.create_timing_cache(b"")
     if not config.set_timing_cache(cache, False):
-        # Of another GPU or version: start an empty one.
+        # The cache is of another GPU or version: start an empty one.
         cache = config.create_timing_cache(b"")
         config.set_timing_cache(cache, False)
     return cache
@@ -213,20 +213,20 @@ def _load_timing_cache(config: Any, plan: BuildPlan) -> Any:
 
 def _progress_monitor(trt: Any, say: Callable[[str], None]) -> Any:
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
-        """Tells the outermost phase and its steps, at most once a second."""
+        """Reports phases and their steps, at most once per second."""
 
         def __init__(self) -> None:
             trt.IProgressMonitor.__init__(self)
             self.steps: dict[str, int] = {}
-            self.told_at = 0.0
+            self.reported_at = 0.0
 
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
             self.steps[phase_name] = num_steps
 
         def step_complete(self, phase_name: str, step: int) -> bool:
             now = time.monotonic()
-            if now - self.told_at >= _PROGRESS_EVERY_S:
-                self.told_at = now
+            if now - self.reported_at >= _PROGRESS_EVERY_S:
+                self.reported_at = now
                 say(f"compiling: {phase_name}, {step + 1} of {self.steps.get(phase_name, step + 1)}")
             return True
 
@@ -237,11 +237,11 @@ def _progress_monitor(trt: Any, say: Callable[[str], None]) -> Any:
 
 
 def _refusal(plan: BuildPlan, logger: Any) -> str:
-    told = _complaints(logger)
+    reason = _errors(logger)
     if plan.package == "tensorrt_rtx" and plan.precision == "fp32" and "sm75" in plan.targets:
-        return f"tensorrt-rtx has no float32 products for sm75; leave it out of --target, or use fp16 ({told})"
-    return f"{plan.package} could not compile the network: {told}"
+        return f"tensorrt-rtx has no float32 products for sm75; leave it out of --target, or use fp16 ({reason})"
+    return f"{plan.package} could not compile the network: {reason}"
 
 
-def _complaints(logger: Any) -> str:
-    return one_line("; ".join(logger.complaints[:2])) or "it gave no reason"
+def _errors(logger: Any) -> str:
+    return one_line("; ".join(logger.errors[:2])) or "it gave no reason"

@@ -10,11 +10,11 @@ import av
 
 from engine.errors import SourceError
 
-# FFmpeg writes to stderr on its own unless told not to; what matters is raised as an exception.
+# By default FFmpeg writes to stderr; every error that matters is raised as an exception.
 av.logging.set_level(None)
 
 _DRAWN_TEXT = ("tty", "bin", "xbin", "adf", "idf")
-"""Formats in which FFmpeg draws the letters of any file whose name fits."""
+"""Formats in which FFmpeg renders the text of any file with a matching name as a picture."""
 
 
 def reason(error: BaseException) -> str:
@@ -27,7 +27,7 @@ def open_container(media: str, shown: str, *, options: dict[str, str] | None = N
     """Open a file or URL with PyAV for reading.
 
     Raises:
-        SourceError: it cannot be opened or holds nothing that FFmpeg knows.
+        SourceError: it cannot be opened, or FFmpeg does not recognise its content.
     """
     try:
         container = av.open(media, "r", options=options or {}, timeout=timeout_s, metadata_errors="replace")
@@ -38,17 +38,17 @@ def open_container(media: str, shown: str, *, options: dict[str, str] | None = N
         ) from None
     except (av.error.FFmpegError, OSError, ValueError) as error:
         if getattr(error, "errno", None) == errno.EIO and media.startswith("file:"):
-            raise SourceError(f"{shown} cannot be read: its head is damaged or cut off, or the disk fails") from None
+            raise SourceError(f"{shown} cannot be read: its header is damaged or cut off, or the disk fails") from None
         # "from None", because the error's own text repeats the URL with its password.
         raise SourceError(f"cannot open {shown}: {reason(error)}") from None
     if container.format.name in _DRAWN_TEXT:
         container.close()
-        raise SourceError(f"{shown} is a text: expected a video or a photo")
+        raise SourceError(f"{shown} is a text file: expected a video or a photo")
     return container
 
 
 def first_video_stream(container: Any, shown: str) -> Any:
-    """The first stream of moving pictures (the cover picture of a song is none).
+    """The first video stream that is not a cover picture.
 
     Raises:
         SourceError: there is none, or no decoder for it.
@@ -65,7 +65,7 @@ def first_video_stream(container: Any, shown: str) -> Any:
 
 
 def stream_rate(stream: Any) -> Fraction | None:
-    """Frames per second of a stream, exact; None where unknown or nonsense."""
+    """Frames per second of a stream, exact; None where unknown or implausible."""
     for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate):
         if rate and 0 < rate <= 1000:
             return Fraction(rate)

@@ -1,4 +1,4 @@
-"""From a decoded PyAV frame to an upright BGR image, and what its colours mean."""
+"""Conversion of a decoded PyAV frame to an upright BGR image, and its colour tags."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from engine.types import UInt8Array
 
 _UNSPECIFIED = 2
 _HD_HEIGHT = 720
-_side_data: Any = SideDataContainer  # its stub knows no arguments
+_side_data: Any = SideDataContainer  # Any, because its stub declares no arguments
 
 
 def upright(image: UInt8Array, display_matrix: bytes | None) -> UInt8Array:
-    """Turn (and mirror) an image as its 3x3 display matrix says, to the nearest quarter turn.
+    """Rotate (and mirror) an image by its 3x3 display matrix, to the nearest quarter turn.
 
     Args:
         image: (H, W, 3) uint8 as decoded.
@@ -28,7 +28,7 @@ def upright(image: UInt8Array, display_matrix: bytes | None) -> UInt8Array:
     if display_matrix is None or len(display_matrix) < 36:
         return image
     (a, b, _), (c, d, _) = np.frombuffer(display_matrix[:36], np.int32).reshape(3, 3)[:2].tolist()
-    if abs(a) + abs(d) < abs(b) + abs(c):  # the axes trade places
+    if abs(a) + abs(d) < abs(b) + abs(c):  # the axes are swapped
         image, a, d = np.asarray(cv2.transpose(image), np.uint8), c, b
     if a < 0 or d < 0:
         image = np.asarray(cv2.flip(image, -1 if a < 0 and d < 0 else (1 if a < 0 else 0)), np.uint8)
@@ -36,34 +36,36 @@ def upright(image: UInt8Array, display_matrix: bytes | None) -> UInt8Array:
 
 
 def on_white(image_bgra: UInt8Array) -> UInt8Array:
-    """(H, W, 3) uint8 BGR of an (H, W, 4) uint8 BGRA image, its transparent parts on white."""
+    """(H, W, 3) uint8 BGR of an (H, W, 4) uint8 BGRA image, blended onto white."""
     alpha = image_bgra[:, :, 3:].astype(np.uint16)
     blended = (image_bgra[:, :, :3] * alpha + 255 * (255 - alpha) + 127) // 255
     return np.ascontiguousarray(blended.astype(np.uint8))
 
 
 def fitted(image: UInt8Array, size_wh: tuple[int, int]) -> UInt8Array:
-    """An image in another size, (H, W, 3) uint8: scaled without changing its shape, in the middle of black."""
+    """An image scaled to another size, (H, W, 3) uint8: aspect ratio kept, centred on black."""
     width, height = size_wh
     if image.shape[:2] == (height, width):
         return image
     scale = min(width / image.shape[1], height / image.shape[0])
     inner_w, inner_h = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
-    smaller = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     canvas = np.zeros((height, width, 3), np.uint8)
     left, top = (width - inner_w) // 2, (height - inner_h) // 2
-    canvas[top : top + inner_h, left : left + inner_w] = cv2.resize(image, (inner_w, inner_h), interpolation=smaller)
+    canvas[top : top + inner_h, left : left + inner_w] = cv2.resize(
+        image, (inner_w, inner_h), interpolation=interpolation
+    )
     return canvas
 
 
 def _display_matrix(frame: Any) -> bytes | None:
-    # Not frame.side_data: it would keep itself and the picture alive until Python next looks for garbage.
+    # Not frame.side_data: its reference cycle keeps the picture alive until the garbage collector runs.
     data = _side_data(frame).get(SideDataType.DISPLAYMATRIX)
     return None if data is None else bytes(data)
 
 
 def _matrix_of(frame: Any) -> int:
-    """BT709 or BT601: what the frame says, else what players assume by its height."""
+    """BT709 or BT601: the frame's own tag, else what players assume for its height."""
     if int(frame.colorspace) == _UNSPECIFIED:
         return BT709 if frame.height >= _HD_HEIGHT else BT601
     return BT709 if int(frame.colorspace) == BT709 else BT601
@@ -83,7 +85,7 @@ def frame_to_bgr(frame: Any) -> UInt8Array:
 
 
 def picture_tags(frame: Any, sample_aspect: Fraction | None) -> PictureTags:
-    """The tags that an output needs to look like this frame."""
+    """The tags with which an output looks like this frame."""
     matrix = _matrix_of(frame)
     primaries, transfer = int(frame.color_primaries), int(frame.color_trc)
     aspect = sample_aspect if sample_aspect and sample_aspect > 0 else Fraction(1)
@@ -100,6 +102,6 @@ def picture_tags(frame: Any, sample_aspect: Fraction | None) -> PictureTags:
 
 
 def upright_size_wh(frame: Any) -> tuple[int, int]:
-    """Width and height of a frame when it stands upright."""
+    """Width and height in px of a frame after it is turned upright."""
     image = upright(np.empty((frame.height, frame.width, 3), np.uint8), _display_matrix(frame))
     return image.shape[1], image.shape[0]

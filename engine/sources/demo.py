@@ -20,9 +20,9 @@ from engine.types import Float32Array, Frame, UInt8Array
 SIZE_WH = (1280, 720)
 FRAME_RATE = Fraction(30)
 
-# One shot a photo: (frame of the shot, centre x, centre y, height of the window), in px of the photo. The camera eases
-# from key to key; between the shots it cuts, because a cross-fade would show people who are half there. Every window
-# holds at least two people in full view.
+# One shot per photo, as keys (frame of the shot, centre x, centre y, height of the window), in px of the photo. The
+# camera eases between keys. The shots are joined by a cut, because a cross-fade would show half-transparent people.
+# Every window shows at least two whole people.
 _SHOTS: tuple[tuple[str, tuple[tuple[int, float, float, float], ...]], ...] = (
     ("bus.jpg", ((0, 405, 590, 900), (20, 405, 590, 900), (80, 330, 640, 600), (149, 480, 640, 620))),
     ("zidane.jpg", ((0, 640, 360, 720), (20, 640, 360, 720), (95, 760, 325, 600), (149, 600, 380, 620))),
@@ -45,28 +45,28 @@ def _window(keys: tuple[tuple[int, float, float, float], ...], number: int) -> t
     """Centre x, centre y and height of the camera's window at a frame of a shot, eased between its keys."""
     for start, end in itertools.pairwise(keys):
         if number <= end[0]:
-            share = (number - start[0]) / (end[0] - start[0])
-            eased = share**3 * (share * (share * 6 - 15) + 10)  # no jump in speed nor in acceleration at a key
-            # Heights move by their logarithm, so that the zoom looks even.
+            t = (number - start[0]) / (end[0] - start[0])
+            eased = t**3 * (t * (t * 6 - 15) + 10)  # speed and acceleration are continuous at the keys
+            # Heights are interpolated logarithmically, so that the zoom looks even.
             height = float(np.exp(np.log(start[3]) + eased * (np.log(end[3]) - np.log(start[3]))))
             return start[1] + eased * (end[1] - start[1]), start[2] + eased * (end[2] - start[2]), height
     return keys[-1][1], keys[-1][2], keys[-1][3]
 
 
 def _stage(photo: UInt8Array) -> tuple[UInt8Array, int]:
-    """Put a photo on a wide ground of its own blurred and darkened colours; also the width added on each side.
+    """A photo on a 16:9 background of its own blurred, darkened colours, and the width added on each side in px.
 
-    A portrait photo is narrower than the clip; the ground is blurred so strongly that it shows no second people.
+    A portrait photo is narrower than the clip. The blur is so strong that no duplicate people show in the background.
     """
     height, width = photo.shape[:2]
     margin = max(0, round((height * SIZE_WH[0] / SIZE_WH[1] - width) / 2))
     if margin == 0:
         return photo, 0
-    # Shrunk before it is blurred: the same ground in a hundredth of the time.
+    # Shrunk before the blur: the same background in a hundredth of the time.
     small = cv2.resize(photo, (max(1, width // 16), max(1, height // 16)), interpolation=cv2.INTER_AREA)
     tiny = cv2.resize(cv2.GaussianBlur(small, (0, 0), small.shape[1] / 8), (32, 18), interpolation=cv2.INTER_AREA)
-    ground = cv2.resize(tiny, (width + 2 * margin, height), interpolation=cv2.INTER_CUBIC).astype(np.float32) * 0.45
-    stage = ground.astype(np.uint8)
+    background = cv2.resize(tiny, (width + 2 * margin, height), interpolation=cv2.INTER_CUBIC).astype(np.float32) * 0.45
+    stage = background.astype(np.uint8)
     stage[:, margin : margin + width] = photo
     return stage, margin
 
@@ -88,7 +88,7 @@ def _shoot(stage: UInt8Array, margin: int, window: tuple[float, float, float]) -
 
 
 class DemoSource(SourceBase):
-    """About ten seconds at 30 frames per second, the same every time."""
+    """About ten seconds at 30 frames per second, identical every time."""
 
     def __init__(self) -> None:
         """Read the photos.
@@ -112,7 +112,7 @@ class DemoSource(SourceBase):
         self._start = 0
 
     def seek(self, position_s: float) -> None:
-        """The next iteration begins with the first frame there or after it, else with the last frame."""
+        """The next iteration starts at the first frame at or after the position, else at the last frame."""
         last = (self._info.frame_count or 1) - 1
         self._start = min(last, max(0, math.ceil(position_s * float(FRAME_RATE) - 1e-6)))
 
@@ -130,5 +130,5 @@ class DemoSource(SourceBase):
                 index += 1
 
     def close(self) -> None:
-        """Give no more frames."""
+        """Stop yielding frames."""
         self._closed = True

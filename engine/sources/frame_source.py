@@ -1,4 +1,4 @@
-"""What every source of frames offers, whatever it reads from."""
+"""The contract of all frame sources, and their common base."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ BT709, BT601 = 1, 6
 
 @dataclass(frozen=True, kw_only=True)
 class PictureTags:
-    """How the pixels of a video are to be shown; an output carries the same, so that its colours match.
+    """How the pixels of a video are to be displayed; an output has the same tags, so that its colours match.
 
     Attributes:
-        matrix: BT709 or BT601, the YUV matrix the frames were read with.
+        matrix: BT709 or BT601, the YUV matrix that the frames were converted with.
         primaries: H.273 number of the colour primaries.
         transfer: H.273 number of the transfer characteristic.
         sample_aspect: width of one pixel over its height, for the upright picture.
@@ -39,17 +39,17 @@ class SourceInfo:
     """What is known about a source before its frames are read.
 
     Attributes:
-        name: short name to show to a person; never holds a password.
+        name: short name to display; never contains a password.
         kind: 'video', 'photos', 'camera', 'stream' or 'demo'.
         path: file or folder, where the source has one.
         size_wh: width and height of the upright frames in px, where all have the same.
         frame_rate: frames per second, exact; the mean for a variable rate; None where unknown.
         time_base: seconds of one unit of `Frame.pts`; None where frames have no time stamps.
         frame_count: number of frames, an estimate; None where unknown.
-        is_live: frames come when they come: the newest counts and older ones are dropped.
-        media: what PyAV opens to find the sound of this source; None where there is none to keep. May hold a
-            password, so it is never shown.
-        media_start_s: time on the clock of `media` that is time 0 of the frames, in seconds.
+        is_live: frames arrive in real time; only the newest is kept and older ones are dropped.
+        media: file or URL that PyAV opens for the sound of this source; None where there is no sound to keep. May
+            contain a password, so it is never displayed.
+        media_start_s: time of frame time 0 on the clock of `media`, in seconds.
         tags: colours and shape of the pixels.
     """
 
@@ -68,21 +68,21 @@ class SourceInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class SignalLoss:
-    """A live source gives nothing any more: why, in one line, and in how many seconds it is looked for again."""
+    """A live source was lost: the reason in one line, and the seconds until the next attempt to reconnect."""
 
     message: str
     retry_in_s: float
 
 
 SignalListener = Callable[[SignalLoss | None], None]
-"""Told of each try to find a lost source, and None when its pictures come again; in the thread that reads."""
+"""Called before each attempt to reconnect, and with None when pictures arrive again; in the reading thread."""
 
 
 class FrameSource(Protocol):
     """A source is opened, iterated once and closed; it is a context manager.
 
-    Files drop nothing and keep order; live sources give the newest frame. Frames are upright and their image arrays
-    belong to whoever receives them.
+    Files drop nothing and keep order; live sources yield the newest frame. Frames are upright, and the receiver owns
+    their image arrays.
     """
 
     @property
@@ -91,7 +91,7 @@ class FrameSource(Protocol):
 
     @property
     def dropped_frames(self) -> int:
-        """Frames of a live source that nobody took in time."""
+        """Frames of a live source that newer ones replaced before they were read."""
 
     @property
     def unreadable_frames(self) -> int:
@@ -99,23 +99,23 @@ class FrameSource(Protocol):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """One line for each thing that went wrong so far while reading went on."""
+        """One line for each problem so far that did not stop the reading."""
 
     def watch(self, listener: SignalListener) -> None:
-        """Be told when a live source is lost and found again; others never are."""
+        """Set the listener for loss and reconnection of a live source; other sources never call it."""
 
     def frame_path(self, index: int) -> Path | None:
-        """The photo that became the frame of this index; None for everything but photos."""
+        """The photo of the frame with this index; None for everything but photos."""
 
     def __iter__(self) -> Iterator[Frame]:
         """Frames in order.
 
         Raises:
-            SourceError: nothing more can be read although more should come.
+            SourceError: reading failed before the end of the source.
         """
 
     def close(self) -> None:
-        """Stop reading and free what is held; may be called twice and from another thread."""
+        """Stop reading and release all resources; may be called twice and from another thread."""
 
     def __enter__(self) -> Self: ...
 
@@ -125,13 +125,13 @@ class FrameSource(Protocol):
 
 
 class SourceBase:
-    """What sources have in common: counts, notes and the context manager."""
+    """Common base of sources: counts, notes and the context manager."""
 
     def __init__(self, info: SourceInfo) -> None:
         self._info = info
         self._unreadable = 0
         self._notes: list[str] = []
-        self.tell: SignalListener = lambda _loss: None
+        self.notify: SignalListener = lambda _loss: None
 
     @property
     def info(self) -> SourceInfo:
@@ -150,19 +150,19 @@ class SourceBase:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """One line for each thing that went wrong so far."""
+        """One line for each problem so far."""
         return tuple(self._notes)
 
     def watch(self, listener: SignalListener) -> None:
-        """Be told when a live source is lost and found again."""
-        self.tell = listener
+        """Set the listener for loss and reconnection of a live source."""
+        self.notify = listener
 
     def frame_path(self, index: int) -> Path | None:
-        """No frame is a file of its own."""
+        """None: frames have no files of their own."""
         return None
 
     def close(self) -> None:
-        """Nothing is held."""
+        """There are no resources to release."""
 
     def __enter__(self) -> Self:
         return self

@@ -1,4 +1,4 @@
-"""Live sources: a thread captures, and only the newest frame waits to be taken. The camera is one of them."""
+"""Live sources: a thread captures and keeps only the newest frame for the reader; and the camera, one of them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _JOIN_LIMIT_S = 3.0
 
 
 class NewestFrameSlot:
-    """Room for one picture between a capture thread and its reader; a newer one replaces an older one."""
+    """A slot for one picture between a capture thread and its reader; a newer picture replaces an older one."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -34,7 +34,7 @@ class NewestFrameSlot:
         self.dropped = 0
 
     def put(self, image: UInt8Array, captured_s: float) -> None:
-        """Offer a picture with its capture time; what nobody took is dropped and counted."""
+        """Store a picture with its capture time; a picture that was not taken is dropped and counted."""
         with self._changed:
             if self._picture is not None:
                 self.dropped += 1
@@ -42,17 +42,17 @@ class NewestFrameSlot:
             self._changed.notify_all()
 
     def end(self, error: SourceError | None = None) -> None:
-        """No more pictures will come; the error, if any, is raised in the reader after the last picture."""
+        """Mark the end of the pictures; the error, if any, is raised in the reader after the last picture."""
         with self._changed:
             self._ended, self._error = True, self._error or error
             self._changed.notify_all()
 
     def take(self, timeout_s: float) -> tuple[UInt8Array, float] | None:
-        """Wait for a picture that was not taken yet; None at the end.
+        """Wait for the next picture and its capture time; None at the end.
 
         Raises:
             SourceError: the capture thread failed.
-            TimeoutError: nothing came in time.
+            TimeoutError: no picture arrived in time.
         """
         with self._changed:
             if not self._changed.wait_for(lambda: self._picture is not None or self._ended, timeout_s):
@@ -64,22 +64,22 @@ class NewestFrameSlot:
 
 
 class Capture(Protocol):
-    """What gives pictures to the capture thread; opened, read and closed in that thread."""
+    """A device or stream that yields pictures; opened, read and closed in the capture thread."""
 
     def open(self) -> tuple[Fraction | None, PictureTags]:
-        """Open the device or stream; its frame rate, where it tells, and its tags."""
+        """Open the device or stream; returns its frame rate, None where it reports none, and its tags."""
 
     def read(self) -> UInt8Array | None:
         """The next picture, (H, W, 3) uint8 BGR, owned by the caller; None at the end."""
 
     def close(self) -> None:
-        """Free the device or stream."""
+        """Release the device or stream."""
 
 
 class LiveSource(SourceBase):
-    """Runs a capture in a thread of its own and gives its newest pictures.
+    """Runs a capture in its own thread and yields its newest pictures.
 
-    Time stamps of frames are capture times on the clock of `time.monotonic()`, so that delays can be told;
+    Time stamps of frames are capture times on the clock of `time.monotonic()`, so that delays can be measured;
     `Frame.pts` counts from the first captured picture, in units of 1/90000 s.
     """
 
@@ -94,7 +94,7 @@ class LiveSource(SourceBase):
         """Open the capture and wait for its first picture.
 
         Raises:
-            SourceError: it cannot be opened, or gives no picture in time.
+            SourceError: it cannot be opened, or no picture arrives in time.
         """
         super().__init__(info)
         self._capture = capture
@@ -121,7 +121,7 @@ class LiveSource(SourceBase):
         )
 
     def _run(self) -> None:
-        """The capture thread: always leaves an end mark, with the error if there was one."""
+        """The capture thread; always sets the end mark, with the error if there was one."""
         error: SourceError | None = None
         try:
             self._opened = self._capture.open()
@@ -148,13 +148,13 @@ class LiveSource(SourceBase):
 
     @property
     def dropped_frames(self) -> int:
-        """Pictures that were captured and replaced by newer ones before anybody took them."""
+        """Pictures that newer ones replaced before the reader took them."""
         return self._slot.dropped
 
     def __iter__(self) -> Iterator[Frame]:
         index, last_pts = 0, -1
         while not self._stop.is_set():
-            # The picture that proved the source alive is the first frame, unless a newer one is there by now.
+            # The picture that the constructor waited for is the first frame.
             if self._first is not None:
                 taken, self._first = self._first, None
             else:
@@ -168,7 +168,7 @@ class LiveSource(SourceBase):
             index += 1
 
     def close(self) -> None:
-        """Stop the thread; a reader that waits gets the end."""
+        """Stop the thread; a waiting reader gets the end mark."""
         self._stop.set()
         self._slot.end()
         if self._thread is not threading.current_thread():
@@ -176,7 +176,7 @@ class LiveSource(SourceBase):
 
 
 class CameraCapture:
-    """A camera by its number, through OpenCV."""
+    """A camera, opened by its number through OpenCV."""
 
     def __init__(self, index: int) -> None:
         self._index = index
@@ -186,11 +186,11 @@ class CameraCapture:
         """Open the camera.
 
         Raises:
-            SourceError: there is no such camera or another program holds it.
+            SourceError: there is no such camera, or another program uses it.
         """
         level = cv2.utils.logging.getLogLevel() if hasattr(cv2.utils, "logging") else None
         if level is not None:
-            cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # it warns on stderr, we raise
+            cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # the error below suffices
         try:
             self._camera = cv2.VideoCapture(self._index)
         finally:
@@ -201,7 +201,7 @@ class CameraCapture:
                 f"camera {self._index} cannot be opened: no such camera, or another program uses it"
                 " (python main.py --doctor lists the cameras)"
             )
-        # Drivers that queue frames would hand out old ones; those without a queue ignore this.
+        # Drivers that queue frames would deliver old ones; drivers without a queue ignore the setting.
         self._camera.set(cv2.CAP_PROP_BUFFERSIZE, 1)
         rate = float(self._camera.get(cv2.CAP_PROP_FPS))
         return (Fraction(rate).limit_denominator(1001) if 1 <= rate <= 1000 else None), PictureTags()
@@ -210,15 +210,15 @@ class CameraCapture:
         """The next picture.
 
         Raises:
-            SourceError: the camera gives none any more.
+            SourceError: the camera delivers no more pictures.
         """
         done, image = self._camera.read()
         if not done or image is None:
             raise SourceError(f"camera {self._index} stopped giving pictures; was it unplugged?")
-        # OpenCV may hand out grey pictures of industrial cameras.
+        # OpenCV may return grey pictures for industrial cameras.
         return np.ascontiguousarray(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR) if image.ndim == 2 else image)
 
     def close(self) -> None:
-        """Free the camera."""
+        """Release the camera."""
         if self._camera is not None:
             self._camera.release()

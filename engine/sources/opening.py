@@ -1,4 +1,4 @@
-"""Where frames come from: one text names a video, a photo, a folder, a camera, a stream or the demo."""
+"""Opening a source by its name: a video, a photo, a folder, a camera, a stream or the demo."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ _URL_SCHEMES = ("rtsp://", "rtsps://", "rtmp://", "http://", "https://", "udp://
 
 @dataclass(frozen=True, kw_only=True)
 class CameraInfo:
-    """A camera of this machine: the number that opens it, and what it calls itself."""
+    """A camera of this machine: the number that opens it, and the name that its driver reports."""
 
     index: int
     name: str
 
 
 def list_cameras() -> list[CameraInfo]:
-    """The cameras found, one entry each, in the order of their numbers.
+    """The cameras found, one entry per camera, ordered by number.
 
     Raises:
-        SourceError: the package that looks for them is missing or fails.
+        SourceError: the package that enumerates them is missing or fails.
     """
     try:
         import cv2_enumerate_cameras
@@ -56,22 +56,22 @@ def list_cameras() -> list[CameraInfo]:
         raise SourceError(f"cameras cannot be listed: {error}") from error
     cameras: dict[int, CameraInfo] = {}
     for camera in found:
-        # The same camera comes once for each of the system's interfaces; the last two digits are its number there.
+        # A camera is listed once per capture API of the system; the last two digits are its number in that API.
         index = int(camera.index) % 100
         cameras.setdefault(index, CameraInfo(index=index, name=str(camera.name)))
     return [cameras[index] for index in sorted(cameras)]
 
 
 def open_source(text: str, *, loop: bool = False, retry: Retry | None = Retry()) -> FrameSource:  # noqa: B008 - frozen
-    """Open what a text names and check that it gives frames.
+    """Open the source that a text names and check that it yields frames.
 
     Args:
         text: path of a video, photo or folder of photos; a camera's number; a URL; or 'demo'.
-        loop: begin again at the end, for ever, with time going on; live sources have no end.
-        retry: how a live source that is lost is looked for; None for not at all.
+        loop: restart at the end, endlessly, with continuous time stamps; ignored for live sources.
+        retry: when to reconnect a lost live source; None never reconnects.
 
     Raises:
-        SourceError: it cannot be opened; one line says what was expected and what was found.
+        SourceError: it cannot be opened; the one-line message states what was expected and what was found.
     """
     source = _open_once(text)
     if source.info.is_live and retry is not None:
@@ -82,44 +82,44 @@ def open_source(text: str, *, loop: bool = False, retry: Retry | None = Retry())
 
 
 def _open_again(text: str) -> FrameSource:
-    """A live source that was lost.
+    """Reopen a live source that was lost.
 
     Raises:
-        SourceError: it is not there, or is something else now.
+        SourceError: it cannot be opened, or is not live any more.
     """
     source = _open_once(text)
     if source.info.is_live:
         return source
     source.close()
-    raise SourceError(f"{source.info.name} is no live source any more")
+    raise SourceError(f"{source.info.name} is not a live source any more")
 
 
 def _open_once(text: str) -> FrameSource:
     text = text.strip()
     if not text:
-        raise SourceError("no source is named: expected a video, photo, folder, camera number, URL or 'demo'")
+        raise SourceError("no source was given: expected a video, photo, folder, camera number, URL or 'demo'")
     path = Path(text).expanduser()
     if text.lower().startswith(_URL_SCHEMES):
         return open_url(text)
-    if _exists(path):  # a file called "demo" or "0" is meant before the words are
+    if _exists(path):  # a file named "demo" or "0" takes precedence over the keyword
         return _open_path(path)
     if text == "demo":
         return DemoSource()
     if text.isascii() and text.isdigit():
         index = int(text)
         return LiveSource(CameraCapture(index), SourceInfo(name=f"camera {index}", kind="camera"))
-    named = shown(text[:_LONGEST_SHOWN])
+    shortened = shown(text[:_LONGEST_SHOWN])
     raise SourceError(
-        f"{named} does not exist: expected a video, photo or folder, a camera number, a URL or 'demo'"
+        f"{shortened} does not exist: expected a video, photo or folder, a camera number, a URL or 'demo'"
         if "://" not in text
-        else f"URLs of the kind {text.split('://', 1)[0]}:// are not known: expected {', '.join(_URL_SCHEMES)}"
+        else f"URLs of the kind {text.split('://', 1)[0]}:// are not supported: expected {', '.join(_URL_SCHEMES)}"
     )
 
 
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
-    except (OSError, ValueError):  # longer than a name can be, or no name at all
+    except (OSError, ValueError):  # longer than a file name can be, or not a valid file name
         return False
 
 
@@ -136,12 +136,12 @@ def _open_path(path: Path) -> FrameSource:
         raise SourceError(f"{path} is empty (0 bytes): expected a video or a photo")
     if path.suffix.lower() in PHOTO_SUFFIXES:
         return PhotoSource([path], name=path.name, path=path)
-    # "file:" keeps FFmpeg from taking a colon in a file name for a protocol.
+    # The prefix "file:" keeps FFmpeg from reading a colon in a file name as a protocol.
     return VideoSource(f"file:{path}", name=path.name, path=path, shown=str(path))
 
 
 class LoopedSource(SourceBase):
-    """A source with an end, begun anew each time it ends; numbers and times of the frames go on."""
+    """A finite source, reopened each time it ends; frame numbers and time stamps stay continuous."""
 
     def __init__(self, first: FrameSource, reopen: Callable[[], FrameSource]) -> None:
         super().__init__(first.info)
@@ -175,20 +175,20 @@ class LoopedSource(SourceBase):
 
     @property
     def unreadable_frames(self) -> int:
-        """Frames of the present lap that could not be read."""
+        """Frames of the current lap that could not be read."""
         return self._current.unreadable_frames
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What went wrong in the present lap."""
+        """Problems of the current lap."""
         return self._current.notes
 
     def frame_path(self, index: int) -> Path | None:
-        """The photo that became the frame of this index, within the present lap."""
+        """The photo of the frame with this index, within the current lap."""
         return self._current.frame_path(index - self._lap_start)
 
     def close(self) -> None:
-        """Close what is being read."""
+        """Close the source that is being read."""
         self._closed = True
         self._current.close()
 

@@ -1,4 +1,4 @@
-"""Photos: one, or a folder of them, read upright into 8-bit BGR and written back."""
+"""Photos, one or a folder of them: read upright as 8-bit BGR, and written."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from engine.sources.frame_source import SourceBase, SourceInfo
 from engine.types import Frame, UInt8Array
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".webp", ".tif", ".tiff", ".jp2", ".ppm", ".pgm", ".avif")
-"""Suffixes, in small letters, that are read as photos."""
+"""Lower-case suffixes that are read as photos."""
 
 WRITABLE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
-"""Suffixes, in small letters, that photos can be written as."""
+"""Lower-case suffixes that photos can be written with."""
 
 _JPEG_QUALITY = 95
 
 
 def natural_key(path: Path) -> list[tuple[int, int, str]]:
-    """Sort key under which `photo2` comes before `photo10`, whatever the case."""
+    """Case-insensitive sort key that puts `photo2` before `photo10`."""
     parts = re.split(r"(\d+)", path.name.lower())
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part]
 
 
 def _to_8_bit(image: Any) -> UInt8Array:
-    """Bring 16-bit and floating-point samples (floats run from 0 to 1) to 0..255."""
+    """Scale 16-bit and floating-point samples (floats range from 0 to 1) to 0..255."""
     if image.dtype == np.uint16:
         image = image >> 8
     elif image.dtype != np.uint8:
@@ -42,16 +42,16 @@ def _to_8_bit(image: Any) -> UInt8Array:
 
 
 def decode_photo(data: UInt8Array) -> UInt8Array | None:
-    """Decode the bytes of a photo to (H, W, 3) uint8 BGR, upright; None where they are no photo.
+    """Decode the bytes of a photo to (H, W, 3) uint8 BGR, upright; None where they are not a photo.
 
-    EXIF orientation is honoured; transparent parts lie on white; grey becomes three channels.
+    EXIF orientation is applied, transparent parts are blended onto white, grey becomes three channels.
     """
     try:
         image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
         if image is None:
             return None
         if image.ndim == 2 or image.shape[2] != 4:
-            # Reading in colour is the one mode in which OpenCV turns the picture by its EXIF orientation.
+            # OpenCV applies the EXIF orientation only when it reads in colour.
             mode = cv2.IMREAD_COLOR if image.dtype in (np.uint8, np.uint16) else cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
             image = cv2.imdecode(data, mode)
             return None if image is None else np.ascontiguousarray(_to_8_bit(image))
@@ -64,7 +64,7 @@ def read_photo(path: Path) -> UInt8Array:
     """Read a photo as (H, W, 3) uint8 BGR, upright.
 
     Raises:
-        SourceError: the file cannot be read or is no photo.
+        SourceError: the file cannot be read or is not a photo.
     """
     try:
         # Read by Python, because OpenCV cannot open every non-ASCII path on every system.
@@ -80,7 +80,7 @@ def read_photo(path: Path) -> UInt8Array:
 
 
 def write_photo(path: Path, image_bgr: UInt8Array, suffix: str) -> None:
-    """Write (H, W, 3) uint8 BGR to `path` in the format of `suffix`; any path, also a non-ASCII one.
+    """Write (H, W, 3) uint8 BGR to `path`, which may be non-ASCII, in the format of `suffix`.
 
     Raises:
         OutputError: the file cannot be written, or the format cannot hold the picture.
@@ -105,7 +105,7 @@ def photos_in(folder: Path) -> list[Path]:
     """Photos of a folder (not of its sub-folders) in natural order, without hidden files.
 
     Raises:
-        SourceError: there is none, or the folder cannot be read.
+        SourceError: there are none, or the folder cannot be read.
     """
     try:
         entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
@@ -119,13 +119,13 @@ def photos_in(folder: Path) -> list[Path]:
 
 
 class PhotoSource(SourceBase):
-    """One photo or several; frames are numbered by the photos that could be read, one second apart."""
+    """One photo or several; the readable photos are the frames, one second apart."""
 
     def __init__(self, paths: Sequence[Path], *, name: str, path: Path) -> None:
         """Take photos in the given order.
 
         Raises:
-            SourceError: there is one photo only and it cannot be read.
+            SourceError: there is only one photo and it cannot be read.
         """
         self._paths = list(paths)
         # A single photo is read at once, so that a wrong file is refused before a model is loaded.
@@ -141,7 +141,7 @@ class PhotoSource(SourceBase):
         return tuple(self._paths)
 
     def frame_path(self, index: int) -> Path | None:
-        """The photo that became the frame of this index."""
+        """The photo of the frame with this index."""
         return self._read[index] if 0 <= index < len(self._read) else None
 
     def __iter__(self) -> Iterator[Frame]:
@@ -161,5 +161,5 @@ class PhotoSource(SourceBase):
             raise SourceError(f"none of the {len(self._paths)} photos in {self._info.path} can be read")
 
     def close(self) -> None:
-        """Give no more photos."""
+        """Stop yielding photos."""
         self._closed = True

@@ -1,4 +1,4 @@
-"""A live source that is looked for again when it is lost: later and later, each time at another moment."""
+"""A live source that reconnects when it is lost, with exponential back-off and jitter."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from engine.types import Frame
 
 @dataclass(frozen=True, kw_only=True)
 class Retry:
-    """How a lost source is looked for.
+    """When to reconnect a lost source.
 
     Attributes:
-        first_s: wait before the first try; each further wait is twice as long.
-        most_s: no wait is longer.
-        jitter: part of a wait by which it may be longer or shorter, so that many who lost the same camera do not come
-            back at the same moment.
-        give_up_s: after so long without a picture the source is given up; None for never.
+        first_s: wait before the first attempt; each further wait is twice as long.
+        most_s: longest wait.
+        jitter: fraction by which a wait may be longer or shorter, so that many clients that lost the same camera do
+            not reconnect at the same moment.
+        give_up_s: time without a picture after which the source is given up; None for never.
     """
 
     first_s: float = 0.5
@@ -32,25 +32,25 @@ class Retry:
     give_up_s: float | None = 120.0
 
     def wait_s(self, tries: int, chance: float) -> float:
-        """How long to wait before try number `tries` (from 0); `chance` is a random number from 0 to 1."""
+        """Seconds to wait before attempt number `tries` (from 0); `chance` is a random number from 0 to 1."""
         wait_s = min(self.first_s * 2.0 ** min(tries, 30), self.most_s)
         return wait_s * (1 + self.jitter * (2 * chance - 1))
 
 
 class ReconnectingSource(SourceBase):
-    """The frames of a live source, also of those that come after it was lost; their numbers and times go on.
+    """The frames of a live source across connection losses; frame numbers and time stamps stay continuous.
 
-    What is lost and found again is told to the listener (see `watch`) in the thread that reads, and summed up in
-    `notes`. A source that ends by itself has ended.
+    The listener (see `watch`) is called for each loss and reconnection, in the reading thread, and `notes` sums them
+    up. A source that ends without an error is not reopened.
     """
 
     def __init__(self, first: FrameSource, reopen: Callable[[], FrameSource], retry: Retry | None = None) -> None:
-        """Take an opened source, and what opens it again.
+        """Wrap an opened source.
 
         Args:
-            first: closed with this source.
+            first: the opened source; closed with this one.
             reopen: opens it again, or raises SourceError.
-            retry: when.
+            retry: when to reconnect; None for the defaults.
         """
         super().__init__(first.info)
         self._current, self._reopen, self.retry = first, reopen, retry or Retry()
@@ -61,12 +61,12 @@ class ReconnectingSource(SourceBase):
 
     @property
     def dropped_frames(self) -> int:
-        """Pictures that nobody took in time."""
+        """Pictures that newer ones replaced before they were read."""
         return self._dropped + self._current.dropped_frames
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """How often it was lost, where it was."""
+        """How often and for how long the source was lost, if at all."""
         if not self._losses:
             return ()
         times = "once" if self._losses == 1 else f"{self._losses} times"
@@ -81,17 +81,17 @@ class ReconnectingSource(SourceBase):
                     last_pts = max(last_pts + 1, round((frame.timestamp_s - start_s) / LIVE_TIME_BASE))
                     yield Frame(image_bgr=frame.image_bgr, index=index, timestamp_s=frame.timestamp_s, pts=last_pts)
                     index += 1
-                    del frame  # while the next one is waited for, this thread must not keep the last alive
+                    del frame  # or this thread would keep the frame alive while it waits for the next one
                 return
             except SourceError as error:
                 if not self._stop.is_set():
-                    self._find_again(str(error))
+                    self._reconnect(str(error))
 
-    def _find_again(self, message: str) -> None:
-        """Open the source anew, however often it takes.
+    def _reconnect(self, message: str) -> None:
+        """Try to reopen the source until that succeeds.
 
         Raises:
-            SourceError: it is given up.
+            SourceError: the source is given up.
         """
         self._current.close()
         began_s = time.monotonic()
@@ -101,35 +101,35 @@ class ReconnectingSource(SourceBase):
             wait_s = self.retry.wait_s(tries, random.random())
             limit_s = self.retry.give_up_s
             if limit_s is not None and time.monotonic() - began_s + wait_s > limit_s:
-                raise SourceError(f"{message}; it was looked for {tries} time(s) in {limit_s:.0f} s and given up")
-            self.tell(SignalLoss(message=message, retry_in_s=wait_s))
+                raise SourceError(f"{message}; given up after {tries} attempt(s) to reconnect in {limit_s:.0f} s")
+            self.notify(SignalLoss(message=message, retry_in_s=wait_s))
             if self._stop.wait(wait_s):
                 return
             tries += 1
             try:
-                found = self._reopen()
+                reopened = self._reopen()
             except SourceError as error:
                 message = str(error)
                 continue
             self._lost_s += time.monotonic() - began_s
-            self._go_on_with(found)
+            self._continue_with(reopened)
             return
 
-    def _go_on_with(self, found: FrameSource) -> None:
+    def _continue_with(self, reopened: FrameSource) -> None:
         with self._lock:
             self._dropped += self._current.dropped_frames
-            self._current = found
+            self._current = reopened
             if self._stop.is_set():
-                found.close()
+                reopened.close()
                 return
-        self.tell(None)
+        self.notify(None)
 
     def end(self) -> None:
-        """No more frames are wanted: whoever waits for a lost source waits no longer. Returns at once."""
+        """Set the stop flag, which also ends the wait for a lost source. Returns at once."""
         self._stop.set()
 
     def close(self) -> None:
-        """Close what is open, and look for it no more."""
+        """Close the current source and stop reconnecting."""
         self._stop.set()
         with self._lock:
             self._current.close()

@@ -21,7 +21,7 @@ from engine.types import UInt8Array
 
 
 class StreamCapture:
-    """A stream without an end, through an opened PyAV container."""
+    """An endless stream, read from an opened PyAV container."""
 
     def __init__(self, container: Any, name: str, read_timeout_s: float = READ_TIMEOUT_S) -> None:
         self._container = container
@@ -32,13 +32,13 @@ class StreamCapture:
         self._first: Any = None
 
     def open(self) -> tuple[Fraction | None, PictureTags]:
-        """Find the pictures of the stream.
+        """Find the video stream and decode its first picture.
 
         Raises:
-            SourceError: the stream holds no video, or gives no picture in time.
+            SourceError: there is no video stream, or no picture arrives in time.
         """
         stream = first_video_stream(self._container, self._name)
-        stream.thread_type = "SLICE"  # threads by frame would hold back as many frames as there are threads
+        stream.thread_type = "SLICE"  # frame threading delays the output by one frame per thread
         self._frames = self._decode(stream)
         first = self._next()
         if first is None:
@@ -48,18 +48,18 @@ class StreamCapture:
 
     def _decode(self, stream: Any) -> Iterator[Any]:
         for packet in self._container.demux(stream):
-            with contextlib.suppress(av.error.InvalidDataError):  # streams begin in the middle and lose packets
+            with contextlib.suppress(av.error.InvalidDataError):  # a stream is joined midway and loses packets
                 yield from packet.decode()
             if time.monotonic() > self._until_s:
-                raise SourceError(f"{self._name} sends something, but no picture came for {self._read_timeout_s:.0f} s")
+                raise SourceError(f"{self._name} sends data, but no picture came for {self._read_timeout_s:.0f} s")
 
     def _next(self) -> Any:
-        """The next decoded picture; None where a stream that has a length has ended.
+        """The next decoded picture; None where a stream of known length has ended.
 
-        PyAV ends a read that waits too long; that something comes which is no picture is for us to notice.
+        PyAV ends a read that waits too long. Data that contains no picture is detected in `_decode`.
 
         Raises:
-            SourceError: the connection broke, or gave no picture in time.
+            SourceError: the connection broke, or no picture arrived in time.
         """
         self._until_s = time.monotonic() + self._read_timeout_s
         try:
@@ -78,7 +78,7 @@ class StreamCapture:
         """The next picture; None when the stream ends.
 
         Raises:
-            SourceError: the connection broke or gave nothing in time.
+            SourceError: the connection broke, or no picture arrived in time.
         """
         frame, self._first = self._first, None
         if frame is None:
@@ -94,10 +94,10 @@ class StreamCapture:
 def open_url(
     url: str, *, open_timeout_s: float = OPEN_TIMEOUT_S, read_timeout_s: float = READ_TIMEOUT_S
 ) -> VideoSource | LiveSource:
-    """Open a URL: a whole video (it has a length) is read like a file, everything else is live.
+    """Open a URL: a complete video (it has a duration) is read like a file, everything else is live.
 
     Raises:
-        SourceError: nothing answers, or what answers is no video. The message holds no password.
+        SourceError: the address does not answer, or its data is not a video. The message contains no password.
     """
     name = url_name(url)
     options = {"rtsp_transport": "tcp"} if url.lower().startswith("rtsp") else {}

@@ -1,4 +1,4 @@
-"""Whether a video file ends before its own structure says that it ends: MP4, MKV, AVI, FLV and MPEG-TS."""
+"""Whether a video file is shorter than its own structure states: MP4, MKV, AVI, FLV and MPEG-TS."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import IO
 
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
-_TS_PACKETS = ((188, 0), (192, 4))  # length, and where the sync byte stands in each
+_TS_PACKETS = ((188, 0), (192, 4))  # packet length, and the offset of the sync byte in each packet
 _TS_SYNC = 0x47
-_FLV_TAGS = (8, 9, 18)  # sound, picture, data
-_MOST_BOXES = 1_000_000  # a damaged file may hold a box of every byte
+_FLV_TAGS = (8, 9, 18)  # audio, video, data
+_MOST_BOXES = 1_000_000  # bounds the loop over a damaged file, which may consist of tiny boxes
 
 
 def is_cut_off(path: Path) -> bool:
-    """Whether the end of a file is missing; False where its form does not tell.
+    """Whether the end of a file is missing; False where its format does not record its length.
 
     Raises:
         OSError: the file cannot be read.
@@ -36,7 +36,7 @@ def is_cut_off(path: Path) -> bool:
 
 
 def _vint(data: bytes, at: int) -> tuple[int | None, int]:
-    """An EBML length and the place after it; None where it is unknown or not there."""
+    """An EBML length and the offset after it; None where it is unknown or missing."""
     if at >= len(data) or data[at] == 0:
         return None, at
     width = 9 - data[at].bit_length()
@@ -45,7 +45,7 @@ def _vint(data: bytes, at: int) -> tuple[int | None, int]:
 
 
 def _mkv_end(start: bytes) -> int:
-    """Where the segment of an MKV or WebM file ends; 0 where that is not told."""
+    """Offset of the end of an MKV or WebM file's segment; 0 where it is not recorded."""
     header, at = _vint(start, 4)
     if header is None or start[at + header : at + header + 4] != _SEGMENT:
         return 0
@@ -54,7 +54,7 @@ def _mkv_end(start: bytes) -> int:
 
 
 def _riff_end(file: IO[bytes], size: int) -> int:
-    """Where the last RIFF chunk of an AVI file ends; long files have several."""
+    """Offset of the end of an AVI file's last RIFF chunk; long files have several."""
     at = 0
     while at + 8 <= size:
         file.seek(at)
@@ -62,14 +62,14 @@ def _riff_end(file: IO[bytes], size: int) -> int:
         if head[:4] != b"RIFF":
             break
         length = int.from_bytes(head[4:], "little")
-        if length == 0:  # never filled in: the program that wrote it was killed
+        if length == 0:  # never filled in: the program that wrote the file was killed
             return size + 1
         at += 8 + length + length % 2
     return at
 
 
 def _tags_end(file: IO[bytes], at: int, size: int) -> int:
-    """Where the last tag of an FLV file ends; each is followed by its length."""
+    """Offset of the end of an FLV file's last tag; each tag is followed by its length."""
     at += 4
     while at < size:
         file.seek(at)
@@ -81,7 +81,7 @@ def _tags_end(file: IO[bytes], at: int, size: int) -> int:
 
 
 def _boxes_end(file: IO[bytes], size: int) -> int:
-    """Where the last box of an MP4 or MOV file ends."""
+    """Offset of the end of an MP4 or MOV file's last box."""
     at = 0
     for _ in range(_MOST_BOXES):
         if at >= size:
@@ -93,9 +93,9 @@ def _boxes_end(file: IO[bytes], size: int) -> int:
         length, least = int.from_bytes(head[:4], "big"), 8
         if length == 1:
             length, least = int.from_bytes(head[8:16], "big"), 16
-        if length == 0:  # to the end of the file, wherever that is
+        if length == 0:  # this box extends to the end of the file
             return size
-        if length < least:  # no box: what follows is not MP4 any more, and nobody knows how long it should be
+        if length < least:  # not a box: the rest is not MP4, so its length is unknown
             return 0
         at += length
     return at

@@ -1,4 +1,4 @@
-"""Video files (and whole videos behind a URL) through PyAV: upright frames with exact time stamps, none dropped."""
+"""Video files (and complete videos behind a URL) through PyAV: upright frames, exact time stamps, none dropped."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from engine.types import Frame
 
 __all__ = ["VideoSource", "first_video_stream", "open_container", "reason", "stream_rate"]
 
-# libavformat's AVFMT_TS_DISCONT: formats made for broadcast, whose clock starts anywhere.
+# libavformat's AVFMT_TS_DISCONT: broadcast formats, whose clock starts at any value.
 _CLOCK_STARTS_ANYWHERE = 0x0200
-_DAY_S = 86_400  # a clock that begins later than this counts from somewhere else
-_LATEST_S = 1_000_000_000  # no video lasts so long: a time stamp beyond it is damaged
+_DAY_S = 86_400  # a clock with a later start does not count from the start of the video
+_LATEST_S = 1_000_000_000  # no video is that long: a larger time stamp is damaged
 
 
 def _tagged_duration_s(stream: Any) -> Fraction | None:
-    """The length that MKV writers put into a stream's tags as `00:00:03.040000000`, in seconds."""
+    """Duration in seconds that MKV writers put into a stream's tags, in the form `00:00:03.040000000`."""
     found = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", str(stream.metadata.get("DURATION", "")).strip())
     return None if found is None else int(found[1]) * 3600 + int(found[2]) * 60 + Fraction(found[3])
 
 
 class _Steps:
-    """How a video's time goes on from frame to frame, and how many frames it jumps over where it is else steady."""
+    """Statistics of the steps between time stamps: how many frames are missing from an otherwise even rate."""
 
     def __init__(self, step: int) -> None:
         self._step = step
@@ -43,9 +43,9 @@ class _Steps:
         self.first_jump: int | None = None
 
     def add(self, before: int, after: int) -> None:
-        """A frame comes after another, in units of the time base."""
+        """Count the step between two consecutive time stamps, in units of the time base."""
         steps = round((after - before) / self._step)
-        # Coarse clocks round each time stamp by up to half a unit.
+        # A coarse clock rounds each time stamp by up to half a unit.
         fits = abs(after - before - steps * self._step) <= max(1, steps, self._step // 8)
         self._all += 1
         self._even += fits and steps == 1
@@ -56,12 +56,12 @@ class _Steps:
 
     @property
     def steady(self) -> bool:
-        """Whether what is not one step is several whole ones, and seldom."""
+        """Whether all irregular steps are whole multiples of the usual step, and rare."""
         return self._uneven == 0 and 3 * self._even >= 2 * self._all
 
 
 class VideoSource(SourceBase):
-    """A video with an end: every frame that can be decoded, in order."""
+    """A finite video: every frame that can be decoded, in order."""
 
     def __init__(
         self, media: str, *, name: str, path: Path | None = None, shown: str | None = None, container: Any = None
@@ -70,18 +70,18 @@ class VideoSource(SourceBase):
 
         Args:
             media: file or URL for PyAV.
-            name: short name to show.
+            name: short name to display.
             path: the file, where there is one.
-            shown: how messages name it.
+            shown: its name in messages.
             container: an already opened PyAV container of `media`; closed with the source.
 
         Raises:
-            SourceError: not a video, or no frame of it can be read.
+            SourceError: it is not a video, or none of its frames can be read.
         """
         self._media, self._path, self._shown = media, path, shown or name
         self._container = open_container(media, self._shown) if container is None else container
         self._closed = self._sought = False
-        self._unlisted = 0  # samples of an MP4 that it does not show
+        self._unlisted = 0  # samples of an MP4 that are not in its index
         self._lock = threading.Lock()  # FFmpeg must not decode while another thread closes the container
         try:
             self._stream = first_video_stream(self._container, self._shown)
@@ -89,7 +89,7 @@ class VideoSource(SourceBase):
             rate = stream_rate(self._stream)
             self._time_base = Fraction(self._stream.time_base or 1 / (rate or Fraction(25)))
             self._step = max(1, round(1 / ((rate or Fraction(25)) * self._time_base)))
-            self._promise = self._promised(rate)
+            self._stated = self._stated_length(rate)
             super().__init__(
                 SourceInfo(
                     name=name,
@@ -101,7 +101,7 @@ class VideoSource(SourceBase):
                     media=media if self._container.streams.audio else None,
                 )
             )
-            # Only a file is read twice: an address may give something else the second time, or nothing.
+            # Only a file is read twice: a URL may return other data the second time, or none.
             self._decoder = VideoDecoder(
                 self._container, self._stream, reopen=None if path is None else self._open_again
             )
@@ -114,10 +114,10 @@ class VideoSource(SourceBase):
             if isinstance(error, SourceError) and self._is_cut_off() and "cut off" not in str(error):
                 raise SourceError(f"{error} (the file is cut off)") from None
             raise
-        self._learn_from(self._first)
+        self._complete_info(self._first)
 
-    def _learn_from(self, first: Any) -> None:
-        """Complete what is known with what only a decoded frame tells."""
+    def _complete_info(self, first: Any) -> None:
+        """Add to `info` what only a decoded frame reveals."""
         self._shift = self._start_shift(first)
         self._info = replace(
             self._info,
@@ -126,27 +126,28 @@ class VideoSource(SourceBase):
             tags=picture_tags(first, self._stream.sample_aspect_ratio),
         )
 
-    def _promised(self, rate: Fraction | None) -> tuple[int | None, int | None]:
-        """What the container promises: the number of its frames, and the place on the clock of the last one's end.
+    def _stated_length(self, rate: Fraction | None) -> tuple[int | None, int | None]:
+        """What the container states: the number of its frames, and the time stamp at which the last one ends.
 
-        The first is None where the container only tells a length: frames may then be few and far between.
+        The number is None where the container states only a duration: the frames may then be sparse.
         """
         stream, container = self._stream, self._container
         listed = len(stream.index_entries) if "mp4" in container.format.name else 0
         if listed and stream.frames:
-            # MP4 and MOV list every sample; an edit list may rightly hide some, which their index no longer holds.
+            # MP4 and MOV list every sample; an edit list may legitimately hide some, which the index then omits.
             self._unlisted = max(0, stream.frames - listed)
             return min(listed, stream.frames), None
-        if stream.frames:  # AVI counts places on its clock, some of which may rightly be empty
+        if stream.frames:  # AVI counts time slots, some of which may legitimately be empty
             return None, stream.frames * self._step
         length_s = stream.duration * self._time_base if stream.duration else _tagged_duration_s(stream)
-        if length_s is None and container.duration and not container.streams.audio:  # sound may well last longer
+        # With sound, the container's duration may be that of a longer audio stream.
+        if length_s is None and container.duration and not container.streams.audio:
             length_s = Fraction(container.duration, 1_000_000)
         return None, None if length_s is None or rate is None else round(length_s / self._time_base)
 
     def _estimate(self, rate: Fraction | None) -> int | None:
-        """About how many frames will come."""
-        frames, end = self._promise
+        """Estimated number of frames."""
+        frames, end = self._stated
         if frames is not None:
             return frames
         if end is None and self._container.duration and rate is not None:
@@ -154,10 +155,10 @@ class VideoSource(SourceBase):
         return None if end is None else max(1, round(end / self._step))
 
     def _start_shift(self, first: Any) -> int:
-        """What to take off each time stamp, in units of the time base, so that time 0 is the start of the video."""
+        """Offset to subtract from each time stamp, in units of the time base, so that the video starts at time 0."""
         stamp = first.pts if first.pts is not None else (first.dts or 0)
         if not self._container.format.flags & _CLOCK_STARTS_ANYWHERE and abs(stamp * self._time_base) < _DAY_S:
-            return 0  # MP4, MKV and others count from the start already, also where sound starts first
+            return 0  # MP4, MKV and others count from the start already, even where sound starts first
         starts = [Fraction(s.start_time) * s.time_base for s in self._container.streams.audio if s.start_time]
         near = [start for start in starts if abs(start - stamp * self._time_base) < _DAY_S]
         return min([stamp, *(int(sound / self._time_base) for sound in near)])
@@ -167,25 +168,25 @@ class VideoSource(SourceBase):
         return container, container.streams[self._stream.index]
 
     def seek(self, position_s: float) -> None:
-        """Go to a place: the next iteration begins with the first frame there or after it, else with the last frame.
+        """The next iteration starts at the first frame at or after the position, else at the last frame.
 
-        Called between two frames, by whoever iterates. Frames are then numbered by their time, and what is missing
-        is no longer counted.
+        Call it between two frames, in the iterating thread. Afterwards frames are numbered by their time, and missing
+        frames are no longer counted.
 
         Raises:
-            SourceError: the video cannot be read from another place.
+            SourceError: the video cannot be read from another position.
         """
         target = max(0, round(position_s / self._time_base)) + self._shift
         with self._lock:
             try:
                 self._container.seek(target, stream=self._stream, backward=True)
             except (av.error.FFmpegError, OSError) as error:
-                raise SourceError(f"{self._shown} cannot be read from another place: {reason(error)}") from None
+                raise SourceError(f"{self._shown} cannot be read from another position: {reason(error)}") from None
             self._first, self._sought = None, True
             self._pictures = self._decode_from(target)
 
     def _decode_from(self, target: int) -> Iterator[Any]:
-        """PyAV frames that are not before a time stamp; where all are, the last one."""
+        """PyAV frames at or after a time stamp; the last frame where there are none."""
         self._decoder = VideoDecoder(self._container, self._stream)
         last, pictures = None, iter(self._decoder)
         for last in pictures:
@@ -198,7 +199,7 @@ class VideoSource(SourceBase):
             yield last
 
     def _first_index(self, pts: int) -> int:
-        """The number of the first frame of an iteration."""
+        """Index of the first frame of an iteration."""
         return round(pts * self._time_base * self._info.frame_rate) if self._sought and self._info.frame_rate else 0
 
     def __iter__(self) -> Iterator[Frame]:
@@ -218,27 +219,27 @@ class VideoSource(SourceBase):
             yield Frame(image_bgr=image, index=index, timestamp_s=float(pts * self._time_base), pts=pts)
             index += 1
         if not self._closed and not self._sought:
-            self._account(index, last_pts, steps)
+            self._note_problems(index, last_pts, steps)
 
     def _pts(self, decoded: Any, last_pts: int | None) -> int:
-        """Time stamp of a frame: its own; where it has none, one step on; never behind the one before."""
+        """Time stamp of a frame: its own, or one step after the previous where it has none; always increasing."""
         own = decoded.pts if decoded.pts is not None else decoded.dts
         if own is None or abs((own - self._shift) * self._time_base) > _LATEST_S:
             return 0 if last_pts is None else last_pts + self._step
         pts = int(own) - self._shift
         return pts if last_pts is None or pts > last_pts else last_pts + 1
 
-    def _account(self, read: int, last_pts: int | None, steps: _Steps) -> None:
-        """At the end: how many frames the container promised and did not give, and what is wrong with the others."""
-        decoder, (frames, end) = self._decoder, self._promise
+    def _note_problems(self, read: int, last_pts: int | None, steps: _Steps) -> None:
+        """At the end, count the frames that the container stated but did not yield, and note damage to the others."""
+        decoder, (frames, end) = self._decoder, self._stated
         cut_off = self._is_cut_off()
         lost, about = decoder.lost, ""
         if frames is not None:
-            # Packets and not frames: what an edit list hides is read all the same, and not shown.
+            # Packets are counted, not frames: samples hidden by an edit list are read but not shown.
             lost += max(0, frames - decoder.packets)
         elif end is not None and last_pts is not None:
-            # Lengths are told loosely: less than half a second is no loss, unless the clock counts frames (AVI), the
-            # end of the file is known to be missing, or the length is the stream's own and its frames come evenly.
+            # Durations are imprecise: a gap below half a second is no loss, unless the clock counts frames (AVI), the
+            # end of the file is known to be missing, or the duration is the stream's own and its frame rate is even.
             gap = end - (last_pts + self._step)
             own = _tagged_duration_s(self._stream) is not None and steps.steady
             exact = self._stream.frames or cut_off or own
@@ -269,7 +270,7 @@ class VideoSource(SourceBase):
     def _is_cut_off(self) -> bool:
         try:
             return self._path is not None and is_cut_off(self._path)
-        except OSError:  # gone meanwhile
+        except OSError:  # deleted meanwhile
             return False
 
     def close(self) -> None:
@@ -278,7 +279,7 @@ class VideoSource(SourceBase):
         self._decoder.close()
         with self._lock:
             self._container.close()
-            # The generator holds this object and this object the generator; with them stay decoded pictures, which a
-            # clip that is looped for hours would pile up until the collector comes round.
+            # The generator and this object refer to each other. The cycle keeps decoded pictures alive, which would
+            # accumulate in a clip that is looped for hours until the garbage collector runs.
             self._pictures = iter(())
             self._first = None

@@ -1,4 +1,4 @@
-"""The decoded frames of a stream: whatever can be decoded, and a count of what cannot."""
+"""The decoded frames of a stream: every frame that can be decoded, and a count of those that cannot."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ import av
 from engine.sources.container import reason
 
 _HIDDEN_FRAMES = ("vp8", "libvpx")
-"""Codecs with packets of their own for pictures that are never shown."""
+"""Codecs with separate packets for pictures that are never shown."""
 _NOT_CODED_BYTES = 16
-"""MPEG-4 says "the same picture again" in a packet of at most this size, which gives no frame."""
+"""MPEG-4 repeats a picture with a packet of at most this many bytes, which yields no frame."""
 
 
 class VideoDecoder:
-    """Frames of a video stream in the order in which they are shown; iterated once.
+    """Frames of a video stream in presentation order; iterated once.
 
     Attributes:
         packets: packets read so far.
-        damaged: frames so far that the decoder calls damaged and gave all the same.
+        damaged: frames so far that the decoder returned but marked as damaged.
         ended_early: why reading ended before the end of the file; None where it did not.
     """
 
     def __init__(self, container: Any, stream: Any, *, reopen: Callable[[], tuple[Any, Any]] | None = None) -> None:
-        """Read from the place where a container stands.
+        """Read from the current position of a container.
 
         Args:
             container: an open PyAV container.
             stream: the stream of it to decode.
-            reopen: opens both a second time, in order to look again at a damaged end; None where that is not possible.
+            reopen: opens both a second time, to decode a damaged end again; None where that is not possible.
         """
         self._container, self._stream, self._reopen = container, stream, reopen
         self._failed = self._shown_packets = self._given = 0
@@ -43,21 +43,21 @@ class VideoDecoder:
     @property
     def lost(self) -> int:
         """Frames so far that were in the file and could not be decoded."""
-        # Some damage is passed over by decoders without a word: a packet, and no frame for it. Of interlaced video each
-        # half of a frame may be a packet.
+        # Decoders skip some damage silently: a packet yields no frame and no error. In interlaced video each field of
+        # a frame may be a packet.
         uneven = self._fields or self._codec.startswith(_HIDDEN_FRAMES)
         return self._failed if uneven else max(self._failed, self._shown_packets - self._given)
 
     def close(self) -> None:
-        """Give no more frames."""
+        """Stop yielding frames."""
         self._closed = True
 
     def __iter__(self) -> Iterator[Any]:
         yield from self._decoded(self._container, self._stream, count=True)
-        # Frames that are decoded at the same time by several threads are all lost by PyAV where one of the last of them
-        # is damaged. Decoded one by one, they are not.
+        # With several decoder threads PyAV loses all frames in flight where one of the last of them is damaged. With a
+        # single thread it does not.
         if self._reopen is not None and not self._closed and self._shown_packets > self._given + self._failed:
-            yield from self._end_once_more(self._reopen)
+            yield from self._decode_end_again(self._reopen)
 
     def _decoded(self, container: Any, stream: Any, *, count: bool) -> Iterator[Any]:
         packets = container.demux(stream)
@@ -92,8 +92,8 @@ class VideoDecoder:
         if frame.pts is not None and (self._last_pts is None or frame.pts > self._last_pts):
             self._last_pts = frame.pts
 
-    def _end_once_more(self, reopen: Callable[[], tuple[Any, Any]]) -> Iterator[Any]:
-        """The frames after the last one that was given."""
+    def _decode_end_again(self, reopen: Callable[[], tuple[Any, Any]]) -> Iterator[Any]:
+        """The frames after the last one that was yielded."""
         container, stream = reopen()
         try:
             stream.thread_type = "SLICE"

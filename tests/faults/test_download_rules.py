@@ -111,7 +111,7 @@ def test_a_certificate_of_nobody_is_not_trusted(tmp_path: Path, folder: Path, mo
         address = f"https://127.0.0.1:{server.server_address[1]}/x"
         write_manifest(tmp_path, monkeypatch, {"url": address, "size_bytes": 1, "sha256": "0" * 64})
         monkeypatch.setenv("no_proxy", "127.0.0.1")
-        with pytest.raises(ModelError, match="not whom it should be"):
+        with pytest.raises(ModelError, match="certificate is not valid"):
             fetch(NAME, wait=no_wait)
     finally:
         server.shutdown()

@@ -80,7 +80,7 @@ def test_without_links_a_file_gets_its_name_all_the_same(tmp_path: Path, monkeyp
     assert write(PartFile(tmp_path / "o.mp4"), "mine").commit().read_text() == "mine"
     part = write(PartFile(tmp_path / "p.mp4"), "mine")
     (tmp_path / "p.mp4").write_text("theirs")
-    with pytest.raises(OutputError, match="came to exist"):
+    with pytest.raises(OutputError, match="appeared during"):
         part.commit()
     assert (tmp_path / "p.mp4").read_text() == "theirs"
 

@@ -260,4 +260,4 @@ def test_pytorch_on_graphs_gives_what_plain_pytorch_gives(small_weights: Path, r
             assert set(found) == set(want)
             for name in want:
                 np.testing.assert_allclose(found[name], expected[name], atol=1e-3)
-    assert all(place.graph is not None for place in graphed._places.values())
+    assert all(place.graph is not None for place in graphed._buffers_by_shapes.values())

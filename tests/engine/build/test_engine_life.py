@@ -52,7 +52,7 @@ def test_built_checked_and_found_again(own_cache: Path, small_weights: Path, use
 def test_an_engine_that_strays_is_kept_but_not_used(own_cache: Path, small_weights: Path, use_gpu: Use) -> None:
     use_gpu()
     standin_tensorrt.Context.sabotage = distort_attention
-    with pytest.raises(BackendError, match=r"strays from float32: attention: off by 0\.05.*--precision fp32"):
+    with pytest.raises(BackendError, match=r"deviates from float32: attention: off by 0\.05.*--precision fp32"):
         build(small_weights)
     standin_tensorrt.Context.sabotage = None
     (entry,) = engine_cache.entries()
@@ -116,7 +116,7 @@ def test_an_unchecked_engine_that_strays_does_not_pass_the_first_load(
         elsewhere.setattr(engine_build, "gpu", lambda: None)
         file, _ = build(small_weights, runtime="tensorrt-rtx", targets=("sm89",))
     standin_tensorrt.Context.sabotage = distort_attention
-    with pytest.raises(BackendError, match="strays from float32: attention"):
+    with pytest.raises(BackendError, match="deviates from float32: attention"):
         open_pose_backend(small_weights, backend="tensorrt_rtx", gate=parity_gate.check)
     assert read_record(file).state == "failed"
 

@@ -138,7 +138,7 @@ def test_a_detector_goes_the_same_way(tmp_path: Path, use_gpu: Use, photo_paths:
         outputs["boxes"][:, 1, :4] += 30
 
     standin_tensorrt.Context.sabotage = shift
-    with pytest.raises(BackendError, match="strays from float32: boxes: 12 of 24"):
+    with pytest.raises(BackendError, match="deviates from float32: boxes: 12 of 24"):
         build(detector, precision="fp32")
 
 

@@ -182,9 +182,9 @@ def test_one_that_stands_beside_the_weights_is_taken(
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"keypoints": 0}, "sees no keypoint"),
-        ({"similarity": 0.9}, "does not bear INT8"),
-        ({"beyond_4px": 0.2}, "does not bear INT8"),
+        ({"keypoints": 0}, "finds no clear keypoint"),
+        ({"similarity": 0.9}, "loses too much accuracy in INT8"),
+        ({"beyond_4px": 0.2}, "loses too much accuracy in INT8"),
     ],
 )
 def test_what_strays_too_far_is_not_kept(values: dict[str, float], message: str) -> None:

@@ -209,7 +209,7 @@ def test_moov_cut_away_says_that_the_file_is_cut_off(tmp_path: Path) -> None:
 
 def test_unknown_words_are_refused() -> None:
     assert "URL" in refusal("no_such_thing")
-    assert "not known" in refusal("gopher://example.org/x")
+    assert "not supported" in refusal("gopher://example.org/x")
     assert "no source" in refusal("  ")
 
 
