@@ -25,7 +25,7 @@ from engine.benchmark.measure import (
     measure_steps,
     read_clip,
 )
-from engine.benchmark.report import machine, peak_memory_mib, people_ratios, told, write_json, write_plot
+from engine.benchmark.report import machine, peak_memory_mib, people_ratios, report_text, write_json, write_plot
 from engine.benchmark.serial import compare_serial
 from engine.benchmark.soak import soak, soak_frames
 from engine.benchmark.ultralytics_peer import compare, other_programs
@@ -81,7 +81,7 @@ def run_benchmark(asked: Options) -> int:
     if long_runs is not None:
         report["soak"] = soak(lambda **fields: open_pipeline(dataclasses.replace(options, **fields)), clip, long_runs,
                               _note)  # fmt: skip
-    print(told(report))
+    print(report_text(report))
     _keep(report, asked.report, plot)
     return 0 if any("error" not in one for one in report["backends"]) else 1
 
@@ -166,7 +166,7 @@ def measure(options: PipelineOptions, clip: Clip, video: str, counts: tuple[int,
         result["steps"] = measure_steps(pipeline, clip)
         _note("live")
         every_frame = measure_live(pipeline, clip, len(clip.frames))
-    # Whoever is put there is posed on every frame, also one of whom the network is sure that it is nobody.
+    # Each of these people is posed on every frame, even one whom the network would reject.
     with open_pipeline(dataclasses.replace(options, detect_every=1, person_threshold=0.0)) as pipeline:
         _note(f"with {', '.join(map(str, counts))} people")
         result["people"] = measure_people(pipeline, pipeline.detect, clip, counts)

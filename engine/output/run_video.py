@@ -1,4 +1,4 @@
-"""`python main.py --video ...`: from the options to the files, told in a few lines."""
+"""`python main.py --video ...`: from the options to the files, with a summary of a few lines."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ EXIT_SIGNAL = 128
 def run_video(asked: Options) -> int:
     """Write the pose video (and poses) that the command line asks for.
 
-    What can be told without a network is told before one is loaded, the quickest first.
+    Errors that need no network are reported before one is loaded, the quickest checks first.
 
     Returns:
         0, or 130 where Ctrl-C (143 where SIGTERM) ended a file early; a live source has no other end: there it is 0.
@@ -46,7 +46,7 @@ def run_video(asked: Options) -> int:
     # Values first: they are checked when the options are made.
     export_options(asked, attention=None)
     pipeline_options(asked, None, None)
-    with open_source(asked.video) as source, contextlib.ExitStack() as until_told:
+    with open_source(asked.video) as source, contextlib.ExitStack() as until_printed:
         if not asked.quiet:
             source.watch(_say_signal)
         attention = attention_view(asked.attention, asked.pose_model)
@@ -58,10 +58,10 @@ def run_video(asked: Options) -> int:
             if not asked.quiet:
                 _print(what_runs(pipeline))
             # From here on a second Ctrl-C must not keep a person from reading where the files are.
-            guard = until_told.enter_context(StopFlag())
+            guard = until_printed.enter_context(StopFlag())
             summary = export(source, pipeline, export_options(asked, attention), guard=guard)
         if not asked.quiet:
-            _print(told(summary))
+            _print(summary_text(summary))
         if not summary.interrupted or source.info.is_live:
             return 0
         return EXIT_INTERRUPTED if summary.signal_number is None else EXIT_SIGNAL + summary.signal_number
@@ -128,19 +128,19 @@ def check_outputs(info: SourceInfo, output: Path | None, poses: Path | None, *, 
 
 
 def what_runs(pipeline: PosePipeline) -> str:
-    """The networks and where they run, and what was passed over for them."""
+    """The networks and where they run, and the skipped backends."""
     found = pipeline.describe()
     lines = [
         f"poses:  {found['pose_model']} on {found['backend']} ({found['device']}, {found['precision']})",
         f"people: {found['detector']} on {found['detector_backend']} "
         f"({found['detector_device']}, {found['detector_precision']})",
     ]
-    lines += [f"passed over {name}: {reason}" for name, reason in found["passed_over"]]
+    lines += [f"skipped {name}: {reason}" for name, reason in found["passed_over"]]
     return "\n".join(lines)
 
 
-def told(summary: ExportSummary) -> str:
-    """What a run did, for people."""
+def summary_text(summary: ExportSummary) -> str:
+    """Summary of a run for the console."""
     lines = [str(path) for path in summary.outputs[:3]]
     if len(summary.outputs) > 3:
         lines.append(f"and {len(summary.outputs) - 3} more in {summary.outputs[-1].parent}")
@@ -159,7 +159,7 @@ def told(summary: ExportSummary) -> str:
 
 
 def _print(text: str, stream: TextIO | None = None) -> None:
-    """Tell a person; where nobody reads any more (`| head`, a closed terminal), the files count and not the words."""
+    """Print; a closed output (`| head`, a closed terminal) is ignored, because the files are what counts."""
     stream = stream or sys.stdout
     try:
         print(text, file=stream, flush=True)
