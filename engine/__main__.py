@@ -76,7 +76,7 @@ def build(options: BuildOptions, events: TextIO) -> Path:
     from engine.build.engine_build import RUNTIMES
 
     def say(line: str) -> None:
-        _tell(events, event="progress", message=line)
+        _send(events, event="progress", message=line)
 
     named = [options.pose_model, options.detector, options.fetch_detector]
     if all(name is None for name in named):
@@ -195,12 +195,12 @@ def _build_engines(options: BuildOptions, say: Callable[[str], None]) -> Path:
     return options.output
 
 
-def _tell(events: TextIO, **values: str) -> None:
+def _send(events: TextIO, **values: str) -> None:
     print(json.dumps(values), file=events, flush=True)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Do what was asked; exit code 2 and one line where the input does not serve."""
+    """Run the command; exit code 2 and one line where the input cannot be used."""
     given = vars(build_parser().parse_args(argv))
     command = given.pop("command")
     if given.get("end_with_stdin"):
@@ -220,7 +220,7 @@ def main(argv: list[str] | None = None) -> int:
         except ImportError as error:
             advice = "pip install -r requirements.txt"
             return _fail(command, output, BackendError(f"the package {error.name} is missing; {advice}"))
-        _tell(output, event="done", output=str(written.resolve()))
+        _send(output, event="done", output=str(written.resolve()))
     return 0
 
 
@@ -258,7 +258,7 @@ def _tend(command: str, given: dict[str, Any]) -> Iterable[str]:
 
 def _fail(command: str, events: TextIO, error: EngineError) -> int:
     if command == "build":
-        _tell(events, event="error", kind=type(error).__name__, message=str(error))
+        _send(events, event="error", kind=type(error).__name__, message=str(error))
     print(f"engine: {error}", file=sys.stderr)
     return 2
 

@@ -1,6 +1,6 @@
 """`--doctor`: what runs on this machine, and one line of advice for each thing that is missing.
 
-Written for machines on which nearly everything is missing: every look is taken by itself, and whatever a look needs is
+Written for machines on which nearly everything is missing: every check runs by itself, and whatever it needs is
 imported inside it.
 """
 
@@ -45,8 +45,8 @@ def run_doctor() -> int:
 
 
 def examine() -> list[Finding]:
-    """Everything that is looked at. A look that fails is a finding itself, and the others go on."""
-    looks: tuple[tuple[str, Callable[[], Iterable[Finding]]], ...] = (
+    """The findings of all checks. A check that fails is a finding itself, and the others go on."""
+    checks: tuple[tuple[str, Callable[[], Iterable[Finding]]], ...] = (
         ("System", system),
         ("Packages", packages),
         ("NVIDIA GPU", gpus),
@@ -57,9 +57,9 @@ def examine() -> list[Finding]:
         ("Cache", cache),
     )
     found: list[Finding] = []
-    for section, look in looks:
+    for section, check in checks:
         try:
-            found += look()
+            found += check()
         except ImportError as error:
             advice = explain_import_error(error)
             found.append(Finding(section=section, name="unknown", text=f"not examined: {error}", advice=advice))
@@ -102,8 +102,8 @@ def system() -> Iterator[Finding]:
     advice = None if sys.version_info >= (3, 11) else "install Python 3.11 or 3.12 and make the environment with it"
     yield Finding(section="System", name="python", text=f"{version}, {sys.executable}", advice=advice)
     name, features = processor()
-    told = f", {' '.join(features)}" if features else ""
-    yield Finding(section="System", name="processor", text=f"{name}, {os.cpu_count()} logical cores{told}")
+    listed = f", {' '.join(features)}" if features else ""
+    yield Finding(section="System", name="processor", text=f"{name}, {os.cpu_count()} logical cores{listed}")
 
 
 def packages() -> Iterator[Finding]:
@@ -144,7 +144,7 @@ def _with_import_trouble(module: str, text: str, advice: str | None) -> tuple[st
 
 
 def gpus() -> Iterator[Finding]:
-    """What NVIDIA's driver tells."""
+    """What NVIDIA's driver reports."""
     if shutil.which("nvidia-smi") is None:
         yield Finding(
             section="NVIDIA GPU", name="none", text="no driver (nvidia-smi is not there); the processor is used"
@@ -165,7 +165,7 @@ def gpus() -> Iterator[Finding]:
 
 
 def backends() -> Iterator[Finding]:
-    """Every runtime on every device it knows: its version, or why it cannot run here."""
+    """Every runtime on every device it has: its version, or why it cannot run here."""
     from engine.backends import BACKENDS, probe_backends
     from engine.backends.cuda_driver import why_no_cuda
 

@@ -31,7 +31,7 @@ class OptionError(EngineError):
 
 
 def message_line(error: Exception, at: int = 0) -> str:
-    """One line of a library's message, the first unless told otherwise; the error's type where it says nothing."""
+    """One line of a library's message, the first by default; the error's type where the message is empty."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[at] if lines else type(error).__name__
 

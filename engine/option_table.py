@@ -1,4 +1,4 @@
-"""The form of a table of options: a frozen dataclass whose fields carry, as metadata, all that is said of an option.
+"""The form of an option table: a frozen dataclass whose fields carry each option's declaration as metadata.
 
 Command line, settings, panels and reports are made from such a table, so that an option is written down once.
 Standard library only: `main.py --help` works with nothing installed.
@@ -101,7 +101,7 @@ class Control:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Option:
-    """All that is said of an option.
+    """The declaration of an option.
 
     Attributes:
         name, default: of the field; they are filled in by `options_of`.
@@ -167,13 +167,13 @@ def options_of(table: Any, place: Place | None = None) -> tuple[Option, ...]:
     """
     found = []
     for field in dataclasses.fields(table):
-        said: Option | None = field.metadata.get("option")
-        if said is None or (place is not None and place not in said.places):
+        declared: Option | None = field.metadata.get("option")
+        if declared is None or (place is not None and place not in declared.places):
             continue
         default = field.default
         if default is dataclasses.MISSING:
             default = None if field.default_factory is dataclasses.MISSING else field.default_factory()
-        found.append(dataclasses.replace(said, name=field.name, default=default))
+        found.append(dataclasses.replace(declared, name=field.name, default=default))
     return tuple(found)
 
 

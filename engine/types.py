@@ -107,7 +107,7 @@ class Poses:
         boxes_xyxy: (N, 4) float32, frame px.
         box_scores: (N,) float32, 0 to 1, of the detections they come from.
         person_scores: (N,) float32, box score x mean of the keypoint scores above VISIBLE_SCORE.
-        track_ids: (N,) int64, or None where nobody tracks.
+        track_ids: (N,) int64, or None without tracking.
     """
 
     keypoints_xy: Float32Array

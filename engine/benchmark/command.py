@@ -25,7 +25,7 @@ from engine.benchmark.measure import (
     measure_steps,
     read_clip,
 )
-from engine.benchmark.report import machine, peak_memory_mib, people_ratios, told, write_json, write_plot
+from engine.benchmark.report import machine, peak_memory_mib, people_ratios, report_text, write_json, write_plot
 from engine.benchmark.serial import compare_serial
 from engine.benchmark.soak import soak, soak_frames
 from engine.benchmark.ultralytics_peer import compare, other_programs
@@ -44,8 +44,8 @@ _MAIN = Path(__file__).resolve().parents[2] / "main.py"
 _MOST_PEOPLE = 64
 
 
-def run_benchmark(asked: Options) -> int:
-    """Measure, print a table, and keep the report where it is asked for.
+def run_benchmark(user_options: Options) -> int:
+    """Measure, print a table, and write the report if a path is given.
 
     Returns:
         0; 1 where no backend could be measured.
@@ -53,36 +53,36 @@ def run_benchmark(asked: Options) -> int:
     Raises:
         EngineError: it cannot be done; the message says why.
     """
-    comparisons = comparisons_of(asked.compare)
-    counts = people_of(asked.people)
-    precisions = precisions_of(asked.precision)
-    options = options_of(asked)
-    plot = plot_of(asked)
-    long_runs = None if asked.soak is None else soak_frames(asked.soak)
-    for target in (asked.report, plot):
+    comparisons = comparisons_of(user_options.compare)
+    counts = people_of(user_options.people)
+    precisions = precisions_of(user_options.precision)
+    options = options_of(user_options)
+    plot = plot_of(user_options)
+    long_runs = None if user_options.soak is None else soak_frames(user_options.soak)
+    for target in (user_options.report, plot):
         if target is not None:
             check_target(target, overwrite=True)
     report: dict[str, Any] = {"command": " ".join(["python main.py", *sys.argv[1:]]), "machine": machine()}
-    report["options"] = values_of(asked, Place.BENCHMARK)
-    clip = read_clip(asked.video or "demo", asked.frames)
+    report["options"] = values_of(user_options, Place.BENCHMARK)
+    clip = read_clip(user_options.video or "demo", user_options.frames)
     report["video"] = {"name": clip.info.name, "frames": len(clip.frames), "size_wh": clip.info.size_wh}
-    if asked.backend == "all" or len(precisions) != 1 or precisions == ("all",):
-        names = usable_backends() if asked.backend == "all" else [asked.backend]
+    if user_options.backend == "all" or len(precisions) != 1 or precisions == ("all",):
+        names = usable_backends() if user_options.backend == "all" else [user_options.backend]
         rows = [(name, row) for name in names for row in rows_of(name, precisions)]
-        report["backends"] = [_in_child(name, row, asked, counts) for name, row in rows]
+        report["backends"] = [_in_child(name, row, user_options, counts) for name, row in rows]
     else:
-        report["backends"] = [measure(options, clip, asked.video or "demo", counts)]
+        report["backends"] = [measure(options, clip, user_options.video or "demo", counts)]
     report["compare"] = {}
     if "ultralytics" in comparisons:
         report["compare"]["ultralytics"] = against_ultralytics(options, clip)
     if "serial" in comparisons:
         _note("running pairs of exports")
-        report["compare"]["serial"] = compare_serial(serial_arguments(asked))
+        report["compare"]["serial"] = compare_serial(serial_arguments(user_options))
     if long_runs is not None:
         report["soak"] = soak(lambda **fields: open_pipeline(dataclasses.replace(options, **fields)), clip, long_runs,
                               _note)  # fmt: skip
-    print(told(report))
-    _keep(report, asked.report, plot)
+    print(report_text(report))
+    _keep(report, user_options.report, plot)
     return 0 if any("error" not in one for one in report["backends"]) else 1
 
 
@@ -116,15 +116,15 @@ def rows_of(backend: str, precisions: tuple[str, ...]) -> tuple[str, ...]:
     return ROWS.get(backend, ("auto",)) if precisions == ("all",) else precisions
 
 
-def plot_of(asked: Options) -> Path | None:
-    """Where the plot goes: as asked, or beside the report.
+def plot_of(user_options: Options) -> Path | None:
+    """Where the plot goes: as user_options, or beside the report.
 
     Raises:
         OptionError: its name is not that of a picture.
     """
-    if asked.plot is None:
-        return None if asked.report is None else asked.report.with_suffix(".png")
-    plot = asked.plot
+    if user_options.plot is None:
+        return None if user_options.report is None else user_options.report.with_suffix(".png")
+    plot = user_options.plot
     if plot.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise OptionError(f"--plot {plot}: a name that ends in .png, .svg or .pdf was expected")
     return plot
@@ -143,15 +143,15 @@ def comparisons_of(text: str | None) -> tuple[str, ...]:
     return names
 
 
-def options_of(asked: Options) -> PipelineOptions:
+def options_of(user_options: Options) -> PipelineOptions:
     """What is measured."""
-    precisions = precisions_of(asked.precision)
+    precisions = precisions_of(user_options.precision)
     return PipelineOptions.of(
-        asked,
-        backend="auto" if asked.backend == "all" else asked.backend,
+        user_options,
+        backend="auto" if user_options.backend == "all" else user_options.backend,
         # Where several are measured, comparisons and long runs are made in what auto takes.
         precision=precisions[0] if len(precisions) == 1 and precisions != ("all",) else "auto",
-        max_people=max(asked.max_people, *people_of(asked.people)),
+        max_people=max(user_options.max_people, *people_of(user_options.people)),
         detect_every="auto",  # each measurement has its own
     )
 
@@ -166,7 +166,7 @@ def measure(options: PipelineOptions, clip: Clip, video: str, counts: tuple[int,
         result["steps"] = measure_steps(pipeline, clip)
         _note("live")
         every_frame = measure_live(pipeline, clip, len(clip.frames))
-    # Whoever is put there is posed on every frame, also one of whom the network is sure that it is nobody.
+    # Each of these people is posed on every frame, even one whom the network would reject.
     with open_pipeline(dataclasses.replace(options, detect_every=1, person_threshold=0.0)) as pipeline:
         _note(f"with {', '.join(map(str, counts))} people")
         result["people"] = measure_people(pipeline, pipeline.detect, clip, counts)
@@ -212,23 +212,23 @@ def usable_backends() -> list[str]:
     return [name for name in BACKENDS if name in ready]
 
 
-def serial_arguments(asked: Options) -> list[str]:
+def serial_arguments(user_options: Options) -> list[str]:
     """The command line of an export like the benchmark's."""
-    backend = "auto" if asked.backend == "all" else asked.backend
+    backend = "auto" if user_options.backend == "all" else user_options.backend
     # Threads are what the comparison is about: each side has its own.
-    one = dataclasses.replace(asked, backend=backend, precision=options_of(asked).precision, threads=None)
-    video = ["--video", asked.video or "demo", "--max-frames", str(asked.frames)]
+    one = dataclasses.replace(user_options, backend=backend, precision=options_of(user_options).precision, threads=None)
+    video = ["--video", user_options.video or "demo", "--max-frames", str(user_options.frames)]
     return [*video, *words_of(one, Place.BENCHMARK)]
 
 
-def _in_child(name: str, precision: str, asked: Options, counts: tuple[int, ...]) -> dict[str, Any]:
+def _in_child(name: str, precision: str, user_options: Options, counts: tuple[int, ...]) -> dict[str, Any]:
     """Measure one backend in a process of its own, so that memory and threads are its alone."""
     _note(f"{name}, {precision}:")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "report.json"
-        words = ["--benchmark", "--video", asked.video or "demo", "--frames", str(asked.frames)]
+        words = ["--benchmark", "--video", user_options.video or "demo", "--frames", str(user_options.frames)]
         words += ["--people", ",".join(map(str, counts)), "--report", str(file)]
-        words += words_of(dataclasses.replace(asked, backend=name, precision=precision), Place.BENCHMARK)
+        words += words_of(dataclasses.replace(user_options, backend=name, precision=precision), Place.BENCHMARK)
         done = subprocess.run([sys.executable, str(_MAIN), *words], capture_output=True, text=True, check=False)
         if done.returncode != 0 or not file.is_file():
             lines = done.stderr.strip().splitlines()

@@ -29,7 +29,7 @@ _WARM_UP_ROUNDS = 12  # OpenVINO makes a program of its own for a shape that has
 
 
 def run_cost(*, people: str, runtime: str, precision: str, report: Path | None, **network: Any) -> Iterator[str]:
-    """Measure as the command line asks, keep the report, and tell the table line by line.
+    """Measure as the command line asks, keep the report, and yield the table line by line.
 
     Args:
         people, runtime, precision: each one or more, with commas between.
@@ -48,7 +48,7 @@ def run_cost(*, people: str, runtime: str, precision: str, report: Path | None, 
     if report is not None:
         check_target(report, overwrite=True)
     found = {"command": " ".join(["python -m engine", *sys.argv[1:]]), **measure_cost(options, _note)}
-    yield told(found)
+    yield report_text(found)
     if report is not None:
         write_json(report, found)
         yield str(report)
@@ -124,7 +124,7 @@ def _quartiles(over: Sequence[float], under: Sequence[float]) -> dict[str, float
     return {"median": middle, "p25": low, "p75": high}
 
 
-def told(report: Mapping[str, Any]) -> str:
+def report_text(report: Mapping[str, Any]) -> str:
     """The report for people."""
     model, host = report["model"], report["machine"]
     wide = "" if model["deconv_channels"] is None else f", {model['deconv_channels']} deconvolution channels"

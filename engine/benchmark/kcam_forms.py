@@ -87,10 +87,10 @@ def write_forms(options: CostOptions, folder: Path) -> dict[str, Any]:
     bare = build_from_config(dataclasses.replace(config, name=config.backbone_name))
     own = checkpoint.model.state_dict()
     bare.load_state_dict({name: own[name] for name in bare.state_dict()})
-    said: dict[str, Any] = {"skeleton": checkpoint.skeleton, "mean": checkpoint.mean, "std": checkpoint.std}
+    fields: dict[str, Any] = {"skeleton": checkpoint.skeleton, "mean": checkpoint.mean, "std": checkpoint.std}
     weights, bare_weights = folder / "kcam.safetensors", folder / "bare.safetensors"
-    save_pose_model(weights, checkpoint.model, **said, half=False)
-    save_pose_model(bare_weights, bare.eval(), **said, half=False)
+    save_pose_model(weights, checkpoint.model, **fields, half=False)
+    save_pose_model(bare_weights, bare.eval(), **fields, half=False)
     if set(options.runtimes) != {"torch"}:
         export_pose(bare_weights, folder / "bare.onnx")
         export_pose(weights, folder / "unfolded.onnx", fold=False)
@@ -122,8 +122,8 @@ def _network(options: CostOptions) -> tuple[PoseCheckpoint, str]:
             config = PoseModelConfig(name=name, num_keypoints=COCO17.num_keypoints, **changed)
             torch.manual_seed(0)
             model = build_from_config(config).eval()
-            said: dict[str, Any] = {"skeleton": COCO17.to_dict(), "class_names": ("person",), "notes": {}}
-            return PoseCheckpoint(model=model, mean=IMAGENET_MEAN, std=IMAGENET_STD, **said), "random weights"
+            fields: dict[str, Any] = {"skeleton": COCO17.to_dict(), "class_names": ("person",), "notes": {}}
+            return PoseCheckpoint(model=model, mean=IMAGENET_MEAN, std=IMAGENET_STD, **fields), "random weights"
         if options.deconv_channels is not None:
             raise OptionError("--deconv-channels is for networks with random weights; these weights have their own")
         shipped = bundled_pose_models()

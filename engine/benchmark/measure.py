@@ -141,7 +141,7 @@ def measure_export(pipeline: PosePipeline, video: str, frames: int) -> dict[str,
 class ReplayCamera:
     """A camera that shows a clip, ever so many times a second; it goes on to the next picture when one was taken.
 
-    So it is always faster than whoever watches, and still nobody misses a movement.
+    So it is always faster than the pipeline, and yet no movement is skipped.
     """
 
     def __init__(self, clip: Clip, period_s: float) -> None:
@@ -166,7 +166,7 @@ class ReplayCamera:
 def measure_live(pipeline: PosePipeline, clip: Clip, frames: int, *, parts: int = 2) -> dict[str, Any]:
     """Frames per second and delay from capture to result, with a source ten times faster than the pipeline.
 
-    The delay is told for the whole run, and its median for each of so many parts of it.
+    The delay is reported for the whole run, and its median for each of `parts` parts.
     """
     pipeline.restart()
     taken_s = []
@@ -200,9 +200,9 @@ def measure_live(pipeline: PosePipeline, clip: Clip, frames: int, *, parts: int 
 def measure_people(
     pipeline: PosePipeline, detect: Callable[[UInt8Array], Detections], clip: Clip, counts: Sequence[int]
 ) -> list[dict[str, Any]]:
-    """Milliseconds of each step for frames with so many people, in turns; empty where the video shows nobody.
+    """Milliseconds of each step for frames with so many people, in turns; empty where the video shows no person.
 
-    The people are cut out of the clip and put side by side on frames of its size. The detector looks at each frame, but
+    The people are cut out of the clip and put side by side on frames of its size. The detector runs on each frame, but
     the boxes that are posed are those of the people who were put there.
     """
     people = cut_out_people(detect, clip)

@@ -49,7 +49,7 @@ def _version(package: str) -> str | None:
 
 
 def peak_memory_mib() -> float | None:
-    """The most memory that this process has held so far, in MiB; None where the system does not tell."""
+    """The most memory that this process has held so far, in MiB; None where the system does not report it."""
     try:
         import resource
     except ImportError:  # Windows
@@ -59,7 +59,7 @@ def peak_memory_mib() -> float | None:
 
 
 def memory_mib() -> float | None:
-    """The memory that this process holds now, in MiB; None where the system does not tell without another package."""
+    """The memory that this process holds now, in MiB; None where it takes another package to read."""
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     except (OSError, ValueError, IndexError):
@@ -81,22 +81,22 @@ def table(rows: Sequence[Sequence[object]], head: Sequence[str]) -> str:
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
 
 
-def told(report: Mapping[str, Any]) -> str:
-    """The whole report for people."""
-    machine_told, video = report["machine"], report["video"]
+def report_text(report: Mapping[str, Any]) -> str:
+    """The whole report as text."""
+    machine_values, video = report["machine"], report["video"]
     parts = [
-        f"{machine_told['processor']}, {machine_told['usable_cores']} cores, load {machine_told['load_before']}; "
-        f"Python {machine_told['python']}",
+        f"{machine_values['processor']}, {machine_values['usable_cores']} cores, load {machine_values['load_before']}; "
+        f"Python {machine_values['python']}",
         f"{video['name']}: {video['frames']} frames of {video['size_wh'][0]}x{video['size_wh'][1]} px",
     ]
     for one in report["backends"]:
-        parts.append(_backend_told(one))
+        parts.append(_backend_text(one))
     if len(report["backends"]) > 1:
         parts.append(summary(report["backends"]))
     for name, values in report.get("compare", {}).items():
-        parts.append(_comparison_told(name, values))
+        parts.append(_comparison_text(name, values))
     if "soak" in report:
-        parts.append(soak_told(report["soak"]))
+        parts.append(soak_text(report["soak"]))
     return "\n\n".join(parts)
 
 
@@ -122,7 +122,7 @@ def summary(backends: Sequence[Mapping[str, Any]]) -> str:
     return "frames/s of file export, live use, and live use with so many people:\n" + table(rows, head)
 
 
-def _backend_told(one: Mapping[str, Any]) -> str:
+def _backend_text(one: Mapping[str, Any]) -> str:
     if "error" in one:
         precision = f", {one['precision']}" if one.get("precision", "auto") != "auto" else ""
         return f"{one['asked']}{precision}: {one['error']}"
@@ -145,21 +145,21 @@ def _backend_told(one: Mapping[str, Any]) -> str:
             f"(in each half {' and '.join(f'{part:.1f}' for part in live['latency_ms_parts_p50'])}), "
             f"{live['dropped_frames']} of the source's frames dropped"
         )
-    lines += _people_told(one)
+    lines += _people_text(one)
     if one["peak_memory_mib"] is not None:
         lines.append(f"peak memory: {one['peak_memory_mib']:.0f} MiB")
     return "\n".join(lines)
 
 
-def _people_told(one: Mapping[str, Any]) -> list[str]:
+def _people_text(one: Mapping[str, Any]) -> list[str]:
     if not one["people"]:
-        return ["people: the detector finds nobody in this video, so no crowd can be put together"]
+        return ["people: the detector finds no person in this video, so no crowd can be composed"]
     rows = [(row["people"], row["steps"]["pose"]["p50"], row["others_ms"], row["fps"]) for row in one["people"]]
     text = table(rows, ("people", "pose ms", "all other steps ms", "live frames/s"))
     return [text, *(f"{line}" for line in one["people_ratios"])]
 
 
-def _comparison_told(name: str, values: Mapping[str, Any]) -> str:
+def _comparison_text(name: str, values: Mapping[str, Any]) -> str:
     if name == "serial":
         return (
             f"file export against one core, one thread and one step at a time ({len(values['pairs'])} pairs): "
@@ -187,8 +187,8 @@ def people_ratios(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def soak_told(found: Mapping[str, Any]) -> str:
-    """What `benchmark_soak.py` measured, for people."""
+def soak_text(found: Mapping[str, Any]) -> str:
+    """The result of `soak` as text."""
     lines = []
     if "live" in found:
         live = found["live"]
@@ -200,14 +200,14 @@ def soak_told(found: Mapping[str, Any]) -> str:
         )
     if "export" in found:
         long = found["export"]
-        told = "this system does not tell how much memory a process holds"
+        memory = "this system does not report the memory of a process"
         if long["growth_mib"] is not None:
             held = ", ".join(f"{value:.0f}" for _, value in long["memory_mib"])
-            told = (
+            memory = (
                 f"memory along it {held} MiB; {_word(long['flat'])} ({long['growth_mib']:+.1f} MiB from the second to "
                 f"the last fifth, {MOST_GROWTH_MIB:.0f} allowed)"
             )
-        lines.append(f"export of {long['frames']} generated frames at {long['fps']:.1f} frames/s: {told}")
+        lines.append(f"export of {long['frames']} generated frames at {long['fps']:.1f} frames/s: {memory}")
     return "\n".join(lines)
 
 

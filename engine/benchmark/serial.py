@@ -49,7 +49,7 @@ def compare_serial(arguments: Sequence[str], pairs: int = PAIRS) -> dict[str, An
 
 
 def _run(arguments: Sequence[str], folder: Path, cores: int | None) -> dict[str, float]:
-    """Frames per second that a run tells of itself, and the processor seconds it took with all its threads."""
+    """Frames per second that a run reports, and the processor seconds it took with all its threads."""
     allowed = os.sched_getaffinity(0)
     command = [sys.executable, str(_MAIN), *arguments, "--output", str(folder / "out.mp4"), "--overwrite"]
     try:
@@ -62,8 +62,8 @@ def _run(arguments: Sequence[str], folder: Path, cores: int | None) -> dict[str,
     finally:
         os.sched_setaffinity(0, allowed)
     text = (folder / "out.txt").read_text(encoding="utf-8")
-    told = re.search(r"([0-9.]+) frames/s", text)
-    if child.returncode != 0 or told is None:
+    reported = re.search(r"([0-9.]+) frames/s", text)
+    if child.returncode != 0 or reported is None:
         problem = (folder / "err.txt").read_text(encoding="utf-8").strip().splitlines()
         raise BackendError(f"a run to compare with failed: {problem[-1] if problem else child.returncode}")
-    return {"fps": float(told[1]), "cpu_s": round(used.ru_utime + used.ru_stime, 2)}
+    return {"fps": float(reported[1]), "cpu_s": round(used.ru_utime + used.ru_stime, 2)}

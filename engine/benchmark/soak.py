@@ -38,7 +38,7 @@ def soak_frames(text: str) -> tuple[int, int]:
 
 
 class GeneratedSource(SourceBase):
-    """Frames of people who walk to and fro, made when they are asked for; `on_frame` is told each one's number."""
+    """Frames of people who walk to and fro, made on request; `on_frame` receives each one's number."""
 
     def __init__(self, people: Sequence[UInt8Array], frames: int, on_frame: Callable[[int], None]) -> None:
         super().__init__(
@@ -95,7 +95,7 @@ def soak_export(pipeline: PosePipeline, clip: Clip, frames: int) -> dict[str, An
 
 
 def growth(samples: Sequence[tuple[int, float]]) -> dict[str, Any]:
-    """How much memory grew between the first fifth, when all is warm, and the end; None where the system does not tell.
+    """How much memory grew between the first fifth, when all is warm, and the end; None where unknown.
 
     Args:
         samples: frame number and MiB, in order.
@@ -116,13 +116,13 @@ def growth(samples: Sequence[tuple[int, float]]) -> dict[str, Any]:
 def soak(
     open_one: Callable[..., PosePipeline], clip: Clip, frames: tuple[int, int], note: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Both, as far as frames are asked for.
+    """The live test and the export test, each if its number of frames is not 0.
 
     Args:
         open_one: opens a pipeline, given fields of PipelineOptions.
         clip: what the live source shows, and where people are cut out.
         frames: of the live source and of the export; 0 leaves one out.
-        note: told what takes long.
+        note: called with a line before each test.
     """
     found: dict[str, Any] = {}
     live, long = frames

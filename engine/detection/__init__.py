@@ -1,1 +1,1 @@
-"""Where the people are: the detector, when to run it, boxes propagated in between. Imports `backends` and before."""
+"""Person detection: the detector, its schedule, box propagation between its runs. Imports `backends` and before."""

@@ -1,4 +1,4 @@
-"""Boxes of the people of a frame: letterbox, a detector on a backend, and back to frame px."""
+"""Person detection in one frame: letterbox, detector, and boxes mapped back to frame px."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from engine.errors import BackendError, ModelError, OptionError, nearest_hint
 from engine.types import Detections, Float32Array, UInt8Array
 
 DEFAULT_SCORE_THRESHOLD = 0.3
-# More boxes than this a frame are noise; it bounds the work of dropping overlapping ones.
+# Candidates beyond this many a frame are noise; the limit bounds the work of NMS.
 _MOST_CANDIDATES = 1000
 _FARTHEST_PX = 1e6
-"""A candidate that reaches farther is noise; one that is not a number does, too."""
+"""A candidate with a coordinate beyond this, or with NaN, is dropped as noise."""
 
 
 class PersonDetector:
-    """A detector that is ready to run. Used in the thread that opened its backend.
+    """A detector that is ready to run; use it in the thread that opened its backend.
 
     Args:
-        backend: of a detector; closed with the detector.
+        backend: runs a detector model; closed with this object.
         score_threshold: boxes below are dropped.
         class_ids: classes to keep; None keeps "person", or the only class there is.
-        max_people: the best ones are kept.
-        input_size: long side of the letterboxed frame in px, where the network leaves it open; None takes its usual.
+        max_people: only this many boxes, those with the highest scores, are kept.
+        input_size: long side of the letterboxed frame in px, where the network leaves it open; None: its spec's.
 
     Raises:
         ModelError: the backend does not run a detector.
@@ -61,7 +61,7 @@ class PersonDetector:
         for class_id in self.class_ids:
             if not 0 <= class_id < len(spec.class_names):
                 raise OptionError(
-                    f"class {class_id} does not exist; {spec.name} knows {len(spec.class_names)} (from 0)"
+                    f"class {class_id} does not exist; {spec.name} has {len(spec.class_names)} classes (from 0)"
                 )
         self._output = "boxes" if "boxes" in spec.output_names else "candidates"
         self._letterbox = _letterbox(spec, input_size)
@@ -72,7 +72,7 @@ class PersonDetector:
         return self.backend.spec.class_names
 
     def detect(self, image_bgr: UInt8Array) -> Detections:
-        """Boxes of one frame in frame px, best first; none is normal.
+        """Boxes of one frame in frame px, highest score first; may be empty.
 
         Args:
             image_bgr: (H, W, 3) uint8.
@@ -90,18 +90,18 @@ class PersonDetector:
         return self._keep(boxes, rows[:, 4], rows[:, 5])
 
     def _checked(self, output: Float32Array) -> Float32Array:
-        """What the network gave for one picture: boxes (M, 6), or candidates (4 + classes, A)."""
+        """The output for one picture, with its shape checked: boxes (M, 6), or candidates (4 + classes, A)."""
         classes = len(self.backend.spec.class_names)
         axis, length = (2, 6) if self._output == "boxes" else (1, 4 + classes)
         if output.ndim != 3 or len(output) != 1 or output.shape[axis] != length:
             raise BackendError(
-                f"{self.backend.spec.name} gave {self._output} of shape {output.shape}; it is no detector"
+                f"{self.backend.spec.name} gave {self._output} of shape {output.shape}; this model is not a detector"
             )
         checked: Float32Array = output[0]
         return checked
 
     def _keep(self, boxes: Float32Array, scores: Float32Array, classes: Float32Array) -> Detections:
-        """Drop what is no box of a wanted class, then keep the best."""
+        """Drop invalid boxes and those of other classes, then keep the `max_people` with the highest scores."""
         with np.errstate(invalid="ignore"):
             good = np.isfinite(boxes).all(axis=1) & (scores >= self.score_threshold) & (scores <= 1)
             good &= np.isin(classes, self.class_ids)
@@ -115,7 +115,7 @@ class PersonDetector:
         )
 
     def _from_candidates(self, output: Float32Array) -> Float32Array:
-        """Rows (M, 6) as a network without overlapping boxes gives them, from candidates (4 + classes, A)."""
+        """Rows (M, 6), as a network with NMS inside gives them, from candidates (4 + classes, A)."""
         wanted = np.array(self.class_ids)
         scores = output[4 + wanted]  # (wanted classes, A)
         best = scores.argmax(axis=0)
@@ -128,8 +128,8 @@ class PersonDetector:
         rows = np.concatenate(
             [centers - sizes / 2, centers + sizes / 2, peak[chosen, None], classes[:, None]], axis=1, dtype=np.float32
         )
-        left: Float32Array = rows[drop_overlapping(rows[:, :4], rows[:, 4], classes, NMS_OVERLAP)]
-        return left
+        kept: Float32Array = rows[drop_overlapping(rows[:, :4], rows[:, 4], classes, NMS_OVERLAP)]
+        return kept
 
     def close(self) -> None:
         """Free the backend."""
@@ -149,44 +149,42 @@ def _letterbox(spec: ModelSpec, input_size: int | None) -> Letterbox:
         return Letterbox(spec.input_size_wh, fixed=fixed)
     if fixed and input_size != max(spec.input_size_wh):
         raise OptionError(f"{spec.name} is fixed at {width}x{height} px; it cannot be run at {input_size}")
-    # Below 160 px a flat frame has fewer places for boxes than the graph picks.
+    # Below 160 px a wide, flat frame has fewer candidates than the graph's top-k takes.
     if input_size % 32 or not 160 <= input_size <= 4096:
         raise OptionError(f"the detector's input size is {input_size}; a multiple of 32 from 160 to 4096 fits")
     return Letterbox(spec.input_size_wh if fixed else (input_size, input_size), fixed=fixed)
 
 
 def drop_overlapping(boxes_xyxy: Float32Array, scores: Float32Array, classes: np.ndarray, overlap: float) -> np.ndarray:
-    """Indices of the boxes left when each drops the later ones of its class that it overlaps by more than `overlap`.
+    """NMS per class: indices of the boxes that do not overlap a better box of their class by more than `overlap`.
 
     Args:
         boxes_xyxy: (N, 4) float32, best first.
-        scores: (N,) float32, falling.
+        scores: (N,) float32, descending.
         classes: (N,).
         overlap: intersection over union.
     """
     if len(boxes_xyxy) == 0:
         return np.zeros(0, np.int64)
     boxes = boxes_xyxy.astype(np.float64)
-    # OpenCV keeps classes apart by moving their boxes, which wants them where coordinates are positive.
+    # OpenCV separates classes by an offset of their boxes, which is right for positive coordinates only.
     boxes_xywh = np.concatenate([boxes[:, :2] - boxes.min(), boxes[:, 2:] - boxes[:, :2]], axis=1)
-    left = cv2.dnn.NMSBoxesBatched(boxes_xywh.tolist(), scores.tolist(), classes.tolist(), -1.0, overlap)
-    return np.asarray(left, np.int64)
+    kept = cv2.dnn.NMSBoxesBatched(boxes_xywh.tolist(), scores.tolist(), classes.tolist(), -1.0, overlap)
+    return np.asarray(kept, np.int64)
 
 
 def resolve_classes(text: str | None, class_names: Sequence[str]) -> tuple[int, ...]:
     """Class ids from names or numbers separated by commas; None means "person", or the only class there is.
 
     Raises:
-        OptionError: a class is not known; the message names the nearest.
+        OptionError: unknown class; the message names the nearest.
     """
     if text is None:
         if "person" in class_names:
             return (list(class_names).index("person"),)
         if len(class_names) == 1:
             return (0,)
-        raise OptionError(
-            f"the detector knows no class 'person'; name classes with --classes: {', '.join(class_names)}"
-        )
+        raise OptionError(f"the detector has no class 'person'; name classes with --classes: {', '.join(class_names)}")
     by_name = {name.lower(): index for index, name in enumerate(class_names)}
     ids = []
     for part in (part.strip() for part in text.split(",")):
@@ -214,13 +212,13 @@ def open_detector(
     say: Callable[[str], None] = lambda _line: None,
     gate: Gate | None = None,
 ) -> tuple[PersonDetector, OpenedBackend]:
-    """Find, prepare where needed, and open a detector.
+    """Find a detector, download or export it where needed, and open it.
 
     Args:
         detector: a shipped name, FILE.onnx, FILE.pt, the official name of an ultralytics detector, None: the default.
         backend, precision, device, threads, say, gate: see `open_pose_backend`.
         input_size: see `PersonDetector`.
-        download: fetch an official detector that is not here.
+        download: download an official detector that is missing.
         classes: see `resolve_classes`.
         score_threshold, max_people: see `PersonDetector`.
 

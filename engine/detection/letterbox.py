@@ -1,4 +1,4 @@
-"""A frame made to fit a detector's input: scaled with its aspect kept, the rest grey, and boxes mapped back."""
+"""Letterbox: a frame scaled to a detector's input with its aspect kept and padded with grey; boxes mapped back."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _STRIDE = 32
 
 
 class Letterbox:
-    """Scales frames into a reused buffer; remembers the last frame's placement for the way back.
+    """Scales frames into a reused buffer; keeps the padding from frame to frame while the frame size stays.
 
     Args:
-        size_wh: width and height of the detector's input in px; the longer counts where the input is open.
-        fixed: whether the input has exactly that size. Where it is open, the grey is cut to what multiples of 32
-            need, so that a 16:9 frame wastes no third of the work.
+        size_wh: width and height of the detector's input in px; where the input is open, only the longer one counts.
+        fixed: whether the input has exactly that size. Where it is open, the padding only reaches the next
+            multiple of 32, because a third of the work on a 16:9 frame would otherwise go into padding.
     """
 
     def __init__(self, size_wh: tuple[int, int], *, fixed: bool) -> None:
@@ -36,7 +36,7 @@ class Letterbox:
         placement = self._placement((width, height))
         left, top, new_width, new_height = placement
         if self._placed != ((width, height), placement):
-            # The grey is painted once for each frame size; frames only ever cover the same part of it.
+            # The padding is filled once per frame size: frames of one size cover the same part of the buffer.
             self._buffer = np.full((*self._buffer_hw(new_width, new_height), 3), _GREY, np.uint8)
             self._placed = ((width, height), placement)
         inside = self._buffer[top : top + new_height, left : left + new_width]

@@ -1,4 +1,4 @@
-"""Boxes without a detector: they go with the keypoints of the last frame, and on with their motion."""
+"""Box propagation between detector runs: boxes move with the keypoints found in them, and with their velocity."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from engine.geometry import overlaps
 from engine.types import Detections, Float32Array, Poses
 
 SURE_SCORE = 0.3
-"""Keypoints with a score above this carry a box along."""
+"""Only keypoints with a score above this move a box."""
 _FEWEST_SEEN = 3
 _FADED = 0.5  # of the mean keypoint score at the last detection
-_SAME_PERSON = 0.8  # overlap of two boxes that have ended up on one person
+_SAME_PERSON = 0.8  # overlap of two boxes that have moved onto one person
 _MOST_GROWTH = 1.15  # a frame
-_LONGEST_STEP_S = 0.2  # nobody keeps their pace for longer
-_MOST_REACH = 0.25  # of its size a box goes after a keypoint in one frame, which may be a stray one
+_LONGEST_STEP_S = 0.2  # no velocity is extrapolated for longer
+_MOST_REACH = 0.25  # of its size that a box grows towards a keypoint in one frame: the keypoint may be an outlier
 _PADDING = 0.06  # room around the keypoints that a box must cover, in sizes of the box
 
 
@@ -30,8 +30,8 @@ class _Known:
         boxes: (N, 4) float64, frame px.
         points: (N, K, 2) float64, frame px.
         seen: (N, K) bool.
-        scores: (N,) float32, of the detector when it last looked.
-        strengths: (N,) mean keypoint score when the detector last looked.
+        scores: (N,) float32, of the last detector run.
+        strengths: (N,) mean keypoint score at the last detector run.
         class_ids: (N,) int64.
         velocities: (N, 2) float64, px a second.
         time_s: of the frame.
@@ -53,7 +53,7 @@ class _Known:
 
 
 class BoxPropagator:
-    """Remembers the people of the last frame and says where their boxes are in the next."""
+    """Predicts the boxes of the next frame from the people of the last one."""
 
     def __init__(self) -> None:
         self._known: _Known | None = None
@@ -66,14 +66,14 @@ class BoxPropagator:
         return 0 if self._known is None else len(self._known.boxes)
 
     def predict(self, time_s: float, frame_wh: tuple[int, int]) -> Detections:
-        """Where the people of the last frame are at a time, at their last pace; who has left the frame is forgotten.
+        """Boxes of the last frame's people at a time, at constant velocity; people outside the frame are removed.
 
-        The scores are those of the last look of the detector.
+        The scores are those of the last detector run.
         """
         if self._known is None:
             return Detections.empty()
-        ahead_s = min(max(time_s - self._known.time_s, 0.0), _LONGEST_STEP_S)
-        shift = self._known.velocities * ahead_s
+        elapsed_s = min(max(time_s - self._known.time_s, 0.0), _LONGEST_STEP_S)
+        shift = self._known.velocities * elapsed_s
         boxes = self._known.boxes + np.concatenate([shift, shift], axis=1)
         middle = (boxes[:, :2] + boxes[:, 2:]) / 2
         inside = ((middle >= 0) & (middle < np.array(frame_wh))).all(axis=1)
@@ -81,7 +81,7 @@ class BoxPropagator:
         return Detections(boxes_xyxy=boxes[inside].astype(np.float32), scores=known.scores, class_ids=known.class_ids)
 
     def detected(self, detections: Detections, poses: Poses, time_s: float) -> None:
-        """Take over the people that the detector has found, and their poses."""
+        """Replace the people by those that the detector has found, with their poses."""
         seen = poses.scores > SURE_SCORE
         points = poses.keypoints_xy.astype(np.float64)
         velocities = np.zeros((len(poses), 2))
@@ -98,11 +98,11 @@ class BoxPropagator:
             time_s=time_s,
         )
 
-    def followed(self, poses: Poses, time_s: float) -> int:
+    def propagated(self, poses: Poses, time_s: float) -> int:
         """Move the boxes to the keypoints found in them; returns how many people were lost.
 
-        A person is lost when few keypoints are seen or their scores have halved, or when two boxes have come to lie on
-        one person; the weaker one is then dropped.
+        A person is lost when few keypoints are seen, when their mean score has halved, or when two boxes lie on one
+        person (the weaker box is then dropped).
 
         Args:
             poses: what was found in the boxes of `predict`, in the same order.
@@ -124,7 +124,7 @@ class BoxPropagator:
 
     @staticmethod
     def _velocities_of(detections: Detections, time_s: float, known: _Known) -> npt.NDArray[np.float64]:
-        """Pace of each detected person, from the known one whose box it overlaps most; 0 for new people."""
+        """Velocity (N, 2) of each detection, from the known box that it overlaps most; 0 for new people."""
         overlap = overlaps(detections.boxes_xyxy.astype(np.float64), known.boxes)
         best = overlap.argmax(axis=1)
         fits = overlap[np.arange(len(best)), best] > 0.3
@@ -135,9 +135,9 @@ class BoxPropagator:
 def _propagated(
     known: _Known, points: npt.NDArray[np.float64], seen: npt.NDArray[np.bool_]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """The boxes (N, 4) gone with the keypoints seen in both frames; shifts (N, 2) and numbers (N,) of those."""
+    """Boxes (N, 4) moved with the keypoints seen in both frames; shift (N, 2) and number (N,) of these."""
     both = seen & known.seen  # (N, K)
-    # Medians: a waving arm or a stray keypoint is not the person.
+    # Medians: a waving arm or an outlier keypoint must not move the box.
     old_middle, new_middle = _median(known.points, both), _median(points, both)
     shift = _median(points - known.points, both)  # (N, 2)
     old_reach, new_reach = (
@@ -148,7 +148,7 @@ def _propagated(
     growth = np.clip(growth, 1 / _MOST_GROWTH, _MOST_GROWTH)  # (N, 1)
     corners = [(known.boxes[:, part] - old_middle) * growth + old_middle + shift for part in (np.s_[:2], np.s_[2:])]
     boxes = np.concatenate(corners, axis=1)
-    # An arm that is stretched out leaves the box; the box goes after it, and comes back with the next look.
+    # A stretched arm leaves the box; the box grows to cover it, until the next detector run.
     size = boxes[:, 2:] - boxes[:, :2]
     low = np.where(seen[..., None], points, np.inf).min(axis=1) - _PADDING * size
     high = np.where(seen[..., None], points, -np.inf).max(axis=1) + _PADDING * size

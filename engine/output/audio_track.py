@@ -1,4 +1,4 @@
-"""The sound of a source, carried over into the video that is written: copied where MP4 can hold it, else made AAC."""
+"""The sound of a source, for the written video: copied where MP4 can hold it, else encoded as AAC."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _is_usable(stream: Any) -> bool:
 
 
 def _unwrapped(packets: Iterator[Any], stream: Any) -> Iterator[Any]:
-    """Packets as MP4 wants them: AAC from MPEG-TS carries a header in each packet instead of one for the stream."""
+    """Packets as MP4 needs them: AAC from MPEG-TS has a header in each packet instead of one for the stream."""
     if str(stream.codec_context.name) != "aac" or stream.codec_context.extradata:
         yield from packets
         return
@@ -42,7 +42,7 @@ class AudioTrack:
     """The first audio stream of a source, read from a container of its own and written in time with the video.
 
     Attributes:
-        note: one line for a person about what became of the sound.
+        note: one line for the user about the sound in the output.
     """
 
     def __init__(self, media: str, start_s: Fraction, output: Any) -> None:
@@ -118,7 +118,7 @@ class AudioTrack:
         return target
 
     def _demux(self) -> Iterator[Any]:
-        """Packets of the sound; a source that breaks off ends it, and the note says so."""
+        """Packets of the sound; they end where the source breaks off, and `note` reports it."""
         packets = self._input.demux(self._stream)
         while True:
             try:

@@ -127,7 +127,7 @@ def export(
         source: what is read.
         pipeline: finds people and their keypoints.
         options: what is written.
-        progress: told of every frame; None for a bar on stderr.
+        progress: called for every frame; None for a bar on stderr.
         guard: of a caller who has more to do that must not be interrupted, entered; None for one of its own.
 
     Raises:
@@ -198,13 +198,13 @@ class _Run:
             self._progress.close()
 
     def all_frames(self, steps: Steps) -> None:
-        """The way of a frame: source, pipeline, drawing, files; the steps before drawing work ahead."""
+        """The loop over frames: source, pipeline, drawing, files; the steps before drawing prefetch."""
         options = self._options
         total = expected_frames(self._source.info, options.max_frames, options.duration_s)
         self._progress.start(self._source.info.name, total)
         live = self._source.info.is_live
         for result in results(self._pipeline, self._wanted(), steps, live=live, overlap=options.overlap):
-            # The frame is ours and nobody needs it bare any more: draw straight into it.
+            # The undrawn frame is not needed any more, so draw into it without a copy.
             image = draw(result, self._pipeline.skeleton, options.overlay, out=result.frame.image_bgr)
             self._outputs.write(result, image)
             self.frames += 1
@@ -250,13 +250,13 @@ class _Run:
 
 
 def _fail(error: BaseException, outputs: RunFiles, frames: int) -> NoReturn:
-    """Leave nothing under a final name, and say where the frames so far are kept."""
+    """Leave no file under a final name, and raise `error` with the path of the frames kept so far."""
     kept = outputs.abort()
     if not kept:
         raise error
     where = " and ".join(str(path) for path in kept)
     text = f"the {frames} frame(s) written so far are kept in {where}"
-    if outputs.kept_frames is not None and outputs.kept_frames < frames:  # the disk did not take what was held back
+    if outputs.kept_frames is not None and outputs.kept_frames < frames:  # the disk did not take the buffered frames
         part = f"the first {outputs.kept_frames} of {frames} frame(s)"
         text = f"{part if outputs.kept_frames else f'the poses of {frames} frame(s)'} are kept in {where}"
     if isinstance(error, EngineError):

@@ -31,7 +31,7 @@ def _shortened(stem: str) -> str:
 def _is_folder(path: Path) -> bool:
     try:
         return path.is_dir()
-    except OSError:  # longer than a name can be: what is wrong is told when it is written
+    except OSError:  # the name is too long: the error is reported at the write
         return False
 
 
@@ -47,7 +47,7 @@ def resolve_output(info: SourceInfo, output: Path | None) -> Path:
     """The file (for a folder of photos: the folder) that a run writes its pictures to.
 
     Raises:
-        OptionError: the name that was asked for does not fit what is written.
+        OptionError: the chosen name does not fit what is written.
     """
     photo = info.path if info.kind == "photos" else None
     if photo is not None and photo.is_dir():
@@ -101,7 +101,7 @@ class PhotosWriter:
         for target in self._targets.values():
             check_target(target, overwrite=overwrite, inputs=inputs)
         for target in {target.parent: target for target in self._targets.values()}.values():
-            check_writable(target)  # told now rather than after the first network run
+            check_writable(target)  # reported now rather than after the first network run
         self.written: list[Path] = []
 
     def write(self, image_bgr: UInt8Array, photo: Path | None) -> None:
@@ -232,7 +232,7 @@ class RunFiles:
 
 
 def expected_frames(info: SourceInfo, max_frames: int | None, duration_s: float | None) -> int | None:
-    """How many frames a run will write, as far as anyone knows."""
+    """How many frames a run will write; None if unknown."""
     bounds = [] if info.is_live or info.frame_count is None else [info.frame_count]
     if max_frames is not None:
         bounds.append(max_frames)

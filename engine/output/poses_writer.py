@@ -54,7 +54,7 @@ class _Person:
 
 
 def _rounded(values: Any, digits: int) -> Any:
-    """Nested lists of finite floats; what is not finite becomes 0, because JSON knows no NaN."""
+    """Nested lists of finite floats; what is not finite becomes 0, because JSON has no NaN."""
     clean = np.nan_to_num(np.asarray(values, np.float64), nan=0.0, posinf=0.0, neginf=0.0)
     return (np.round(clean, digits) + 0.0).tolist()  # + 0.0 makes -0.0 a plain zero
 

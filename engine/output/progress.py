@@ -10,10 +10,10 @@ _LINE_EVERY_S = 5.0
 
 
 class Progress(Protocol):
-    """What is told how far a run is."""
+    """Receives the progress of a run."""
 
     def start(self, name: str, total: int | None) -> None:
-        """The run begins; `total` frames are expected, None where nobody knows."""
+        """The run begins; `total` frames are expected, None if unknown."""
 
     def advance(self) -> None:
         """One more frame is done."""

@@ -1,4 +1,4 @@
-"""`python main.py --video ...`: from the options to the files, told in a few lines."""
+"""`python main.py --video ...`: from the options to the files, with a summary of a few lines."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ EXIT_SIGNAL = 128
 """And the number of the signal: what shells expect of a program that a signal ended."""
 
 
-def run_video(asked: Options) -> int:
+def run_video(user_options: Options) -> int:
     """Write the pose video (and poses) that the command line asks for.
 
-    What can be told without a network is told before one is loaded, the quickest first.
+    Errors that need no network are reported before one is loaded, the quickest checks first.
 
     Returns:
         0, or 130 where Ctrl-C (143 where SIGTERM) ended a file early; a live source has no other end: there it is 0.
@@ -41,36 +41,38 @@ def run_video(asked: Options) -> int:
     Raises:
         EngineError: it cannot be done; the message says why.
     """
-    if asked.video is None:
+    if user_options.video is None:
         raise OptionError("name what to read: --video SOURCE")
     # Values first: they are checked when the options are made.
-    export_options(asked, attention=None)
-    pipeline_options(asked, None, None)
-    with open_source(asked.video) as source, contextlib.ExitStack() as until_told:
-        if not asked.quiet:
+    export_options(user_options, attention=None)
+    pipeline_options(user_options, None, None)
+    with open_source(user_options.video) as source, contextlib.ExitStack() as until_printed:
+        if not user_options.quiet:
             source.watch(_say_signal)
-        attention = attention_view(asked.attention, asked.pose_model)
-        options = pipeline_options(asked, attention, source.info)
+        attention = attention_view(user_options.attention, user_options.pose_model)
+        options = pipeline_options(user_options, attention, source.info)
         if not options.download or is_offline():
             find_detector(options.detector)
-        check_outputs(source.info, asked.output, asked.poses, overwrite=asked.overwrite)
-        with open_pipeline(options, say=_silence if asked.quiet else _say) as pipeline:
-            if not asked.quiet:
+        check_outputs(source.info, user_options.output, user_options.poses, overwrite=user_options.overwrite)
+        with open_pipeline(options, say=_silence if user_options.quiet else _say) as pipeline:
+            if not user_options.quiet:
                 _print(what_runs(pipeline))
             # From here on a second Ctrl-C must not keep a person from reading where the files are.
-            guard = until_told.enter_context(StopFlag())
-            summary = export(source, pipeline, export_options(asked, attention), guard=guard)
-        if not asked.quiet:
-            _print(told(summary))
+            guard = until_printed.enter_context(StopFlag())
+            summary = export(source, pipeline, export_options(user_options, attention), guard=guard)
+        if not user_options.quiet:
+            _print(summary_text(summary))
         if not summary.interrupted or source.info.is_live:
             return 0
         return EXIT_INTERRUPTED if summary.signal_number is None else EXIT_SIGNAL + summary.signal_number
 
 
-def pipeline_options(asked: Options, attention: AttentionView | None, info: SourceInfo | None) -> PipelineOptions:
+def pipeline_options(
+    user_options: Options, attention: AttentionView | None, info: SourceInfo | None
+) -> PipelineOptions:
     """The part of the command line that says what runs, for a source."""
     return PipelineOptions.of(
-        asked,
+        user_options,
         live=info is not None and info.is_live,
         still=info is not None and info.kind == "photos",
         want_areas=attention is not None and attention.kind == "areas",
@@ -78,17 +80,17 @@ def pipeline_options(asked: Options, attention: AttentionView | None, info: Sour
     )
 
 
-def export_options(asked: Options, attention: AttentionView | None) -> ExportOptions:
+def export_options(user_options: Options, attention: AttentionView | None) -> ExportOptions:
     """The part of the command line that says what is written."""
     return ExportOptions(
-        output=asked.output,
-        poses=asked.poses,
-        overwrite=asked.overwrite,
-        max_frames=asked.max_frames,
-        duration_s=asked.duration,
-        overlay=OverlayOptions(attention=attention, scale="auto" if asked.attention_scale == "auto" else "unit"),
-        quiet=asked.quiet,
-        overlap=asked.threads != 1,
+        output=user_options.output,
+        poses=user_options.poses,
+        overwrite=user_options.overwrite,
+        max_frames=user_options.max_frames,
+        duration_s=user_options.duration,
+        overlay=OverlayOptions(attention=attention, scale="auto" if user_options.attention_scale == "auto" else "unit"),
+        quiet=user_options.quiet,
+        overlap=user_options.threads != 1,
     )
 
 
@@ -128,19 +130,19 @@ def check_outputs(info: SourceInfo, output: Path | None, poses: Path | None, *, 
 
 
 def what_runs(pipeline: PosePipeline) -> str:
-    """The networks and where they run, and what was passed over for them."""
+    """The networks and where they run, and the skipped backends."""
     found = pipeline.describe()
     lines = [
         f"poses:  {found['pose_model']} on {found['backend']} ({found['device']}, {found['precision']})",
         f"people: {found['detector']} on {found['detector_backend']} "
         f"({found['detector_device']}, {found['detector_precision']})",
     ]
-    lines += [f"passed over {name}: {reason}" for name, reason in found["passed_over"]]
+    lines += [f"skipped {name}: {reason}" for name, reason in found["passed_over"]]
     return "\n".join(lines)
 
 
-def told(summary: ExportSummary) -> str:
-    """What a run did, for people."""
+def summary_text(summary: ExportSummary) -> str:
+    """Summary of a run for the console."""
     lines = [str(path) for path in summary.outputs[:3]]
     if len(summary.outputs) > 3:
         lines.append(f"and {len(summary.outputs) - 3} more in {summary.outputs[-1].parent}")
@@ -159,7 +161,7 @@ def told(summary: ExportSummary) -> str:
 
 
 def _print(text: str, stream: TextIO | None = None) -> None:
-    """Tell a person; where nobody reads any more (`| head`, a closed terminal), the files count and not the words."""
+    """Print; a closed output (`| head`, a closed terminal) is ignored, because the files are what counts."""
     stream = stream or sys.stdout
     try:
         print(text, file=stream, flush=True)

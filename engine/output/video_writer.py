@@ -84,7 +84,7 @@ class VideoWriter:
             info: the source: rate, time base, tags and sound.
             crf: constant rate factor of x264, 0 (lossless) to 51; lower is better.
             preset: x264's trade of speed against size.
-            keep_audio: whether the source's sound is carried over.
+            keep_audio: whether the source's sound is copied.
 
         Raises:
             OutputError: the pictures are too large for the format.

@@ -1,1 +1,1 @@
-"""What is drawn over a frame. Imports `artifacts` and what it may import."""
+"""Drawing over a frame. Imports `artifacts` and what it may import."""

@@ -1,4 +1,4 @@
-"""What a network attends to, laid over the frame: a tint for every person, and a legend that says what it means."""
+"""The network's attention maps over the frame: a tint for each person, and a legend."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from engine.types import AttentionMaps, Float32Array, UInt8Array
 Scale = Literal["unit", "auto"]
 
 _MOST_OPAQUE = 0.8
-# Below the first value nothing is tinted, from the second on the tint is strongest: the even 1/K of a pixel that
-# attends to nothing in particular must not paint a box around every person.
+# Below the first value nothing is tinted, from the second on the tint is strongest: the uniform 1/K of a pixel without
+# attention to one keypoint must not paint a box around every person.
 _TINT_FROM, _TINT_FULL = 0.03, 0.6
 _PANEL_BGR, _TEXT_BGR, _FAINT_BGR = (24, 20, 18), (245, 245, 245), (200, 200, 200)
 
@@ -58,7 +58,7 @@ def parse_view(text: str, skeleton: Skeleton) -> AttentionView:
 
 
 def chosen_maps(attention: AttentionMaps | None, view: AttentionView) -> Float32Array | None:
-    """(N, h, w) float32 maps of the chosen keypoint; None where the result holds none."""
+    """(N, h, w) float32 maps of the chosen keypoint; None where the result has none."""
     maps = None if attention is None else (attention.areas if view.kind == "areas" else attention.attention)
     if maps is None:
         return None
@@ -69,7 +69,7 @@ def chosen_maps(attention: AttentionMaps | None, view: AttentionView) -> Float32
 
 
 def scaled_maps(maps: Float32Array, view: AttentionView, scale: Scale) -> tuple[Float32Array, float]:
-    """Maps (N, h, w) brought to 0..1, and the value that 1 stands for.
+    """Maps (N, h, w) scaled to 0..1, and the value that 1 stands for.
 
     'unit' leaves S as it is. G sums to 1 over its pixels, which makes single values tiny: there 'unit' shows the share
     of each person's own peak. 'auto' divides by the highest value among all people of the frame.
@@ -216,7 +216,7 @@ def draw_legend(
 
 
 def _draw_bar(image: UInt8Array, left_top: tuple[int, int], length: int, text_px: float, top: float) -> None:
-    """The colours from 0 to 1, as they look on a grey ground, with numbers under both ends and the middle."""
+    """The colours from 0 to 1, on a grey background, with numbers under both ends and the middle."""
     x, y = left_top
     values = np.linspace(0, 1, length, dtype=np.float32)[None].repeat(max(2, round(text_px)), axis=0)
     weight = _opacity(values)

@@ -1,4 +1,4 @@
-"""Draws what was found in a frame: skeletons, boxes, labels, and what the network attends to."""
+"""Draws a result: skeletons, boxes, labels, and the network's attention."""
 
 from __future__ import annotations
 
@@ -88,14 +88,13 @@ def draw(
         skeleton: the keypoints' names, lines and colours.
         options: what to draw.
         out: (H, W, 3) uint8 to draw into; may be the frame's own image, which is then drawn over. None for a new one.
-        density: px of the image to one px as a person means it, for the chosen line width and for letters; 2 for what
-            is shown on a screen of twice the density.
+        density: image px per logical px, for line width and text; 2 on a screen of twice the density.
 
     Returns:
         (H, W, 3) uint8 BGR: `out`, or a new array.
 
     Raises:
-        OptionError: the chosen keypoint is none of the network's.
+        OptionError: the network does not have the chosen keypoint.
         ValueError: `out` has another size than the frame.
     """
     image = result.frame.image_bgr
@@ -111,15 +110,15 @@ def draw(
     top = 1.0
     if options.attention is not None:
         top = tint(canvas, result.attention, options.attention, options.scale)
-    # Sure people last: where two overlap, the surer one is seen whole.
+    # In ascending order of scores: where two people overlap, the one with the higher score is on top.
     order = [int(person) for person in np.argsort(result.poses.person_scores, kind="stable")]
     bare = canvas.copy() if options.opacity < 1 and order else None
     for person in order:
         _draw_person(canvas, result.poses, person, skeleton, options)
     if bare is not None:
         cv2.addWeighted(canvas, options.opacity, bare, 1 - options.opacity, 0, dst=canvas)
-    for person in order:  # after all people, so that nobody's lines run through a label
-        # A label over nothing that is drawn only puzzles: the network itself is not sure that anyone is there.
+    for person in order:  # after all people, so that no lines cross a label
+        # No label for a person of whom nothing is drawn.
         if options.boxes or (result.poses.scores[person] >= options.score_threshold).any():
             _draw_label(canvas, result.poses, person, options, density)
     if options.attention is not None:
@@ -144,7 +143,7 @@ def _draw_person(image: UInt8Array, poses: Poses, person: int, skeleton: Skeleto
         _draw_box(image, box, _person_color(poses, person), line_width)
     if options.skeleton:
         points, scores = poses.keypoints_xy[person], poses.scores[person]
-        # A network may place a keypoint far outside; OpenCV's coordinates end at 16 bits before the point.
+        # A keypoint may lie far outside; OpenCV's fixed-point coordinates hold 16 bits before the point.
         drawable = np.isfinite(points).all(axis=1) & (np.abs(points).max(axis=1, initial=0) < 2**15)
         _draw_skeleton(image, points, drawable & (scores >= options.score_threshold), skeleton, line_width)
 
@@ -156,7 +155,7 @@ def _person_color(poses: Poses, person: int) -> Color:
 
 
 def label_text(poses: Poses, person: int, options: OverlayOptions) -> str:
-    """What the label of a person says; empty for no label."""
+    """Text of a person's label; empty for no label."""
     score = float(poses.person_scores[person])
     parts = [f"#{poses.track_ids[person]}"] if options.ids and poses.track_ids is not None else []
     if options.scores and np.isfinite(score):
@@ -165,7 +164,7 @@ def label_text(poses: Poses, person: int, options: OverlayOptions) -> str:
 
 
 def _fixed(point: Float32Array) -> tuple[int, int]:
-    """A point in the fixed-point coordinates that `_SHIFT` tells OpenCV of."""
+    """A point in OpenCV's fixed-point coordinates with `_SHIFT` fractional bits."""
     return round(float(point[0]) * (1 << _SHIFT)), round(float(point[1]) * (1 << _SHIFT))
 
 

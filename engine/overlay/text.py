@@ -1,4 +1,4 @@
-"""Text on pictures, sized in pixels, and the rounded panels it stands on."""
+"""Text on pictures, sized in pixels, and rounded panels behind it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def put_text(image: UInt8Array, text: str, left_base: tuple[float, float], heigh
 
     Args:
         image: picture to write into.
-        text: ASCII, because older OpenCV fonts know no more.
+        text: ASCII, because older OpenCV fonts have nothing else.
         left_base: left end of the base line, px.
         height_px: height of the capitals.
         color: BGR.

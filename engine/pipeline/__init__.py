@@ -1,1 +1,1 @@
-"""The way of a frame, its options and its threads. Imports `build` and before."""
+"""The pipeline of a frame, its options and its threads. Imports `build` and before."""

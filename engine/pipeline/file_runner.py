@@ -1,4 +1,4 @@
-"""The way of many frames: the same steps as for one, each in a thread of its own, so that they overlap."""
+"""Runs the pipeline over many frames: each step in a thread of its own, so that the steps overlap."""
 
 from __future__ import annotations
 
@@ -12,37 +12,38 @@ from engine.types import Frame, FrameResult
 DECODED_FRAMES = 4
 FOUND_FRAMES = 6
 DONE_FRAMES = 4
-"""How many frames may wait after each step: enough to even out their pace, few enough for a small memory."""
+"""Queue length after each step: enough to even out the steps' speeds, small enough for little memory."""
 
 BATCH_FRAMES = 4
 BATCH_PEOPLE = 8
-"""Frames share a call of the pose network until one of these is reached: more gains nothing on a processor."""
+"""Limits of a batch for the pose network: larger ones gain nothing on a CPU."""
 
 
 class OneAtATime(Protocol):
-    """A pipeline that takes frames one after another."""
+    """A pipeline that processes frames one after another."""
 
     def process(self, frame: Frame) -> FrameResult:
-        """Everything about one frame."""
+        """The result of one frame."""
 
 
 def results(
     pipeline: PosePipeline | OneAtATime, frames: Iterable[Frame], steps: Steps, *, live: bool, overlap: bool = True
 ) -> Iterator[FrameResult]:
-    """The results of frames in their order, none left out; frames are taken and worked on ahead, in threads of `steps`.
+    """The results of all frames in their order; frames are prefetched and processed in threads of `steps`.
 
-    The caller only waits, and so can end at any time; what it waits for may take long. A live source is not read ahead,
-    because a frame that waits grows old: one frame is worked on while the one before is drawn and written.
+    The caller only waits for results, so it can stop at any time, even while a step takes long. A live source is not
+    prefetched, because a frame that waits in a queue adds delay: one frame is processed while the one before is drawn
+    and written.
 
     Args:
         pipeline: used in these threads until `steps` is closed.
         frames: of one source.
         steps: owns the threads.
-        live: whether frames come when they come.
-        overlap: False to do one thing after another: a frame is begun when it is asked for.
+        live: whether the source is a camera or a stream.
+        overlap: False runs one step after another; a frame is read when its result is requested.
 
     Raises:
-        Whatever a step raises, in the place of the frame that it failed on.
+        Whatever a step raises, in place of the result of the frame that it failed on.
     """
     if not isinstance(pipeline, PosePipeline):
         if overlap and not live:
@@ -52,7 +53,7 @@ def results(
         process = map(pipeline.process, steps.until_closed(frames))
         return steps.prefetch(process, room=int(overlap), name="pose", reads_source=live)
     decoded = _decoded(frames, steps)
-    if pipeline.detect_every != 1:  # boxes go on with the keypoints of the frame before: nothing can run ahead of them
+    if pipeline.detect_every != 1:  # propagation needs the poses of the frame before, so detection cannot be prefetched
         return steps.prefetch(map(pipeline.process, decoded), room=DONE_FRAMES, name="pose")
     found = steps.prefetch(map(pipeline.find, decoded), room=FOUND_FRAMES, name="detect")
     return steps.prefetch(_posed(pipeline, found), room=DONE_FRAMES, name="pose")
@@ -63,16 +64,16 @@ def _decoded(frames: Iterable[Frame], steps: Steps) -> Iterator[Frame]:
 
 
 def _posed(pipeline: PosePipeline, found: Iterable[Found]) -> Iterator[FrameResult]:
-    """Poses of frames whose people are found; those of several frames share a call of the network."""
+    """Results of frames with detections; several frames share a call of the pose network."""
     for batch in batches(found):
         for posed in pipeline.pose(batch):
             yield pipeline.finish(posed)
 
 
 def batches(found: Iterable[Found]) -> Iterator[list[Found]]:
-    """Frames in groups with enough people for one call; which ones depends on the frames alone, not on the pace.
+    """Frames in batches for the pose network; the batches depend on the frames alone, not on timing.
 
-    What fails is raised after the frames before it.
+    An error of the source is raised after the batch of the frames before it.
     """
     batch: list[Found] = []
     people = 0
@@ -81,7 +82,7 @@ def batches(found: Iterable[Found]) -> Iterator[list[Found]]:
     while error is None:
         try:
             one = next(upstream)
-        except BaseException as caught:  # StopIteration among them: both end the last batch
+        except BaseException as caught:  # StopIteration, too: both end the last batch
             error = caught
         else:
             batch.append(one)

@@ -1,4 +1,4 @@
-"""What the options of a pipeline name, opened: the pose network, the detector, and the pipeline that joins them."""
+"""Opens what the options name: the pose network, the detector, and the pipeline of both."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ def open_pipeline(options: PipelineOptions, *, say: Callable[[str], None] = lamb
 
     Args:
         options: what to run and where.
-        say: told in one line of anything that takes long.
+        say: called with one line before anything that takes long.
 
     Raises:
-        OptionError: a class is not known.
-        ModelError: a model does not exist or cannot be used, or does not give the maps that are wanted.
+        OptionError: unknown class.
+        ModelError: a model does not exist or cannot be used, or lacks the wanted maps.
         BackendError: no runtime can run it as asked.
     """
     precision = options.precision
     if options.pose_model is None and precision == "auto":
         precision = default_models().precision
-    # What was opened is closed again if what comes after it fails.
-    with contextlib.ExitStack() as undo:
+    # If a later step fails, what was opened before is closed.
+    with contextlib.ExitStack() as opened_so_far:
         pose = open_pose_backend(
             options.pose_model,
             backend=options.backend,
@@ -43,9 +43,9 @@ def open_pipeline(options: PipelineOptions, *, say: Callable[[str], None] = lamb
             say=say,
             gate=parity_gate.check,
         )
-        undo.enter_context(pose.backend)
+        opened_so_far.enter_context(pose.backend)
         detector, opened = _open_detector(options, pose.backend.spec.class_names, say)
-        undo.enter_context(detector)
+        opened_so_far.enter_context(detector)
         pipeline = PosePipeline(
             detector,
             pose.backend,
@@ -57,30 +57,30 @@ def open_pipeline(options: PipelineOptions, *, say: Callable[[str], None] = lamb
             smoothing=options.smoothing,
             detect_every=options.detect_every,
             person_threshold=options.person_threshold,
-            description={**_told(pose, "pose_model", ""), **_told(opened, "detector", "detector_")},
+            description={**_description(pose, "pose_model", ""), **_description(opened, "detector", "detector_")},
         )
-        undo.pop_all()
+        opened_so_far.pop_all()
     return pipeline
 
 
 def _open_detector(
     options: PipelineOptions, posed_classes: tuple[str, ...], say: Callable[[str], None]
 ) -> tuple[PersonDetector, OpenedBackend]:
-    """The detector on the backend of the pose network where that runs detectors, else on the best that does.
+    """The detector, on the pose network's backend where that runs detectors, else on the best one that does.
 
-    Detectors are ONNX files: the pose network may run in PyTorch on a GPU, and the detector beside it under OpenVINO.
-    Low precision is a promise about the pose network; float32 is one about all numbers, so the detector keeps it, too.
+    Detectors are ONNX files: with a pose network in PyTorch on a GPU, the detector may run under OpenVINO. A low
+    precision applies to the pose network only; fp32 is chosen for exact numbers, so it applies to the detector, too.
     """
-    follows = options.backend in ONNX_BACKENDS
+    same_backend = options.backend in ONNX_BACKENDS
     classes = options.classes
     if classes is None and "person" not in posed_classes:
         classes = ",".join(posed_classes)
     return open_detector(
         options.detector,
-        backend=options.backend if follows else "auto",
+        backend=options.backend if same_backend else "auto",
         precision="fp32" if options.precision == "fp32" else "auto",
-        device=options.device if follows or options.device == "cpu" else "auto",
-        # Beside the other steps of a run one thread is enough for it, and wastes no time in waiting for a second.
+        device=options.device if same_backend or options.device == "cpu" else "auto",
+        # While other steps run in parallel, one thread is enough, and saves the synchronisation with a second.
         threads=1 if options.overlapping and options.detect_every == 1 else options.threads,
         download=options.download,
         classes=classes,
@@ -91,13 +91,13 @@ def _open_detector(
     )
 
 
-def _told(opened: OpenedBackend, what: str, prefix: str) -> dict[str, Any]:
-    """Name, backend, device, precision, and the name and reason of each backend that was passed over."""
+def _description(opened: OpenedBackend, what: str, prefix: str) -> dict[str, Any]:
+    """Name, backend, device, precision, and the name and reason of each backend that was skipped."""
     backend = opened.backend
     return {
         what: backend.spec.name,
         f"{prefix}backend": backend.name,
         f"{prefix}device": backend.device,
         f"{prefix}precision": backend.precision,
-        f"{prefix}passed_over": [list(passed) for passed in opened.passed_over],
+        f"{prefix}passed_over": [list(skipped) for skipped in opened.passed_over],
     }

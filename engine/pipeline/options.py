@@ -1,4 +1,4 @@
-"""What a pipeline is asked for: the options of the program that say what runs, with nothing left open."""
+"""The options of a pipeline: those of the program that choose what runs, with every default resolved."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from engine.tracking.tracker import check_tracker
 
 @dataclass(frozen=True, kw_only=True)
 class PipelineOptions(PoseOptions):
-    """What to run and where (see the table in engine/options.py), and what follows from the use.
+    """What to run and where (see the table in engine/options.py), and what depends on the use.
 
     Names of models and classes are looked up when the pipeline is opened.
 
     Attributes:
         score_threshold, person_threshold: unless given, those that suit the shipped networks.
-        detect_every: "auto" looks for people as seldom as the scene allows.
+        detect_every: "auto" runs the detector as seldom as the scene allows.
         want_areas, want_attention: whether results carry these maps.
-        overlapping: the stages will run at the same time (files), so that the networks share the processor.
+        overlapping: the stages will run at the same time (files), so that the networks share the CPU.
     """
 
     score_threshold: float = field(
@@ -46,21 +46,20 @@ class PipelineOptions(PoseOptions):
         check_detect_every(self.detect_every)
 
     @classmethod
-    def of(cls, asked: PoseOptions, *, live: bool = True, still: bool = False, **decided: Any) -> Self:
-        """The options for a source, where what was left open follows from its kind.
+    def of(cls, options: PoseOptions, *, live: bool = True, still: bool = False, **decided: Any) -> Self:
+        """The options for a source, with open values resolved by its kind.
 
-        A file can wait for a detector that looks at every frame, a camera cannot. Photos have nothing to do with each
-        other.
+        A file can wait for a detector that runs on every frame; a camera cannot. Photos are independent of each other.
 
         Args:
-            asked: what a person asked for.
+            options: what the user chose.
             live: whether the source is a camera or a stream.
             still: whether it is photos.
-            decided: fields by name that the caller has decided.
+            decided: values of fields, by name, that the caller sets.
         """
-        values = {item.name: getattr(asked, item.name) for item in options_of(cls)}
-        values["detect_every"] = asked.detect_every or ("auto" if live else 1)
-        values["overlapping"] = not live and asked.threads != 1
+        values = {item.name: getattr(options, item.name) for item in options_of(cls)}
+        values["detect_every"] = options.detect_every or ("auto" if live else 1)
+        values["overlapping"] = not live and options.threads != 1
         if still:
             values |= {"tracking": False, "smoothing": False, "detect_every": 1}
         values |= decided
@@ -68,10 +67,10 @@ class PipelineOptions(PoseOptions):
 
 
 def check_detect_every(value: object) -> None:
-    """Refuse what is neither "auto" nor a whole number of frames.
+    """Refuse a value that is neither "auto" nor a whole number of frames from 1.
 
     Raises:
-        OptionError: it is not; the message says what was found.
+        OptionError: the value does not fit; the message names it.
     """
     if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
         return

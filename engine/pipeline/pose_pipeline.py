@@ -1,4 +1,4 @@
-"""The way of a frame: frame -> detections -> crops -> pose network -> poses (and attention maps) -> result."""
+"""The pipeline of a frame: frame -> detections -> crops -> pose network -> poses (and attention maps) -> result."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ class Detector(Protocol):
         ...
 
     def close(self) -> None:
-        """Give back what it holds."""
+        """Free its resources."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Found:
-    """A frame and where its people are.
+    """A frame and the boxes of its people.
 
     Attributes:
         frame: the frame.
-        detections: boxes of the people, at most so many as may be posed.
+        detections: boxes of the people, at most `max_people`.
         posed: those of them that go through the pose network; None for all.
-        looked: whether the detector has looked, or the boxes were carried on from the frame before.
-        detect_ms: how long it took.
+        detected: True if the detector ran on this frame, False if the boxes were propagated.
+        detect_ms: duration of the detection or propagation.
     """
 
     frame: Frame
@@ -60,7 +60,7 @@ class Found:
 
 
 class PosePipeline:
-    """Finds the people of a frame and their keypoints. Made and closed in one thread, used by one at a time."""
+    """Finds people and their keypoints. Create and close it in one thread; use it in one at a time."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class PosePipeline:
         person_threshold: float | None = None,
         description: Mapping[str, Any] | None = None,
     ) -> None:
-        """Join a detector and a pose network; the pipeline closes both when it is closed.
+        """Take a detector and a pose network; the pipeline closes both when it is closed.
 
         Args:
             detector: finds boxes.
@@ -85,11 +85,11 @@ class PosePipeline:
             max_people: boxes that are posed in one frame, those with the highest scores.
             want_areas, want_attention: whether results carry these maps.
             tracking, tracker, smoothing, detect_every: see PipelineOptions.
-            person_threshold: see PipelineOptions; None keeps whatever the detector finds.
+            person_threshold: see PipelineOptions; None keeps all detections.
             description: what runs, for `describe`.
 
         Raises:
-            ModelError: the network is not a pose network, or does not give the maps that are wanted.
+            ModelError: the network is not a pose network, or lacks the wanted maps.
             OptionError: a value makes no sense.
         """
         if max_people < 1:
@@ -117,7 +117,7 @@ class PosePipeline:
     def process(self, frame: Frame) -> FrameResult:
         """Boxes, poses, ids and wanted maps of one frame; all people go through the pose network in one call.
 
-        A frame without anyone gives empty poses, and the pose network is not called.
+        A frame without people gives empty poses; the pose network is not called.
 
         Raises:
             BackendError: a runtime failed, or gave outputs that do not fit its spec.
@@ -126,9 +126,9 @@ class PosePipeline:
         return self.finish(*self.pose([self.find(frame)]))
 
     def find(self, frame: Frame) -> Found:
-        """Where the people of a frame are: the detector looks, or the boxes go on with the people of the last frame.
+        """Boxes of the people of a frame, by the detector or propagated from the last frame.
 
-        With `detect_every` 1 this depends on no other frame, and may run ahead of the rest in a thread of its own.
+        With `detect_every` 1 this depends on no other frame, and may run in a prefetching thread.
         """
         started = time.perf_counter()
         detected, detections = True, Detections.empty()
@@ -147,10 +147,10 @@ class PosePipeline:
         if len(detections) <= self._max_people:
             return detections
         best = np.argsort(-detections.scores, kind="stable")[: self._max_people]
-        return detections.take(np.sort(best))  # their order stays
+        return detections.take(np.sort(best))  # in the detector's order
 
     def pose(self, found: Sequence[Found]) -> list[tuple[Found, PosedFrame]]:
-        """Poses of the people of frames, which come in their order; in one call of the network if they fit."""
+        """Poses of the people of several frames, given in their order; one call of the network if it takes batches."""
         found = [self._without_rejected(one) for one in found]
         posed = self._posing.run(
             [(one.frame.image_bgr, one.detections if one.posed is None else one.posed) for one in found]
@@ -158,16 +158,16 @@ class PosePipeline:
         return list(zip(found, posed, strict=True))
 
     def finish(self, posed: tuple[Found, PosedFrame]) -> FrameResult:
-        """Ids and calm keypoints for the poses of the next frame; frames come in their order."""
+        """Filtering, ids and smoothing for the poses of the next frame; frames must come in their order."""
         started = time.perf_counter()
         found, found_poses = posed
         frame = found.frame
-        if not found.detected:  # the follower knows whom it has sent, and itself lets go of the lost
-            self._follow(found, found_poses.poses)
+        if not found.detected:  # unfiltered: the propagator needs its boxes in its order
+            self._update_propagation(found, found_poses.poses)
         detections, found_poses = self._without_false_positives(found, found_poses)
         poses = found_poses.poses
         if found.detected and self.detect_every != 1:
-            self._follow(dataclasses.replace(found, detections=detections), poses)
+            self._update_propagation(dataclasses.replace(found, detections=detections), poses)
         if self._tracker is not None:
             poses = dataclasses.replace(poses, track_ids=self._tracker.update(poses.boxes_xyxy, frame.timestamp_s))
             if self._smoother is not None:
@@ -186,7 +186,7 @@ class PosePipeline:
         )
 
     def restart(self) -> None:
-        """What comes next does not go on from here (another place in a video): forget who was where."""
+        """Forget all people: the next frame does not follow the last one (a seek in a video)."""
         self._propagator.reset()
         self._schedule.reset()
         if self._rejected is not None:
@@ -197,11 +197,11 @@ class PosePipeline:
             self._smoother.reset()
 
     def look(self, looking: bool) -> None:
-        """Whether somebody looks at the maps; while nobody does, none are copied and results carry none."""
-        self._posing.looking = looking
+        """Whether the maps are shown; while they are not, none are copied and results have none."""
+        self._posing.maps_shown = looking
 
     def describe(self) -> dict[str, Any]:
-        """What really runs, in plain values, for people and for reports."""
+        """What really runs, in plain values, for the console and for reports."""
         return dict(self._description)
 
     def close(self) -> None:
@@ -219,34 +219,34 @@ class PosePipeline:
         self.close()
 
     def _without_rejected(self, found: Found) -> Found:
-        """A frame without the boxes of which the pose network has just said that nobody is there."""
+        """The frame without boxes that the pose network has recently rejected."""
         if self._rejected is None or not found.detected:
             return found
         frame = found.frame
-        worth = self._rejected.not_rejected(frame.image_bgr, found.detections.boxes_xyxy, frame.timestamp_s)
-        return found if worth is None else dataclasses.replace(found, posed=found.detections.take(worth))
+        to_pose = self._rejected.not_rejected(frame.image_bgr, found.detections.boxes_xyxy, frame.timestamp_s)
+        return found if to_pose is None else dataclasses.replace(found, posed=found.detections.take(to_pose))
 
     def _without_false_positives(self, found: Found, posed: PosedFrame) -> tuple[Detections, PosedFrame]:
-        """The people of a frame who are people, see person_filter.py; where nobody was is remembered."""
+        """The detections that pass the false-positive filter; rejected ones are remembered."""
         detections = found.detections if found.posed is None else found.posed
         if self._filter is None:
             return detections, posed
-        certain = confidences(posed.poses)
+        confidence = confidences(posed.poses)
         if self._rejected is not None and found.detected:
             frame = found.frame
-            self._rejected.learn(frame.image_bgr, detections.boxes_xyxy, certain, frame.timestamp_s)
-        kept = self._filter.kept(posed.poses, certain)
+            self._rejected.learn(frame.image_bgr, detections.boxes_xyxy, confidence, frame.timestamp_s)
+        kept = self._filter.kept(posed.poses, confidence)
         if kept is None:
             return detections, posed
         maps = None if posed.attention is None else posed.attention.take(kept)
         return detections.take(kept), dataclasses.replace(posed, poses=posed.poses.take(kept), attention=maps)
 
-    def _follow(self, found: Found, poses: Poses) -> None:
-        """Remember where the people are now, for the boxes of the next frame."""
+    def _update_propagation(self, found: Found, poses: Poses) -> None:
+        """Update propagator and schedule with the poses of this frame."""
         time_s = found.frame.timestamp_s
         if found.detected:
             boxes, known = found.detections.boxes_xyxy, len(self._propagator)
             self._schedule.detected(found.frame.image_bgr, time_s, known=known, found_xyxy=boxes)
             self._propagator.detected(found.detections, poses, time_s)
-        elif self._propagator.followed(poses, time_s):
+        elif self._propagator.propagated(poses, time_s):
             self._schedule.lost()

@@ -1,4 +1,4 @@
-"""From boxes to poses: crops of all people in one batch, the pose network, and back to frame px."""
+"""From boxes to poses: crops of all people in one batch, the pose network, keypoints mapped back to frame px."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from engine.types import AttentionMaps, Detections, Float32Array, Poses, UInt8Ar
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PosedFrame:
-    """Poses of one frame, the maps where they are wanted, and the milliseconds; of a shared batch, its share."""
+    """Poses of one frame, the maps if wanted, and the durations in ms (of a shared batch, this frame's share)."""
 
     poses: Poses
     attention: AttentionMaps | None
@@ -29,10 +29,10 @@ class PoseStage:
     """Runs the pose network on the people of one frame or several."""
 
     def __init__(self, backend: Backend, *, want_areas: bool, want_attention: bool, max_people: int) -> None:
-        """Take a pose network, which stays its owner's.
+        """Take a pose network; the caller closes it.
 
         Raises:
-            ModelError: it is not a pose network, or does not give the maps that are wanted.
+            ModelError: it is not a pose network, or lacks the wanted maps.
         """
         spec = backend.spec
         if spec.skeleton is None:
@@ -50,12 +50,12 @@ class PoseStage:
         self._udp = spec.udp
         self._want = ("keypoints", *wanted_maps)
         self._takes_frames = "frame" in {tensor.name for tensor in spec.inputs}
-        self.looking = True
-        """Whether somebody looks at the maps; while nobody does, none are copied."""
+        self.maps_shown = True
+        """Whether the maps are shown; while they are not, none are copied."""
         self._crops = np.empty((0, self._input_size_wh[1], self._input_size_wh[0], 3), np.uint8)
 
     def run(self, frames: Sequence[tuple[UInt8Array, Detections]]) -> list[PosedFrame]:
-        """Poses of the people of each frame, all in one call of the network; it is not called when there are none.
+        """Poses of the people of each frame, in one call of the network; no call when there are none.
 
         Args:
             frames: image (H, W, 3) uint8 BGR, and the boxes of its people in frame px.
@@ -73,7 +73,7 @@ class PoseStage:
         crop_to_frame = invert_affines(frame_to_crop)
         ends = np.cumsum(counts).tolist()
         parts = [slice(end - count, end) for count, end in zip(counts, ends, strict=True)]
-        want = self._want if self.looking else self._want[:1]
+        want = self._want if self.maps_shown else self._want[:1]
         if self._takes_frames:
             cropped = time.perf_counter()
             outputs = self._infer_frames([image for image, _ in frames], crop_to_frame, parts, want)
@@ -86,12 +86,12 @@ class PoseStage:
         self._check(outputs, people)
         posed = time.perf_counter()
         results = []
-        for (_, detections), count, mine in zip(frames, counts, parts, strict=True):
+        for (_, detections), count, own in zip(frames, counts, parts, strict=True):
             share = count / people * 1000
             results.append(
                 PosedFrame(
-                    poses=self._poses(outputs["keypoints"][mine], detections, crop_to_frame[mine]),
-                    attention=self._maps({name: maps[mine] for name, maps in outputs.items()}, crop_to_frame[mine]),
+                    poses=self._poses(outputs["keypoints"][own], detections, crop_to_frame[own]),
+                    attention=self._maps({name: maps[own] for name, maps in outputs.items()}, crop_to_frame[own]),
                     crop_ms=(cropped - started) * share,
                     pose_ms=(posed - cropped) * share,
                 )
@@ -101,7 +101,7 @@ class PoseStage:
     def _infer_frames(
         self, images: Sequence[UInt8Array], crop_to_frame: Float32Array, parts: Sequence[slice], want: Sequence[str]
     ) -> Mapping[str, np.ndarray]:
-        """Outputs of all people from a network that cuts them out of the whole frame itself, one frame a call."""
+        """Outputs for all people, from a network that crops them from the whole frame itself; one call per frame."""
         called = [
             self._backend.infer({"frame": image, "crop_to_frame": crop_to_frame[part]}, want)
             for image, part in zip(images, parts, strict=True)
@@ -110,9 +110,9 @@ class PoseStage:
         return {name: np.concatenate([outputs[name] for outputs in called]) for name in want}
 
     def _crop_buffer(self, people: int) -> UInt8Array:
-        """Room for the crops of so many people; kept from frame to frame, so that a stream allocates nothing."""
+        """A buffer for the crops of so many people; reused, so that a stream allocates nothing per frame."""
         if len(self._crops) < people:
-            # Doubling, so that a slowly growing crowd does not mean a new array a frame.
+            # Growth by doubling, so that a slowly growing crowd does not allocate on each frame.
             room = max(people, min(2 * len(self._crops), self._max_people))
             self._crops = np.empty((room, *self._crops.shape[1:]), np.uint8)
         return self._crops
@@ -149,7 +149,7 @@ class PoseStage:
         )
 
     def _evenly_spanned(self, crop_to_frame: Float32Array, shape: tuple[int, ...]) -> Float32Array:
-        """Affines (N, 2, 3) for who takes it that maps of that shape span the crop evenly, as those of UDP do not."""
+        """Affines (N, 2, 3) for code that assumes that maps of this shape span the crop evenly; UDP maps do not."""
         if not self._udp or shape[3] < 2:
             return crop_to_frame
         grid = (shape[3], shape[2])
@@ -158,6 +158,6 @@ class PoseStage:
         return np.asarray(crop_to_frame * factors, np.float32)
 
     def _no_maps(self) -> AttentionMaps | None:
-        """The maps of nobody: those who draw need not ask whether a frame was empty."""
+        """Maps of zero people, so that drawing needs no check for an empty frame."""
         empty = np.zeros((0, self.skeleton.num_keypoints, 1, 1), np.float32)
         return self._maps(dict.fromkeys(self._want, empty), np.zeros((0, 2, 3), np.float32))

@@ -1,4 +1,4 @@
-"""Threads that carry the steps of a run: each works ahead of the next by a bounded number of items."""
+"""Threads for the steps of a run: each prefetches a bounded number of items for the next."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from typing import Any, Generic, Self, TypeVar
 
 T = TypeVar("T")
 
-_WAKE_S = 0.1  # how soon a run that waits for an item sees that it is asked to end
-_SOURCE_LIMIT_S = 3.0  # how long a thread that reads a source is waited for: no picture may come any more
-_STEP_LIMIT_S = 30.0  # and one that works on its last item: nothing but a device that hangs takes so long
+_WAKE_S = 0.1  # how often a run that waits for an item checks the stop flag
+_SOURCE_LIMIT_S = 3.0  # timeout of the join with a thread that reads a source, from which no picture may ever come
+_STEP_LIMIT_S = 30.0  # and with any other thread: only a hanging device takes so long for one item
 
 
 class Prefetch(Generic[T]):
-    """The items of an iterable in their order, made in a thread of their own.
+    """The items of an iterable in their order, produced in a thread of their own.
 
-    At most `room` items wait to be taken, and one more is in the making; without room, one is made when it is asked
-    for. What fails in the thread is raised where the item would have come. Made by `Steps.ahead`.
+    At most `room` items wait in the queue while one more is produced; with room 0, an item is produced when it is
+    requested. An error in the thread is raised in place of the item. Create it with `Steps.prefetch`.
     """
 
     def __init__(
         self, items: Iterable[T], *, room: int, name: str, reads_source: bool, is_ending: Callable[[], bool]
     ) -> None:
-        self._items = items if room else self._when_asked_for(items)
+        self._items = items if room else self._on_request(items)
         self._room = max(1, room)
         self._is_ending = is_ending
         self._join_limit_s = _SOURCE_LIMIT_S if reads_source else _STEP_LIMIT_S
         self._changed = threading.Condition()
         self._waiting: deque[T] = deque()
-        self._ended = self._stopped = self._asked_for = False
+        self._ended = self._stopped = self._requested = False
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
@@ -41,18 +41,18 @@ class Prefetch(Generic[T]):
             for item in self._items:
                 if not self._put(item):
                     break
-                del item  # while the next one is waited for, this thread must not keep the last alive
+                del item  # this thread must not keep the last item alive while it waits for the next
         except BaseException as caught:
             error = caught
         with self._changed:
             self._ended, self._error = True, error
             self._changed.notify_all()
 
-    def _when_asked_for(self, items: Iterable[T]) -> Iterator[T]:
+    def _on_request(self, items: Iterable[T]) -> Iterator[T]:
         upstream = iter(items)
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._asked_for or self._stopped)
+                self._changed.wait_for(lambda: self._requested or self._stopped)
                 if self._stopped:
                     return
             try:
@@ -61,13 +61,13 @@ class Prefetch(Generic[T]):
                 return
 
     def _put(self, item: T) -> bool:
-        """Hand an item over, when there is room; False when nobody wants any more."""
+        """Queue an item when there is room; False after `stop`."""
         with self._changed:
             self._changed.wait_for(lambda: len(self._waiting) < self._room or self._stopped)
             if self._stopped:
                 return False
             self._waiting.append(item)
-            self._asked_for = False
+            self._requested = False
             self._changed.notify_all()
             return True
 
@@ -77,7 +77,7 @@ class Prefetch(Generic[T]):
     def __next__(self) -> T:
         with self._changed:
             if not self._waiting:
-                self._asked_for = True
+                self._requested = True
                 self._changed.notify_all()
             while not (self._waiting or self._ended or self._stopped or self._is_ending()):
                 self._changed.wait(_WAKE_S)
@@ -93,14 +93,14 @@ class Prefetch(Generic[T]):
             raise StopIteration
 
     def stop(self) -> None:
-        """No more items are wanted; those that wait are let go."""
+        """End the thread after its present item; drop the queued items."""
         with self._changed:
             self._stopped = True
             self._waiting.clear()
             self._changed.notify_all()
 
     def join(self) -> None:
-        """Wait for the thread to end its last item, up to a limit."""
+        """Wait until the thread has ended, up to a limit."""
         self._thread.join(self._join_limit_s)
 
 
@@ -108,7 +108,7 @@ class Steps:
     """The threads of one run, all of which end with it; a context manager.
 
     Args:
-        is_ending: looked at now and then; once it is true no step gives another item, as at the end of its items.
+        is_ending: the stop flag, checked regularly; once it is true, every step ends as at the end of its items.
     """
 
     def __init__(self, is_ending: Callable[[], bool] = lambda: False) -> None:
@@ -117,22 +117,22 @@ class Steps:
         self._closed = False
 
     def until_closed(self, items: Iterable[T]) -> Iterator[T]:
-        """Items, but none that comes after the run has ended."""
+        """Items, until the run is closed."""
         for item in items:
             if self._closed:
                 return
             yield item
 
     def prefetch(self, items: Iterable[T], *, room: int, name: str, reads_source: bool = False) -> Prefetch[T]:
-        """Begin to take items in a thread of their own.
+        """Start a thread that takes the items.
 
-        A step that reads a source may wait there for long, and is left behind when the run ends: it takes nothing more
-        than the item that it waits for (see `until_closed`).
+        A step that reads a source may block for long, and may outlive the run: it then takes only the item that it
+        waits for, and no further one (see `until_closed`).
 
         Args:
             items: may itself take from another step; iterated in the thread alone.
-            room: how many items may wait to be taken; 0: none is made before it is asked for.
-            name: of the thread, for those who look at it with a debugger.
+            room: length of the queue; 0: an item is produced on request only.
+            name: of the thread, for debuggers.
             reads_source: the items come from a source.
         """
         step = Prefetch(items, room=room, name=name, reads_source=reads_source, is_ending=self._is_ending)
@@ -140,9 +140,9 @@ class Steps:
         return step
 
     def close(self) -> None:
-        """Stop all threads and wait for them; items that are on their way are let go."""
+        """Stop all threads and wait for them; queued items are dropped."""
         self._closed = True
-        # All are told before any is waited for: they wait for each other.
+        # Stop all before joining any: they wait for each other.
         for step in self._running:
             step.stop()
         for step in self._running:

@@ -1,4 +1,4 @@
-"""What must work when nothing else does: missing packages, the environment, signals.
+"""Works with no package installed: messages about missing packages, the environment, signals.
 
 Imports the standard library only.
 """

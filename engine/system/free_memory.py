@@ -1,4 +1,4 @@
-"""Memory that was freed, given back to the system (docs/decisions/0017-memory-between-models.md)."""
+"""Returns freed memory to the operating system (docs/decisions/0017-memory-between-models.md)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 
 def give_back_free_memory() -> None:
-    """Give free memory back now; where the C library has no such call (it is glibc's own), nothing happens."""
+    """Return free memory now; does nothing where the C library is not glibc."""
     trim = _malloc_trim()
     if trim is not None:
         trim(0)

@@ -1,10 +1,10 @@
-"""From an import that failed to the line that helps; the standard library alone, because nothing else may be there."""
+"""Turns a failed import into a line of advice; standard library only, because nothing else may be installed."""
 
 from __future__ import annotations
 
 import re
 
-# Where the package that brings a module is called otherwise.
+# Packages whose name differs from their module's.
 PACKAGE_OF_MODULE = {
     "cv2": "opencv-python",
     "cv2_enumerate_cameras": "cv2-enumerate-cameras",
@@ -37,7 +37,7 @@ OWN_PACKAGES = ("app", "engine", "models", "train")
 
 
 def explain_import_error(error: ImportError) -> str | None:
-    """One line that says what to install, or None where the import failed for a reason of its own."""
+    """One line that says what to install, or None where a missing package is not the cause."""
     library = re.search(r"(lib[\w.+-]+\.so[\w.]*): cannot open shared object file", str(error))
     if library is not None:
         name = library.group(1)

@@ -1,4 +1,4 @@
-"""Command lines whose mistakes are told in one line; main.py, which imports nothing of ours at first, has its own."""
+"""An argument parser with errors of one line; main.py has its own, because it may import nothing of ours first."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ EXIT_BAD_INPUT = 2
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """Says what is wrong in one line; the whole usage is one `--help` away."""
+    """Reports an error in one line instead of the whole usage."""
 
     def error(self, message: str) -> NoReturn:
         """End the program with exit code 2."""

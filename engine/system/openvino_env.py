@@ -1,4 +1,4 @@
-"""What makes the openvino and nncf packages keep to themselves; the standard library alone.
+"""Switches off the telemetry of the openvino and nncf packages; standard library only.
 
 Both report each import and more to Google Analytics through the package openvino_telemetry, without asking. They work
 without that package, so it is hidden from them.

@@ -1,4 +1,4 @@
-"""A child process that ends when whoever started it is gone, however that ended: a killed parent tells nobody."""
+"""Ends a child process when its parent is gone; a killed parent sends no signal."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _LIMIT_S = 10.0
 def end_with_stdin(limit_s: float = _LIMIT_S) -> None:
     """End this process when its stdin is closed: it is a pipe that the parent holds open as long as it lives.
 
-    The end is that of Ctrl-C, so that temporary files vanish.
+    It ends as with Ctrl-C, so that temporary files are removed.
 
     Args:
-        limit_s: what does not heed that within so many seconds (a compiler at work) is ended all the same.
+        limit_s: seconds until a process that does not react (a compiler at work) is ended by `os._exit`.
     """
-    # Moved away from stdin: packages that look at it find nothing there, and none waits behind the thread that reads.
+    # The pipe gets another descriptor and stdin becomes os.devnull, so that no package reads or waits on the pipe.
     pipe = os.dup(0)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
@@ -30,7 +30,7 @@ def end_with_stdin(limit_s: float = _LIMIT_S) -> None:
 
 
 def _watch(pipe: int, limit_s: float) -> None:
-    with contextlib.suppress(OSError):  # a pipe that breaks has ended, too
+    with contextlib.suppress(OSError):  # a broken pipe counts as closed
         while os.read(pipe, 4096):
             pass
     _interrupt_main()

@@ -1,4 +1,4 @@
-"""Which processor this is, and what short commands of the system print."""
+"""The name and features of the processor, and the output of short system commands."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-# Features that decide which low precision is quick; Linux names.
+# Features that decide which low precision is fast; Linux names.
 CPU_FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimd", "bf16")
 
 
 def processor() -> tuple[str, tuple[str, ...]]:
-    """Name of the processor, and those of its features that matter here, where the system tells."""
+    """Name of the processor, and those of CPU_FEATURES that it has, where the system reports them."""
     listing = Path("/proc/cpuinfo")
     if listing.is_file():
         text = listing.read_text(encoding="utf-8", errors="replace")
@@ -32,7 +32,7 @@ def processor() -> tuple[str, tuple[str, ...]]:
 
 
 def output_of(command: list[str]) -> str:
-    """What a short command prints; nothing where it fails or hangs."""
+    """Stdout of a short command; empty where it fails or hangs."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired):

@@ -1,4 +1,4 @@
-"""Ctrl-C and the like as a wish that is asked for, so that they never fall between two things that belong together."""
+"""A stop flag set by Ctrl-C and the like, so that a signal never interrupts steps that belong together."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import threading
 from types import FrameType
 from typing import Any, Self
 
-_ASKS_TO_END = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
-"""Ctrl-C, what `kill` and a system that shuts down send, the terminal is gone, and its like on Windows; not all are
-known everywhere."""
+_STOP_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+"""Sent by Ctrl-C, by `kill` and a shutdown, by a closed terminal, and by Ctrl-Break on Windows; not
+every system has all of them."""
 
 
 class StopFlag:
-    """While it is entered, a signal that asks the program to end raises nothing: whoever works looks at `asked`.
+    """While it is entered, a stop signal raises no exception; the work checks `asked` instead.
 
-    An exception out of a signal may come between any two instructions, in the locks of the standard library, too, and
-    an impatient person sends several. Outside the main thread, and where the program has a handler of its own or
+    An exception from a signal handler may come between any two instructions, even inside standard library locks, and
+    a user may press Ctrl-C several times. Outside the main thread, and where the program has a handler of its own or
     ignores a signal (nohup), everything stays as it is.
 
     Attributes:
@@ -34,7 +34,7 @@ class StopFlag:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            for name in _ASKS_TO_END:
+            for name in _STOP_SIGNALS:
                 number = getattr(signal, name, None)
                 if number is not None and signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL):
                     self._previous[number] = signal.signal(number, self._handle)

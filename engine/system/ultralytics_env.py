@@ -1,6 +1,6 @@
-"""The one place that makes the ultralytics package behave: no network, no installs, no telemetry, no pickles.
+"""Configures the ultralytics package: no network, no installs, no telemetry, no pickles.
 
-Only the standard library is imported here, because the variables must stand before `import ultralytics`.
+Only the standard library is imported here, because the variables must be set before `import ultralytics`.
 """
 
 from __future__ import annotations

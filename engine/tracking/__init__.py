@@ -1,1 +1,1 @@
-"""Who is who from frame to frame, and which detections are false. Imports `detection` and before."""
+"""Tracking, smoothing, and the filters of false detections. Imports `detection` and before."""

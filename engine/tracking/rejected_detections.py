@@ -1,4 +1,4 @@
-"""Boxes on nobody that need not be posed again: a camera that stands still has the same false ones in each frame."""
+"""Rejected-detection cache: a still camera gives the same false detections in each frame; they are not posed again."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import numpy.typing as npt
 from engine.geometry import overlaps
 from engine.types import Float32Array, UInt8Array
 
-SURE = 0.7
-"""Below this share of the person threshold the network is sure that nobody is there; above it, it is asked again."""
+REJECTED_SHARE = 0.7
+"""A box is remembered as rejected below this share of the person threshold; above it, it is posed again."""
 MOST_S = 1.0
-"""Seconds until it is asked again in any case."""
+"""Seconds until a rejected box is posed again in any case."""
 
 _SAME_BOX = 0.8  # overlap of a box with a remembered one
 _CELLS = 12  # the picture in a box is remembered as so many cells a side
@@ -23,8 +23,8 @@ _CHANGED_CELLS = 3
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Place:
-    """A box on nobody.
+class _Rejected:
+    """A rejected detection.
 
     Attributes:
         box: (4,) float32, frame px.
@@ -38,33 +38,33 @@ class _Place:
 
 
 class RejectedDetections:
-    """Remembers where the pose network has seen nobody, as long as the picture there stays the same.
+    """Remembers where the pose network found no person, as long as the picture there stays the same.
 
-    What it says depends on the frames and their order alone, not on the pace.
+    The result depends on the frames and their order alone, not on timing.
     """
 
     def __init__(self, threshold: float) -> None:
-        """Begin with nothing; `threshold` is the certainty below which people are left out."""
-        self._sure = SURE * threshold
-        self._places: list[_Place] = []
+        """Start empty; `threshold` is the confidence below which people are removed."""
+        self._limit = REJECTED_SHARE * threshold
+        self._rejected: list[_Rejected] = []
 
     def reset(self) -> None:
         """Forget everything."""
-        self._places = []
+        self._rejected = []
 
     def not_rejected(
         self, image_bgr: UInt8Array, boxes_xyxy: Float32Array, time_s: float
     ) -> npt.NDArray[np.bool_] | None:
-        """(N,) bool: which boxes (N, 4) of a frame (H, W, 3) of that time need the pose network; None for all."""
-        self._places = [place for place in self._places if 0 <= time_s - place.time_s <= MOST_S]
-        if not self._places or len(boxes_xyxy) == 0:
+        """(N,) bool: the boxes (N, 4) of a frame (H, W, 3) that need the pose network; None for all."""
+        self._rejected = [rejected for rejected in self._rejected if 0 <= time_s - rejected.time_s <= MOST_S]
+        if not self._rejected or len(boxes_xyxy) == 0:
             return None
-        remembered = np.stack([place.box for place in self._places]).astype(np.float64)
+        remembered = np.stack([rejected.box for rejected in self._rejected]).astype(np.float64)
         same = overlaps(boxes_xyxy.astype(np.float64), remembered) >= _SAME_BOX  # (N, M)
         unchanged: dict[int, bool] = {}
         for index in np.flatnonzero(same.any(axis=0)).tolist():
-            place = self._places[index]
-            changed = np.abs(_cells_of(image_bgr, place.box) - place.cells) > _CHANGE
+            rejected = self._rejected[index]
+            changed = np.abs(_cells_of(image_bgr, rejected.box) - rejected.cells) > _CHANGE
             unchanged[index] = int(changed.sum()) < _CHANGED_CELLS
         known = np.zeros(len(boxes_xyxy), bool)
         for index, still in unchanged.items():
@@ -72,17 +72,17 @@ class RejectedDetections:
                 known |= same[:, index]
         return ~known if known.any() else None
 
-    def learn(self, image_bgr: UInt8Array, boxes_xyxy: Float32Array, certain: Float32Array, time_s: float) -> None:
-        """Remember where nobody was seen.
+    def learn(self, image_bgr: UInt8Array, boxes_xyxy: Float32Array, confidence: Float32Array, time_s: float) -> None:
+        """Remember the boxes in which no person was found.
 
         Args:
             image_bgr: (H, W, 3) uint8; frames come in their order.
             boxes_xyxy: (N, 4) float32, the boxes that were posed.
-            certain: (N,) float32, see `person_filter.confidences`.
+            confidence: (N,) float32, see `false_positives.confidences`.
             time_s: of the frame.
         """
-        for box in boxes_xyxy[certain < self._sure]:
-            self._places.append(_Place(box=box, cells=_cells_of(image_bgr, box), time_s=time_s))
+        for box in boxes_xyxy[confidence < self._limit]:
+            self._rejected.append(_Rejected(box=box, cells=_cells_of(image_bgr, box), time_s=time_s))
 
 
 def _cells_of(image_bgr: UInt8Array, box: Float32Array) -> npt.NDArray[np.int16]:
@@ -92,7 +92,7 @@ def _cells_of(image_bgr: UInt8Array, box: Float32Array) -> npt.NDArray[np.int16]
     x2, y2 = np.minimum(np.ceil(box[2:]), (width, height)).astype(int).tolist()
     if x2 <= x1 or y2 <= y1:
         return np.zeros((_CELLS, _CELLS), np.int16)
-    # Every few pixels first: averaging over a large box would cost more than it tells.
+    # Every few pixels first: averaging over a large box would cost more than it is worth.
     step_x, step_y = (max(1, length // (3 * _CELLS)) for length in (x2 - x1, y2 - y1))
     green = np.ascontiguousarray(image_bgr[y1:y2:step_y, x1:x2:step_x, 1])
     return np.asarray(cv2.resize(green, (_CELLS, _CELLS), interpolation=cv2.INTER_AREA), np.int16)

@@ -1,7 +1,7 @@
-"""Keypoints that do not tremble: a One-Euro filter per person and keypoint (Casiez, Roussel, Vogel; CHI 2012).
+"""Keypoint smoothing: a One-Euro filter per person and keypoint (Casiez, Roussel, Vogel; CHI 2012).
 
 A low-pass filter whose cut-off frequency grows with speed: a still keypoint is averaged over many frames, a moving one
-over hardly any. Speeds are told in heights of the person a second, so that near and far people are treated alike.
+over hardly any. Speeds are in person heights per second, so that near and far people are treated alike.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ class SmoothingOptions:
 
     Attributes:
         still_hz: cut-off frequency for a keypoint at rest; lower is calmer.
-        per_speed_hz: what a speed of one person's height a second adds to it; higher follows faster.
+        per_speed_hz: what a speed of one person height per second adds to it; higher means less lag.
         speed_hz: cut-off frequency of the speed itself.
-        least_score: keypoints below are guesses: they pass unchanged, and the filter starts anew after them.
-        gap_s: whoever was not seen for longer starts anew.
+        least_score: keypoints below are unreliable: they pass unchanged, and their filter restarts after them.
+        gap_s: the filter of a keypoint that was not seen for longer restarts.
     """
 
     still_hz: float = 1.2
@@ -46,7 +46,7 @@ class SmoothingOptions:
 class _Memory:
     """The people of the last frames: ids (M,), places (M, K, 2), velocities (M, K, 2), times (M, K) in s, heights (M,).
 
-    A time of -inf marks a keypoint whose filter starts anew.
+    A time of -inf marks a keypoint whose filter restarts.
     """
 
     ids: npt.NDArray[np.int64]
@@ -57,22 +57,22 @@ class _Memory:
 
 
 class PoseSmoother:
-    """Smooths the keypoints of people with ids. Works by time stamps, so an uneven or changing rate does no harm."""
+    """Smooths the keypoints of people with ids. Uses time stamps, so the frame rate may vary."""
 
     def __init__(self, options: SmoothingOptions | None = None) -> None:
         self._options = options or SmoothingOptions()
         self._memory: _Memory | None = None
 
     def reset(self) -> None:
-        """Forget everyone, because what comes next does not go on from here."""
+        """Forget all people: the next frame does not follow the last one."""
         self._memory = None
 
     def smooth(self, poses: Poses, time_s: float) -> Poses:
-        """The same people with calmer keypoints; without ids they come back unchanged.
+        """The same people with smoothed keypoints; poses without ids are returned unchanged.
 
         Args:
             poses: people of one frame, frame px.
-            time_s: time of the frame in seconds; a time before the last one starts everything anew.
+            time_s: time of the frame in seconds; a time before the last one restarts all filters.
         """
         if poses.track_ids is None:
             return poses
@@ -86,12 +86,12 @@ class PoseSmoother:
         known = seen & (step_s <= options.gap_s)
         step_s = np.where(known, np.maximum(step_s, 0), 1)[..., None]  # (N, K, 1)
         moved = np.where(known[..., None], measured - before.places, 0)
-        # Two pictures with one time stamp tell no speed.
+        # No speed can be computed from two pictures with one time stamp.
         speed = np.divide(moved, step_s, out=np.zeros_like(moved), where=step_s > 0)
         velocities = before.velocities + _share(options.speed_hz, step_s) * (speed - before.velocities)
         velocities = np.where(known[..., None], velocities, 0)
-        pace = np.linalg.norm(velocities, axis=2, keepdims=True) / heights[:, None, None]
-        share = _share(options.still_hz + options.per_speed_hz * pace, step_s)
+        speed_heights = np.linalg.norm(velocities, axis=2, keepdims=True) / heights[:, None, None]
+        share = _share(options.still_hz + options.per_speed_hz * speed_heights, step_s)
         places = np.where(known[..., None], before.places + share * moved, measured)
         times_s = np.where(seen, time_s, -np.inf)
         now = _Memory(ids=before.ids, places=places, velocities=velocities, times_s=times_s, heights=heights)
@@ -99,7 +99,7 @@ class PoseSmoother:
         return dataclasses.replace(poses, keypoints_xy=places.astype(np.float32))
 
     def _recall(self, ids: npt.NDArray[np.int64], keypoints: int, time_s: float) -> _Memory:
-        """What is remembered of each of these people, in their order; of strangers nothing."""
+        """The memory of each of these people, in their order; empty for new ids."""
         people = len(ids)
         recalled = _Memory(
             ids=ids.copy(),
@@ -116,19 +116,19 @@ class PoseSmoother:
         order = np.argsort(memory.ids)
         place = np.minimum(np.searchsorted(memory.ids, ids, sorter=order), len(order) - 1)
         old = order[place]
-        met = np.flatnonzero(memory.ids[old] == ids)
+        matched = np.flatnonzero(memory.ids[old] == ids)
         for name in ("places", "velocities", "times_s", "heights"):
-            getattr(recalled, name)[met] = getattr(memory, name)[old[met]]
+            getattr(recalled, name)[matched] = getattr(memory, name)[old[matched]]
         return recalled
 
     def _remember(self, now: _Memory, time_s: float) -> None:
-        """Keep the people of this frame, and those who have been away for less than the gap."""
+        """Keep the people of this frame, and those who have been absent for at most `gap_s`."""
         memory = self._memory
         if memory is not None and len(memory.ids):
-            away = ~np.isin(memory.ids, now.ids) & (memory.times_s.max(axis=1) >= time_s - self._options.gap_s)
-            if away.any():
+            absent = ~np.isin(memory.ids, now.ids) & (memory.times_s.max(axis=1) >= time_s - self._options.gap_s)
+            if absent.any():
                 parts = {
-                    field.name: np.concatenate([getattr(now, field.name), getattr(memory, field.name)[away]])
+                    field.name: np.concatenate([getattr(now, field.name), getattr(memory, field.name)[absent]])
                     for field in dataclasses.fields(_Memory)
                 }
                 now = _Memory(**parts)

@@ -201,7 +201,7 @@ def test_boxes_of_any_place_and_no_area_make_crops_and_come_back(
 @given(data=st.data())
 def test_following_and_smoothing_bear_any_poses(data: st.DataObject) -> None:
     """On their own, with values that the stages before them would not let through."""
-    follower, smoother = BoxPropagator(), PoseSmoother()
+    propagator, smoother = BoxPropagator(), PoseSmoother()
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         for step in range(5):
             people = data.draw(st.sampled_from([0, 1, 4]))
@@ -216,15 +216,15 @@ def test_following_and_smoothing_bear_any_poses(data: st.DataObject) -> None:
             )
             time_s = data.draw(st.sampled_from([step / 30, 0.0, -5.0, 1e9]))
             assert smoother.smooth(poses, time_s).keypoints_xy.shape == (people, 3, 2)
-            predicted = follower.predict(time_s, (64, 48))
+            predicted = propagator.predict(time_s, (64, 48))
             if step % 2 == 0 or len(predicted) != people:
                 found = Detections(
                     boxes_xyxy=boxes, scores=np.ones(people, np.float32), class_ids=np.zeros(people, np.int64)
                 )
-                follower.detected(found, poses, time_s)
+                propagator.detected(found, poses, time_s)
             else:
-                follower.followed(poses, time_s)
-            assert len(follower.predict(time_s, (64, 48))) <= people
+                propagator.propagated(poses, time_s)
+            assert len(propagator.predict(time_s, (64, 48))) <= people
 
 
 # Poses files that are read back

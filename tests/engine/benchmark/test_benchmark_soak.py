@@ -14,7 +14,7 @@ import pytest
 import main
 from engine.benchmark import command as benchmark
 from engine.benchmark.measure import Clip, read_clip
-from engine.benchmark.report import memory_mib, soak_told
+from engine.benchmark.report import memory_mib, soak_text
 from engine.benchmark.soak import GeneratedSource, growth, soak, soak_export, soak_frames, soak_live
 from engine.errors import OptionError
 from engine.pipeline.opening import open_pipeline
@@ -134,4 +134,4 @@ def test_the_shipped_networks_in_short(videos_dir: Path) -> None:
     assert found["live"]["frames"] == 60 and found["live"]["dropped_frames"] > 60
     assert found["export"]["frames"] == 200
     assert found["export"]["growth_mib"] is None or found["export"]["growth_mib"] < 64
-    assert "generated frames" in soak_told(found)
+    assert "generated frames" in soak_text(found)

@@ -57,67 +57,67 @@ def overlap(one: Float32Array, other: Float32Array) -> float:
     ],
 )
 def test_boxes_go_with_the_keypoints(path: Callable[[int], tuple[float, float, float, float]]) -> None:
-    follower = BoxPropagator()
+    propagator = BoxPropagator()
     true = boxes(path(0))
-    follower.detected(detections(path(0)), poses_in(true), 0.0)
+    propagator.detected(detections(path(0)), poses_in(true), 0.0)
     for number in range(1, 20):
         true = boxes(path(number))
-        guessed = follower.predict(number / RATE, SIZE_WH)
+        guessed = propagator.predict(number / RATE, SIZE_WH)
         assert len(guessed) == 1
         assert guessed.scores.tolist() == pytest.approx([0.8])
         # The crop is 1.25 times the box: as long as the guess is near, the person is inside.
         assert overlap(guessed.boxes_xyxy[0], true[0]) > 0.6
-        assert follower.followed(poses_in(true), number / RATE) == 0
+        assert propagator.propagated(poses_in(true), number / RATE) == 0
 
 
 def test_a_box_reaches_for_a_stretched_arm() -> None:
-    follower = BoxPropagator()
+    propagator = BoxPropagator()
     true = boxes((200, 100, 300, 400))
-    follower.detected(detections((200, 100, 300, 400)), poses_in(true), 0.0)
+    propagator.detected(detections((200, 100, 300, 400)), poses_in(true), 0.0)
     stretched = poses_in(true)
     stretched.keypoints_xy[0, 2] = (345, 150)
     for number in range(1, 4):
-        follower.predict(number / RATE, SIZE_WH)
-        follower.followed(stretched, number / RATE)
-    box = follower.predict(4 / RATE, SIZE_WH).boxes_xyxy[0]
+        propagator.predict(number / RATE, SIZE_WH)
+        propagator.propagated(stretched, number / RATE)
+    box = propagator.predict(4 / RATE, SIZE_WH).boxes_xyxy[0]
     assert box[2] >= 345
-    stray = poses_in(true)
-    stray.keypoints_xy[0, 2] = (639, 150)
-    follower.followed(stray, 4 / RATE)
-    assert follower.predict(5 / RATE, SIZE_WH).boxes_xyxy[0, 2] < 450, "one stray keypoint does not drag it far"
+    outlier = poses_in(true)
+    outlier.keypoints_xy[0, 2] = (639, 150)
+    propagator.propagated(outlier, 4 / RATE)
+    assert propagator.predict(5 / RATE, SIZE_WH).boxes_xyxy[0, 2] < 450, "one outlier keypoint does not drag it far"
 
 
 def test_people_whose_keypoints_fade_are_lost_and_the_others_stay() -> None:
-    follower = BoxPropagator()
+    propagator = BoxPropagator()
     rows = ((50.0, 100.0, 150.0, 400.0), (300.0, 100.0, 400.0, 400.0))
-    follower.detected(detections(*rows), poses_in(boxes(*rows)), 0.0)
-    follower.predict(1 / RATE, SIZE_WH)
+    propagator.detected(detections(*rows), poses_in(boxes(*rows)), 0.0)
+    propagator.predict(1 / RATE, SIZE_WH)
     poses = poses_in(boxes(*rows))
     poses.scores[0] = 0.35
-    assert follower.followed(poses, 1 / RATE) == 1
-    assert len(follower) == 1
-    assert follower.predict(2 / RATE, SIZE_WH).boxes_xyxy[0] == pytest.approx(rows[1], abs=3)
+    assert propagator.propagated(poses, 1 / RATE) == 1
+    assert len(propagator) == 1
+    assert propagator.predict(2 / RATE, SIZE_WH).boxes_xyxy[0] == pytest.approx(rows[1], abs=3)
 
 
 def test_two_boxes_on_one_person_become_one() -> None:
-    follower = BoxPropagator()
+    propagator = BoxPropagator()
     rows = ((50.0, 100.0, 150.0, 400.0), (120.0, 100.0, 220.0, 400.0))
-    follower.detected(detections(*rows), poses_in(boxes(*rows)), 0.0)
-    follower.predict(1 / RATE, SIZE_WH)
-    assert follower.followed(poses_in(boxes(rows[1], rows[1])), 1 / RATE) == 1
-    assert len(follower) == 1
+    propagator.detected(detections(*rows), poses_in(boxes(*rows)), 0.0)
+    propagator.predict(1 / RATE, SIZE_WH)
+    assert propagator.propagated(poses_in(boxes(rows[1], rows[1])), 1 / RATE) == 1
+    assert len(propagator) == 1
 
 
 def test_who_leaves_the_frame_is_forgotten() -> None:
-    follower = BoxPropagator()
+    propagator = BoxPropagator()
     place = [560.0, 100.0, 640.0, 300.0]
-    follower.detected(detections((560, 100, 640, 300)), poses_in(boxes((560, 100, 640, 300))), 0.0)
+    propagator.detected(detections((560, 100, 640, 300)), poses_in(boxes((560, 100, 640, 300))), 0.0)
     for number in range(1, 12):
-        if len(follower.predict(number / RATE, SIZE_WH)) == 0:
+        if len(propagator.predict(number / RATE, SIZE_WH)) == 0:
             break
         place[0], place[2] = place[0] + 10, place[2] + 10
-        follower.followed(poses_in(boxes((place[0], place[1], place[2], place[3]))), number / RATE)
-    assert len(follower) == 0
+        propagator.propagated(poses_in(boxes((place[0], place[1], place[2], place[3]))), number / RATE)
+    assert len(propagator) == 0
     assert number < 10
 
 

@@ -14,7 +14,7 @@ import pytest
 import main
 from engine.output import run_video
 from engine.output.export import ExportSummary
-from engine.output.run_video import told
+from engine.output.run_video import summary_text
 from engine.pipeline.pose_pipeline import Found, PipelineOptions, PosePipeline
 from engine.pipeline.pose_stage import PosedFrame
 from engine.types import FrameResult
@@ -98,7 +98,7 @@ def test_a_run_writes_both_files_and_says_what_ran(
     out = capsys.readouterr().out
     assert "kcam_a on openvino (cpu, bf16)" in out
     assert "yolo_b on onnxruntime (cpu, fp32)" in out
-    assert "passed over tensorrt: there is no GPU" in out
+    assert "skipped tensorrt: there is no GPU" in out
     assert "5 frames, 5 with people" in out
 
 
@@ -175,7 +175,7 @@ def test_a_folder_of_photos_gives_a_folder_of_photos(weights: Path, opened: Open
 
 
 def test_everything_worth_knowing_is_told() -> None:
-    text = told(
+    text = summary_text(
         ExportSummary(
             frames=1,
             frames_with_people=0,

@@ -74,10 +74,10 @@ def test_maps_are_copied_only_while_somebody_looks(on_device: Backend, monkeypat
 
     monkeypatch.setattr(CpuMemory, "download", counted)
     stage = PoseStage(on_device, want_areas=False, want_attention=True, max_people=4)
-    stage.looking = False
+    stage.maps_shown = False
     (blind,) = stage.run(_frames()[:1])
     assert (blind.attention, copies) == (None, [2 * 4 * 3 * 4])
-    stage.looking = True
+    stage.maps_shown = True
     (seen,) = stage.run(_frames()[:1])
     assert seen.attention is not None and seen.attention.attention is not None
     np.testing.assert_allclose(seen.attention.attention.sum(axis=1), 1, atol=1e-4)
