@@ -45,7 +45,9 @@ class NetworkOptions:
 
     name: str = field(
         metadata=described(
-            "kcam_resnet18, kcam_hrnet_w32, ...; without kcam_: the bare backbone", flag="--model", metavar="MODEL"
+            "kcam_resnet18, kcam_hrnet_w32, kcam_mobilenet_v2, ...; without kcam_: the bare backbone",
+            flag="--model",
+            metavar="MODEL",
         )
     )
     input_size_wh: tuple[int, int] = option(

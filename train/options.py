@@ -23,6 +23,13 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "bare_resnet152": {"model": "resnet152", "input_size": "384x288", "init": "imagenet"},
     "bare_hrnet_w32": {"model": "hrnet_w32", "init": "imagenet"},
     "bare_hrnet_w48": {"model": "hrnet_w48", "input_size": "384x288", "init": "imagenet"},
+    # Fine-tuning of a pretrained MobileNetV2 on a few cores; --init names its weights.
+    "mobilenet_v2": {
+        "model": "kcam_mobilenet_v2", "input_size": "256x192", "decode": "dark", "epochs": 14, "batch_size": 32,
+        "learning_rate": 1e-3, "schedule": "cosine", "warmup_steps": 100, "grow": "0.45:0.75", "ema_decay": 0.998,
+        "precision": "bf16", "half_body_probability": 0.25, "color_jitter": 0.3, "scale_range": "0.65,1.35",
+        "freeze_until": 4, "backbone_learning_rate_factor": 0.25,
+    },
     # What ships: a small network, trained on a small data set by the clock on a few cores.
     "small_cpu": {
         "model": "kcam_resnet18", "deconv_channels": 128, "hours": 1.5, "batch_size": 32, "learning_rate": 1e-3,
