@@ -139,16 +139,16 @@ class PoseOptions:
     )
     person_threshold: float | None = option(
         None,
-        "leave out people whom detector and pose doubt more",
+        "leave out people of lower confidence (box and keypoints together)",
         fraction,
         group=NETWORKS,
         metavar="X",
         within=SHARE,
         places=_EVERYWHERE,
         control=Control(
-            label="Certainty",
+            label="Confidence",
             section="People",
-            hint="Leave out people of whom detector and pose network together are less certain",
+            hint="Leave out people whose confidence (box and keypoints together) is lower",
             high=0.95,
         ),
     )

@@ -109,7 +109,7 @@ class PosePanel(QWidget):
             )
         )
         passed = [f"{name}: {why}" for name, why in description.get("passed_over", [])]
-        self.passed_over.setText("\n".join([self.tr("Passed over:"), *passed]) if passed else "")
+        self.passed_over.setText("\n".join([self.tr("Skipped:"), *passed]) if passed else "")
 
     def show_opening(self, line: str) -> None:
         """Show that another pipeline is being opened."""

@@ -29,7 +29,7 @@ SKELETON = Skeleton(
 
 @pytest.fixture
 def person() -> PersonAttention:
-    """A crop of 64x96 px that is half as large as the photo; the head bears on the pixel (3, 5) alone."""
+    """A crop of 64x96 px that is half as large as the photo; the pixel (3, 5) attends to the head alone."""
     attention = np.full((3, 24, 16), 1 / 3, np.float32)
     attention[:, 5, 3] = [0.9, 0.1, 0.0]
     return PersonAttention(

@@ -56,7 +56,7 @@ def draw_figure_2(person: PersonAttention, crop_xy: Float32Array, place: str, un
         *(crop_xy * scale), s=620, marker="*", color="#ffe94d", edgecolors="black", linewidths=1.2, zorder=4
     )
     picture.set_title(f"{person.model}: attention of the pixel at {place}", fontsize=11)
-    figure.colorbar(colors, ax=picture, location="left", shrink=0.75, label="S, how strongly a keypoint bears on it")
+    figure.colorbar(colors, ax=picture, location="left", shrink=0.75, label="S, weight of each keypoint at it")
     _draw_bars(bars, person, attention, colors, highest)
     return figure
 
