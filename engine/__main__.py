@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
+from engine.benchmark.selection import CostOptions
 from engine.build.options import (
     DETECTORS,
     GROUPS,
@@ -43,23 +44,8 @@ def build_parser() -> argparse.ArgumentParser:
     check.add_argument("--photos", type=Path, help="folder of pictures to compare on")
     clean = commands.add_parser("clean", help="delete what has been compiled")
     clean.add_argument("--damaged", action="store_true", help="only engines whose files are damaged")
-    _add_cost_options(commands.add_parser("cost", help="measure what KCAM costs over its bare backbone"))
+    add_options(commands.add_parser("cost", help="measure what KCAM costs over its bare backbone"), CostOptions)
     return parser
-
-
-def _add_cost_options(cost: argparse.ArgumentParser) -> None:
-    cost.add_argument("--pose-model", metavar="NAME|FILE", help="weights, or the name of a network for random ones")
-    cost.add_argument("--input-size", metavar="HxW", help="of the crops in px, as in 256x192")
-    cost.add_argument("--deconv-channels", type=int, metavar="N", help="of a ResNet with random weights")
-    cost.add_argument("--people", default="1,4", help="lengths of the batches (1,4)")
-    cost.add_argument(
-        "--runtime", default="openvino,onnxruntime,torch", help="some of openvino,onnxruntime,torch (all)"
-    )
-    cost.add_argument("--precision", default="all", help="some of fp32,bf16,fp16 (what each runtime can do)")
-    cost.add_argument("--device", default="cpu", help="cpu (default), cuda or cuda:N")
-    cost.add_argument("--threads", type=int, default=1, help="of one inference (1: nothing waits for another thread)")
-    cost.add_argument("--rounds", type=int, default=40, help="how often each network runs (40)")
-    cost.add_argument("--report", type=Path, metavar="FILE.json", help="keep the numbers")
 
 
 def _add_build_options(build: argparse.ArgumentParser) -> None:
@@ -250,7 +236,7 @@ def _tend(command: str, given: dict[str, Any]) -> Iterable[str]:
     if command == "cost":
         from engine.benchmark.kcam_cost import run_cost
 
-        return run_cost(**given)
+        return run_cost(CostOptions(**given))
     return engine_commands.check_engine(
         given["engine"], given["weights"], given["photos"], lambda line: print(line, file=sys.stderr)
     )

@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from app.live.shots import PipelineFailed, PipelineProgress, PipelineReady, Shot, Shown, Unexpected
-from app.live.slots import LatestSlot
 from engine.artifacts.compiler import end_builds_of
 from engine.artifacts.model_files import resolve_pose_model
 from engine.artifacts.weights_info import read_weights_info
@@ -22,6 +21,7 @@ from engine.errors import EngineError
 from engine.pipeline.opening import open_pipeline
 from engine.pipeline.pose_pipeline import PipelineOptions
 from engine.skeleton import Skeleton
+from engine.system.latest_slot import LatestSlot
 from engine.types import Frame, FrameResult
 
 _WAIT_S = 0.25

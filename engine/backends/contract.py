@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,12 +64,12 @@ Gate = Callable[[Backend, Path], "Checked"]
 """Compares a backend with the weights it was made from; implemented by `engine.build.parity_gate.check`."""
 
 
-class Closing:
+class Closing(abc.ABC):
     """The context manager part of a backend."""
 
+    @abc.abstractmethod
     def close(self) -> None:
         """Release the resources of the runtime; may be called more than once."""
-        raise NotImplementedError
 
     def __enter__(self) -> Self:
         return self

@@ -16,7 +16,7 @@ from typing import Any
 from engine.artifacts.model_files import resolve_pose_model
 from engine.artifacts.part_file import check_target
 from engine.artifacts.weights_info import stated_ap
-from engine.backends import BACKENDS, PRECISIONS, probe_backends
+from engine.backends import BACKENDS, probe_backends
 from engine.benchmark.measure import (
     Clip,
     measure_export,
@@ -26,6 +26,7 @@ from engine.benchmark.measure import (
     read_clip,
 )
 from engine.benchmark.report import machine, peak_memory_mib, people_ratios, report_text, write_json, write_plot
+from engine.benchmark.selection import people_of, precisions_of, rows_of
 from engine.benchmark.serial import compare_serial
 from engine.benchmark.soak import soak, soak_frames
 from engine.benchmark.ultralytics_peer import compare, other_programs
@@ -38,10 +39,7 @@ from engine.pipeline.pose_pipeline import PosePipeline
 from engine.types import Frame, UInt8Array
 
 COMPARISONS = ("ultralytics", "serial")
-ROWS = {"openvino": ("fp32", "bf16", "int8"), "onnxruntime": ("fp32", "int8"), "torch": ("fp32", "bf16")}
-"""Precisions that `--precision all` measures; other runtimes have the one that was built."""
 _MAIN = Path(__file__).resolve().parents[2] / "main.py"
-_MOST_PEOPLE = 64
 
 
 def run_benchmark(user_options: Options) -> int:
@@ -84,36 +82,6 @@ def run_benchmark(user_options: Options) -> int:
     print(report_text(report))
     _keep(report, user_options.report, plot)
     return 0 if any("error" not in one for one in report["backends"]) else 1
-
-
-def people_of(text: str) -> tuple[int, ...]:
-    """Numbers of people from `1,4,8`.
-
-    Raises:
-        OptionError: one is not a number that fits.
-    """
-    counts = [int(part) if part.strip().isdecimal() else 0 for part in text.split(",")]
-    if not all(1 <= count <= _MOST_PEOPLE for count in counts):
-        raise OptionError(f"--people {text}: numbers from 1 to {_MOST_PEOPLE} with commas between were expected")
-    return tuple(sorted(set(counts)))
-
-
-def precisions_of(text: str) -> tuple[str, ...]:
-    """What to measure in, from `fp32,bf16,int8`; "all" stands for what each runtime can do.
-
-    Raises:
-        OptionError: one is not known.
-    """
-    names = tuple(part.strip() for part in text.split(","))
-    for name in names:
-        if name not in ("all", *PRECISIONS):
-            raise OptionError(f"unknown precision '{name}'.{nearest_hint(name, ('all', *PRECISIONS))}")
-    return ("all",) if "all" in names else tuple(dict.fromkeys(names))
-
-
-def rows_of(backend: str, precisions: tuple[str, ...]) -> tuple[str, ...]:
-    """The precisions to measure a runtime in."""
-    return ROWS.get(backend, ("auto",)) if precisions == ("all",) else precisions
 
 
 def plot_of(user_options: Options) -> Path | None:

@@ -18,9 +18,9 @@ import numpy as np
 
 from engine.artifacts.part_file import check_target
 from engine.backends import Backend
-from engine.benchmark.command import people_of, precisions_of
-from engine.benchmark.kcam_forms import FORMS, CostOptions, open_forms, write_forms
+from engine.benchmark.kcam_forms import FORMS, open_forms, write_forms
 from engine.benchmark.report import machine, table, write_json
+from engine.benchmark.selection import CostOptions, people_of
 from engine.errors import BackendError
 from engine.types import UInt8Array
 
@@ -28,30 +28,19 @@ RATIOS = (("unfolded", "bare"), ("folded", "bare"), ("folded", "unfolded"))
 _WARM_UP_ROUNDS = 12  # OpenVINO makes a program of its own for a shape that has come eight times
 
 
-def run_cost(*, people: str, runtime: str, precision: str, report: Path | None, **network: Any) -> Iterator[str]:
-    """Measure as the command line asks, keep the report, and yield the table line by line.
-
-    Args:
-        people, runtime, precision: each one or more, with commas between.
-        report: file to keep the numbers in.
-        network: the other fields of CostOptions.
+def run_cost(options: CostOptions) -> Iterator[str]:
+    """Measure, write the report if a path is given, and yield the table line by line.
 
     Raises:
         EngineError: it cannot be done; the message says why.
     """
-    options = CostOptions(
-        people=people_of(people),
-        runtimes=tuple(name.strip() for name in runtime.split(",")),
-        precisions=precisions_of(precision),
-        **network,
-    )
-    if report is not None:
-        check_target(report, overwrite=True)
+    if options.report is not None:
+        check_target(options.report, overwrite=True)
     found = {"command": " ".join(["python -m engine", *sys.argv[1:]]), **measure_cost(options, _note)}
     yield report_text(found)
-    if report is not None:
-        write_json(report, found)
-        yield str(report)
+    if options.report is not None:
+        write_json(options.report, found)
+        yield str(options.report)
 
 
 def measure_cost(options: CostOptions, say: Callable[[str], None]) -> dict[str, Any]:
@@ -69,13 +58,13 @@ def measure_cost(options: CostOptions, say: Callable[[str], None]) -> dict[str, 
             say(f"{runtime}, {precision}")
             try:
                 with open_forms(runtime, precision, options, Path(folder)) as backends:
-                    rows += [_row(backends, count, options.rounds) for count in options.people]
+                    rows += [_row(backends, count, options.rounds) for count in people_of(options.people)]
             except BackendError as error:
                 rows.append({"runtime": runtime, "precision": precision, "error": str(error)})
     if all("error" in row for row in rows):
         raise BackendError("; ".join(f"{row['runtime']}, {row['precision']}: {row['error']}" for row in rows))
-    asked = {"rounds": options.rounds, "threads": options.threads}
-    return {"machine": machine(), "model": model, **asked, "rows": rows}
+    settings = {"rounds": options.rounds, "threads": options.threads}
+    return {"machine": machine(), "model": model, **settings, "rows": rows}
 
 
 def _row(backends: Mapping[str, Backend], people: int, rounds: int) -> dict[str, Any]:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.artifacts.model_files import bundled_pose_models, resolve_pose_model
 from engine.backends import Backend, OpenOptions, open_pose_backend
-from engine.benchmark.command import ROWS
+from engine.benchmark.selection import CostOptions
 from engine.build.onnx_export import export_pose
 from engine.errors import BackendError, ModelError, OptionError, nearest_hint
 from engine.skeleton import COCO17
@@ -20,55 +19,6 @@ if TYPE_CHECKING:
     from models.checkpoints import PoseCheckpoint
 
 FORMS = ("bare", "unfolded", "folded")
-RUNTIMES = ("openvino", "onnxruntime", "torch")
-"""Those that run a graph as it was exported, or the network itself; TensorRT's engines are built in one form only."""
-_MOST_ROUNDS = 10_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class CostOptions:
-    """What is measured.
-
-    Attributes:
-        pose_model: a shipped name, a `.safetensors` file, or the name of a network (random weights); None for the
-            default.
-        input_size: height x width of the crops in px, as in 256x192; None for what the weights were made for.
-        deconv_channels: of a network with random weights.
-        people: lengths of the batches.
-        runtimes: of RUNTIMES.
-        precisions: as `--benchmark` takes them; int8 is left out of "all".
-        device: "cpu", "cuda" or "cuda:N".
-        threads: processor threads of one inference.
-        rounds: how often each form runs.
-    """
-
-    pose_model: str | None = None
-    input_size: str | None = None
-    deconv_channels: int | None = None
-    people: tuple[int, ...] = (1, 4)
-    runtimes: tuple[str, ...] = RUNTIMES
-    precisions: tuple[str, ...] = ("all",)
-    device: str = "cpu"
-    threads: int = 1
-    rounds: int = 40
-
-    def __post_init__(self) -> None:
-        for name in self.runtimes:
-            if name not in RUNTIMES:
-                raise OptionError(f"--runtime {name} cannot be measured here.{nearest_hint(name, RUNTIMES)}")
-        if self.device.partition(":")[0] not in ("cpu", "cuda"):
-            raise OptionError(f"--device {self.device}: cpu, cuda or cuda:N fits here")
-        if "int8" in self.precisions:
-            raise OptionError("--precision int8 has to be calibrated with people; all, fp32, bf16 or fp16 fits here")
-        if not 1 <= self.rounds <= _MOST_ROUNDS:
-            raise OptionError(f"--rounds {self.rounds}: 1 to {_MOST_ROUNDS} fits")
-
-    def rows(self) -> Iterator[tuple[str, str]]:
-        """Runtime and precision of each line of the table."""
-        for runtime in self.runtimes:
-            able = ("auto",) if self.device.startswith("cuda") else ROWS[runtime]
-            chosen = able if self.precisions == ("all",) else self.precisions
-            yield from ((runtime, precision) for precision in chosen if precision != "int8")
 
 
 def write_forms(options: CostOptions, folder: Path) -> dict[str, Any]:

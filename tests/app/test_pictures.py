@@ -17,7 +17,6 @@ from app.live.compose import Look, compose, fit, placement, transformed
 from app.live.playback import Playback
 from app.live.probe import Probe, attention_at, person_at
 from app.live.shots import PlaybackChanged, Shot, Shown, SourceOpened
-from app.live.slots import LatestSlot
 from app.live.statistics import Statistics
 from app.widgets.probe_painter import color_of
 from engine.overlay.drawing import AttentionView, OverlayOptions
@@ -186,12 +185,6 @@ def test_blue_is_nothing_and_red_is_all() -> None:
     low, high = color_of(0.0), color_of(1.0)
     assert low.blue() > low.red() and high.red() > 2 * high.blue()
     assert color_of(float("nan")) == low
-
-
-def test_the_slot_keeps_the_newest_and_counts_the_rest() -> None:
-    slot: LatestSlot[int] = LatestSlot()
-    assert slot.put(1) and not slot.put(2)
-    assert slot.take() == 2 and slot.take(0.01) is None and slot.dropped == 1
 
 
 def test_statistics_forget_what_is_long_ago() -> None:

@@ -13,6 +13,7 @@ import pytest
 import main
 from engine.benchmark import command as benchmark
 from engine.benchmark.report import summary
+from engine.benchmark.selection import people_of, precisions_of, rows_of
 from engine.errors import OptionError
 from engine.pipeline.options import PipelineOptions
 from engine.pipeline.pose_pipeline import PosePipeline
@@ -27,13 +28,13 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(("text", "counts"), [("1,4,8,16", (1, 4, 8, 16)), ("8, 2,8", (2, 8))])
 def test_numbers_of_people(text: str, counts: tuple[int, ...]) -> None:
-    assert benchmark.people_of(text) == counts
+    assert people_of(text) == counts
 
 
 @pytest.mark.parametrize("text", ["", "0", "1,x", "65", "1,,2"])
 def test_numbers_of_people_that_do_not_fit(text: str) -> None:
     with pytest.raises(OptionError, match="--people"):
-        benchmark.people_of(text)
+        people_of(text)
 
 
 def test_what_to_compare_with() -> None:
@@ -47,15 +48,15 @@ def test_what_to_compare_with() -> None:
     ("text", "found"), [("auto", ("auto",)), ("fp32, int8,fp32", ("fp32", "int8")), ("bf16,all", ("all",))]
 )
 def test_precisions_to_measure(text: str, found: tuple[str, ...]) -> None:
-    assert benchmark.precisions_of(text) == found
+    assert precisions_of(text) == found
 
 
 def test_each_runtime_is_measured_in_what_it_can_do() -> None:
-    assert benchmark.rows_of("onnxruntime", ("all",)) == ("fp32", "int8")
-    assert benchmark.rows_of("tensorrt", ("all",)) == ("auto",)
-    assert benchmark.rows_of("onnxruntime", ("bf16",)) == ("bf16",)
+    assert rows_of("onnxruntime", ("all",)) == ("fp32", "int8")
+    assert rows_of("tensorrt", ("all",)) == ("auto",)
+    assert rows_of("onnxruntime", ("bf16",)) == ("bf16",)
     with pytest.raises(OptionError, match="Did you mean 'bf16'"):
-        benchmark.precisions_of("bf61")
+        precisions_of("bf61")
 
 
 def test_a_row_for_each_runtime_and_precision(

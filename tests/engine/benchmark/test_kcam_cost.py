@@ -17,7 +17,8 @@ import torch
 from engine import __main__ as command_line
 from engine.benchmark import kcam_cost
 from engine.benchmark.kcam_cost import in_turns
-from engine.benchmark.kcam_forms import FORMS, CostOptions, open_forms, write_forms
+from engine.benchmark.kcam_forms import FORMS, open_forms, write_forms
+from engine.benchmark.selection import CostOptions
 from models.checkpoints import load_pose_model
 from tests.engine.small_pose_model import random_crops, write_small_model
 
@@ -119,7 +120,7 @@ def test_the_command_prints_a_table_and_keeps_the_numbers(
         (["--pose-model", "kcam_resnet50", "--input-size", "huge"], "write height x width"),
         (["--runtime", "onnx"], "Did you mean 'onnxruntime'"),
         (["--precision", "int8"], "calibrated"),
-        (["--rounds", "0"], "--rounds 0"),
+        (["--rounds", "0"], "--rounds is 0"),
         (["--people", "0"], "--people 0"),
         (["--device", "gpu"], "--device gpu"),
         (["--threads", "0"], "number of threads is 0"),
