@@ -19,6 +19,7 @@ from engine.option_table import AT_LEAST_1, add_options, check_options, describe
 from engine.system.one_line_parser import OneLineParser
 from engine.types import Float32Array, UInt8Array
 from models.checkpoints import CheckpointError, write_atomically
+from models.foreign_weights import CHANNEL_ORDERS, ChannelOrder
 from train.data.boxes import PersonBoxes, category_id, crop_areas, labelled_boxes, read_detections, read_pictures
 from train.data.dataset import ImageStore, without_broken
 from train.data.people import PeopleSet
@@ -45,7 +46,16 @@ class EvaluateOptions:
     model: str | None = option(
         None, "network of an official or MMPose checkpoint: hrnet_w32, resnet50, ...", group=WEIGHTS
     )
-    input_size: str | None = option(None, "of such a checkpoint, height x width (256x192)", group=WEIGHTS)
+    input_size: str | None = option(
+        None, "of such a checkpoint, height x width, such as 256x192 (as its name contains it)", group=WEIGHTS
+    )
+    channel_order: ChannelOrder | None = option(
+        None,
+        "of the pictures such a checkpoint was trained on (bgr for official pose_resnet files, else rgb)",
+        group=WEIGHTS,
+        metavar="{rgb,bgr}",
+        choices=CHANNEL_ORDERS,
+    )
     udp: bool = option(False, "such a checkpoint was trained with UDP coordinates", group=WEIGHTS)
     save: Path | None = option(None, "keep it as FILE.safetensors, which main.py takes", Path, group=WEIGHTS)
     data: Path = field(metadata=described("data set, as python -m train takes it", Path, group=DATA, required=True))
@@ -144,7 +154,7 @@ def evaluate(options: EvaluateOptions) -> tuple[dict[str, Any], list[dict[str, A
     boxes = labelled_boxes(people) if options.boxes == "gt" else read_detections(Path(options.boxes), people)
     images = ImageStore(people, keep=False)
     given = (options.weights, options.model, options.input_size, people, options.save)
-    with usable_weights(*given, udp=options.udp) as weights:
+    with usable_weights(*given, udp=options.udp, channel_order=options.channel_order) as weights:
         opened = open_pose_backend(
             weights, backend=options.backend, precision=options.precision, say=print, gate=parity_gate.check
         )

@@ -201,7 +201,7 @@ def test_official_weights_are_evaluated_as_bare_models_and_kept_when_asked(data:
     torch.save({"state_dict": named}, tmp_path / "pose_resnet_18_64x64.pth.tar")
     kept, report = tmp_path / "kept.safetensors", tmp_path / "report.json"
     arguments = ["--weights", str(tmp_path / "pose_resnet_18_64x64.pth.tar"), "--data", str(data), "--save", str(kept)]
-    assert main([*arguments, "--model", "resnet18", "--input-size", "64x64", "--report", str(report)]) == 0
+    assert main([*arguments, "--model", "resnet18", "--report", str(report)]) == 0
     written = json.loads(report.read_text())
     assert (written["model"], written["input_size"], written["context"]) == ("resnet18", "64x64", {})
     images = torch.randn(1, 3, 64, 64)
@@ -215,13 +215,15 @@ def test_foreign_weights_that_do_not_serve_are_one_line(
 ) -> None:
     torch.save(build_model("resnet18", **SIZE).state_dict(), tmp_path / "coco.pth")  # type: ignore[arg-type]
     (tmp_path / "no.pth").write_bytes(b"no")
+    size = ["--input-size", "256x192"]
     for options, message in (
         ([str(tmp_path / "coco.pth")], "name it with --model"),
-        ([str(tmp_path / "coco.pth"), "--model", "resnet18"], "finds 17 keypoints, but"),
-        ([str(tmp_path / "coco.pth"), "--model", "hrnet_w19"], "Did you mean 'hrnet_w18'"),
-        ([str(tmp_path / "no.pth"), "--model", "resnet18"], "not a file of plain tensors"),
-        ([str(weights), "--model", "resnet18"], "says itself what it is"),
-        (["nothing.pth", "--model", "resnet18"], "nothing.pth does not exist"),
+        ([str(tmp_path / "coco.pth"), "--model", "resnet18"], "give --input-size, as in 256x192"),
+        ([str(tmp_path / "coco.pth"), "--model", "resnet18", *size], "finds 17 keypoints, but"),
+        ([str(tmp_path / "coco.pth"), "--model", "hrnet_w19", *size], "Did you mean 'hrnet_w18'"),
+        ([str(tmp_path / "no.pth"), "--model", "resnet18", *size], "not a file of plain tensors"),
+        ([str(weights), "--model", "resnet18"], "contains its own description"),
+        (["nothing.pth", "--model", "resnet18", *size], "nothing.pth does not exist"),
     ):
         assert main(["--data", str(data), "--weights", *options]) == 2
         error = capsys.readouterr().err
