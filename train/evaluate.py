@@ -25,7 +25,7 @@ from train.data.dataset import ImageStore, without_broken
 from train.data.people import PeopleSet
 from train.data.reading import read_people
 from train.evaluation.breakdown import breakdown, halves
-from train.evaluation.coco_eval import METRIC_NAMES, coco_result, kept_people, keypoint_ap, rescore
+from train.evaluation.coco_eval import MAIN_METRICS, METRIC_NAMES, coco_result, kept_people, keypoint_ap, rescore
 from train.evaluation.context import context_report
 from train.evaluation.foreign_checkpoint import usable_weights
 from train.evaluation.prediction import PredictHeatmaps, flip_averaged, predict_boxes
@@ -241,10 +241,10 @@ def print_report(report: dict[str, Any]) -> None:
     print(table(["", "people", "AP", "AP50", "AR"], rows))
     print("\nby id of the picture: choose by the even half, report the odd one")
     rows = [
-        [half, f"{values['people']:.0f}", *(number(values[name]) for name in METRIC_NAMES)]
+        [half, f"{values['people']:.0f}", *(number(values[name]) for name in MAIN_METRICS)]
         for half, values in report["halves"].items()
     ]
-    print(table(["", "people", *METRIC_NAMES], rows))
+    print(table(["", "people", *MAIN_METRICS], rows))
     for name, value in report["context"].items():
         print(f"{name}: {value:.3f}")
 

@@ -30,7 +30,9 @@ def usable_weights(
     udp: bool = False,
     channel_order: ChannelOrder | None = None,
 ) -> Iterator[Path]:
-    """The file of a pose model: as `resolve_pose_model` finds it, or converted from a foreign checkpoint while it is needed.
+    """The file of a pose model: as `resolve_pose_model` finds it, or a conversion of a foreign checkpoint.
+
+    A conversion is deleted at the end, unless it is kept.
 
     Args:
         name: a shipped name, a weights file of ours, or an official, MMPose or Lightning checkpoint.
