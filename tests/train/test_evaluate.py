@@ -55,11 +55,11 @@ def detections(people: PeopleSet, file: Path, **change: Any) -> Path:
         {
             "image_id": person.image_id,
             "category_id": 1,
-            "bbox": [float(v) for v in (*person.box_xyxy[:2], *(person.box_xyxy[2:] - person.box_xyxy[:2]))],
+            "bbox": [float(v) for v in (*box[:2], *(box[2:] - box[:2]))],
             "score": 0.5,
             **change,
         }
-        for person in people.people
+        for person, box in zip(people.people, labelled_boxes(people).boxes_xyxy, strict=True)
     ]
     others = [{**boxes[0], "category_id": 3}, {**boxes[0], "image_id": 999}]
     file.write_text(json.dumps([others[0], *reversed(boxes), others[1]]))
