@@ -11,7 +11,7 @@ import numpy as np
 
 from engine.backends import Backend
 from engine.errors import BackendError, ModelError
-from engine.geometry import apply_affines, boxes_to_affines, heatmap_stride, invert_affines, warp_crops
+from engine.geometry import apply_affines, boxes_to_affines, evenly_spanned, invert_affines, warp_crops
 from engine.skeleton import Skeleton
 from engine.types import (
     AttentionMaps,
@@ -169,21 +169,13 @@ class PoseStage:
     def _maps(self, outputs: Mapping[str, np.ndarray], crop_to_frame: Float32Array) -> AttentionMaps | None:
         if len(outputs) == 1:
             return None
+        height, width = next(outputs[n] for n in self._want[1:]).shape[2:]
         return AttentionMaps(
             areas=outputs.get("areas"),
             attention=outputs.get("attention"),
-            crop_to_frame=self._evenly_spanned(crop_to_frame, next(outputs[n] for n in self._want[1:]).shape),
+            crop_to_frame=evenly_spanned(crop_to_frame, self._input_size_wh, (width, height), udp=self._udp),
             input_size_wh=self._input_size_wh,
         )
-
-    def _evenly_spanned(self, crop_to_frame: Float32Array, shape: tuple[int, ...]) -> Float32Array:
-        """Affines (N, 2, 3) for code that assumes that maps of this shape span the crop evenly; UDP maps do not."""
-        if not self._udp or shape[3] < 2:
-            return crop_to_frame
-        grid = (shape[3], shape[2])
-        real, even = (heatmap_stride(self._input_size_wh, grid, udp=udp) for udp in (True, False))
-        factors = np.array([real[0] / even[0], real[1] / even[1], 1], np.float32)
-        return np.asarray(crop_to_frame * factors, np.float32)
 
     def _no_maps(self) -> AttentionMaps | None:
         """Maps of zero people, so that drawing needs no check for an empty frame."""
