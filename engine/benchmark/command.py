@@ -127,7 +127,7 @@ def options_of(user_options: Options) -> PipelineOptions:
 def measure(options: PipelineOptions, clip: Clip, video: str, counts: tuple[int, ...]) -> dict[str, Any]:
     """All measurements of one backend."""
     result: dict[str, Any] = {"asked": options.backend}
-    with open_pipeline(dataclasses.replace(options, detect_every=1), say=_note) as pipeline:
+    with open_pipeline(dataclasses.replace(options, detect_every=1), notify=_note) as pipeline:
         result["runs"] = pipeline.describe()
         result["ap"] = stated_ap(resolve_pose_model(options.pose_model).with_suffix(".md"))
         _note(f"measuring on {result['runs']['backend']}: each stage")
@@ -159,12 +159,12 @@ def against_ultralytics(options: PipelineOptions, clip: Clip) -> dict[str, Any]:
 
     with opened("auto") as auto, opened(1) as every_frame, other_programs() as theirs:
         _note("running alternately")
-        ours = {"auto": _watching(auto), "every_frame": _watching(every_frame)}
+        ours = {"auto": _live_runner(auto), "every_frame": _live_runner(every_frame)}
         result = compare(ours, theirs, [frame.image_bgr for frame in clip.frames])
         return {**result, "precision": auto.describe()["precision"]}
 
 
-def _watching(pipeline: PosePipeline) -> Callable[[UInt8Array], object]:
+def _live_runner(pipeline: PosePipeline) -> Callable[[UInt8Array], object]:
     """A pipeline run as on a camera: consecutive frames, time-stamped now."""
     numbers = itertools.count()
 

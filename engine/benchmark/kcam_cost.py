@@ -43,7 +43,7 @@ def run_cost(options: CostOptions) -> Iterator[str]:
         yield str(options.report)
 
 
-def measure_cost(options: CostOptions, say: Callable[[str], None]) -> dict[str, Any]:
+def measure_cost(options: CostOptions, notify: Callable[[str], None]) -> dict[str, Any]:
     """The report: model, machine, and one row per runtime, precision and batch size.
 
     Raises:
@@ -52,10 +52,10 @@ def measure_cost(options: CostOptions, say: Callable[[str], None]) -> dict[str, 
     """
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="kcam-cost-") as folder:
-        say("exporting the three forms")
+        notify("exporting the three forms")
         model = write_forms(options, Path(folder))
         for runtime, precision in options.rows():
-            say(f"{runtime}, {precision}")
+            notify(f"{runtime}, {precision}")
             try:
                 with open_forms(runtime, precision, options, Path(folder)) as backends:
                     rows += [_row(backends, count, options.rounds) for count in people_of(options.people)]
@@ -72,7 +72,7 @@ def _row(backends: Mapping[str, Backend], people: int, rounds: int) -> dict[str,
     backend = backends["folded"]
     width, height = backend.spec.input_size_wh
     crops: UInt8Array = np.random.default_rng(0).integers(0, 256, (people, height, width, 3), np.uint8)
-    wall, processor = in_turns({form: _call(backends[form], crops) for form in FORMS}, rounds)
+    wall, processor = interleaved({form: _call(backends[form], crops) for form in FORMS}, rounds)
     row: dict[str, Any] = {"runtime": backend.name, "precision": backend.precision, "device": backend.device}
     row["people"] = people
     for clock, times in (("wall", wall), ("processor", processor)):
@@ -87,7 +87,7 @@ def _call(backend: Backend, crops: UInt8Array) -> Callable[[], object]:
     return lambda: backend.infer({"crops": crops}, ("keypoints",))
 
 
-def in_turns(
+def interleaved(
     calls: Mapping[str, Callable[[], object]], rounds: int
 ) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
     """Wall and processor seconds of each call in each round.

@@ -118,8 +118,8 @@ def _open_torch(form: str, precision: str, options: CostOptions, folder: Path) -
     from engine.backends import torch as torch_backend
 
     weights = folder / ("bare.safetensors" if form == "bare" else "kcam.safetensors")
-    asked = OpenOptions(precision=precision, device=options.device, threads=options.threads)
+    requested = OpenOptions(precision=precision, device=options.device, threads=options.threads)
     probe = torch_backend.probe(options.device.partition(":")[0])
     if not probe.usable:
         raise BackendError(f"torch cannot run here: {probe.detail}")
-    return torch_backend.TorchBackend(weights, asked, fold=form == "folded")
+    return torch_backend.TorchBackend(weights, requested, fold=form == "folded")

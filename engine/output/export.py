@@ -10,7 +10,7 @@ from typing import Any, NoReturn, Protocol
 
 from engine.errors import EngineError, OptionError, SourceError
 from engine.output.files import RunFiles, expected_frames
-from engine.output.progress import FrameProgress, Progress, Unfailing
+from engine.output.progress import FrameProgress, Progress, SafeProgress
 from engine.overlay.drawing import OverlayOptions, draw
 from engine.pipeline.file_runner import results
 from engine.pipeline.prefetch import Steps
@@ -140,7 +140,7 @@ def export(
         with StopFlag() as own:
             return export(source, pipeline, options, progress, own)
     started_s = time.monotonic()
-    with Steps(lambda: guard.asked) as steps:  # threads are joined after the files have their final names
+    with Steps(lambda: guard.is_set) as steps:  # threads are joined after the files have their final names
         outputs = RunFiles(
             source,
             pipeline.skeleton,
@@ -150,7 +150,7 @@ def export(
             crf=options.crf,
             preset=options.preset,
         )
-        run = _Run(source, pipeline, options, outputs, Unfailing(progress or FrameProgress(quiet=options.quiet)))
+        run = _Run(source, pipeline, options, outputs, SafeProgress(progress or FrameProgress(quiet=options.quiet)))
         written = run.from_start_to_end(guard, steps)
     return ExportSummary(
         frames=run.frames,
@@ -190,7 +190,7 @@ class _Run:
                 self.all_frames(steps)
             except KeyboardInterrupt:  # where another handler is installed
                 self.interrupted = True
-            self.interrupted |= guard.asked
+            self.interrupted |= guard.is_set
             return self.finish()
         except BaseException as error:
             _fail(error, self._outputs, self.frames)

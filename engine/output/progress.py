@@ -22,7 +22,7 @@ class Progress(Protocol):
         """The run is over."""
 
 
-class Unfailing:
+class SafeProgress:
     """Wraps another progress and ignores write errors, so that a closed terminal or pipe does not stop the run."""
 
     def __init__(self, progress: Progress) -> None:

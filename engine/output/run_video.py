@@ -48,13 +48,13 @@ def run_video(user_options: Options) -> int:
     pipeline_options(user_options, None, None)
     with open_source(user_options.video) as source, contextlib.ExitStack() as until_printed:
         if not user_options.quiet:
-            source.watch(_say_signal)
+            source.watch(_notify_signal)
         attention = attention_view(user_options.attention, user_options.pose_model)
         options = pipeline_options(user_options, attention, source.info)
         if not options.download or is_offline():
             find_detector(options.detector)
         check_outputs(source.info, user_options.output, user_options.poses, overwrite=user_options.overwrite)
-        with open_pipeline(options, say=_silence if user_options.quiet else _say) as pipeline:
+        with open_pipeline(options, notify=_discard if user_options.quiet else _notify) as pipeline:
             if not user_options.quiet:
                 _print(what_runs(pipeline))
             # From here on a second Ctrl-C must not suppress the summary.
@@ -172,13 +172,13 @@ def _print(text: str, stream: TextIO | None = None) -> None:
             os.close(nowhere)
 
 
-def _say_signal(loss: SignalLoss | None) -> None:
-    _say("reconnected" if loss is None else f"{loss.message}; trying again in {loss.retry_in_s:.1f} s")
+def _notify_signal(loss: SignalLoss | None) -> None:
+    _notify("reconnected" if loss is None else f"{loss.message}; trying again in {loss.retry_in_s:.1f} s")
 
 
-def _say(line: str) -> None:
+def _notify(line: str) -> None:
     _print(line, sys.stderr)
 
 
-def _silence(_line: str) -> None:
+def _discard(_line: str) -> None:
     """Discard the line."""

@@ -28,7 +28,7 @@ class StopFlag:
         self.signal_number: int | None = None
 
     @property
-    def asked(self) -> bool:
+    def is_set(self) -> bool:
         """Whether a stop signal was received."""
         return self.signal_number is not None
 
