@@ -19,7 +19,7 @@ BATCH_PEOPLE = 8
 """Limits of a batch for the pose network: larger ones gain nothing on a CPU."""
 
 
-class OneAtATime(Protocol):
+class FrameProcessor(Protocol):
     """A pipeline that processes frames one after another."""
 
     def process(self, frame: Frame) -> FrameResult:
@@ -27,7 +27,7 @@ class OneAtATime(Protocol):
 
 
 def results(
-    pipeline: PosePipeline | OneAtATime, frames: Iterable[Frame], steps: Steps, *, live: bool, overlap: bool = True
+    pipeline: PosePipeline | FrameProcessor, frames: Iterable[Frame], steps: Steps, *, live: bool, overlap: bool = True
 ) -> Iterator[FrameResult]:
     """The results of all frames in their order; frames are prefetched and processed in threads of `steps`.
 

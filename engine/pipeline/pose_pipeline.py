@@ -166,9 +166,9 @@ class PosePipeline:
         if self._smoother is not None:
             self._smoother.reset()
 
-    def look(self, looking: bool) -> None:
+    def fetch_attention(self, wanted: bool) -> None:
         """Whether the maps are shown; while they are not, none are copied and results have none."""
-        self._posing.maps_shown = looking
+        self._posing.maps_shown = wanted
 
     def describe(self) -> dict[str, Any]:
         """What really runs, in plain values, for the console and for reports."""

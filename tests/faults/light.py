@@ -1,6 +1,6 @@
 """The command line with networks that answer at once: in this process, or as `python -m tests.faults.light ...`.
 
-FAULTS_FRAME_S is how long it takes over each frame, in seconds; after FAULTS_SAY_AT frames it prints a line that begins
+FAULTS_FRAME_S is the time per frame in seconds; after FAULTS_PRINT_AT frames it prints a line that begins
 with "at frame". FAULTS_NOISE=1 fills the frames with noise, which H.264 cannot make small.
 FAULTS_MOST_BYTES is how large a file may grow (in a process of its own, and not on Windows).
 """
@@ -37,7 +37,7 @@ class LightPipeline(PosePipeline):
         box = boxes((0, 0, 1e5, 1e5))
         super().__init__(FixedDetector(box, np.ones(1, np.float32)), BrightestPixel(), description=DESCRIPTION)
         self._frame_s = float(os.environ.get("FAULTS_FRAME_S", "0"))
-        self._say_at = int(os.environ.get("FAULTS_SAY_AT", "-1"))
+        self._print_at = int(os.environ.get("FAULTS_PRINT_AT", "-1"))
         self._noise = os.environ.get("FAULTS_NOISE") == "1"
 
     def finish(self, pending: PendingFrame) -> FrameResult:
@@ -46,16 +46,16 @@ class LightPipeline(PosePipeline):
         if self._noise:
             random = np.random.default_rng(frame.index)
             frame.image_bgr[:] = random.integers(0, 255, frame.image_bgr.shape, np.uint8)
-        if frame.index == self._say_at:
+        if frame.index == self._print_at:
             print(f"at frame {frame.index}", flush=True)
         return super().finish(pending)
 
 
-def open_light(_options: PipelineOptions, **_say: object) -> PosePipeline:
+def open_light(_options: PipelineOptions, **_notify: object) -> PosePipeline:
     return LightPipeline()
 
 
-class Told(NamedTuple):
+class Outcome(NamedTuple):
     """How a run of the command line ended, and what it said."""
 
     code: int
@@ -63,7 +63,7 @@ class Told(NamedTuple):
     err: str
 
 
-Run = Callable[..., Told]
+Run = Callable[..., Outcome]
 
 
 @pytest.fixture
@@ -71,10 +71,10 @@ def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) 
     """`main.py` in this process, with light networks; what C libraries print is caught as well."""
     monkeypatch.setattr(run_video, "open_pipeline", open_light)
 
-    def run(*arguments: str | Path) -> Told:
+    def run(*arguments: str | Path) -> Outcome:
         capfd.readouterr()
         code = main.main([str(argument) for argument in arguments])
-        return Told(code, *capfd.readouterr())
+        return Outcome(code, *capfd.readouterr())
 
     return run
 

@@ -84,9 +84,9 @@ def test_resume_says_what_is_no_longer_as_it_was(
     shutil.copytree(run[1], output)
     changed = ["--ema-decay", "0", "--optimizer", "adamw", "--seed", "3", "--epochs", "4"]
     assert main([*TINY, "--data", str(run[0]), "--output", str(output), "--workers", "0", *changed, "--resume"]) == 0
-    told = "goes on with other options than before: optimizer adam -> adamw, ema_decay 0.5 -> 0.0, "
+    reported = "goes on with other options than before: optimizer adam -> adamw, ema_decay 0.5 -> 0.0, "
     printed = capfd.readouterr().out
-    assert told in printed and "seed 0 -> 3" in printed and "epochs" not in printed.split("than before:")[1][:120]
+    assert reported in printed and "seed 0 -> 3" in printed and "epochs" not in printed.split("than before:")[1][:120]
 
 
 def test_a_broken_picture_that_a_loader_process_meets_is_counted(

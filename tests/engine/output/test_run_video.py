@@ -44,7 +44,7 @@ class Opened:
         self.interrupt_at: int | None = None
         monkeypatch.setattr(run_video, "open_pipeline", self)
 
-    def __call__(self, options: PipelineOptions, **_say: object) -> PosePipeline:
+    def __call__(self, options: PipelineOptions, **_notify: object) -> PosePipeline:
         self.options = options
         opened = self
 
@@ -191,7 +191,7 @@ def test_everything_worth_knowing_is_told() -> None:
         "2.0 frames/s",
         "2 more in out",
         "2 could not",
-        "3 came",
+        "3 arrived",
         "audio: AAC copied",
     ):
         assert part in text

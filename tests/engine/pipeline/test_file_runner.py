@@ -302,11 +302,11 @@ def test_ctrl_c_ends_overlapping_steps_with_whole_files(tmp_path: Path) -> None:
     assert child.stdout is not None
     assert child.stdout.readline().strip() == "go"
     child.send_signal(number)
-    told = child.communicate(timeout=60)[0].split()
+    reported = child.communicate(timeout=60)[0].split()
     assert child.returncode == 0
-    assert told[1] == "True"
-    assert 0 < int(told[0]) < 2000
-    assert len(poses.read_text().splitlines()) == int(told[0])
+    assert reported[1] == "True"
+    assert 0 < int(reported[0]) < 2000
+    assert len(poses.read_text().splitlines()) == int(reported[0])
     with av.open(str(out)) as container:
-        assert sum(1 for _ in container.decode(video=0)) == int(told[0])
+        assert sum(1 for _ in container.decode(video=0)) == int(reported[0])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["o.jsonl", "o.mp4"]
