@@ -21,7 +21,7 @@ from engine.errors import OptionError
 from engine.output.export import ExportOptions, export
 from engine.output.video_writer import VideoWriter
 from engine.overlay.drawing import OverlayOptions, draw
-from engine.pipeline.pose_pipeline import Found, PosePipeline
+from engine.pipeline.pose_pipeline import PendingFrame, PosePipeline
 from engine.sources.frame_source import PictureTags, SourceInfo
 from engine.sources.live import LiveSource
 from engine.sources.opening import open_source
@@ -240,8 +240,8 @@ def _with_boxes(pipeline: PosePipeline, frame: Frame, boxes: Float32Array) -> Fr
     known = Detections(
         boxes_xyxy=boxes, scores=np.ones(len(boxes), np.float32), class_ids=np.zeros(len(boxes), np.int64)
     )
-    found = Found(frame=frame, detections=known, detected=True, detect_ms=detected.detect_ms)
-    return pipeline.finish(*pipeline.pose([found]))
+    pending = PendingFrame(frame=frame, detections=known, detected=True, timings=detected.timings)
+    return pipeline.finish(*pipeline.pose([pending]))
 
 
 def cut_out_people(detect: Callable[[UInt8Array], Detections], clip: Clip, most: int = 16) -> list[UInt8Array]:

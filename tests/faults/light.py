@@ -19,8 +19,7 @@ import pytest
 
 import main
 from engine.output import run_video
-from engine.pipeline.pose_pipeline import Found, PipelineOptions, PosePipeline
-from engine.pipeline.pose_stage import PosedFrame
+from engine.pipeline.pose_pipeline import PendingFrame, PipelineOptions, PosePipeline
 from engine.types import FrameResult
 from tests.engine.fakes import BrightestPixel, FixedDetector, boxes
 
@@ -41,15 +40,15 @@ class LightPipeline(PosePipeline):
         self._print_at = int(os.environ.get("FAULTS_PRINT_AT", "-1"))
         self._noise = os.environ.get("FAULTS_NOISE") == "1"
 
-    def finish(self, posed: tuple[Found, PosedFrame]) -> FrameResult:
-        frame = posed[0].frame
+    def finish(self, pending: PendingFrame) -> FrameResult:
+        frame = pending.frame
         time.sleep(self._frame_s)
         if self._noise:
             random = np.random.default_rng(frame.index)
             frame.image_bgr[:] = random.integers(0, 255, frame.image_bgr.shape, np.uint8)
         if frame.index == self._print_at:
             print(f"at frame {frame.index}", flush=True)
-        return super().finish(posed)
+        return super().finish(pending)
 
 
 def open_light(_options: PipelineOptions, **_notify: object) -> PosePipeline:

@@ -15,8 +15,7 @@ import main
 from engine.output import run_video
 from engine.output.export import ExportSummary
 from engine.output.run_video import summary_text
-from engine.pipeline.pose_pipeline import Found, PipelineOptions, PosePipeline
-from engine.pipeline.pose_stage import PosedFrame
+from engine.pipeline.pose_pipeline import PendingFrame, PipelineOptions, PosePipeline
 from engine.types import FrameResult
 from tests.engine.clips import ClipSpec, make_clip
 from tests.engine.fakes import THREE, BrightestPixel, FixedDetector, boxes
@@ -50,10 +49,10 @@ class Opened:
         opened = self
 
         class Pipeline(PosePipeline):
-            def finish(self, posed: tuple[Found, PosedFrame]) -> FrameResult:
-                if opened.interrupt_at == posed[0].frame.index:
+            def finish(self, pending: PendingFrame) -> FrameResult:
+                if opened.interrupt_at == pending.frame.index:
                     raise KeyboardInterrupt
-                return super().finish(posed)
+                return super().finish(pending)
 
         return Pipeline(
             FixedDetector(boxes((10, 10, 200, 300)), np.ones(1, np.float32)),
