@@ -14,5 +14,5 @@ def test_growth_delay_and_standstill_are_failures() -> None:
     assert verdict([FIRST, last]) == []
     assert verdict([FIRST, replace(last, memory_mb=560)]) == ["memory grew by 60 MB, at most 50 allowed"]
     assert verdict([FIRST, replace(last, latency_p50=45)]) == ["the delay went from 20.0 to 45.0 ms"]
-    assert verdict([FIRST, replace(last, frames=1800)]) == ["no frame was painted any more"]
+    assert verdict([FIRST, replace(last, frames=1800)]) == ["no more frames were painted"]
     assert verdict([FIRST, replace(last, memory_mb=None)]) == []
