@@ -116,7 +116,7 @@ class OpenOptions:
         if kind not in ("auto", "cpu", "cuda") or (":" in self.device and not (kind == "cuda" and number.isdigit())):
             raise OptionError(f"unknown device '{self.device}'; auto, cpu, cuda or cuda:0 was expected")
         if self.threads is not None and not 1 <= self.threads <= 1024:
-            raise OptionError(f"the number of threads is {self.threads}; 1 to 1024 fits")
+            raise OptionError(f"the number of threads is {self.threads}; expected 1 to 1024")
 
 
 @dataclass(frozen=True, kw_only=True)
