@@ -44,12 +44,31 @@ def _signals_close(window: QWidget) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def check_status_file(asked: Options) -> None:
+    """Refuse a status file that would replace something.
+
+    Raises:
+        OutputError: it is an input, or exists and is not the status of an earlier run.
+    """
+    if asked.status_json is None:
+        return
+    from app.live.status_file import is_status
+    from engine.artifacts.write_guard import check_targets
+    from engine.output.run_video import run_inputs
+    from engine.sources.opening import path_of
+
+    inputs = run_inputs(asked, path_of(asked.source))
+    check_targets([asked.status_json], inputs=inputs, overwrite=asked.overwrite, is_own=is_status)
+
+
 def launch(asked: Options) -> int:
     """Open the window and run until it is closed; returns the exit code.
 
     Raises:
         OptionError: a value of the command line is not valid.
+        OutputError: the status file would replace something.
     """
+    check_status_file(asked)
     errors = ErrorReport()
     errors.install()
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -35,7 +36,7 @@ class Skeleton:
         count = len(self.keypoint_names)
         if count == 0 or len(set(self.keypoint_names)) != count:
             raise ModelError("a skeleton needs keypoint names, each different from the others")
-        if len(self.oks_sigmas) != count or not all(sigma > 0 for sigma in self.oks_sigmas):
+        if len(self.oks_sigmas) != count or not all(0 < sigma < math.inf for sigma in self.oks_sigmas):
             raise ModelError(f"a skeleton of {count} keypoints needs {count} positive OKS sigmas")
         for index in [i for pair in (*self.edges, *self.flip_pairs) for i in pair] + list(self.upper_body):
             if not 0 <= index < count:

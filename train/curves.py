@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from engine.artifacts.write_guard import check_targets
 from engine.errors import EngineError, SourceError
 from engine.system.one_line_parser import OneLineParser
 
@@ -82,8 +83,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--run", type=Path, required=True, help="the --output of a training")
     parser.add_argument("--output", type=Path, required=True, help="PNG to write")
     parser.add_argument("--title", default=None)
+    parser.add_overwrite()
     arguments = parser.parse_args(argv)
     try:
+        check_targets([arguments.output], inputs=[arguments.run], overwrite=arguments.overwrite)
         draw(read_curves(arguments.run), arguments.title or arguments.run.name, arguments.output)
     except EngineError as error:
         print(f"train.curves: {error}", file=sys.stderr)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import cv2
 import numpy as np
 
 from engine.artifacts.model_files import resolve_pose_model
+from engine.artifacts.write_guard import check_targets
 from engine.detection.detector import open_detector
 from engine.errors import EngineError, ModelError, OptionError, SourceError
 from engine.system.one_line_parser import OneLineParser
@@ -18,7 +18,7 @@ from models.checkpoints import CheckpointError, load_pose_model
 from train.paper.attention_of import PersonAttention, look_at
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> OneLineParser:
     """The options of `python -m train.figures`."""
     parser = OneLineParser(prog="python -m train.figures", description="Figures of keypoint attention.")
     parser.add_argument("--weights", required=True, help="a KCAM weights file, or the name of shipped weights")
@@ -34,6 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--output", type=Path, default=Path("attention.png"), help="figure 2; the sheet goes beside it, NAME_sheet.png"
     )
+    parser.add_overwrite()
     return parser
 
 
@@ -116,6 +117,7 @@ def make_figures(
     box: str | None,
     detector: str | None,
     scale: str,
+    overwrite: bool = False,
 ) -> tuple[Path, Path]:
     """Draw both figures and return their paths; arguments as in `build_parser`.
 
@@ -126,6 +128,8 @@ def make_figures(
 
     if output.suffix.lower() != ".png":
         raise OptionError(f"--output is {output}; a name that ends in .png fits")
+    sheet = output.with_name(f"{output.stem}_sheet.png")
+    check_targets([output, sheet], inputs=[weights, image, detector], overwrite=overwrite)
     file = resolve_pose_model(weights)
     if file.suffix != ".safetensors":
         raise OptionError(f"{file} is a compiled graph; figures need the .safetensors file it was made from")
@@ -133,7 +137,6 @@ def make_figures(
     person = look_at(load_pose_model(file), photo, choose_box(photo, box, detector))
     crop_xy, place = choose_pixel(person, pixel, keypoint)
     unit = scale == "unit"
-    sheet = output.with_name(f"{output.stem}_sheet.png")
     save_figure(draw_figure_2(person, crop_xy, place, unit), output)
     save_figure(draw_sheet(person, unit), sheet)
     return output, sheet

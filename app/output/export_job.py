@@ -78,6 +78,7 @@ class ExportJob:
         text: str,
         output: Path,
         *,
+        overwrite: bool,
         pipeline_options: PipelineOptions,
         overlay: OverlayOptions,
         open_source: Callable[[str], FrameSource],
@@ -89,13 +90,14 @@ class ExportJob:
         Args:
             text: the source.
             output: `.mp4`, or a picture for a photo.
+            overwrite: whether the person agreed to replace `output`.
             pipeline_options: networks, backend and so on.
             overlay: what is drawn.
             open_source, open_pipeline: open them.
             emit: takes ExportProgress and ExportEnded, in the export's thread.
         """
         self.text, self.output = text, output
-        self._options, self._overlay = pipeline_options, overlay
+        self._overwrite, self._options, self._overlay = overwrite, pipeline_options, overlay
         self._open_source, self._open_pipeline, self._emit = open_source, open_pipeline, emit
         self._stopped = threading.Event()
         self._done = 0
@@ -149,7 +151,7 @@ class ExportJob:
             opened = self._open_pipeline(self._options, say=self._say)
             try:
                 overlay = self._overlay if opened.has_attention else replace(self._overlay, attention=None)
-                options = ExportOptions(output=self.output, overwrite=True, quiet=True, overlay=overlay)
+                options = ExportOptions(output=self.output, overwrite=self._overwrite, quiet=True, overlay=overlay)
                 return export(source, opened.pipeline, options, progress=self)
             finally:
                 opened.pipeline.close()

@@ -183,6 +183,7 @@ class Outputs(QObject):
         self.export_job = ExportJob(
             text,
             output,
+            overwrite=not output.is_dir(),  # the dialog has asked about a file, and not about those in a folder
             pipeline_options=options,
             overlay=self._session.composer.look.overlay,
             open_source=self._open_source,

@@ -36,7 +36,10 @@ def default_models() -> DefaultModels:
     """
     file = WEIGHTS_DIR / "default.json"
     try:
-        return DefaultModels(**json.loads(file.read_text(encoding="utf-8")))
+        found = DefaultModels(**json.loads(file.read_text(encoding="utf-8")))
+        if not (0 <= found.score_threshold <= 1 and 0 <= found.person_threshold <= 1):  # NaN neither
+            raise ValueError("thresholds lie from 0 to 1")
+        return found
     except OSError as error:
         raise ModelError(f"{file} cannot be read ({error.strerror}); name a model with --pose-model") from error
     except (ValueError, TypeError) as error:

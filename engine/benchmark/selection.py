@@ -59,6 +59,7 @@ class CostOptions:
     threads: int = option(1, "of one inference ({default}: nothing waits for another thread)", int)
     rounds: int = option(40, "how often each network runs ({default})", int, within=Range(low=1, high=10_000))
     report: Path | None = option(None, "keep the numbers", Path, metavar="FILE.json")
+    overwrite: bool = option(False, "replace a report that exists")
 
     def __post_init__(self) -> None:
         check_options(self)

@@ -116,6 +116,12 @@ def _open_once(text: str) -> FrameSource:
     )
 
 
+def path_of(text: str | None) -> Path | None:
+    """The file or folder that a source's text names; None where it names something else, or nothing."""
+    path = Path((text or "").strip()).expanduser()
+    return path if text and not text.lower().startswith(_URL_SCHEMES) and _exists(path) else None
+
+
 def _exists(path: Path) -> bool:
     try:
         return path.exists()

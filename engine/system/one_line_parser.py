@@ -14,3 +14,7 @@ class OneLineParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """End the program with exit code 2."""
         self.exit(EXIT_BAD_INPUT, f"error: {' '.join(message.split())} (see {self.prog} --help)\n")
+
+    def add_overwrite(self) -> None:
+        """Add the switch without which a command replaces no file."""
+        self.add_argument("--overwrite", action="store_true", help="replace files that exist")

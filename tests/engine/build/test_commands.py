@@ -211,8 +211,8 @@ def test_a_file_that_is_there_is_never_replaced_unasked(
     build_it = ["build", "--pose-model", str(weights), "--output"]
     for output, options, message in (
         (kept, [], "kept.onnx exists already"),
-        (weights, [], "is the model itself"),
-        (weights, ["--force"], "is the model itself"),
+        (weights, [], "is the input itself"),
+        (weights, ["--force"], "is the input itself"),
     ):
         assert command_line.main([*build_it, str(output), *options]) == 2
         assert message in capfd.readouterr().err
