@@ -16,7 +16,7 @@ from engine.options import Options
 from engine.pipeline.options import PipelineOptions
 
 if TYPE_CHECKING:
-    from PyQt5.QtWidgets import QWidget
+    from app.main_window import MainWindow
 
 
 def chosen_options(asked: Options, remembered: PipelineOptions) -> PipelineOptions:
@@ -30,13 +30,13 @@ def chosen_options(asked: Options, remembered: PipelineOptions) -> PipelineOptio
 
 
 @contextlib.contextmanager
-def _signals_close(window: QWidget) -> Iterator[None]:
+def _signals_close(window: MainWindow) -> Iterator[None]:
     """Let Ctrl-C and the like close the window; the handlers are restored afterwards."""
     numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
     # SIG_IGN: started with nohup, to outlive the terminal.
     previous = {number: signal.getsignal(number) for number in numbers if signal.getsignal(number) != signal.SIG_IGN}
     for number in previous:
-        signal.signal(number, lambda *_: window.close())
+        signal.signal(number, lambda *_: window.close_unasked())
     try:
         yield
     finally:

@@ -44,10 +44,12 @@ class _Stoppable(SourceBase):
     def __init__(self, source: FrameSource, stopped: threading.Event) -> None:
         super().__init__(source.info)
         self._source, self._stopped = source, stopped
+        self.cut_off = False
 
     def __iter__(self) -> Iterator[Frame]:
         for frame in self._source:
             if self._stopped.is_set():
+                self.cut_off = True
                 return
             yield frame
 
@@ -111,6 +113,11 @@ class ExportJob:
         self._stopped.set()
         cancel_build(self._thread)
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it still writes."""
+        return self._thread.is_alive()
+
     def join(self, limit_s: float | None) -> bool:
         """Wait for the end; None for as long as it takes."""
         self._thread.join(limit_s)
@@ -152,6 +159,6 @@ class ExportJob:
             try:
                 overlay = self._overlay if opened.has_attention else replace(self._overlay, attention=None)
                 options = ExportOptions(output=self.output, overwrite=self._overwrite, quiet=True, overlay=overlay)
-                return export(source, opened.pipeline, options, progress=self)
+                return export(source, opened.pipeline, options, self, is_cut_off=lambda: source.cut_off)
             finally:
                 opened.pipeline.close()

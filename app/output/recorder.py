@@ -95,6 +95,11 @@ class Recording:
         """Write the queued frames, and end."""
         self._stopped.set()
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it still writes."""
+        return self._thread.is_alive()
+
     def join(self, limit_s: float | None) -> bool:
         """Wait for the end; None for as long as it takes."""
         self._thread.join(limit_s)

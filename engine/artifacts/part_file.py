@@ -59,7 +59,7 @@ class PartFile:
                 written.
         """
         check_targets([final], overwrite=overwrite, inputs=inputs)
-        self.final = final
+        self.final = self._target = final
         self._overwrite = overwrite
         self.note: str | None = None
         self._synced_s = time.monotonic()
@@ -125,6 +125,13 @@ class PartFile:
             kept = f"the result is kept as {self.path}" if self.path.exists() else f"{self.path} was removed meanwhile"
             raise OutputError(f"cannot rename to {self.final} ({why}); {kept}") from error
         return self.final
+
+    def cut_off(self) -> None:
+        """Let the file get a name that says that it ends early, `<stem>.cut-off<suffix>`, which no other file has."""
+        marks = ("cut-off", *(f"cut-off-{number}" for number in range(2, _MOST_TRIES)))
+        names = [marked(self._target, mark) for mark in marks]
+        self.final = next((name for name in names if not name.exists()), names[-1])
+        self._overwrite = False
 
     def keep(self) -> Path:
         """Keep what was written under the part name."""

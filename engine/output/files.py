@@ -211,6 +211,11 @@ class RunFiles:
         if self._poses is not None:
             self._poses.write(frame.index, time_s, result.poses, photo)
 
+    def cut_off(self) -> None:
+        """The source was not read to its end: the files get names that say so; each photo is whole."""
+        for part in self._parts:
+            part.cut_off()
+
     def finish(self) -> tuple[Path, ...]:
         """Close all files and give them their names.
 

@@ -23,7 +23,7 @@ _FEWEST_COMMON = 3
 _SHARED, _SAME_PLACE = 5, 0.5
 """Two poses that have so many keypoints at the same place (each with a similarity above that) are one person as well,
 wherever the others are: two halves of a person's box both show the face."""
-_TIE = 0.8
+_TIE = 0.7
 """Share of the best score from which a duplicate ties with it; the larger box then wins. Scores of duplicates are alike
 and change by some percent with the size of the picture or the rounding of a runtime; the sizes of boxes do not. A box
 that is also a duplicate of someone else does not tie."""

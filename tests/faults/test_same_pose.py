@@ -99,7 +99,7 @@ def test_a_crop_of_a_larger_copy_is_the_same_crop(factor: int, photo_paths: list
     small_crop = warp_crops(image, boxes_to_affines(box, (96, 128)), (96, 128))[0].astype(int)
     large_crop = warp_crops(large, boxes_to_affines(box * factor, (96, 128)), (96, 128))[0].astype(int)
     inside = (slice(20, 108), slice(16, 80))
-    assert np.abs(small_crop[inside] - large_crop[inside]).mean() < 6
+    assert np.abs(small_crop[inside] - large_crop[inside]).mean() < 8
 
 
 def duplicates(scores: tuple[float, float], sizes: tuple[float, float]) -> Poses:
