@@ -15,6 +15,7 @@ from engine.backends import open_pose_backend
 from engine.build import parity_gate
 from engine.build.parity import ParityReport, compare
 from engine.errors import EngineError
+from engine.system.entry import run_command
 from engine.system.one_line_parser import OneLineParser
 from engine.types import UInt8Array
 from models.checkpoints import write_atomically
@@ -90,4 +91,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_command(main))

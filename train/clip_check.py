@@ -18,6 +18,7 @@ import numpy as np
 from engine.artifacts.write_guard import check_targets
 from engine.errors import EngineError, SourceError
 from engine.skeleton import COCO17
+from engine.system.entry import run_command
 from engine.system.one_line_parser import OneLineParser
 from engine.types import Float32Array
 from models.checkpoints import write_atomically
@@ -196,4 +197,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_command(main))

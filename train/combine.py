@@ -16,6 +16,7 @@ import torch
 from engine.artifacts.write_guard import check_targets
 from engine.errors import EngineError
 from engine.option_table import finite_number
+from engine.system.entry import run_command
 from engine.system.one_line_parser import OneLineParser
 from models.build import build_from_config
 from models.checkpoints import CheckpointError, load_pose_model, save_pose_model
@@ -91,4 +92,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_command(main))

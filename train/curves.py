@@ -9,6 +9,7 @@ from pathlib import Path
 
 from engine.artifacts.write_guard import check_targets
 from engine.errors import EngineError, SourceError
+from engine.system.entry import run_command
 from engine.system.one_line_parser import OneLineParser
 
 Curve = list[tuple[float, float]]
@@ -99,4 +100,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_command(main))

@@ -17,6 +17,7 @@ import numpy as np
 from engine.artifacts.model_spec import ModelSpec, read_spec, sha256_of, spec_path, write_spec
 from engine.artifacts.write_guard import check_targets
 from engine.errors import EngineError, ModelError, OptionError
+from engine.system.entry import run_command
 from engine.system.one_line_parser import OneLineParser
 from models.checkpoints import write_atomically
 
@@ -99,4 +100,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_command(main))

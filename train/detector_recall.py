@@ -18,6 +18,7 @@ from engine.detection.detector import open_detector
 from engine.errors import EngineError
 from engine.geometry import overlaps
 from engine.option_table import finite_number
+from engine.system.entry import run_command
 from engine.system.one_line_parser import OneLineParser
 from engine.types import Detections, Float32Array
 from models.checkpoints import write_atomically
@@ -131,4 +132,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_command(main))

@@ -17,6 +17,7 @@ from engine.build import parity_gate
 from engine.errors import EngineError, OptionError, SourceError
 from engine.heatmap import DECODERS, decoder_for
 from engine.option_table import AT_LEAST_1, add_options, check_options, described, option
+from engine.system.entry import run_command
 from engine.system.one_line_parser import OneLineParser
 from engine.types import Float32Array, UInt8Array
 from models.checkpoints import CheckpointError, write_atomically
@@ -274,4 +275,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_command(main))

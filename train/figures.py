@@ -12,7 +12,9 @@ from engine.artifacts.model_files import resolve_pose_model
 from engine.artifacts.write_guard import check_targets
 from engine.detection.detector import open_detector
 from engine.errors import EngineError, ModelError, OptionError, SourceError
+from engine.system.entry import run_command
 from engine.system.one_line_parser import OneLineParser
+from engine.system.regular_file import read_regular
 from engine.types import Float32Array, UInt8Array
 from models.checkpoints import CheckpointError, load_pose_model
 from train.paper.attention_of import PersonAttention, look_at
@@ -56,7 +58,7 @@ def read_photo(file: Path) -> UInt8Array:
         SourceError: it is missing or cannot be decoded.
     """
     try:
-        image = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_COLOR)
+        image = cv2.imdecode(np.frombuffer(read_regular(file), np.uint8), cv2.IMREAD_COLOR)
     except (OSError, cv2.error) as error:
         raise SourceError(f"{file} cannot be read: {error}") from error
     if image is None:
@@ -158,4 +160,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_command(main))

@@ -16,6 +16,7 @@ from typing import Any
 from engine.artifacts.write_guard import check_targets
 from engine.errors import EngineError, SourceError
 from engine.option_table import add_options
+from engine.system.entry import run_command
 from engine.system.one_line_parser import OneLineParser
 from models.checkpoints import CheckpointError, write_atomically
 from train.maintenance.draw_tradeoff import draw_tradeoff, is_shipped, table_of
@@ -78,4 +79,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_command(main))

@@ -14,6 +14,7 @@ from pathlib import Path
 from engine.artifacts.folders import WEIGHTS_DIR
 from engine.artifacts.unfinished import marked
 from engine.errors import OutputError
+from engine.system.paths import path_from
 
 _SIDECARS = (".spec.json", ".build.json")
 """Endings of the files that belong to a compiled one, put behind its name."""
@@ -81,7 +82,7 @@ class _Inputs:
         for given in inputs:
             if given is None or not str(given):
                 continue
-            path = Path(given).expanduser() if isinstance(given, str) else given
+            path = path_from(given) if isinstance(given, str) else given
             if isinstance(given, str) and "/" not in given:  # the name of a shipped model
                 for file in WEIGHTS_DIR.glob(f"{glob.escape(given)}.*"):
                     self._add(file)

@@ -30,7 +30,7 @@ from engine.benchmark.selection import people_of, precisions_of, rows_of
 from engine.benchmark.serial import compare_serial
 from engine.benchmark.soak import soak, soak_frames
 from engine.benchmark.ultralytics_peer import compare, other_programs
-from engine.errors import BackendError, EngineError, OptionError, nearest_hint
+from engine.errors import BackendError, EngineError, OptionError, nearest_hint, one_line
 from engine.option_table import Place, values_of, words_of
 from engine.options import Options
 from engine.output.run_video import run_inputs
@@ -213,14 +213,14 @@ def _in_child(name: str, precision: str, user_options: Options, counts: tuple[in
 def _keep(report: dict[str, Any], path: Path | None, plot: Path | None) -> None:
     if path is not None:
         write_json(path, report)
-        print(f"\n{path}")
+        print(f"\n{one_line(path)}")
     if plot is None:
         return
     try:
         problem = write_plot(plot, report)
     except (EngineError, OSError) as error:
         raise BackendError(f"the plot {plot} cannot be written: {error}") from error
-    print(plot if problem is None else problem)
+    print(one_line(plot if problem is None else problem))
 
 
 def _note(line: str) -> None:

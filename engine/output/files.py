@@ -167,7 +167,7 @@ class RunFiles:
             self._poses: PosesWriter | None = None
             if poses is not None:
                 self._parts.append(PartFile(poses, overwrite=overwrite, inputs=inputs))
-                self._poses = PosesWriter(self._parts[-1], skeleton)
+                self._poses = PosesWriter(self._parts[-1], skeleton, photos=info.kind == "photos")
         except BaseException:
             for part in self._parts:
                 part.discard()

@@ -13,7 +13,7 @@ from engine.artifacts.model_files import find_detector, resolve_pose_model
 from engine.artifacts.part_file import check_writable
 from engine.artifacts.weights_info import read_weights_info
 from engine.artifacts.write_guard import check_targets
-from engine.errors import ModelError, OptionError
+from engine.errors import ModelError, OptionError, one_line
 from engine.options import Options, PoseOptions
 from engine.output.export import ExportOptions, ExportSummary, export
 from engine.output.files import photo_targets, resolve_output
@@ -150,9 +150,9 @@ def what_runs(pipeline: PosePipeline) -> str:
 
 def summary_text(summary: ExportSummary) -> str:
     """Summary of a run for the console."""
-    lines = [str(path) for path in summary.outputs[:3]]
+    lines = [one_line(path) for path in summary.outputs[:3]]
     if len(summary.outputs) > 3:
-        lines.append(f"and {len(summary.outputs) - 3} more in {summary.outputs[-1].parent}")
+        lines.append(f"and {len(summary.outputs) - 3} more in {one_line(summary.outputs[-1].parent)}")
     frames = f"{summary.frames} {'frame' if summary.frames == 1 else 'frames'}"
     lines.append(
         f"{'stopped after ' if summary.interrupted else ''}{frames}, {summary.frames_with_people} with people, "
@@ -164,7 +164,7 @@ def summary_text(summary: ExportSummary) -> str:
         lines.append(f"{summary.dropped_frames} came faster than they could be worked on and were dropped")
     if summary.audio_note is not None:
         lines.append(summary.audio_note)
-    return "\n".join([*lines, *summary.notes])
+    return "\n".join([*lines, *map(one_line, summary.notes)])
 
 
 def _print(text: str, stream: TextIO | None = None) -> None:

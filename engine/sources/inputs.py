@@ -110,6 +110,8 @@ def _local(path: Path, name: str, folder: Path, *, checked: bool) -> Path | None
         member = next((one for one in candidates if one.exists()), candidates[0])
         if not member.resolve().is_relative_to(folder):
             raise SourceError(f"{path} names {name}: a local list may only name files in its own folder")
+        if checked and member.exists() and not member.is_file():
+            raise SourceError(f"{path} names {name}, which is a folder, a pipe or a device, and not a file")
         return member
     except (ValueError, RuntimeError):  # no valid name of a file, or a loop of links
         return None

@@ -14,6 +14,7 @@ import numpy as np
 from engine.errors import OutputError, SourceError
 from engine.sources.decoded_picture import on_white
 from engine.sources.frame_source import SourceBase, SourceInfo
+from engine.system.regular_file import read_regular
 from engine.types import Frame, UInt8Array
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".webp", ".tif", ".tiff", ".jp2", ".ppm", ".pgm", ".avif")
@@ -68,7 +69,7 @@ def read_photo(path: Path) -> UInt8Array:
     """
     try:
         # Read by Python, because OpenCV cannot open every non-ASCII path on every system.
-        data = np.fromfile(path, np.uint8)
+        data = np.frombuffer(read_regular(path), np.uint8)
     except OSError as error:
         raise SourceError(f"cannot read {path}: {error.strerror or error}") from error
     if len(data) == 0:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -57,11 +56,11 @@ def begin(window: MainWindow, work: str, qtbot: QtBot, folder: Path) -> Path:
     return output
 
 
-@pytest.mark.parametrize(
-    ("way", "work", "answer"), list(itertools.product(WAYS, ("export", "recording"), (False, True)))
-)
+@pytest.mark.parametrize("answer", [False, True])
+@pytest.mark.parametrize("work", ["export", "recording"])
+@pytest.mark.parametrize("way", WAYS)
 def test_closing_while_it_writes(
-    way: str, work: str, answer: bool, make_window: Callable[..., MainWindow], backstage: Backstage, qtbot: QtBot,
+    *, way: str, work: str, answer: bool, make_window: Callable[..., MainWindow], backstage: Backstage, qtbot: QtBot,
     tmp_path: Path, fault: Fault,
 ) -> None:  # fmt: skip
     """It asks; at a signal it does not. What was cut off says so in its name."""
@@ -123,7 +122,7 @@ FAILURES = (
 
 @pytest.mark.parametrize(("chosen", "error"), FAILURES, ids=lambda value: str(value)[:30])
 def test_a_choice_that_failed_is_not_remembered(
-    chosen: PipelineOptions, error: Exception, window: MainWindow, backstage: Backstage, settings: Settings,
+    *, chosen: PipelineOptions, error: Exception, window: MainWindow, backstage: Backstage, settings: Settings,
     qtbot: QtBot, fault: Fault,
 ) -> None:  # fmt: skip
     before = settings.pipeline

@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 from engine.errors import SourceError
 from engine.geometry import apply_affines, box_centers_sizes, crop_affines, warp_crops
 from engine.heatmap import encode_heatmaps
+from engine.system.regular_file import read_regular
 from engine.types import Float32Array, UInt8Array
 from train.config import TrainConfig
 from train.data.augmentation import cut_by_frame, degrade, jitter_color
@@ -73,7 +74,7 @@ class ImageStore:
             return self._kept[index]
         file = self._files[index]
         try:
-            image = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_COLOR)
+            image = cv2.imdecode(np.frombuffer(read_regular(file), np.uint8), cv2.IMREAD_COLOR)
         except (OSError, cv2.error) as error:
             raise SourceError(f"{file} cannot be read: {error}") from error
         if image is None:

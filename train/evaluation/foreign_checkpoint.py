@@ -10,6 +10,7 @@ from pathlib import Path
 
 from engine.artifacts.model_files import resolve_pose_model
 from engine.errors import OptionError
+from engine.system.paths import path_from
 from models.checkpoints import CheckpointError, load_foreign_pose_model, read_metadata, save_pose_model
 from models.pose_model import PoseModelConfig, parse_size
 from train.data.people import PeopleSet
@@ -41,7 +42,7 @@ def usable_weights(
     Raises:
         EngineError, CheckpointError: the weights cannot be used.
     """
-    path = Path(name).expanduser()
+    path = path_from(name)
     if not _is_foreign(path, model):
         if model is not None or input_size is not None or save_to is not None or udp:
             options = "--model, --input-size, --udp and --save"

@@ -119,7 +119,7 @@ def test_list_check_and_clean(
     captured = capfd.readouterr()
     assert "attention: off by" in captured.err
     assert read_record(tmp_path / "out.engine").state == "failed"
-    assert command_line.main(["clean"]) == 0
+    assert command_line.main(["clean", "--yes"]) == 0
     assert "MiB freed" in capfd.readouterr().out
     assert list(engine_cache.entries()) == []
 
@@ -135,7 +135,7 @@ def test_exported_graphs_are_listed_and_cleaned_with_the_engines(
     first, second = capfd.readouterr().out.splitlines()
     assert first.split()[:4] == ["small", "onnx", "fp32", "96x64"] and first.endswith(str(graph))
     assert second.startswith("torn-1  damaged: ")
-    assert command_line.main(["clean"]) == 0
+    assert command_line.main(["clean", "--yes"]) == 0
     assert command_line.main(["list"]) == 0
     assert "nothing has been built yet" in capfd.readouterr().out
 
