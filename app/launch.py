@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from app.main_window import MainWindow
 
 
-def chosen_options(asked: Options, remembered: PipelineOptions) -> PipelineOptions:
+def chosen_options(options: Options, remembered: PipelineOptions) -> PipelineOptions:
     """What was remembered, with what the command line names in its place.
 
     Raises:
         OptionError: a value is not valid.
     """
-    given = {item.name: getattr(asked, item.name) for item in options_of(remembered) if item.name in asked.given}
+    given = {item.name: getattr(options, item.name) for item in options_of(remembered) if item.name in options.given}
     return replace(remembered, **given)
 
 
@@ -44,31 +44,31 @@ def _signals_close(window: MainWindow) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def check_status_file(asked: Options) -> None:
+def check_status_file(user_options: Options) -> None:
     """Refuse a status file that would replace something.
 
     Raises:
         OutputError: it is an input, or exists and is not the status of an earlier run.
     """
-    if asked.status_json is None:
+    if user_options.status_json is None:
         return
     from app.live.status_file import is_status
     from engine.artifacts.write_guard import check_targets
     from engine.output.run_video import run_inputs
     from engine.sources.opening import path_of
 
-    inputs = run_inputs(asked, path_of(asked.source))
-    check_targets([asked.status_json], inputs=inputs, overwrite=asked.overwrite, is_own=is_status)
+    inputs = run_inputs(user_options, path_of(user_options.source))
+    check_targets([user_options.status_json], inputs=inputs, overwrite=user_options.overwrite, is_own=is_status)
 
 
-def launch(asked: Options) -> int:
+def launch(user_options: Options) -> int:
     """Open the window and run until it is closed; returns the exit code.
 
     Raises:
         OptionError: a value of the command line is not valid.
         OutputError: the status file would replace something.
     """
-    check_status_file(asked)
+    check_status_file(user_options)
     errors = ErrorReport()
     errors.install()
     try:
@@ -81,14 +81,14 @@ def launch(asked: Options) -> int:
         settings = Settings()
         window = MainWindow(
             settings=settings,
-            options=chosen_options(asked, settings.pipeline),
+            options=chosen_options(user_options, settings.pipeline),
             report=errors.report,
-            status_json=asked.status_json,
+            status_json=user_options.status_json,
         )
         errors.parent_widget = window
         with _signals_close(window):
             window.show()
-            window.start(asked.source)
+            window.start(user_options.source)
             code = int(application.exec_())
             window.outputs.wait()  # a recording is painted with Qt, which needs the application
             return code

@@ -1,4 +1,4 @@
-"""A pose network in the forms that `python -m engine cost` compares: bare, with KCAM as the paper writes it, folded."""
+"""A pose network in the forms that `python -m engine cost` compares: bare, with the paper's KCAM, with folded KCAM."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ FORMS = ("bare", "unfolded", "folded")
 
 
 def write_forms(options: CostOptions, folder: Path) -> dict[str, Any]:
-    """Write the weights with and without KCAM and the three graphs; returns what the network is.
+    """Write the weights with and without KCAM and the three graphs; returns a description of the network.
 
     Raises:
-        OptionError, ModelError: the network cannot be had as asked.
+        OptionError, ModelError: the network cannot be built with these options.
     """
     from models.build import build_from_config
     from models.checkpoints import save_pose_model
@@ -55,7 +55,7 @@ def write_forms(options: CostOptions, folder: Path) -> dict[str, Any]:
 
 
 def _network(options: CostOptions) -> tuple[PoseCheckpoint, str]:
-    """The network that is asked for, in the size that is asked for, and where its weights come from."""
+    """The requested network at the requested size, and the origin of its weights."""
     import torch
 
     from engine.backends.pose_graph import load_pose
@@ -75,13 +75,13 @@ def _network(options: CostOptions) -> tuple[PoseCheckpoint, str]:
             fields: dict[str, Any] = {"skeleton": COCO17.to_dict(), "class_names": ("person",), "notes": {}}
             return PoseCheckpoint(model=model, mean=IMAGENET_MEAN, std=IMAGENET_STD, **fields), "random weights"
         if options.deconv_channels is not None:
-            raise OptionError("--deconv-channels is for networks with random weights; these weights have their own")
+            raise OptionError("--deconv-channels is for networks with random weights; here the weights define it")
         shipped = bundled_pose_models()
         if name is not None and not Path(name).suffix and name not in shipped:
             raise ModelError(f"unknown pose model '{name}'.{nearest_hint(name, {*shipped, *MODEL_NAMES})}")
         file = resolve_pose_model(name)
         if file.suffix.lower() != ".safetensors":
-            raise ModelError(f"{file} is one form already; the .safetensors file that it was made of was expected")
+            raise ModelError(f"{file} is an exported form; expected the .safetensors file it was exported from")
         checkpoint, _ = load_pose(file)
         model = build_from_config(dataclasses.replace(checkpoint.config, **changed))
     except ValueError as error:
@@ -118,8 +118,8 @@ def _open_torch(form: str, precision: str, options: CostOptions, folder: Path) -
     from engine.backends import torch as torch_backend
 
     weights = folder / ("bare.safetensors" if form == "bare" else "kcam.safetensors")
-    asked = OpenOptions(precision=precision, device=options.device, threads=options.threads)
+    requested = OpenOptions(precision=precision, device=options.device, threads=options.threads)
     probe = torch_backend.probe(options.device.partition(":")[0])
     if not probe.usable:
         raise BackendError(f"torch cannot run here: {probe.detail}")
-    return torch_backend.TorchBackend(weights, asked, fold=form == "folded")
+    return torch_backend.TorchBackend(weights, requested, fold=form == "folded")

@@ -1,4 +1,4 @@
-"""What is measured: numbers of people, precisions and runtimes, and the options of `python -m engine cost`."""
+"""Parsing of numbers of people, precisions and runtimes, and the options of `python -m engine cost`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from engine.option_table import Range, check_options, option
 from engine.options import PRECISIONS
 
 ROWS = {"openvino": ("fp32", "bf16", "int8"), "onnxruntime": ("fp32", "int8"), "torch": ("fp32", "bf16")}
-"""Precisions that `--precision all` measures; other runtimes have the one that was built."""
+"""Precisions that `--precision all` measures; other runtimes have only the one that was built."""
 _MOST_PEOPLE = 64
 
 
@@ -19,19 +19,19 @@ def people_of(text: str) -> tuple[int, ...]:
     """Numbers of people from `1,4,8`.
 
     Raises:
-        OptionError: one is not a number that fits.
+        OptionError: a number is invalid or out of range.
     """
     counts = [int(part) if part.strip().isdecimal() else 0 for part in text.split(",")]
     if not all(1 <= count <= _MOST_PEOPLE for count in counts):
-        raise OptionError(f"--people {text}: numbers from 1 to {_MOST_PEOPLE} with commas between were expected")
+        raise OptionError(f"--people {text}: expected numbers from 1 to {_MOST_PEOPLE}, separated by commas")
     return tuple(sorted(set(counts)))
 
 
 def precisions_of(text: str) -> tuple[str, ...]:
-    """What to measure in, from `fp32,bf16,int8`; "all" stands for what each runtime can do.
+    """Precisions to measure, from `fp32,bf16,int8`; "all" stands for those of each runtime.
 
     Raises:
-        OptionError: one is not known.
+        OptionError: a name is unknown.
     """
     names = tuple(part.strip() for part in text.split(","))
     for name in names:
@@ -54,11 +54,11 @@ class CostOptions:
     deconv_channels: int | None = option(None, "of a ResNet with random weights", int, metavar="N")
     people: str = option("1,4", "batch sizes ({default})")
     runtime: str = option(",".join(ROWS), "some of openvino,onnxruntime,torch (all)")
-    precision: str = option("all", "some of fp32,bf16,fp16 (what each runtime can do)")
+    precision: str = option("all", "some of fp32,bf16,fp16 (all that each runtime supports)")
     device: str = option("cpu", "cpu (default), cuda or cuda:N")
-    threads: int = option(1, "of one inference ({default}: nothing waits for another thread)", int)
-    rounds: int = option(40, "how often each network runs ({default})", int, within=Range(low=1, high=10_000))
-    report: Path | None = option(None, "keep the numbers", Path, metavar="FILE.json")
+    threads: int = option(1, "processor threads of one inference ({default})", int)
+    rounds: int = option(40, "measured runs of each network ({default})", int, within=Range(low=1, high=10_000))
+    report: Path | None = option(None, "write the numbers to a file", Path, metavar="FILE.json")
     overwrite: bool = option(False, "replace a report that exists")
 
     def __post_init__(self) -> None:
@@ -68,13 +68,13 @@ class CostOptions:
             if name not in ROWS:
                 raise OptionError(f"--runtime {name} cannot be measured here.{nearest_hint(name, ROWS)}")
         if self.device.partition(":")[0] not in ("cpu", "cuda"):
-            raise OptionError(f"--device {self.device}: cpu, cuda or cuda:N fits here")
+            raise OptionError(f"--device {self.device}: expected cpu, cuda or cuda:N")
         if "int8" in precisions_of(self.precision):
-            raise OptionError("--precision int8 has to be calibrated with people; all, fp32, bf16 or fp16 fits here")
+            raise OptionError("--precision int8 needs calibration; expected all, fp32, bf16 or fp16")
 
     @property
     def runtimes(self) -> tuple[str, ...]:
-        """The runtimes that run a graph as it was exported, or the network itself; TensorRT builds one form only."""
+        """The requested runtimes; TensorRT is not among them, because it builds one form only."""
         return tuple(name.strip() for name in self.runtime.split(","))
 
     def rows(self) -> Iterator[tuple[str, str]]:

@@ -23,7 +23,7 @@ class Pipeline:
     def close(self):
         print("closed", flush=True)
 
-def open_slowly(options, *, say):
+def open_slowly(options, *, notify):
     time.sleep(1)  # as a runtime that compiles
     return Opened(pipeline=Pipeline(), has_attention=False)
 

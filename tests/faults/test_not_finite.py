@@ -29,6 +29,7 @@ from engine.pipeline.options import PipelineOptions
 from engine.skeleton import COCO17
 from models.build import build_model
 from models.checkpoints import CheckpointError, load_pose_model, save_pose_model
+from models.pose_model import PoseModelConfig
 from tests.engine.small_pose_model import SKELETON, write_small_model
 from tests.faults.ledger import Fault
 from tests.train.people_folder import write_people
@@ -46,7 +47,7 @@ VALUES = (math.nan, math.inf, -math.inf)
 
 NEEDED: dict[type, dict[str, Any]] = {
     train.config.TrainConfig: {
-        "pose_model": train.config.PoseModelConfig(name="kcam_resnet18"), "data": Path("d"), "output": Path("o"),
+        "pose_model": PoseModelConfig(name="kcam_resnet18"), "data": Path("d"), "output": Path("o"),
     },
     EvaluateOptions: {"weights": "w", "data": Path("d")},
     DetectorOptions: {"data": Path("d"), "output": Path("o")},

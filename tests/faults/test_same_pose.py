@@ -14,7 +14,7 @@ from engine.backends import Backend, open_pose_backend
 from engine.geometry import boxes_to_affines, overlaps, warp_crops
 from engine.pipeline.opening import open_pipeline
 from engine.pipeline.pose_pipeline import PipelineOptions, PosePipeline
-from engine.pipeline.pose_stage import PoseStage
+from engine.pipeline.pose_stage import PendingFrame, PoseStage
 from engine.skeleton import COCO17
 from engine.sources.photos import read_photo
 from engine.tracking.false_positives import FalsePositiveFilter, confidences
@@ -54,7 +54,7 @@ def test_what_is_shown_does_not_change_what_is_found(
         poses = []
         for areas, attention in MAPS:
             stage = PoseStage(backend, want_areas=areas, want_attention=attention, max_people=16)
-            poses.append(stage.run([(image, people)])[0].poses)
+            poses.append(stage.run([PendingFrame(frame=still(image), detections=people, detected=True)])[0].poses)
             tried += 1
         for other in poses[1:]:
             np.testing.assert_array_equal(other.keypoints_xy, poses[0].keypoints_xy)

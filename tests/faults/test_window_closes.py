@@ -146,7 +146,7 @@ def no_xcb(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     def load(file: str) -> None:
         raise OSError("libxcb-icccm.so.4: cannot open shared object file: No such file or directory")
 
-    monkeypatch.setattr(qt_platform.ctypes, "CDLL", load)
+    monkeypatch.setattr("ctypes.CDLL", load)
     yield
 
 

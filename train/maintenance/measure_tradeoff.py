@@ -218,7 +218,7 @@ def _open_all(options: TradeoffOptions, people: PeopleSet, stack: contextlib.Exi
         for size, precision in itertools.product(_sizes(options.input_sizes), options.precision.split(",")):
             weights = stack.enter_context(at_size(file, size, below))
             opened = open_pose_backend(
-                weights, backend=options.backend, precision=precision, say=print, gate=parity_gate.check
+                weights, backend=options.backend, precision=precision, notify=print, gate=parity_gate.check
             )
             backend = stack.enter_context(opened.backend)
             skeleton = backend.spec.skeleton

@@ -76,9 +76,9 @@ def test_a_row_for_each_runtime_and_precision(
     plot = tmp_path / "plot.png"
     arguments = ["--benchmark", "--video", str(video), "--frames", "3", "--backend", "openvino", "--precision", "all"]
     assert main.main([*arguments, "--plot", str(plot)]) == 0
-    told = capsys.readouterr().out
-    assert "openvino, int8: kcam_a has not been made into an INT8 graph" in told
-    rows = [line.split() for line in told.splitlines() if line.startswith("openvino (cpu) ")]
+    reported = capsys.readouterr().out
+    assert "openvino, int8: kcam_a has not been made into an INT8 graph" in reported
+    rows = [line.split() for line in reported.splitlines() if line.startswith("openvino (cpu) ")]
     assert rows == [
         ["openvino", "(cpu)", precision, "-", "21.0", "-", "40.0", "5.0", "512"] for precision in ("fp32", "bf16")
     ]
@@ -89,29 +89,29 @@ def test_a_row_for_each_runtime_and_precision(
 
 
 def opening(monkeypatch: pytest.MonkeyPatch) -> list[PipelineOptions]:
-    asked: list[PipelineOptions] = []
+    requested: list[PipelineOptions] = []
 
-    def open_one(options: PipelineOptions, **_say: object) -> PosePipeline:
-        asked.append(options)
+    def open_one(options: PipelineOptions, **_notify: object) -> PosePipeline:
+        requested.append(options)
         return small_pipeline(detect_every=options.detect_every, max_people=options.max_people)
 
     monkeypatch.setattr(benchmark, "open_pipeline", open_one)
-    return asked
+    return requested
 
 
 def test_a_whole_report(
     video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = opening(monkeypatch)
+    requested = opening(monkeypatch)
     weights = tmp_path / "kcam_a.safetensors"
     weights.write_bytes(b"never read")
     weights.with_suffix(".md").write_text("# Card\n\n| AP on val | 0.612 |\n")
     report = tmp_path / "report.json"
     arguments = ["--benchmark", "--video", video, "--frames", "12", "--people", "1,3", "--report", report]
     assert main.main([*map(str, arguments), "--pose-model", str(weights)]) == 0
-    told = capsys.readouterr().out
+    reported = capsys.readouterr().out
     for part in ("kcam_a", "AP on val 0.612", "detect", "encode", "file export:", "live, detection auto", "3 people"):
-        assert part in told
+        assert part in reported
     kept = json.loads(report.read_text())
     one = kept["backends"][0]
     assert one["runs"] == RUNS
@@ -120,10 +120,10 @@ def test_a_whole_report(
     assert one["export"]["frames"] == 12
     assert kept["video"]["size_wh"] == [320, 240]
     assert kept["machine"]["packages"]["numpy"] == np.__version__
-    assert [(options.detect_every, options.overlapping) for options in asked] == [
+    assert [(options.detect_every, options.overlapping) for options in requested] == [
         (1, False), (1, False), ("auto", False), (1, True),
     ]  # fmt: skip
-    assert [options.person_threshold == 0 for options in asked] == [False, True, False, False]
+    assert [options.person_threshold == 0 for options in requested] == [False, True, False, False]
 
 
 def test_a_backend_that_cannot_run_does_not_end_the_others(
