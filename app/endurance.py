@@ -23,6 +23,7 @@ from app.settings import Settings
 from app.widgets.theme import apply_theme
 from engine.errors import EngineError
 from engine.pipeline.pose_pipeline import PipelineOptions
+from engine.system.entry import run_command
 from engine.system.one_line_parser import OneLineParser
 
 _MOST_GROWTH_MB = 50.0
@@ -124,4 +125,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_command(main))

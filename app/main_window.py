@@ -12,6 +12,7 @@ from PyQt5.QtWidgets import (
     QCheckBox,
     QHBoxLayout,
     QMainWindow,
+    QMessageBox,
     QScrollArea,
     QStackedWidget,
     QTabWidget,
@@ -81,6 +82,8 @@ class MainWindow(QMainWindow):
         super().__init__()
         self.settings, self._report, self._status_json = settings, report, status_json
         self._started_s = time.monotonic()
+        self._closing = False
+        self.confirm: Callable[[str], bool] = self._ask_to_end
         self._first_painted = False
         self._last_shown: object = None
         self.statistics = Statistics()
@@ -368,8 +371,27 @@ class MainWindow(QMainWindow):
         if text:
             self.source_control.open(text)
 
+    def _ask_to_end(self, running: str) -> bool:
+        """Whether the person wants to quit although something is being written."""
+        question = QMessageBox(QMessageBox.Icon.Warning, TITLE, running, parent=self)
+        question.addButton(self.tr("Go on"), QMessageBox.ButtonRole.RejectRole)
+        end = question.addButton(self.tr("End it and quit"), QMessageBox.ButtonRole.DestructiveRole)
+        question.exec_()
+        return question.clickedButton() is end
+
+    def close_unasked(self) -> None:
+        """Close at a signal, which nobody is there to answer for."""
+        self._closing = True
+        self.close()
+
     def closeEvent(self, event: QCloseEvent | None) -> None:
-        """Save the settings, end all threads, and let the recordings complete."""
+        """Ask where something is being written; save the settings, end all threads, let the recordings complete."""
+        running = "" if self._closing else self.outputs.running_text()
+        if running and not self.confirm(running) and not self._closing:
+            if event is not None:
+                event.ignore()
+            return
+        self._closing = True
         for timer in (self._statistics_timer, self._status_timer, self._plots_timer, self._pipeline_timer):
             timer.stop()
         if self._status_json is not None:

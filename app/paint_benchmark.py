@@ -20,6 +20,7 @@ from app.widgets.theme import apply_theme
 from app.widgets.video_view import VideoView
 from engine.overlay.drawing import AttentionView, OverlayOptions
 from engine.skeleton import COCO17
+from engine.system.entry import run_command
 from engine.system.one_line_parser import OneLineParser
 from engine.types import AttentionMaps, Detections, Frame, FrameResult, Poses
 
@@ -139,4 +140,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_command(main))

@@ -28,6 +28,7 @@ from engine.build.options import (
 from engine.errors import BackendError, EngineError, OptionError, OutputError, nearest_hint
 from engine.option_table import add_options
 from engine.options import PRECISIONS
+from engine.system.entry import run_command
 from engine.system.one_line_parser import OneLineParser
 from engine.system.parent_watch import end_with_stdin
 
@@ -44,6 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     check.add_argument("--photos", type=Path, help="folder of pictures to compare on")
     clean = commands.add_parser("clean", help="delete compiled models")
     clean.add_argument("--damaged", action="store_true", help="only engines whose files are damaged")
+    clean.add_argument("--yes", action="store_true", help="delete without asking")
     add_options(commands.add_parser("cost", help="measure what KCAM costs over its bare backbone"), CostOptions)
     return parser
 
@@ -200,6 +202,8 @@ def main(argv: list[str] | None = None) -> int:
             written = build(BuildOptions(**given), output)
         except EngineError as error:
             return _fail(command, output, error)
+        except BrokenPipeError:
+            raise
         except OSError as error:
             target = f" ({error.filename})" if error.filename else ""
             return _fail(command, output, OutputError(f"{error.strerror or error}{target}"))
@@ -215,7 +219,7 @@ def _own_stdout() -> Iterator[TextIO]:
     """The real stdout for our own output; whatever packages print to stdout goes to stderr."""
     sys.stdout.flush()
     number = sys.stdout.fileno()
-    with os.fdopen(os.dup(number), "w", encoding="utf-8") as real:
+    with os.fdopen(os.dup(number), "w", encoding="utf-8", errors="backslashreplace") as real:
         os.dup2(sys.stderr.fileno(), number)
         try:
             yield real
@@ -232,7 +236,7 @@ def _run_command(command: str, given: dict[str, Any]) -> Iterable[str]:
     if command == "list":
         return engine_commands.list_engines()
     if command == "clean":
-        return [engine_commands.clean(only_damaged=given["damaged"])]
+        return engine_commands.clean(only_damaged=given["damaged"], confirm=lambda: given["yes"] or _confirmed())
     if command == "cost":
         from engine.benchmark.kcam_cost import run_cost
 
@@ -240,6 +244,14 @@ def _run_command(command: str, given: dict[str, Any]) -> Iterable[str]:
     return engine_commands.check_engine(
         given["engine"], given["weights"], given["photos"], lambda line: print(line, file=sys.stderr)
     )
+
+
+def _confirmed() -> bool:
+    """Whether the person agrees, who has been told to what; without one to ask, nobody does."""
+    if not sys.stdin.isatty():
+        return False
+    print("delete this? [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def _fail(command: str, events: TextIO, error: EngineError) -> int:
@@ -250,4 +262,4 @@ def _fail(command: str, events: TextIO, error: EngineError) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_command(main))

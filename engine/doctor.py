@@ -23,6 +23,7 @@ from engine.artifacts.folders import CACHE_VARIABLE, WEIGHTS_DIR, cache_dir
 from engine.artifacts.weights_info import stated_ap
 from engine.system.missing import explain_import_error
 from engine.system.processor import output_of, processor
+from engine.system.qt_platform import XCB_ADVICE, why_no_xcb
 
 ROOT = Path(__file__).resolve().parent.parent
 INSTALL = "python -m pip install -r requirements.txt"
@@ -52,6 +53,7 @@ def examine() -> list[Finding]:
         ("NVIDIA GPU", gpus),
         ("Backends", backends),
         ("Weights", weights),
+        ("Window", window),
         ("Cameras", cameras),
         ("Video", encoders),
         ("Cache", cache),
@@ -198,6 +200,15 @@ def weights() -> Iterator[Finding]:
                 text=f"the default {kind} is not in {WEIGHTS_DIR}",
                 advice="fetch the whole repository again; its weights are part of it",
             )
+
+
+def window() -> Iterator[Finding]:
+    """Whether Qt can open a window under X11."""
+    if not sys.platform.startswith("linux"):
+        return
+    reason = why_no_xcb()
+    text = "ready" if reason is None else f"cannot load: {reason}"
+    yield Finding(section="Window", name="Qt xcb", text=text, advice=None if reason is None else XCB_ADVICE)
 
 
 def cameras() -> Iterator[Finding]:

@@ -21,6 +21,7 @@ from engine.types import Float32Array, UInt8Array
 Float = TypeVar("Float", np.float32, np.float64)
 
 BOX_PADDING = 1.25
+_FINEST_SCALE = 0.5  # bilinear sampling at half the size still reads every px
 
 
 def shared_areas(boxes_xyxy: npt.NDArray[Float], others_xyxy: npt.NDArray[Float]) -> npt.NDArray[Float]:
@@ -131,6 +132,26 @@ def apply_affines(affines: Float32Array, points_xy: Float32Array) -> Float32Arra
     return np.asarray(mapped, np.float32)
 
 
+def reduced(image_bgr: UInt8Array, scale: float) -> tuple[UInt8Array, int]:
+    """A picture averaged over squares of n x n px before it is scaled by `scale`, and n; itself, and 1, from 1/4 up.
+
+    Bilinear sampling reads four px: at a smaller scale it skips those between, and what it gives depends on where they
+    lie. A large copy of a picture would then look different from a small one. The centre of px x of the result lies at
+    n * x + (n - 1) / 2 of the picture.
+
+    Args:
+        image_bgr: (H, W, 3) uint8.
+        scale: px of the result that a px of the picture becomes.
+    """
+    height, width = image_bgr.shape[:2]
+    factor = min(int(_FINEST_SCALE / scale), height, width) if scale > 0 else 1
+    if factor < 2:
+        return image_bgr, 1
+    whole = image_bgr[: height // factor * factor, : width // factor * factor]
+    size_wh = (width // factor, height // factor)
+    return np.asarray(cv2.resize(whole, size_wh, interpolation=cv2.INTER_AREA), np.uint8), factor
+
+
 def warp_crops(
     image_bgr: UInt8Array, affines: Float32Array, input_size_wh: tuple[int, int], out: UInt8Array | None = None
 ) -> UInt8Array:
@@ -145,7 +166,16 @@ def warp_crops(
     width, height = input_size_wh
     if out is None:
         out = np.empty((len(affines), height, width, 3), np.uint8)
+    smaller: dict[int, UInt8Array] = {1: image_bgr}
     for affine, crop in zip(affines, out, strict=False):
-        cv2.warpAffine(image_bgr, affine, input_size_wh, dst=crop, flags=cv2.INTER_LINEAR)
+        factor = max(1, int(_FINEST_SCALE / max(float(np.hypot(affine[0, 0], affine[1, 0])), 1e-6)))
+        if factor not in smaller:
+            smaller[factor], _ = reduced(image_bgr, _FINEST_SCALE / factor)
+        source = smaller[factor]
+        if factor > 1:  # from px of the smaller picture to px of the frame, and on to the crop
+            affine = affine.astype(np.float64)  # noqa: PLW2901
+            affine[:, 2] += affine[:, :2].sum(axis=1) * (factor - 1) / 2
+            affine[:, :2] *= factor
+        cv2.warpAffine(source, affine, input_size_wh, dst=crop, flags=cv2.INTER_LINEAR)
     crops: UInt8Array = out[: len(affines)]
     return crops

@@ -65,6 +65,7 @@ AT_LEAST_1 = Range(low=1)
 NOT_NEGATIVE = Range(low=0, words="0 or more")
 POSITIVE = Range(low=0, above=True, words="a positive number")
 SHARE = Range(low=0, high=1)
+SEED = Range(low=0, high=2**32 - 1, words="0 to 4294967295")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -210,6 +211,21 @@ def _for_argparse(read: Callable[[str], Any]) -> Callable[[str], Any]:
     return parse
 
 
+def all_finite(value: object) -> bool:
+    """Whether a value, or whatever stands in a tuple or list, holds neither NaN nor infinity."""
+    if isinstance(value, (tuple, list)):
+        return all(all_finite(part) for part in value)
+    return not isinstance(value, float) or math.isfinite(value)
+
+
+def finite_number(text: str) -> float:
+    """A number that is neither NaN nor infinite."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"'{text}' is not a finite number")
+    return number
+
+
 def check_options(options: object) -> None:
     """Check the values of a table against its options; None is accepted.
 
@@ -220,6 +236,8 @@ def check_options(options: object) -> None:
         value = getattr(options, item.name)
         if value is None:
             continue
+        if not all_finite(value):
+            raise OptionError(f"{item.flag} is {value}; finite numbers fit")
         if item.choices and value not in item.choices:
             raise OptionError(f"{item.flag} is '{value}'.{nearest_hint(str(value), item.choices)}")
         if item.within is not None and not item.within.holds(value):

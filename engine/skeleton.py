@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,10 @@ from engine.errors import ModelError, OptionError, nearest_hint
 
 # Colour-blind safe (Okabe and Ito): the person's left, right and middle.
 _LEFT_BGR, _RIGHT_BGR, _MIDDLE_BGR = (233, 180, 86), (0, 159, 230), (115, 158, 0)
+
+
+MOST_KEYPOINTS = 1024
+_LONGEST_NAME = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +40,14 @@ class Skeleton:
         count = len(self.keypoint_names)
         if count == 0 or len(set(self.keypoint_names)) != count:
             raise ModelError("a skeleton needs keypoint names, each different from the others")
-        if len(self.oks_sigmas) != count or not all(sigma > 0 for sigma in self.oks_sigmas):
+        if count > MOST_KEYPOINTS:
+            raise ModelError(f"a skeleton of {count} keypoints is too large; {MOST_KEYPOINTS} at most fit")
+        for name in self.keypoint_names:
+            if not 0 < len(name) <= _LONGEST_NAME or not name.isprintable():
+                raise ModelError(
+                    f"{name[:40]!r} is not a keypoint's name: 1 to {_LONGEST_NAME} printable characters fit"
+                )
+        if len(self.oks_sigmas) != count or not all(0 < sigma < math.inf for sigma in self.oks_sigmas):
             raise ModelError(f"a skeleton of {count} keypoints needs {count} positive OKS sigmas")
         for index in [i for pair in (*self.edges, *self.flip_pairs) for i in pair] + list(self.upper_body):
             if not 0 <= index < count:

@@ -12,9 +12,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from engine.errors import ModelError
+
 Float32Array = npt.NDArray[np.float32]
 UInt8Array = npt.NDArray[np.uint8]
 Int64Array = npt.NDArray[np.int64]
+
+
+def require_finite(values: Any, what: str) -> None:
+    """Refuse NaN and infinity where numbers enter, because no comparison after that finds them.
+
+    Raises:
+        ModelError: one of the values is no finite number.
+    """
+    if not np.isfinite(values).all():
+        raise ModelError(f"{what} holds values that are not finite numbers (NaN or infinity)")
 
 
 def _check(name: str, array: Any, shape: tuple[int | None, ...], dtype: type) -> None:

@@ -16,7 +16,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from engine.artifacts.write_guard import check_targets
 from engine.errors import EngineError, OptionError
+from engine.system.entry import run_command
 from engine.system.one_line_parser import OneLineParser
 from models.checkpoints import CheckpointError, write_atomically
 from models.pose_model import PoseModelConfig
@@ -185,6 +187,7 @@ def ablate(base: TrainConfig, *, table: int, bare: bool, seeds: int, output: Pat
     content: dict[str, Any] = {}
     for _, config in runs:  # before hours are spent on the first
         _check_same_run(config)
+    check_targets([output / f"table{table}.json"], inputs=[base.init], is_own=_is_table)
     for count, (row, config) in enumerate(runs, 1):
         print(f"[{count}/{len(runs)}] {row.name}, seed {config.seed}: {config.output}", flush=True)
         results[row.name].append({"seed": config.seed, **run_row(config)})
@@ -199,6 +202,15 @@ def ablate(base: TrainConfig, *, table: int, bare: bool, seeds: int, output: Pat
     print(describe_budget(base))
     print("The paper trained 210 epochs on COCO with batch 128 and a detector's boxes: compare rows, not tables.")
     return content
+
+
+def _is_table(file: Path) -> bool:
+    """Whether a file is the table of an earlier call, which goes on."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and {"table", "budget", "config", "rows"} <= set(content)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -218,4 +230,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_command(main))

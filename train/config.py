@@ -14,7 +14,7 @@ from typing import Any
 
 from engine.errors import OptionError
 from engine.heatmap import recipe_sigma
-from engine.option_table import AT_LEAST_1, NOT_NEGATIVE, POSITIVE, SHARE, Range, check_options, described, option
+from engine.option_table import AT_LEAST_1, NOT_NEGATIVE, POSITIVE, SEED, SHARE, Range, check_options, described, option
 from models.checkpoints import write_atomically
 from models.pose_model import PoseModelConfig, parse_size
 
@@ -171,7 +171,7 @@ class TrainConfig:
     devices: int = option(1, "processes (CPU) or cards a machine ({default})", int, within=AT_LEAST_1)
     nodes: int = option(1, "machines ({default})", int, within=AT_LEAST_1)
     checkpoint_minutes: float = option(
-        10.0, "the most work that a stop can lose ({default})", float, within=Range(low=0, above=True)
+        10.0, "the most work that a stop can lose ({default})", float, within=Range(low=0, high=10_000, above=True)
     )
     checkpoint_steps: int = option(0, "also save every so many steps ({default})", int)
     validate_every: int = option(1, "epochs between validations ({default})", int, within=AT_LEAST_1)
@@ -186,7 +186,7 @@ class TrainConfig:
         int,
         within=NOT_NEGATIVE,
     )
-    seed: int = option(0, "of everything random ({default})", int, within=NOT_NEGATIVE)
+    seed: int = option(0, "of everything random ({default})", int, within=SEED)
 
     def __post_init__(self) -> None:
         check_options(self)

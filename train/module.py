@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from engine.errors import EngineError
 from engine.heatmap import decoder_for
 from engine.types import Float32Array, UInt8Array
 from models.checkpoints import IMAGENET_MEAN, IMAGENET_STD, save_pose_model
@@ -24,6 +25,18 @@ from train.data.people import PeopleSet
 from train.evaluation.coco_eval import coco_results, keypoint_ap
 from train.evaluation.prediction import normalize_crops, padded_areas, predict_people
 from train.loss import context_statistics, total_loss
+
+
+class Diverged(EngineError):
+    """A training has run into numbers that are not finite; nothing of it is written any more."""
+
+    @classmethod
+    def at(cls, step: int, what: str) -> Diverged:
+        """The error for a step."""
+        return cls(
+            f"the training diverges at step {step}: {what}; best.safetensors, last.safetensors and last.ckpt are as"
+            " they were: go on from them with --resume and a lower --learning-rate"
+        )
 
 
 class PoseTraining(L.LightningModule):
@@ -147,6 +160,8 @@ class PoseTraining(L.LightningModule):
         """Loss of equation 4 on one batch."""
         alpha = self.config.alpha if self.config.pose_model.coarse_supervision else 0.0
         losses = total_loss(self(batch["crop"]), batch["targets"], batch["weights"], alpha)
+        if not losses["loss"].isfinite():
+            raise Diverged.at(self.global_step, f"the loss is {losses['loss'].item()}")
         self.log_dict({f"train/{name}": value.detach() for name, value in losses.items()}, prog_bar=False)
         self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"], prog_bar=False)
         self.log("loss_e3", losses["loss"].detach() * 1e3, prog_bar=True, logger=False)

@@ -16,6 +16,8 @@ from engine.errors import OutputError
 from engine.option_table import Place, values_of
 from engine.pipeline.options import PipelineOptions
 
+_MOST_BYTES = 1_000_000
+
 
 def _spread(value: Spread | None) -> dict[str, float] | None:
     return None if value is None else {"p50": round(value.p50, 2), "p95": round(value.p95, 2)}
@@ -56,6 +58,15 @@ def status_of(
         "memory_mb": memory_mb(),
         "threads": threading.active_count(),
     }
+
+
+def is_status(file: Path) -> bool:
+    """Whether a file is the status that an earlier run wrote, which the next one may replace."""
+    try:
+        content = json.loads(file.read_bytes()[:_MOST_BYTES])
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and {"fps", "latency_ms", "stages_ms", "frames_painted"} <= set(content)
 
 
 def write_status(file: Path, status: dict[str, Any]) -> None:

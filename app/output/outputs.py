@@ -183,6 +183,7 @@ class Outputs(QObject):
         self.export_job = ExportJob(
             text,
             output,
+            overwrite=not output.is_dir(),  # the dialog has asked about a file, and not about those in a folder
             pipeline_options=options,
             overlay=self._session.composer.look.overlay,
             open_source=self._open_source,
@@ -277,6 +278,17 @@ class Outputs(QObject):
         self._notice.report("done", self.tr("Kept as {names}").format(names=", ".join(kept)))
 
     # --- the end --------------------------------------------------------------------------------------------------
+
+    def running_text(self) -> str:
+        """What closing the window would end, for a question; empty where nothing runs."""
+        parts = []
+        if self.export_job is not None and self.export_job.is_running:
+            name = self.export_job.output.name
+            parts.append(self.tr("The export of {name} is not finished; what is done of it would be kept under a name"
+                                 " that says so (cut-off).").format(name=name))  # fmt: skip
+        if any(recording is not None and recording.is_running for recording in (self.video, self.poses)):
+            parts.append(self.tr("A recording runs; it would end here and be kept."))
+        return " ".join(parts)
 
     def wait(self) -> None:
         """Wait until every recording and export is complete, however long that takes."""

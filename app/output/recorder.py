@@ -50,7 +50,7 @@ class Recording:
         probe: Callable[[], Probe],
         emit: Callable[[Any], None],
     ) -> None:
-        """Start; a file that exists is replaced when the new one is complete.
+        """Start.
 
         Args:
             path: `.mp4` for the annotated video, `.jsonl` for poses.
@@ -65,7 +65,7 @@ class Recording:
         self.path = path
         self._look, self._newest_probe, self._emit = look, probe, emit
         self._probe = probe().copy()
-        self._part = PartFile(path, overwrite=True)
+        self._part = PartFile(path)
         self._info = SourceInfo(
             name=info.name, kind="camera", frame_rate=info.frame_rate, time_base=_TIME_BASE, tags=info.tags,
             is_live=True,
@@ -94,6 +94,11 @@ class Recording:
     def stop(self) -> None:
         """Write the queued frames, and end."""
         self._stopped.set()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it still writes."""
+        return self._thread.is_alive()
 
     def join(self, limit_s: float | None) -> bool:
         """Wait for the end; None for as long as it takes."""

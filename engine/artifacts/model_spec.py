@@ -108,6 +108,8 @@ class ModelSpec:
             raise ModelError("a pose network's spec has a skeleton, a detector's has none")
         if not self.inputs or not self.outputs or not self.class_names:
             raise ModelError("a spec needs inputs, outputs and class names")
+        if not all(map(math.isfinite, (self.sigma, *(self.mean or ()), *(self.std or ())))) or self.sigma < 0:
+            raise ModelError("a spec's sigma, mean and std are finite numbers")
         if not all(0 < length <= _LONGEST_SIDE for length in self.input_size_wh):
             raise ModelError(f"a spec's input size is {self.input_size_wh}; 1 to {_LONGEST_SIDE} px fit")
         keypoints = () if self.skeleton is None else self.skeleton.keypoint_names

@@ -6,7 +6,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.errors import OptionError, OutputError
+from engine.artifacts.engine_file import parts_of
+from engine.artifacts.write_guard import check_targets
+from engine.errors import OptionError
 from engine.option_table import option, options_of
 
 TENSORRT, DETECTORS = "TensorRT", "detectors"
@@ -84,17 +86,12 @@ def check_for_detectors(options: BuildOptions) -> None:
 
 
 def check_output(options: BuildOptions) -> None:
-    """Refuse an output that would overwrite a file.
+    """Refuse an output, or a file that would come beside it, that replaces something.
 
     Raises:
-        OptionError: it is the model itself.
-        OutputError: it exists, and --force was not given.
+        OutputError: one is an input, or exists and --force was not given.
     """
-    output = options.output
-    if output is None or not output.exists():
+    if options.output is None:
         return
-    for name in (options.pose_model, options.detector):
-        if name is not None and Path(name).exists() and output.samefile(name):
-            raise OptionError(f"--output {output} is the model itself; name another file")
-    if not options.force:
-        raise OutputError(f"{output} exists already; name another file, or --force to replace it")
+    inputs = [options.pose_model, options.detector, options.calibrate, options.photos]
+    check_targets(parts_of(options.output), inputs=inputs, overwrite=options.force, flag="--force")

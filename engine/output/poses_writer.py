@@ -5,7 +5,9 @@
 - `.csv`: one row per person with the same values; a frame without people has a row with `frame` and `time_s` only, so
   that the frames can be counted.
 - `.json`: the list of COCO keypoint results. `image_id` is the photo's file name where that is a number (as in
-  COCO), else the frame number.
+  COCO), else the frame number; where another photo has that number already, the next free one.
+
+Of photos, `file_name` is given with each frame, row and result (the last column of a CSV).
 
 Coordinates are frame px, rounded to a hundredth; scores to four digits; times to a microsecond.
 """
@@ -25,12 +27,13 @@ from typing import Any, TextIO
 import numpy as np
 
 from engine.artifacts.part_file import PartFile
-from engine.errors import OptionError, OutputError, nearest_hint
+from engine.errors import OptionError, OutputError, nearest_hint, one_line
 from engine.skeleton import Skeleton
 from engine.types import Poses
 
 POSES_SUFFIXES = (".jsonl", ".csv", ".json")
 _COCO_PERSON = 1
+_MOST_DIGITS = 15  # whole numbers that every reader of JSON keeps exactly
 
 
 def check_poses_path(path: Path) -> None:
@@ -89,8 +92,8 @@ def csv_columns(skeleton: Skeleton) -> list[str]:
 class PosesWriter:
     """Writes one poses file; `write` flushes each frame to the operating system."""
 
-    def __init__(self, part: PartFile, skeleton: Skeleton) -> None:
-        """Open the file.
+    def __init__(self, part: PartFile, skeleton: Skeleton, *, photos: bool = False) -> None:
+        """Open the file; `photos` says whether the frames are photos, whose names are written.
 
         Raises:
             OptionError: unknown suffix.
@@ -99,7 +102,9 @@ class PosesWriter:
         check_poses_path(part.final)
         self._part = part
         self._form = part.final.suffix.lower()
-        self._columns = csv_columns(skeleton)
+        self._columns = csv_columns(skeleton) + ["file_name"] * photos
+        self._photos = photos
+        self._image_ids: set[int] = set()
         self._results = 0
         self.frames = 0
         self._whole_bytes = 0
@@ -126,29 +131,45 @@ class PosesWriter:
         people = _people(poses)
         time_s = round(time_s, 6) + 0.0
         if self._form == ".jsonl":
-            line = {"frame": frame, "time_s": time_s, "people": [vars(person) for person in people]}
+            line: dict[str, Any] = {"frame": frame, "time_s": time_s, **self._named(photo)}
+            line["people"] = [vars(person) for person in people]
             self._put(json.dumps(line, allow_nan=False) + "\n")
         elif self._form == ".csv":
-            self._put("".join(self._csv_rows(frame, time_s, people)))
+            self._put("".join(self._csv_rows(frame, time_s, people, photo)))
         else:
-            image_id = int(photo.stem) if photo is not None and photo.stem.isdecimal() else frame
-            self._put("".join(self._coco_results(image_id, people)))
+            self._put("".join(self._coco_results(self._image_id(frame, photo), people, photo)))
         self.frames += 1
         self._part.sync_soon()
 
-    def _csv_rows(self, frame: int, time_s: float, people: Sequence[_Person]) -> Iterable[str]:
+    def _named(self, photo: Path | None) -> dict[str, str]:
+        return {"file_name": one_line(photo.name if photo is not None else "")} if self._photos else {}
+
+    def _image_id(self, frame: int, photo: Path | None) -> int:
+        """The id of a picture, which no other picture of the file has."""
+        if photo is None:
+            return frame
+        stem = photo.stem
+        image_id = int(stem) if stem.isascii() and stem.isdecimal() and len(stem) <= _MOST_DIGITS else frame
+        while image_id in self._image_ids:
+            image_id += 1
+        self._image_ids.add(image_id)
+        return image_id
+
+    def _csv_rows(self, frame: int, time_s: float, people: Sequence[_Person], photo: Path | None) -> Iterable[str]:
+        name = list(self._named(photo).values())
         if not people:
-            yield _csv_line([frame, time_s] + [""] * (len(self._columns) - 2))
+            yield _csv_line([frame, time_s] + [""] * (len(self._columns) - 2 - len(name)) + name)
         for person in people:
             points = [value for point in person.keypoints for value in point]
             number = "" if person.id is None else person.id
-            yield _csv_line([frame, time_s, number, *person.box_xyxy, person.score, *points])
+            yield _csv_line([frame, time_s, number, *person.box_xyxy, person.score, *points, *name])
 
-    def _coco_results(self, image_id: int, people: Sequence[_Person]) -> Iterable[str]:
+    def _coco_results(self, image_id: int, people: Sequence[_Person], photo: Path | None) -> Iterable[str]:
         for person in people:
             x1, y1, x2, y2 = person.box_xyxy
             result = {
                 "image_id": image_id,
+                **self._named(photo),
                 "category_id": _COCO_PERSON,
                 "keypoints": [value for point in person.keypoints for value in point],
                 "score": person.score,

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from engine.system.qt_platform import XCB_ADVICE, why_no_xcb
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 PROGRAM = """
@@ -59,6 +61,9 @@ def test_the_window_opens_with_the_xcb_plugin_after_opencv_was_imported(tmp_path
     server = shutil.which("xvfb-run")
     if server is None:
         pytest.skip("Xvfb is not installed (Debian: xvfb and xauth)")
+    reason = why_no_xcb()
+    if reason is not None:
+        pytest.skip(f"Qt's xcb plugin cannot load: {reason}; {XCB_ADVICE}")
     environment = {name: value for name, value in os.environ.items() if name != "QT_QPA_PLATFORM"}
     environment |= {"XDG_STATE_HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
     done = subprocess.run(

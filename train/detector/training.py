@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from engine.artifacts.write_guard import check_targets
 from engine.errors import EngineError, OptionError
-from engine.option_table import SHARE, Range, add_options, check_options, described, option
+from engine.option_table import SEED, SHARE, Range, add_options, check_options, described, option
 from engine.system.one_line_parser import OneLineParser
 from engine.system.ultralytics_env import disable_telemetry, prepare_ultralytics
 
@@ -66,7 +67,7 @@ class DetectorOptions:
     device: str = option("cpu")
     threads: int = option(os.cpu_count() or 1, read=int)
     workers: int = option(1, "loader processes", int)
-    seed: int = option(0, read=int)
+    seed: int = option(0, read=int, within=SEED)
     resume: bool = option(False, "go on from OUTPUT/run/weights/last.pt")
 
     def __post_init__(self) -> None:
@@ -173,6 +174,13 @@ def train(options: DetectorOptions) -> Path:
     disable_telemetry()
     torch.set_num_threads(options.threads)
     output = options.output
+    written = (output / "dataset" / "data.yaml", output / "run" / "weights" / "last.pt")
+    check_targets(
+        written,
+        inputs=[] if options.resume else [options.data, options.init],
+        overwrite=options.resume,
+        flag="--resume",
+    )
     output.mkdir(parents=True, exist_ok=True)
     data_yaml = write_yolo_dataset(options.data, output / "dataset")
     last = output / "run" / "weights" / "last.pt"

@@ -52,6 +52,7 @@ class TradeoffOptions:
     add: Sequence[Path] = option((), "reports of earlier calls to draw along", Path, many=True)
     report: Path | None = option(None, "write the numbers as JSON", Path)
     output: Path | None = option(None, "PNG to draw", Path)
+    overwrite: bool = option(False, "replace files that exist")
 
     def __post_init__(self) -> None:
         check_options(self)

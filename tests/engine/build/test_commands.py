@@ -117,7 +117,7 @@ def test_list_check_and_clean(
     captured = capfd.readouterr()
     assert "attention: off by" in captured.err
     assert read_record(tmp_path / "out.engine").state == "failed"
-    assert command_line.main(["clean"]) == 0
+    assert command_line.main(["clean", "--yes"]) == 0
     assert "MiB freed" in capfd.readouterr().out
     assert list(engine_cache.entries()) == []
 
@@ -133,7 +133,7 @@ def test_exported_graphs_are_listed_and_cleaned_with_the_engines(
     first, second = capfd.readouterr().out.splitlines()
     assert first.split()[:4] == ["small", "onnx", "fp32", "96x64"] and first.endswith(str(graph))
     assert second.startswith("torn-1  damaged: ")
-    assert command_line.main(["clean"]) == 0
+    assert command_line.main(["clean", "--yes"]) == 0
     assert command_line.main(["list"]) == 0
     assert "nothing has been built yet" in capfd.readouterr().out
 
@@ -209,8 +209,8 @@ def test_an_existing_file_is_not_replaced_without_force(
     build_it = ["build", "--pose-model", str(weights), "--output"]
     for output, options, message in (
         (kept, [], "kept.onnx exists already"),
-        (weights, [], "is the model itself"),
-        (weights, ["--force"], "is the model itself"),
+        (weights, [], "is the input itself"),
+        (weights, ["--force"], "is the input itself"),
     ):
         assert command_line.main([*build_it, str(output), *options]) == 2
         assert message in capfd.readouterr().err
