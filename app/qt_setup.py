@@ -10,6 +10,7 @@ from PyQt5.QtCore import QCoreApplication, Qt
 from PyQt5.QtWidgets import QApplication
 
 from engine.errors import OptionError
+from engine.system.installation import program_command
 
 NAME = "kcam-pose"
 TITLE = "KCAM Pose"
@@ -42,7 +43,7 @@ def require_screen() -> None:
     if not os.environ.get("DISPLAY") and not os.environ.get("WAYLAND_DISPLAY"):
         raise OptionError(
             "the window needs a screen, and neither DISPLAY nor WAYLAND_DISPLAY names one; "
-            "write a pose video instead: python main.py --video demo"
+            f"write a pose video instead: {program_command()} --video demo"
         )
 
 

@@ -218,7 +218,7 @@ def check_options(options: object) -> None:
             continue
         if item.choices and value not in item.choices:
             raise OptionError(f"{item.flag} is '{value}'.{nearest_hint(str(value), item.choices)}")
-        if item.within is not None and not item.within.holds(value):
+        if item.within is not None and not (isinstance(value, (int, float)) and item.within.holds(value)):
             raise OptionError(f"{item.flag} is {value}; {item.within} fits")
 
 

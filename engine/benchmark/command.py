@@ -35,6 +35,7 @@ from engine.options import Options
 from engine.pipeline.opening import open_pipeline
 from engine.pipeline.options import PipelineOptions
 from engine.pipeline.pose_pipeline import PosePipeline
+from engine.system.installation import program_command
 from engine.types import Frame, UInt8Array
 
 COMPARISONS = ("ultralytics", "serial")
@@ -62,7 +63,7 @@ def run_benchmark(user_options: Options) -> int:
     for target in (user_options.report, plot):
         if target is not None:
             check_target(target, overwrite=True)
-    report: dict[str, Any] = {"command": " ".join(["python main.py", *sys.argv[1:]]), "machine": machine()}
+    report: dict[str, Any] = {"command": " ".join([program_command(), *sys.argv[1:]]), "machine": machine()}
     report["options"] = values_of(user_options, Place.BENCHMARK)
     clip = read_clip(user_options.video or "demo", user_options.frames)
     report["video"] = {"name": clip.info.name, "frames": len(clip.frames), "size_wh": clip.info.size_wh}

@@ -183,6 +183,7 @@ class PosePipeline:
                 pose_ms=found_poses.pose_ms,
                 track_ms=(time.perf_counter() - started) * 1000,
             ),
+            skeleton=self.skeleton,
         )
 
     def restart(self) -> None:

@@ -161,7 +161,7 @@ def test_an_unknown_option_is_one_line(capfd: pytest.CaptureFixture[str]) -> Non
         (["--max-people", "0"], "--max-people is for --runtime tensorrt"),
         (["--runtime", "openvino", "--with-crop"], "not for openvino"),
         (["--runtime", "openvino", "--precision", "int8"], "int8 needs people to measure with"),
-        (["--half-weights"], "--half-weights is for --detector, and none was named"),
+        (["--one-to-many"], "--one-to-many is for --detector, and none was named"),
         (["--runtime", "tensorrt"], "no NVIDIA GPU"),
         (["--runtime", "tensorrt-rtx"], "--target sm75"),
     ],
