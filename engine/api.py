@@ -121,14 +121,14 @@ def open_pipeline(
     *,
     want_attention: bool = False,
     want_areas: bool = False,
-    say: Callable[[str], None] = lambda _line: None,
+    notify: Callable[[str], None] = lambda _line: None,
     **options: Any,
 ) -> Pipeline:
     """Open a person detector and a pose network.
 
     Args:
         want_attention, want_areas: whether results carry the maps S and G in `result.attention`.
-        say: receives one line before anything that takes long, such as an export.
+        notify: receives one line before anything that takes long, such as an export.
         **options: as on the command line, by name, such as `backend="openvino"`, `max_people=4` or `tracking=False`:
             the fields of `engine.options.PoseOptions`. Text is read as on the command line.
 
@@ -139,7 +139,7 @@ def open_pipeline(
     """
     chosen = _named(PoseOptions, options)
     maps = {"want_attention": want_attention, "want_areas": want_areas}
-    networks = open_networks(PipelineOptions.of(chosen, live=False, overlapping=False, **maps), say=say)
+    networks = open_networks(PipelineOptions.of(chosen, live=False, overlapping=False, **maps), notify=notify)
     try:
         return Pipeline(networks, chosen, maps)
     except BaseException:

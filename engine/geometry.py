@@ -106,6 +106,17 @@ def heatmap_stride(
     return (width - less) / (map_width - less), (height - less) / (map_height - less)
 
 
+def evenly_spanned(
+    crop_to_frame: Float32Array, input_size_wh: tuple[int, int], heatmap_size_wh: tuple[int, int], *, udp: bool
+) -> Float32Array:
+    """Affines (N, 2, 3) for `AttentionMaps`, whose maps are taken to span the crop evenly; with UDP they do not."""
+    if not udp or min(heatmap_size_wh) < 2:
+        return crop_to_frame
+    real, even = (heatmap_stride(input_size_wh, heatmap_size_wh, udp=aligned) for aligned in (True, False))
+    factors = np.array([real[0] / even[0], real[1] / even[1], 1], np.float32)
+    return np.asarray(crop_to_frame * factors, np.float32)
+
+
 def invert_affines(affines: Float32Array) -> Float32Array:
     """(N, 2, 3) float32 inverses of affines (N, 2, 3)."""
     affines = np.asarray(affines, np.float64)

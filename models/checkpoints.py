@@ -10,10 +10,10 @@ import dataclasses
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,14 +22,18 @@ from models.build import build_from_config
 from models.foreign_weights import (
     IMAGENET_MEAN,
     IMAGENET_STD,
+    ChannelOrder,
     CheckpointError,
+    ForeignWeights,
     read_foreign_tensors,
+    read_foreign_weights,
     shape_fields,
 )
 from models.pose_model import PoseModel, PoseModelConfig
 
 __all__ = [
-    "IMAGENET_MEAN", "IMAGENET_STD", "CheckpointError", "PoseCheckpoint", "imagenet_file", "initialize_from",
+    "IMAGENET_MEAN", "IMAGENET_STD", "CheckpointError", "ForeignPoseModel", "PoseCheckpoint", "imagenet_file",
+    "initialize_from",
     "load_foreign_pose_model", "load_pose_model", "load_tensors", "read_foreign_tensors", "read_metadata",
     "save_pose_model", "write_atomically",
 ]  # fmt: skip
@@ -222,18 +226,37 @@ def _check_finite(tensors: Mapping[str, Tensor], path: Path) -> None:
             raise CheckpointError(f"{path}: '{name}' holds values that are not numbers")
 
 
-def load_foreign_pose_model(path: Path, config: PoseModelConfig) -> PoseModel:
+class ForeignPoseModel(NamedTuple):
+    """A network with the weights of another program, in evaluation mode, and the normalisation it was trained with.
+
+    Attributes:
+        model: takes RGB.
+        mean, std: RGB on the scale 0 to 1.
+        channel_order: of the pictures the file was trained on; "bgr" means that the first layer was turned to RGB.
+    """
+
+    model: PoseModel
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    channel_order: ChannelOrder
+
+
+def load_foreign_pose_model(
+    path: Path, config: PoseModelConfig, channel_order: ChannelOrder | None = None
+) -> ForeignPoseModel:
     """A network with the weights of an official, MMPose or Lightning checkpoint, float32, evaluation mode.
 
     Args:
         path: see `read_foreign_tensors`.
         config: the network that the file is expected to contain; the file itself does not state it. The numbers of
             keypoints and deconvolution channels are taken from the file, not from the config.
+        channel_order: see `read_foreign_weights`.
 
     Raises:
         CheckpointError: the file cannot be read, or belongs to another network.
     """
-    tensors = read_foreign_tensors(path)
+    weights = read_foreign_weights(path, channel_order)
+    tensors = weights.tensors
     try:
         model = _build_for(dataclasses.replace(config, **shape_fields(tensors)), tensors, path)
     except CheckpointError:
@@ -241,13 +264,20 @@ def load_foreign_pose_model(path: Path, config: PoseModelConfig) -> PoseModel:
     except ValueError as error:
         raise CheckpointError(f"{path}: {error}") from error
     load_tensors(model, tensors, path)
-    return model.eval()
+    return ForeignPoseModel(model.eval(), weights.mean, weights.std, weights.channel_order)
 
 
-def initialize_from(model: PoseModel, path: Path) -> list[str]:
+def initialize_from(model: PoseModel, path: Path, *, say: Callable[[str], None] = lambda _line: None) -> list[str]:
     """Initialise a network from any weights that fit it: ours, an official checkpoint, an ImageNet backbone, MoveNet.
 
-    Tensors whose name and shape agree are copied; the others keep their random initialisation.
+    Tensors whose name and shape agree are copied; the others keep their random initialisation. A first layer that was
+    trained on BGR or with another normalisation is adapted to RGB normalised by ImageNet's constants, which training
+    uses.
+
+    Args:
+        model: to initialise.
+        path: see `read_foreign_weights`.
+        say: receives one line where the first layer was turned from BGR to RGB.
 
     Returns:
         The names that kept their random initialisation, without batch counters.
@@ -255,7 +285,8 @@ def initialize_from(model: PoseModel, path: Path) -> list[str]:
     Raises:
         CheckpointError: the file cannot be read, or fewer than half of the backbone's tensors fit.
     """
-    tensors = read_foreign_tensors(path)
+    weights = _own_weights(path) or read_foreign_weights(path)
+    tensors = weights.imagenet_normalized()
     own = model.state_dict()
     fitting = {k: v.float() for k, v in tensors.items() if k in own and own[k].shape == v.shape}
     backbone = [k for k in own if model.backbone_stride(k) is not None]
@@ -265,7 +296,21 @@ def initialize_from(model: PoseModel, path: Path) -> list[str]:
         )
     _check_finite(fitting, path)
     model.load_state_dict(fitting, strict=False)
+    if weights.channel_order == "bgr":
+        say(f"{path} was trained on BGR pictures; its first layer was turned to RGB")
     return [k for k in own if k not in fitting and not k.endswith("num_batches_tracked")]
+
+
+def _own_weights(path: Path) -> ForeignWeights | None:
+    """The tensors of one of our files with the normalisation in its header; None for another program's file."""
+    if path.suffix != ".safetensors":
+        return None
+    try:
+        metadata = read_metadata(path)
+    except CheckpointError:
+        return None
+    mean, std = _three(metadata["mean"], path), _three(metadata["std"], path)
+    return ForeignWeights(tensors=read_foreign_tensors(path), mean=mean, std=std)
 
 
 def imagenet_file(backbone_name: str) -> Path:

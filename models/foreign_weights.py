@@ -13,8 +13,9 @@ import math
 import re
 import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -26,6 +27,9 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 # The keys under which checkpoints keep their tensors. Lightning's weight averaging stores the average as "state_dict"
 # and the optimiser's weights as "current_model_state". The average is read, because it is what was validated.
 _WRAPPERS = ("state_dict", "model")
+
+ChannelOrder = Literal["rgb", "bgr"]
+CHANNEL_ORDERS: tuple[ChannelOrder, ...] = ("rgb", "bgr")
 
 # Prefixes that programs add to the names, outermost first: DataParallel, our Lightning module, then MMPose 0.x and 1.x,
 # which keep the official names after the prefix.
@@ -45,12 +49,84 @@ class CheckpointError(ValueError):
     """A weights file cannot be used; the message states the file and the reason."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class ForeignWeights:
+    """Tensors under official names, and the input that their first layer was trained on.
+
+    Attributes:
+        tensors: of a network that takes RGB.
+        mean, std: RGB on the scale 0 to 1, the normalisation of that input.
+        channel_order: of the file; "bgr" means that its first layer was turned to RGB.
+    """
+
+    tensors: dict[str, Tensor]
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+    channel_order: ChannelOrder = "rgb"
+
+    def imagenet_normalized(self) -> dict[str, Tensor]:
+        """The tensors for an input normalised by ImageNet's mean and deviation.
+
+        The factor goes into the first convolution, the offset into the mean of the batch norm behind it: the same
+        function except at the border, where the zeros of the padding stand for another colour.
+        """
+        first = next((names for names in _FIRST_LAYERS if names[0] in self.tensors), None)
+        if first is None or (self.mean, self.std) == (IMAGENET_MEAN, IMAGENET_STD):
+            return self.tensors
+        weight = self.tensors[first[0]].float()
+        new, old = (
+            [torch.tensor(values).view(1, 3, 1, 1) for values in normalization]
+            for normalization in ((IMAGENET_MEAN, IMAGENET_STD), (self.mean, self.std))
+        )
+        adapted = {first[0]: weight * new[1] / old[1]}
+        if first[1] in self.tensors:
+            offset = (weight * (new[0] - old[0]) / old[1]).sum(dim=(1, 2, 3))
+            adapted[first[1]] = self.tensors[first[1]].float() - offset
+        return {**self.tensors, **adapted}
+
+
+# The first convolution of each family, and the mean of the batch norm behind it.
+_FIRST_LAYERS = (("conv1.weight", "bn1.running_mean"), ("stem.0.weight", "stem.1.running_mean"))
+
+
+def read_foreign_weights(path: Path, channel_order: ChannelOrder | None = None) -> ForeignWeights:
+    """Weights of any program, with the first layer in RGB.
+
+    Args:
+        path: see `read_foreign_tensors`.
+        channel_order: of the pictures that the file was trained on; None for that of the program whose names it uses.
+            The official SimpleBaseline code (`pose_resnet.py`) trains on BGR, normalised by ImageNet's constants in
+            the order of RGB; all others train on RGB.
+
+    Raises:
+        CheckpointError: as `read_foreign_tensors`.
+    """
+    raw = _read_tensors(path)
+    tensors = official_names(raw)
+    order = channel_order or _channel_order(raw)
+    if order == "bgr" and "conv1.weight" in tensors:
+        turned = {**tensors, "conv1.weight": tensors["conv1.weight"].flip(1)}
+        return ForeignWeights(tensors=turned, mean=IMAGENET_MEAN[::-1], std=IMAGENET_STD[::-1], channel_order="bgr")
+    return ForeignWeights(tensors=tensors)
+
+
+def _channel_order(tensors: Mapping[str, Tensor]) -> ChannelOrder:
+    """BGR for files of the official SimpleBaseline code; those of MMPose, torchvision and ours have other names."""
+    names = {name.removeprefix("module.") for name in tensors}
+    return "bgr" if {"conv1.weight", "deconv_layers.0.weight", "final_layer.weight"} <= names else "rgb"
+
+
 def read_foreign_tensors(path: Path) -> dict[str, Tensor]:
     """Tensors under official names, from a safetensors file, a MoveNet graph model (.json) or a foreign checkpoint.
 
     Raises:
         CheckpointError: the file is missing or damaged, or contains anything but tensors and plain values.
     """
+    return official_names(_read_tensors(path))
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    """Tensors under the file's own names; of a MoveNet model under ours."""
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist")
     if path.suffix == ".json":
@@ -60,7 +136,7 @@ def read_foreign_tensors(path: Path) -> dict[str, Tensor]:
         from safetensors.torch import load_file
 
         try:
-            return official_names(load_file(path))
+            return load_file(path)
         except SafetensorError as error:
             raise CheckpointError(f"{path} is damaged: {error}") from error
     check_archive(path)
@@ -81,7 +157,7 @@ def read_foreign_tensors(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path} holds no tensors")
     for name, value in tensors.items():
         _check_extent(path, name, value)
-    return official_names(tensors)
+    return tensors
 
 
 class _Unused:

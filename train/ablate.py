@@ -22,7 +22,7 @@ from models.checkpoints import CheckpointError, write_atomically
 from models.pose_model import PoseModelConfig
 from train.config import TrainConfig
 from train.evaluate import EvaluateOptions, evaluate
-from train.evaluation.coco_eval import METRIC_NAMES
+from train.evaluation.coco_eval import MAIN_METRICS
 from train.options import config_from, parse_options
 from train.paper.tables import TABLES, PaperRow, number, table
 from train.run import train
@@ -126,7 +126,7 @@ def _check_same_run(config: TrainConfig) -> None:
 def summarize(results: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
     """Mean and sample standard deviation (0 for one run) over the seeds, by metric."""
     summary = {}
-    for name in METRIC_NAMES:
+    for name in MAIN_METRICS:
         values = [float(result["metrics"][name]) for result in results]
         spread = statistics.stdev(values) if len(values) > 1 else 0.0
         summary[name] = {"mean": statistics.fmean(values), "spread": spread}
@@ -140,12 +140,12 @@ def format_table(
     lines = []
     for row in rows:
         if row.metrics:
-            lines.append([f"{row.name}, paper", *(number(row.metrics.get(key)) for key in METRIC_NAMES), ""])
+            lines.append([f"{row.name}, paper", *(number(row.metrics.get(key)) for key in MAIN_METRICS), ""])
         if results.get(row.name):
             summary = summarize(results[row.name])
             cells = [f"{number(cell['mean'])} ± {cell['spread']:.2f}" for cell in summary.values()]
             lines.append([f"{row.name}, ours", *cells, _seeds(len(results[row.name]))])
-    return f"{TABLES[table_number][0]}\n{table(['', *METRIC_NAMES, ''], lines)}"
+    return f"{TABLES[table_number][0]}\n{table(['', *MAIN_METRICS, ''], lines)}"
 
 
 def _seeds(count: int) -> str:

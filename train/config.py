@@ -82,7 +82,7 @@ class TrainConfig:
         hours: the schedules of learning rate and input size are then fitted to it, not to epochs.
         schedule: "step" (times 0.1 at each milestone) or "cosine" to zero.
         milestones: the paper's 170 and 200 of 210 epochs.
-        rotation_deg, scale_range: uniform ranges.
+        augmentation, rotation_deg, scale_range: see `train.data.placement.draw_scale_rotation`.
         source_shares: people of sources that are not named come once.
         grow: a run spends most of its time on small and cheap pictures; empty for the full size throughout.
         ema_decay: the average is what is evaluated and saved.
@@ -115,7 +115,15 @@ class TrainConfig:
     )
     warmup_steps: int = option(0, "linear start ({default})", int, within=NOT_NEGATIVE)
     alpha: float = option(0.2, "weight of the coarse loss (equation 4) ({default})", float, within=NOT_NEGATIVE)
-    rotation_deg: float = option(40.0, "crops turn by up to so many degrees ({default})", float)
+    augmentation: str = option(
+        "paper-uniform",
+        "how scale and rotation are drawn: evenly from their ranges as the paper has it (paper-uniform), or from clipped "
+        "normal distributions, with 40 % upright, as the official code does (official) ({default})",
+        choices=("paper-uniform", "official"),
+    )
+    rotation_deg: float = option(
+        40.0, "crops turn by up to so many degrees; with official: their standard deviation ({default})", float
+    )
     scale_range: tuple[float, float] = option(
         (0.5, 1.5), "size of a crop as a factor of its box, such as 0.5,1.5", _range
     )

@@ -19,12 +19,13 @@ from engine.option_table import AT_LEAST_1, add_options, check_options, describe
 from engine.system.one_line_parser import OneLineParser
 from engine.types import Float32Array, UInt8Array
 from models.checkpoints import CheckpointError, write_atomically
+from models.foreign_weights import CHANNEL_ORDERS, ChannelOrder
 from train.data.boxes import PersonBoxes, category_id, crop_areas, labelled_boxes, read_detections, read_pictures
 from train.data.dataset import ImageStore, without_broken
 from train.data.people import PeopleSet
 from train.data.reading import read_people
 from train.evaluation.breakdown import breakdown, halves
-from train.evaluation.coco_eval import METRIC_NAMES, coco_result, kept_people, keypoint_ap, rescore
+from train.evaluation.coco_eval import MAIN_METRICS, METRIC_NAMES, coco_result, kept_people, keypoint_ap, rescore
 from train.evaluation.context import context_report
 from train.evaluation.foreign_checkpoint import usable_weights
 from train.evaluation.prediction import PredictHeatmaps, flip_averaged, predict_boxes
@@ -45,7 +46,16 @@ class EvaluateOptions:
     model: str | None = option(
         None, "network of an official or MMPose checkpoint: hrnet_w32, resnet50, ...", group=WEIGHTS
     )
-    input_size: str | None = option(None, "of such a checkpoint, height x width (256x192)", group=WEIGHTS)
+    input_size: str | None = option(
+        None, "of such a checkpoint, height x width, such as 256x192 (as its name contains it)", group=WEIGHTS
+    )
+    channel_order: ChannelOrder | None = option(
+        None,
+        "of the pictures such a checkpoint was trained on (bgr for official pose_resnet files, else rgb)",
+        group=WEIGHTS,
+        metavar="{rgb,bgr}",
+        choices=CHANNEL_ORDERS,
+    )
     udp: bool = option(False, "such a checkpoint was trained with UDP coordinates", group=WEIGHTS)
     save: Path | None = option(None, "keep it as FILE.safetensors, which main.py takes", Path, group=WEIGHTS)
     data: Path = field(metadata=described("data set, as python -m train takes it", Path, group=DATA, required=True))
@@ -144,9 +154,9 @@ def evaluate(options: EvaluateOptions) -> tuple[dict[str, Any], list[dict[str, A
     boxes = labelled_boxes(people) if options.boxes == "gt" else read_detections(Path(options.boxes), people)
     images = ImageStore(people, keep=False)
     given = (options.weights, options.model, options.input_size, people, options.save)
-    with usable_weights(*given, udp=options.udp) as weights:
+    with usable_weights(*given, udp=options.udp, channel_order=options.channel_order) as weights:
         opened = open_pose_backend(
-            weights, backend=options.backend, precision=options.precision, say=print, gate=parity_gate.check
+            weights, backend=options.backend, precision=options.precision, notify=print, gate=parity_gate.check
         )
         with opened.backend as backend:
             _check_keypoints(backend, people, options.weights)
@@ -190,7 +200,7 @@ def _conditions(
         "backend": backend.name,
         "device": backend.device,
         "precision": backend.precision,
-        "passed_over": [list(reason) for reason in opened.passed_over],
+        "passed_over": [list(reason) for reason in opened.skipped],
         "data": str(options.data),
         "split": options.split,
         "people": len(people.people),
@@ -231,10 +241,10 @@ def print_report(report: dict[str, Any]) -> None:
     print(table(["", "people", "AP", "AP50", "AR"], rows))
     print("\nby id of the picture: choose by the even half, report the odd one")
     rows = [
-        [half, f"{values['people']:.0f}", *(number(values[name]) for name in METRIC_NAMES)]
+        [half, f"{values['people']:.0f}", *(number(values[name]) for name in MAIN_METRICS)]
         for half, values in report["halves"].items()
     ]
-    print(table(["", "people", *METRIC_NAMES], rows))
+    print(table(["", "people", *MAIN_METRICS], rows))
     for name, value in report["context"].items():
         print(f"{name}: {value:.3f}")
 

@@ -12,10 +12,11 @@ import numpy as np
 from engine.artifacts.model_files import resolve_pose_model
 from engine.detection.detector import open_detector
 from engine.errors import EngineError, ModelError, OptionError, SourceError
+from engine.geometry import apply_affines, invert_affines
 from engine.system.one_line_parser import OneLineParser
 from engine.types import Float32Array, UInt8Array
 from models.checkpoints import CheckpointError, load_pose_model
-from train.paper.attention_of import PersonAttention, look_at
+from train.paper.attention_of import PersonAttention, attention_of_box
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -64,7 +65,7 @@ def read_photo(file: Path) -> UInt8Array:
 
 
 def choose_box(photo_bgr: UInt8Array, box: str | None, detector: str | None) -> Float32Array:
-    """(4,) float32: the box that was given, the detector's best, or where there is none the whole photo.
+    """(4,) float32: the box that was given, the detector's best, or without any the whole photo.
 
     Raises:
         EngineError: the box does not fit, or a detector was named that cannot be used.
@@ -77,7 +78,7 @@ def choose_box(photo_bgr: UInt8Array, box: str | None, detector: str | None) -> 
         return chosen
     whole = np.array([0, 0, width, height], np.float32)
     try:
-        opened, _ = open_detector(detector, say=print)
+        opened, _ = open_detector(detector, notify=print)
     except ModelError as error:
         if detector is not None:
             raise
@@ -86,24 +87,25 @@ def choose_box(photo_bgr: UInt8Array, box: str | None, detector: str | None) -> 
     with opened:
         found = opened.detect(photo_bgr)
     if len(found) == 0:
-        print("the detector finds nobody; the whole photo is taken as the person's box")
+        print("the detector finds no person; the whole photo is taken as the person's box")
         return whole
     return np.asarray(found.boxes_xyxy[0], np.float32)
 
 
 def choose_pixel(person: PersonAttention, pixel: str | None, keypoint: str | None) -> tuple[Float32Array, str]:
-    """(2,) float32 in crop px, and what is there.
+    """(2,) float32 in photo px, and its name for the title.
 
     Raises:
         OptionError: no such keypoint, or not a pixel.
     """
     if pixel is not None:
         photo_xy = _numbers(pixel, "--pixel", "X,Y")
-        crop_xy = person.photo_to_crop[:, :2] @ photo_xy + person.photo_to_crop[:, 2]
-        return np.asarray(crop_xy, np.float32), f"({photo_xy[0]:.0f}, {photo_xy[1]:.0f})"
+        return photo_xy, f"({photo_xy[0]:.0f}, {photo_xy[1]:.0f})"
     names = person.skeleton.keypoint_names
     index = int(person.keypoints[:, 2].argmax()) if keypoint is None else person.skeleton.keypoint_index(keypoint)
-    return person.keypoints[index, :2], f"the {names[index].replace('_', ' ')}"
+    crop_to_photo = invert_affines(person.photo_to_crop[None])
+    photo_xy = apply_affines(crop_to_photo, person.keypoints[None, index : index + 1, :2])[0, 0]
+    return photo_xy, f"the {names[index].replace('_', ' ')}"
 
 
 def make_figures(
@@ -130,11 +132,11 @@ def make_figures(
     if file.suffix != ".safetensors":
         raise OptionError(f"{file} is a compiled graph; figures need the .safetensors file it was made from")
     photo = read_photo(image)
-    person = look_at(load_pose_model(file), photo, choose_box(photo, box, detector))
-    crop_xy, place = choose_pixel(person, pixel, keypoint)
+    person = attention_of_box(load_pose_model(file), photo, choose_box(photo, box, detector))
+    photo_xy, place = choose_pixel(person, pixel, keypoint)
     unit = scale == "unit"
     sheet = output.with_name(f"{output.stem}_sheet.png")
-    save_figure(draw_figure_2(person, crop_xy, place, unit), output)
+    save_figure(draw_figure_2(person, photo_xy, place, unit), output)
     save_figure(draw_sheet(person, unit), sheet)
     return output, sheet
 

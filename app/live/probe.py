@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from app.live.shots import Shown
-from engine.geometry import apply_affines, invert_affines, overlaps
+from engine.geometry import overlaps
+from engine.overlay.attention import attention_at
 from engine.tracking.tracker import LOST_S
-from engine.types import AttentionMaps, Float32Array, Poses
+from engine.types import Float32Array, Poses
 
 _SAME_PERSON = 0.3
 """Without ids: intersection over union from which a box of the next frame counts as the same person's."""
@@ -134,19 +135,3 @@ def person_at(poses: Poses, point_xy: Float32Array) -> int | None:
         return None
     distances = np.linalg.norm(poses.keypoints_xy - point_xy, axis=2).min(axis=1)
     return int(np.where(inside, distances, np.inf).argmin())
-
-
-def attention_at(maps: AttentionMaps, person: int, point_xy: Float32Array) -> Float32Array:
-    """(K,) float32: S of a person at a point in frame px, bilinear between the four nearest pixels of the map."""
-    assert maps.attention is not None  # noqa: S101 - checked by the caller
-    attention = maps.attention[person]  # (K, h, w)
-    height, width = attention.shape[1:]
-    frame_to_crop = invert_affines(maps.crop_to_frame[person : person + 1])
-    crop_xy = apply_affines(frame_to_crop, point_xy.reshape(1, 1, 2))[0, 0]
-    x = float(np.clip(crop_xy[0] * width / maps.input_size_wh[0], 0, width - 1))
-    y = float(np.clip(crop_xy[1] * height / maps.input_size_wh[1], 0, height - 1))
-    left, top = min(int(x), width - 2), min(int(y), height - 2)
-    dx, dy = x - left, y - top
-    near = attention[:, top : top + 2, left : left + 2].astype(np.float32)
-    weights = np.array([[(1 - dx) * (1 - dy), dx * (1 - dy)], [(1 - dx) * dy, dx * dy]], np.float32)
-    return np.asarray((near * weights).sum(axis=(1, 2)), np.float32)

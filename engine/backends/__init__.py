@@ -63,7 +63,7 @@ class OpenedBackend:
     """A backend that is ready, and name and reason of each that `auto` skipped before it."""
 
     backend: Backend
-    passed_over: tuple[tuple[str, str], ...]
+    skipped: tuple[tuple[str, str], ...]
 
 
 def open_pose_backend(
@@ -74,7 +74,7 @@ def open_pose_backend(
     device: str = "auto",
     threads: int | None = None,
     with_crop: bool = False,
-    say: Callable[[str], None] = lambda _line: None,
+    notify: Callable[[str], None] = lambda _line: None,
     gate: Gate | None = None,
 ) -> OpenedBackend:
     """Open a pose model on a runtime and run it once, so that the first frame is not the slow one.
@@ -86,7 +86,7 @@ def open_pose_backend(
         device: auto, cpu, coreml, cuda or cuda:N.
         threads: processor threads of one inference; None leaves it to the runtime.
         with_crop: see `OpenOptions`.
-        say: receives one line before anything that takes long.
+        notify: receives one line before anything that takes long.
         gate: see `OpenOptions`.
 
     Raises:
@@ -94,7 +94,9 @@ def open_pose_backend(
         ModelError: the model cannot be used.
         BackendError: the runtime cannot run it with these options; with auto, none of them can.
     """
-    options = OpenOptions(precision=precision, device=device, threads=threads, with_crop=with_crop, say=say, gate=gate)
+    options = OpenOptions(
+        precision=precision, device=device, threads=threads, with_crop=with_crop, notify=notify, gate=gate
+    )
     path = resolve_pose_model(model)
 
     def open_one(module: RuntimeModule, options: OpenOptions) -> Backend:
@@ -129,23 +131,23 @@ def _open(name: str, options: OpenOptions, open_one: Callable[[RuntimeModule, Op
             raise OptionError(f"unknown backend '{name}'.{nearest_hint(name, ('auto', *BACKENDS))}")
         return _open_named(name, options, open_one)
     wanted_kind = options.device.partition(":")[0]
-    passed_over: list[tuple[str, str]] = []
+    skipped: list[tuple[str, str]] = []
     for candidate, kind in AUTO_ORDER:
         label = f"{candidate} ({kind})" if candidate == "torch" else candidate
         if wanted_kind not in ("auto", kind):
-            passed_over.append((label, f"another device than {kind} was requested"))
+            skipped.append((label, f"another device than {kind} was requested"))
             continue
         probe = _module(candidate).probe(kind)
         if not probe.usable:
-            passed_over.append((label, probe.detail))
+            skipped.append((label, probe.detail))
             continue
         try:
             backend = open_one(_module(candidate), _on_device(options, kind))
         except BackendError as error:
-            passed_over.append((label, str(error)))
+            skipped.append((label, str(error)))
             continue
-        return OpenedBackend(backend=backend, passed_over=tuple(passed_over))
-    reasons = "; ".join(f"{label}: {reason}" for label, reason in passed_over)
+        return OpenedBackend(backend=backend, skipped=tuple(skipped))
+    reasons = "; ".join(f"{label}: {reason}" for label, reason in skipped)
     raise BackendError(f"no backend can run this with precision {options.precision} on {options.device}: {reasons}")
 
 
@@ -154,7 +156,7 @@ def _open_named(
 ) -> OpenedBackend:
     """The named runtime, on the named device or else on the first of its devices that can be used."""
     module = _module(name)
-    passed_over: tuple[tuple[str, str], ...] = ()
+    skipped: tuple[tuple[str, str], ...] = ()
     kinds = [options.device.partition(":")[0]]
     if kinds == ["auto"]:
         # onnxruntime uses CUDA only on request: its CUDA package often lacks the libraries that it needs.
@@ -162,13 +164,13 @@ def _open_named(
         kinds = usable or [next(device for device in BACKENDS[name] if device != _OPTIONAL_DEVICE)]
     if options.device == "auto" and kinds[0] == _OPTIONAL_DEVICE:
         try:
-            return OpenedBackend(backend=open_one(module, _on_device(options, kinds.pop(0))), passed_over=())
+            return OpenedBackend(backend=open_one(module, _on_device(options, kinds.pop(0))), skipped=())
         except BackendError as error:
-            passed_over = ((f"{name} ({_OPTIONAL_DEVICE})", str(error)),)
+            skipped = ((f"{name} ({_OPTIONAL_DEVICE})", str(error)),)
     probe = module.probe(kinds[0])
     if not probe.usable:
         raise BackendError(f"{name} cannot run here: {probe.detail}")
-    return OpenedBackend(backend=open_one(module, _on_device(options, kinds[0])), passed_over=passed_over)
+    return OpenedBackend(backend=open_one(module, _on_device(options, kinds[0])), skipped=skipped)
 
 
 def _on_device(options: OpenOptions, kind: str) -> OpenOptions:

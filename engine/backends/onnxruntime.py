@@ -61,14 +61,14 @@ def open_pose(model: Path, options: OpenOptions) -> OnnxRuntimeBackend:
     Raises:
         BackendError: CoreML deviates from the processor, or there is no gate to compare them.
     """
-    file = find_int8(model) if options.precision == "int8" else ensure_onnx(model, say=options.say)
+    file = find_int8(model) if options.precision == "int8" else ensure_onnx(model, notify=options.notify)
     backend = OnnxRuntimeBackend(file, options)
     if backend.device != "coreml":
         return backend
     try:
         if options.gate is None:
             raise BackendError("CoreML is not used, because nothing compares it with the processor here")
-        options.say(f"onnxruntime has {', '.join(backend.found)}: comparing CoreML with the processor")
+        options.notify(f"onnxruntime has {', '.join(backend.found)}: comparing CoreML with the processor")
         checked = options.gate(backend, file)
         if checked.state != "passed":
             raise BackendError(f"CoreML is not used, because it deviates from the processor: {checked.report}")

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from engine.errors import OptionError
+from engine.geometry import apply_affines, invert_affines
 from engine.overlay.text import panel, put_text, text_width
 from engine.skeleton import Skeleton
 from engine.types import AttentionMaps, Float32Array, UInt8Array
@@ -91,6 +92,25 @@ def heatmap_to_frame(attention: AttentionMaps, map_size_wh: tuple[int, int]) -> 
     """
     stride = np.diag([attention.input_size_wh[0] / map_size_wh[0], attention.input_size_wh[1] / map_size_wh[1], 1.0])
     return (attention.crop_to_frame.astype(np.float64) @ stride).astype(np.float32)
+
+
+def attention_at(maps: AttentionMaps, person: int, point_xy: Float32Array) -> Float32Array:
+    """(K,) float32: S of a person at a point (2,) in frame px, bilinear between the four nearest pixels of the map.
+
+    Outside the map its nearest pixel is taken.
+    """
+    if maps.attention is None:
+        raise OptionError("there are no attention maps; choose a kcam_ model")
+    attention = maps.attention[person]  # (K, h, w)
+    height, width = attention.shape[1:]
+    frame_to_map = invert_affines(heatmap_to_frame(maps, (width, height))[person : person + 1])
+    found = apply_affines(frame_to_map, point_xy.reshape(1, 1, 2))[0, 0]
+    x, y = float(np.clip(found[0], 0, width - 1)), float(np.clip(found[1], 0, height - 1))
+    left, top = min(int(x), width - 2), min(int(y), height - 2)
+    dx, dy = x - left, y - top
+    near = attention[:, top : top + 2, left : left + 2].astype(np.float32)
+    weights = np.array([[(1 - dx) * (1 - dy), dx * (1 - dy)], [(1 - dx) * dy, dx * dy]], np.float32)
+    return np.asarray((near * weights).sum(axis=(1, 2)), np.float32)
 
 
 def values_on_frame(maps: Float32Array, affines: Float32Array, frame_size_wh: tuple[int, int]) -> Float32Array:

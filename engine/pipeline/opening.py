@@ -59,9 +59,9 @@ class Networks:
             self.detector.close()
 
 
-def open_pipeline(options: PipelineOptions, *, say: Callable[[str], None] = lambda _line: None) -> PosePipeline:
+def open_pipeline(options: PipelineOptions, *, notify: Callable[[str], None] = lambda _line: None) -> PosePipeline:
     """Open the pose network and the detector that the options name, as a pipeline; raises as `open_networks`."""
-    networks = open_networks(options, say=say)
+    networks = open_networks(options, notify=notify)
     try:
         return networks.pipeline(options)
     except BaseException:
@@ -69,12 +69,12 @@ def open_pipeline(options: PipelineOptions, *, say: Callable[[str], None] = lamb
         raise
 
 
-def open_networks(options: PipelineOptions, *, say: Callable[[str], None] = lambda _line: None) -> Networks:
+def open_networks(options: PipelineOptions, *, notify: Callable[[str], None] = lambda _line: None) -> Networks:
     """Open the pose network and the detector that the options name.
 
     Args:
         options: what to run and where.
-        say: called with one line before anything that takes long.
+        notify: called with one line before anything that takes long.
 
     Raises:
         OptionError: unknown class.
@@ -93,18 +93,18 @@ def open_networks(options: PipelineOptions, *, say: Callable[[str], None] = lamb
             device=options.device,
             threads=options.threads,
             with_crop=True,
-            say=say,
+            notify=notify,
             gate=parity_gate.check,
         )
         opened_so_far.enter_context(pose.backend)
-        detector, opened = _open_detector(options, pose.backend.spec.class_names, say)
+        detector, opened = _open_detector(options, pose.backend.spec.class_names, notify)
         description = {**_description(pose, "pose_model", ""), **_description(opened, "detector", "detector_")}
         opened_so_far.pop_all()
     return Networks(detector=detector, pose=pose.backend, description=description)
 
 
 def _open_detector(
-    options: PipelineOptions, posed_classes: tuple[str, ...], say: Callable[[str], None]
+    options: PipelineOptions, posed_classes: tuple[str, ...], notify: Callable[[str], None]
 ) -> tuple[PersonDetector, OpenedBackend]:
     """The detector, on the pose network's backend where that runs detectors, else on the best one that does.
 
@@ -126,7 +126,7 @@ def _open_detector(
         classes=classes,
         score_threshold=options.score_threshold,
         max_people=options.max_people,
-        say=say,
+        notify=notify,
         gate=parity_gate.check,
     )
 
@@ -139,5 +139,5 @@ def _description(opened: OpenedBackend, what: str, prefix: str) -> dict[str, Any
         f"{prefix}backend": backend.name,
         f"{prefix}device": backend.device,
         f"{prefix}precision": backend.precision,
-        f"{prefix}passed_over": [list(skipped) for skipped in opened.passed_over],
+        f"{prefix}passed_over": [list(reason) for reason in opened.skipped],
     }

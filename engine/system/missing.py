@@ -1,4 +1,4 @@
-"""Turns a missing package into a line of advice; standard library only, because nothing else may be installed."""
+"""Turns a missing package into a line of advice; standard library only."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ OWN_PACKAGES = ("app", "engine", "models", "train")
 
 
 def explain_import_error(error: ImportError) -> str | None:
-    """One line that says what to install, or None where a missing package is not the cause."""
+    """One line that names what to install, or None where a missing package is not the cause."""
     library = re.search(r"(lib[\w.+-]+\.so[\w.]*): cannot open shared object file", str(error))
     if library is not None:
         name = library.group(1)
         package = DEBIAN_PACKAGE_OF_LIBRARY.get(name)
         if package is None:
-            return f"the system library {name} is missing; install the package of your system that brings it"
+            return f"the system library {name} is missing; install the system package that provides it"
         return f"the system library {name} is missing; on Debian or Ubuntu: apt-get install {package}"
     if not isinstance(error, ModuleNotFoundError) or not error.name:
         return None

@@ -21,6 +21,7 @@ from models.checkpoints import (
     read_metadata,
     save_pose_model,
 )
+from models.foreign_weights import IMAGENET_MEAN, IMAGENET_STD, ChannelOrder
 from models.pose_model import PoseModel, PoseModelConfig
 
 SKELETON = {"keypoint_names": ["a", "b"], "edges": [[0, 1]], "flip_pairs": [], "oks_sigmas": [0.1, 0.1]}
@@ -116,11 +117,12 @@ def test_a_file_that_is_no_checkpoint_is_one_line(tmp_path: Path, content: bytes
 def test_an_official_checkpoint_starts_a_kcam_model(tmp_path: Path) -> None:
     torch.manual_seed(1)
     official = build_model("resnet18").state_dict()
-    torch.save({"state_dict": {f"module.{k}": v for k, v in official.items()}}, tmp_path / "official.pth")
+    tensors = {f"module.{k}": v for k, v in official.items() if not k.startswith(("deconv", "final"))}
+    torch.save({"state_dict": tensors}, tmp_path / "official.pth")
     model = build_model("kcam_resnet18")
     fresh = initialize_from(model, tmp_path / "official.pth")
-    assert fresh and all(name.startswith("kcam") for name in fresh)
-    assert all(torch.equal(model.state_dict()[name], value) for name, value in official.items())
+    assert fresh and all(name.startswith(("kcam", "deconv", "final")) for name in fresh)
+    assert all(torch.equal(model.state_dict()[name], official[name]) for name in official if name not in fresh)
 
 
 def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
@@ -165,13 +167,60 @@ def test_foreign_pose_checkpoints_run_as_bare_models_and_start_kcam(name: str, t
         assert list(read) == list(tensors)
         assert all(torch.equal(read[key], value) for key, value in tensors.items())
     loaded = load_foreign_pose_model(file, PoseModelConfig(name=name, input_size_wh=(64, 64)))  # the last form
-    assert loaded.config.num_keypoints == 5 and not loaded.training
+    assert loaded.model.config.num_keypoints == 5 and not loaded.model.training
     images = torch.randn(1, 3, 64, 64)
-    torch.testing.assert_close(loaded(images).heatmaps, theirs(images).heatmaps, rtol=0, atol=0)
+    torch.testing.assert_close(loaded.model(images).heatmaps, theirs(images).heatmaps, rtol=0, atol=0)
     kcam = build_model(f"kcam_{name}", num_keypoints=5, deconv_channels=16)
     fresh = initialize_from(kcam, file)
     assert fresh and all(key.startswith("kcam") for key in fresh)
     torch.testing.assert_close(kcam.eval()(images).coarse_heatmaps, theirs(images).heatmaps, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "form", "given", "order"),
+    [
+        ("resnet18", "official", None, "bgr"),
+        ("resnet18", "official, several cards", None, "bgr"),
+        ("resnet18", "MMPose 1.x", None, "rgb"),
+        ("resnet18", "official", "rgb", "rgb"),
+        ("hrnet_w18", "official", None, "rgb"),
+    ],
+)
+def test_a_network_sees_the_colours_it_was_trained_on(
+    name: str, form: str, given: ChannelOrder | None, order: str, tmp_path: Path
+) -> None:
+    """The official SimpleBaseline code reads BGR and normalises it by ImageNet's constants in the order of RGB."""
+    torch.manual_seed(0)
+    theirs = build_model(name, num_keypoints=5, deconv_channels=16).eval()
+    file = tmp_path / "pose.pth.tar"
+    torch.save(forms(theirs.state_dict())[form], file)
+    rgb = torch.rand(1, 3, 64, 64)
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+    expected = theirs(((rgb.flip(1) if order == "bgr" else rgb) - mean) / std).heatmaps
+    loaded = load_foreign_pose_model(file, PoseModelConfig(name=name, input_size_wh=(64, 64)), given)
+    assert loaded.channel_order == order
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (loaded.mean, loaded.std))
+    torch.testing.assert_close(loaded.model((rgb - mean) / std).heatmaps, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_a_start_from_bgr_weights_is_adapted_to_normalised_rgb(tmp_path: Path) -> None:
+    """The first layer gives what it gave, except at the border, where the padding stands for another colour."""
+    torch.manual_seed(0)
+    theirs = build_model("resnet18", num_keypoints=5, deconv_channels=16).eval()
+    torch.save(theirs.state_dict(), tmp_path / "pose.pth")
+    loaded = load_foreign_pose_model(tmp_path / "pose.pth", PoseModelConfig(name="resnet18"))
+    kept = tmp_path / "kept.safetensors"  # the converted file carries its own normalisation
+    save_pose_model(kept, loaded.model, skeleton=SKELETON, mean=loaded.mean, std=loaded.std, half=False)
+    rgb = torch.rand(1, 3, 64, 64)
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+    expected = theirs.bn1(theirs.conv1((rgb.flip(1) - mean) / std))
+    for file in (tmp_path / "pose.pth", kept):
+        lines: list[str] = []
+        model = build_model("kcam_resnet18", num_keypoints=5, deconv_channels=16).eval()
+        initialize_from(model, file, say=lines.append)
+        found = model.bn1(model.conv1((rgb - mean) / std))
+        torch.testing.assert_close(found[..., 2:-2, 2:-2], expected[..., 2:-2, 2:-2], rtol=1e-4, atol=1e-5)
+        assert bool(lines) == (file.suffix == ".pth")
 
 
 def test_official_names_of_the_large_models() -> None:
@@ -221,6 +270,6 @@ def test_a_lightning_checkpoint_gives_the_averaged_weights(tmp_path: Path) -> No
     }
     torch.save(checkpoint, tmp_path / "last.ckpt")
     loaded = load_foreign_pose_model(tmp_path / "last.ckpt", PoseModelConfig(name="resnet18"))
-    assert loaded.config.deconv_channels == 16
-    assert all(torch.equal(loaded.state_dict()[name], value) for name, value in averaged.state_dict().items()
+    assert loaded.channel_order == "rgb" and loaded.model.config.deconv_channels == 16
+    assert all(torch.equal(loaded.model.state_dict()[name], value) for name, value in averaged.state_dict().items()
                if not name.endswith("num_batches_tracked"))  # fmt: skip

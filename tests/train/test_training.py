@@ -22,6 +22,7 @@ from train.curves import main as draw_curves
 from train.curves import smooth
 from train.detector_recall import match
 from train.evaluate import main as evaluate
+from train.evaluation.coco_eval import METRIC_NAMES
 from train.options import config_from, parse_options
 from train.run import build_training
 
@@ -83,9 +84,9 @@ def test_resume_says_what_is_no_longer_as_it_was(
     shutil.copytree(run[1], output)
     changed = ["--ema-decay", "0", "--optimizer", "adamw", "--seed", "3", "--epochs", "4"]
     assert main([*TINY, "--data", str(run[0]), "--output", str(output), "--workers", "0", *changed, "--resume"]) == 0
-    told = "goes on with other options than before: optimizer adam -> adamw, ema_decay 0.5 -> 0.0, "
+    reported = "goes on with other options than before: optimizer adam -> adamw, ema_decay 0.5 -> 0.0, "
     printed = capfd.readouterr().out
-    assert told in printed and "seed 0 -> 3" in printed and "epochs" not in printed.split("than before:")[1][:120]
+    assert reported in printed and "seed 0 -> 3" in printed and "epochs" not in printed.split("than before:")[1][:120]
 
 
 def test_a_broken_picture_that_a_loader_process_meets_is_counted(
@@ -154,7 +155,7 @@ def test_evaluate_reports_which_boxes_and_flip_test(run: tuple[Path, Path], tmp_
     assert evaluate(arguments) == 0
     written = json.loads(report.read_text())
     assert written["boxes"] == "gt" and written["flip_test"] is True
-    assert set(written["metrics"]) == {"AP", "AP50", "AP75", "APM", "APL", "AR"}
+    assert set(written["metrics"]) == set(METRIC_NAMES)
     assert 0 <= written["context"]["attention_entropy_mean"] <= 1.001
     assert written["backend"] == "torch" and written["precision"] == "fp32"
 

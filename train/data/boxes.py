@@ -1,4 +1,4 @@
-"""The boxes in which people are looked for: the labelled ones, or a detector's from a file."""
+"""The boxes that people are cropped by: the labelled ones, or a detector's from a file."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from engine.errors import SourceError
 from engine.geometry import box_centers_sizes
 from engine.skeleton import COCO17
 from engine.types import Float32Array
-from train.data.people import PeopleSet
+from train.data.people import PeopleSet, sizes_of
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PersonBoxes:
-    """Boxes to look for a person in.
+    """Boxes to crop people by.
 
     Attributes:
         images: N indices into `PeopleSet.image_files`.
-        image_ids: N, as the results shall name the pictures.
+        image_ids: N, ids of the pictures in the ground truth.
         boxes_xyxy: (N, 4) float32, picture px.
         scores: (N,) float32, 1 for labelled boxes.
     """
@@ -47,12 +47,21 @@ class PersonBoxes:
         )
 
 
+def outer_pixels(boxes_xyxy: Float32Array) -> Float32Array:
+    """Boxes (N, 4) through the centres of their outer pixels, from labelled boxes around these pixels.
+
+    The official code takes width - 1 and height - 1 of a COCO box. Coordinates are those of pixel centres, so this is
+    what puts the centre of the crop on the centre of the box.
+    """
+    return np.asarray(boxes_xyxy - np.array([0, 0, 1, 1], np.float32), np.float32)
+
+
 def labelled_boxes(people: PeopleSet) -> PersonBoxes:
-    """The box of every labelled person, in order."""
+    """The box of every labelled person, in order, see `outer_pixels`."""
     return PersonBoxes(
         images=[person.image for person in people.people],
         image_ids=[person.image_id for person in people.people],
-        boxes_xyxy=np.stack([person.box_xyxy for person in people.people]),
+        boxes_xyxy=outer_pixels(np.stack([person.box_xyxy for person in people.people])),
         scores=np.ones(len(people.people), np.float32),
     )
 
@@ -60,7 +69,8 @@ def labelled_boxes(people: PeopleSet) -> PersonBoxes:
 def read_detections(file: Path, people: PeopleSet) -> PersonBoxes:
     """A detector's boxes in the form that SimpleBaseline published: a list of image_id, category_id, bbox and score.
 
-    Boxes of other categories and of pictures outside the split are left out; `bbox` is x, y, width, height in px.
+    Boxes of other categories and of pictures outside the split are left out; `bbox` is x, y, width, height in px, and
+    taken as it is, as in the official code.
 
     Raises:
         SourceError: the file cannot be read, or no box of it belongs to the split.
@@ -84,7 +94,7 @@ def read_detections(file: Path, people: PeopleSet) -> PersonBoxes:
         raise SourceError(f"{file} is not a file of person boxes: {error}") from error
     if not chosen:
         raise SourceError(
-            f"{file} holds no box of category {category} in any of the {len(index_of)} pictures of {people.origin}"
+            f"{file} contains no box of category {category} in any of the {len(index_of)} pictures of {people.origin}"
         )
     boxes[:, 2:] += boxes[:, :2]
     return PersonBoxes(
@@ -96,7 +106,7 @@ def read_detections(file: Path, people: PeopleSet) -> PersonBoxes:
 
 
 def category_id(people: PeopleSet) -> int:
-    """The id that ground truth and results give to the category that has keypoints."""
+    """Id of the category with keypoints in ground truth and results."""
     categories: list[dict[str, Any]] = people.ground_truth.get("categories", [])
     return next((int(category["id"]) for category in categories if "keypoints" in category), 1)
 
@@ -111,7 +121,7 @@ def image_indices(people: PeopleSet) -> dict[int, int]:
 
 
 def read_pictures(data: Path, split: str) -> PeopleSet:
-    """The pictures of a COCO split whose labels are not public, such as test-dev: no people, only what to predict on.
+    """The pictures of a COCO split whose labels are not public, such as test-dev: no people, only pictures.
 
     Raises:
         SourceError: the list of pictures is missing or cannot be read.
@@ -120,6 +130,7 @@ def read_pictures(data: Path, split: str) -> PeopleSet:
     try:
         images = json.loads(file.read_text(encoding="utf-8"))["images"]
         files = tuple(data / f"{split.partition('-')[0]}2017" / str(image["file_name"]) for image in images)
+        sizes = sizes_of(images)
     except OSError as error:
         raise SourceError(f"{file} cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError) as error:
@@ -127,6 +138,7 @@ def read_pictures(data: Path, split: str) -> PeopleSet:
     return PeopleSet(
         origin=file,
         image_files=files,
+        image_sizes_wh=sizes,
         people=(),
         skeleton=COCO17,
         class_names=("person",),

@@ -10,7 +10,7 @@ import numpy as np
 
 from engine.errors import SourceError
 from engine.skeleton import COCO17, Skeleton
-from train.data.people import PeopleSet, Person, flip_pairs_by_name
+from train.data.people import PeopleSet, Person, flip_pairs_by_name, sizes_of
 
 # COCO's constants run from 0.025 (eyes) to 0.107 (hips); a keypoint nobody measured gets the middle.
 _UNKNOWN_SIGMA = 0.05
@@ -32,6 +32,7 @@ def read_coco(annotation_file: Path, image_folder: Path) -> PeopleSet:
         names = tuple(str(name) for name in category["keypoints"])
         images = {image["id"]: (index, image) for index, image in enumerate(coco["images"])}
         files = tuple(image_folder / image["file_name"] for image in coco["images"])
+        sizes = sizes_of(coco["images"])
         annotations = list(coco["annotations"])
     except (ValueError, KeyError, TypeError, StopIteration, OSError) as error:
         raise SourceError(f"{annotation_file} is not a COCO keypoint file: {error!r}") from error
@@ -51,6 +52,7 @@ def read_coco(annotation_file: Path, image_folder: Path) -> PeopleSet:
     return PeopleSet(
         origin=annotation_file,
         image_files=files,
+        image_sizes_wh=sizes,
         people=tuple(people),
         skeleton=_skeleton(category, names),
         class_names=(str(category.get("name", "person")),),
@@ -64,13 +66,13 @@ def _reason(error: Exception) -> str:
 
 
 def _person(annotation: dict[str, Any], images: dict[int, tuple[int, dict[str, Any]]], keypoints: int) -> Person | None:
-    """The person of one annotation; None where it teaches no keypoint (a crowd, or nothing labelled)."""
+    """The person of one annotation; None for a crowd, no labelled keypoint or, as in the official code, no area."""
     values = np.array(annotation["keypoints"], np.float32)
     if values.size != keypoints * 3:
         raise ValueError(f"{values.size} numbers for {keypoints} keypoints, {keypoints * 3} were expected")
     if not np.isfinite(values).all():
         raise ValueError("a keypoint is not a finite number")
-    if annotation.get("iscrowd") or not values[2::3].any():
+    if annotation.get("iscrowd") or annotation.get("area", 1) <= 0 or not values[2::3].any():
         return None
     index, image = images[annotation["image_id"]]
     x, y, width, height = (float(number) for number in annotation["bbox"])

@@ -16,16 +16,17 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from engine.errors import SourceError
-from engine.geometry import apply_affines, box_centers_sizes, crop_affines, warp_crops
+from engine.geometry import apply_affines, warp_crops
 from engine.heatmap import encode_heatmaps
 from engine.types import Float32Array, UInt8Array
 from train.config import TrainConfig
 from train.data.augmentation import cut_by_frame, degrade, jitter_color
 from train.data.batches import SampleKey
 from train.data.people import PeopleSet, Person
+from train.data.placement import random_affine
 
-_HARDER = 1
-"""Ends the seed of what `augmentation` draws, so that turn, scale, flip and colour stay as they are without it."""
+_AUGMENTATION_SEED = 1
+"""Last number of the seed for `augmentation`, so that placement and colour do not depend on its options."""
 
 
 class Sample(TypedDict):
@@ -41,18 +42,19 @@ _FREE_MEMORY_SHARE = 0.25
 
 
 class ImageStore:
-    """Decoded pictures by index, kept in memory when asked and as long as there is room.
+    """Decoded pictures by index, kept in memory if wanted and as long as there is room.
 
     Attributes:
-        broken: what is wrong with each picture that this process could not decode so far, by index.
+        broken: the error of each picture that this process could not decode so far, by index.
     """
 
     def __init__(self, people: PeopleSet, keep: bool) -> None:
         self._files = people.image_files
+        self._sizes_wh = people.image_sizes_wh
         self._kept: dict[int, UInt8Array] = {}
         self._keep = keep
         self.broken: dict[int, str] = {}
-        # Loader processes meet broken pictures on their own, and this one is to know how many there were.
+        # Shared, because loader processes find broken pictures, too, and the run reports how many there were.
         self._met_broken = torch.zeros(len(self._files), dtype=torch.bool).share_memory_()  # type: ignore[no-untyped-call]
 
     @property
@@ -61,7 +63,7 @@ class ImageStore:
         return int(self._met_broken.sum())
 
     def __deepcopy__(self, _memo: object) -> ImageStore:
-        return self  # whoever averages weights copies the whole module; the pictures need not be there twice
+        return self  # weight averaging copies the whole module; the pictures are needed once
 
     def __getitem__(self, index: int) -> UInt8Array:
         """(H, W, 3) uint8 BGR.
@@ -71,17 +73,32 @@ class ImageStore:
         """
         if index in self._kept:
             return self._kept[index]
-        file = self._files[index]
+        decoded = self._decode(index)
+        if self._keep and self._has_room():
+            self._kept[index] = decoded
+        return decoded
+
+    def _decode(self, index: int) -> UInt8Array:
+        """The picture with its pixels where the labels count them.
+
+        COCO's labels are on the pixels as they are stored, and the official code ignores the EXIF orientation. Only a
+        picture whose width and height are exchanged in the labels was labelled as the orientation turns it.
+        """
+        file, flags = self._files[index], cv2.IMREAD_COLOR
+        if self._sizes_wh is not None:
+            flags |= cv2.IMREAD_IGNORE_ORIENTATION
         try:
-            image = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_COLOR)
+            content = np.fromfile(file, np.uint8)
+            image = cv2.imdecode(content, flags)
+            if image is not None and self._sizes_wh is not None:
+                height, width = image.shape[:2]
+                if width != height and self._sizes_wh[index] == (height, width):
+                    image = cv2.imdecode(content, cv2.IMREAD_COLOR)
         except (OSError, cv2.error) as error:
             raise SourceError(f"{file} cannot be read: {error}") from error
         if image is None:
             raise SourceError(f"{file} is not a picture that can be decoded")
-        decoded: UInt8Array = np.asarray(image, np.uint8)
-        if self._keep and self._has_room():
-            self._kept[index] = decoded
-        return decoded
+        return np.asarray(image, np.uint8)
 
     def _has_room(self) -> bool:
         """Whether one more may be kept; once there was no room, the rest is decoded anew whenever it is needed."""
@@ -95,7 +112,7 @@ class ImageStore:
         return self._keep
 
     def readable(self, index: int) -> UInt8Array | None:
-        """As by index, or None where it cannot be decoded; each of those is named once."""
+        """As by index, or None where it cannot be decoded; each of those is reported once."""
         if self._met_broken[index]:
             return None
         try:
@@ -108,7 +125,7 @@ class ImageStore:
 
 
 def without_unreadable(people: PeopleSet, images: ImageStore) -> PeopleSet:
-    """The people whose pictures can be decoded; the others are named.
+    """The people whose pictures can be decoded; the others are reported.
 
     Decodes every picture, so that a store that keeps them is full afterwards and forked loader processes share it.
 
@@ -121,10 +138,10 @@ def without_unreadable(people: PeopleSet, images: ImageStore) -> PeopleSet:
 
 
 def without_broken(people: PeopleSet, images: ImageStore) -> PeopleSet:
-    """The people but those of the pictures that the store has met as broken; how many that are is said.
+    """The people without those of pictures that the store could not decode; prints how many these are.
 
     Raises:
-        SourceError: nobody is left.
+        SourceError: no person is left.
     """
     broken = images.broken
     if not broken:
@@ -163,18 +180,21 @@ class TrainDataset(Dataset[Sample]):
 
     def __getitem__(self, key: SampleKey) -> Sample:
         rng = np.random.default_rng((self._config.seed, *key))
-        harder = np.random.default_rng((self._config.seed, *key, _HARDER))
+        degrading = np.random.default_rng((self._config.seed, *key, _AUGMENTATION_SEED))
         person, image = self._readable(key[1])
-        if harder.random() < self._config.truncation_probability:
-            person, image = cut_by_frame(person, image, harder)
-        affine, flipped = self._random_affine(person, rng)
+        if degrading.random() < self._config.truncation_probability:
+            person, image = cut_by_frame(person, image, degrading)
+        skeleton = self._people.skeleton
+        affine, flipped = random_affine(
+            person, self._config, self._input_size_wh, skeleton.upper_body, rng, mirror=self._people.mirrors
+        )
         crop = warp_crops(image, affine[None], self._input_size_wh)[0]
         keypoints = apply_affines(affine[None], person.keypoints[None, :, :2])[0]
         visible = person.keypoints[:, 2]
         if flipped:
-            order = list(self._people.skeleton.flip_order)
+            order = list(skeleton.flip_order)
             keypoints, visible = keypoints[order], visible[order]
-        crop = degrade(crop, self._config, harder)
+        crop = degrade(crop, self._config, degrading)
         if self._config.color_jitter > 0:
             crop = jitter_color(crop, self._config.color_jitter, rng)
         targets, weights = encode_heatmaps(
@@ -201,37 +221,6 @@ class TrainDataset(Dataset[Sample]):
             if image is not None:
                 return person, image
         raise SourceError(f"{self._people.origin}: none of its pictures can be decoded")
-
-    def _random_affine(self, person: Person, rng: np.random.Generator) -> tuple[Float32Array, bool]:
-        """(2, 3) affine from picture px to crop px, and whether it mirrors."""
-        config = self._config
-        box = person.box_xyxy
-        if rng.random() < config.half_body_probability:
-            box = self._half_body_box(person, rng)
-        centers, sizes = box_centers_sizes(box[None], self._input_size_wh)
-        sizes = sizes * np.float32(rng.uniform(*config.scale_range))
-        rotation = np.float32(rng.uniform(-config.rotation_deg, config.rotation_deg))
-        udp = config.pose_model.udp
-        affine = crop_affines(centers, sizes, self._input_size_wh, np.array([rotation]), udp=udp)[0]
-        flipped = bool(rng.random() < config.flip_probability)
-        if flipped:
-            affine[0] = -affine[0]
-            affine[0, 2] += self._input_size_wh[0] - 1
-        return affine, flipped
-
-    def _half_body_box(self, person: Person, rng: np.random.Generator) -> Float32Array:
-        """A box around the labelled keypoints of one half of the body; the person's own where too few are labelled."""
-        upper = np.zeros(self._people.skeleton.num_keypoints, bool)
-        upper[list(self._people.skeleton.upper_body)] = True
-        visible = person.keypoints[:, 2] > 0
-        half = visible & (upper if rng.random() < 0.5 else ~upper)
-        if visible.sum() < 8 or half.sum() < 3:
-            return person.box_xyxy
-        points = person.keypoints[half, :2]
-        low, high = points.min(axis=0), points.max(axis=0)
-        # Keypoints lie inside the limbs, so the box around them is widened, as in the official code.
-        margin = (high - low) * 0.25
-        return np.concatenate([low - margin, high + margin]).astype(np.float32)
 
 
 def joint_weights(names: tuple[str, ...]) -> Float32Array:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from engine.skeleton import Skeleton
 from engine.types import Float32Array
-
-# More than this many single complaints help nobody; the total is always said.
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -19,7 +19,8 @@ class Person:
     Attributes:
         image: index into `PeopleSet.image_files`.
         image_id, annotation_id: as in the ground truth.
-        box_xyxy: (4,) float32, clipped to the picture, px.
+        box_xyxy: (4,) float32, around the person's pixels, clipped to the picture: the left edge of the first pixel is
+            at 0, as in COCO. `boxes.outer_pixels` makes a box in pixel centres of it.
         keypoints: (K, 3) float32: x, y in px, and 0 for not labelled, 1 for hidden, 2 for visible.
         source: name of the data set the picture came from, "" where the file does not say.
     """
@@ -39,8 +40,11 @@ class PeopleSet:
     Attributes:
         origin: the file or folder the labels came from.
         image_files: pictures.
+        image_sizes_wh: width and height of each picture as its labels count them; None where labels are on the picture
+            as its EXIF orientation turns it.
         people: those with at least one labelled keypoint.
         ground_truth: the labels as a COCO keypoint data set, for AP.
+        mirrors: whether it is known which keypoints trade places in a mirrored picture; if not, none is mirrored.
         complaints: what was skipped and why, a line each.
     """
 
@@ -50,14 +54,26 @@ class PeopleSet:
     skeleton: Skeleton
     class_names: tuple[str, ...]
     ground_truth: dict[str, Any]
+    image_sizes_wh: tuple[tuple[int, int], ...] | None = None
+    mirrors: bool = True
     complaints: tuple[str, ...] = ()
 
 
+def sizes_of(images: Sequence[Mapping[str, Any]]) -> tuple[tuple[int, int], ...]:
+    """Width and height of the pictures of a COCO file."""
+    return tuple((int(image["width"]), int(image["height"])) for image in images)
+
+
+_SIDES = re.compile(r"(?<![a-z])(left|right|l|r)(?![a-z])|left|right", re.IGNORECASE)
+_OTHER_SIDE = {"left": "right", "right": "left", "l": "r", "r": "l"}
+
+
 def flip_pairs_by_name(names: tuple[str, ...]) -> tuple[tuple[int, int], ...]:
-    """Pairs of keypoints whose names differ in "left" and "right" only."""
-    index = {name: i for i, name in enumerate(names)}
-    return tuple(
-        (i, index[name.replace("left", "right")])
-        for i, name in enumerate(names)
-        if "left" in name and name.replace("left", "right") in index
-    )
+    """Pairs of keypoints whose names differ in "left" and "right" (or a separate l and r) only."""
+    index = {name.lower(): i for i, name in enumerate(names)}
+    pairs = []
+    for i, name in enumerate(names):
+        other = index.get(_SIDES.sub(lambda side: _OTHER_SIDE[side[0].lower()], name).lower(), i)
+        if i < other:
+            pairs.append((i, other))
+    return tuple(pairs)

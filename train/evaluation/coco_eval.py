@@ -11,7 +11,12 @@ import numpy as np
 
 from engine.types import Float32Array
 
-METRIC_NAMES = ("AP", "AP50", "AP75", "APM", "APL", "AR")
+METRIC_NAMES = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")
+"""The numbers that pycocotools gives for keypoints, in its order."""
+MAIN_METRICS = METRIC_NAMES[:6]
+"""Those that tables show."""
+PAPER_METRICS = METRIC_NAMES[:5]
+"""Those that the paper's tables have."""
 KEYPOINT_SCORE_FLOOR = 0.2
 OKS_NMS_THRESHOLD = 0.9
 
@@ -26,14 +31,14 @@ def rescore(box_scores: Float32Array, keypoint_scores: Float32Array) -> Float32A
 def oks_nms(
     keypoints_xy: Float32Array, scores: Float32Array, areas: Float32Array, sigmas: Sequence[float], threshold: float
 ) -> list[int]:
-    """Indices of the people to keep: greedy by score, dropping whoever is too similar to one already kept.
+    """Indices of the people to keep: greedy by score, dropping people who are too similar to one already kept.
 
     Args:
         keypoints_xy: (N, K, 2) float32, px.
         scores: (N,) float32.
         areas: (N,) float32, px squared.
         sigmas: K OKS constants.
-        threshold: object keypoint similarity above which a person is a double.
+        threshold: object keypoint similarity above which a person is a duplicate.
     """
     variances = (np.asarray(sigmas) * 2) ** 2
     order = list(np.argsort(-scores, kind="stable"))
@@ -83,7 +88,7 @@ def coco_results(
     areas: Float32Array,
     sigmas: Sequence[float],
 ) -> list[dict[str, Any]]:
-    """Results in COCO's form, rescored and rid of doubles.
+    """Results in COCO's form, rescored, without duplicates.
 
     Args:
         image_ids: N ids.
@@ -108,7 +113,7 @@ def coco_result(image_id: int, keypoints: Float32Array, score: float, category_i
 def keypoint_ap(
     ground_truth: Mapping[str, Any], results: list[dict[str, Any]], sigmas: Sequence[float]
 ) -> dict[str, float]:
-    """AP, AP50, AP75, APM, APL and AR, in percent; -1 where nobody of that size is labelled, as in pycocotools.
+    """The metrics of METRIC_NAMES in percent; -1 where no person of that size is labelled, as in pycocotools.
 
     Args:
         ground_truth: a COCO keypoint data set.
@@ -130,4 +135,4 @@ def keypoint_ap(
         evaluation.accumulate()
         evaluation.summarize()
     stats = [float(value) * 100 if value >= 0 else -1.0 for value in evaluation.stats]
-    return dict(zip(METRIC_NAMES, stats, strict=False))
+    return dict(zip(METRIC_NAMES, stats, strict=True))

@@ -1,9 +1,10 @@
-"""Checkpoints that do not say themselves what they are, made into weights files that any backend opens."""
+"""Checkpoints without a description of their network, converted into weights files that any backend opens."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 from engine.artifacts.model_files import resolve_pose_model
 from engine.errors import OptionError
 from models.checkpoints import CheckpointError, load_foreign_pose_model, read_metadata, save_pose_model
+from models.foreign_weights import ChannelOrder
 from models.pose_model import PoseModelConfig, parse_size
 from train.data.people import PeopleSet
 
@@ -26,32 +28,39 @@ def usable_weights(
     save_to: Path | None = None,
     *,
     udp: bool = False,
+    channel_order: ChannelOrder | None = None,
 ) -> Iterator[Path]:
-    """The file of a pose model: as `resolve_pose_model` finds it, or made of a foreign checkpoint while it is needed.
+    """The file of a pose model: as `resolve_pose_model` finds it, or a conversion of a foreign checkpoint.
+
+    A conversion is deleted at the end, unless it is kept.
 
     Args:
         name: a shipped name, a weights file of ours, or an official, MMPose or Lightning checkpoint.
         model: the network in a foreign checkpoint; a Lightning checkpoint that still stands in the folder of its run
             needs none.
-        input_size: of a foreign checkpoint, such as "256x192", which is also what None means.
-        people: whose keypoints a foreign checkpoint is said to find.
+        input_size: of a foreign checkpoint, such as "256x192"; None where its file name or content contains it.
+        people: whose keypoints a foreign checkpoint is expected to find.
         udp: a foreign checkpoint was trained with UDP coordinates, see `PoseModelConfig`.
-        save_to: keep what was made of a foreign checkpoint there, as a weights file of ours.
+        channel_order: of the pictures a foreign checkpoint was trained on; None for that of the program it is from.
+        save_to: keep the converted foreign checkpoint there, as a weights file of ours.
 
     Raises:
         EngineError, CheckpointError: the weights cannot be used.
     """
     path = Path(name).expanduser()
     if not _is_foreign(path, model):
-        if model is not None or input_size is not None or save_to is not None or udp:
-            options = "--model, --input-size, --udp and --save"
-            raise OptionError(f"{name} says itself what it is; {options} are for foreign files")
+        if udp or any(value is not None for value in (model, input_size, save_to, channel_order)):
+            options = "--model, --input-size, --channel-order, --udp and --save"
+            raise OptionError(f"{name} contains its own description; {options} are for foreign files")
         yield resolve_pose_model(name)
         return
-    pose_model = load_foreign_pose_model(path, _config_of(path, model, input_size, udp))
+    foreign = load_foreign_pose_model(path, _config_of(path, model, input_size, udp), channel_order)
+    pose_model = foreign.model
     found, expected = pose_model.config.num_keypoints, people.skeleton.num_keypoints
     if found != expected:
         raise OptionError(f"{name} finds {found} keypoints, but {people.origin} labels {expected}")
+    if foreign.channel_order == "bgr":
+        print(f"{path.name} was trained on BGR pictures; its first layer was turned to RGB")
     with tempfile.TemporaryDirectory(prefix="kcam-") as folder:
         target = save_to or Path(folder) / f"{pose_model.config.name}.safetensors"
         save_pose_model(
@@ -59,7 +68,9 @@ def usable_weights(
             pose_model,
             skeleton=people.skeleton.to_dict(),
             class_names=people.class_names,
-            notes={"from": path.name},
+            mean=foreign.mean,
+            std=foreign.std,
+            notes={"from": path.name, "trained_on": foreign.channel_order},
             half=False,
         )
         yield target
@@ -72,21 +83,35 @@ def _is_foreign(path: Path, model: str | None) -> bool:
         return False
     try:
         read_metadata(path)
-    except CheckpointError:  # safetensors of another program, or what is wrong with it is said when it is read
+    except CheckpointError:  # safetensors of another program, or damaged, which reading it reports
         return True
     return False
 
 
 def _config_of(path: Path, model: str | None, input_size: str | None, udp: bool) -> PoseModelConfig:
-    """The network of a foreign checkpoint, as a person or the run it belongs to names it."""
+    """The network of a foreign checkpoint, as the command line or the run it belongs to describes it."""
     beside = path.parent.parent / "config.json"
     try:
         if model is not None:
-            return PoseModelConfig(name=model, input_size_wh=parse_size(input_size or "256x192"), udp=udp)
+            size = parse_size(input_size) if input_size is not None else _size_in_name(path)
+            return PoseModelConfig(name=model, input_size_wh=size, udp=udp)
         if path.suffix == ".ckpt" and beside.is_file():
             return PoseModelConfig.from_dict(json.loads(beside.read_text(encoding="utf-8"))["pose_model"])
     except (ValueError, KeyError) as error:
         raise OptionError(f"{path}: {error}") from error
     raise OptionError(
-        f"{path} does not say which network it holds; name it with --model, such as --model hrnet_w32, and --input-size"
+        f"{path} does not describe its network; name it with --model, such as --model hrnet_w32, and --input-size"
     )
+
+
+def _size_in_name(path: Path) -> tuple[int, int]:
+    """Width and height from a name such as pose_hrnet_w48_384x288.pth; MMPose's names contain the size, too.
+
+    Raises:
+        ValueError: the name contains no size.
+    """
+    for text in re.findall(r"(?<!\d)\d{2,4}x\d{2,4}(?!\d)", path.name):
+        width, height = parse_size(text)
+        if width % 32 == 0 and height % 32 == 0:
+            return width, height
+    raise ValueError("neither the file nor its name contains the input size; give --input-size, as in 256x192")

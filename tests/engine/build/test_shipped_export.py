@@ -85,7 +85,7 @@ def test_one_that_does_not_fit_is_passed_over_and_the_reason_is_told(
         name = next(name for name, values in tensors.items() if np.issubdtype(values.dtype, np.floating))
         save_file({**tensors, name: tensors[name] + 1}, small_shipped, metadata=notes)
     told: list[str] = []
-    file = ensure_onnx(small_shipped, say=told.append)
+    file = ensure_onnx(small_shipped, notify=told.append)
     assert own_cache in file.parents
     assert "small.onnx, which ships with it, is " in told[0]
 
