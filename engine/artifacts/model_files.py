@@ -92,7 +92,7 @@ def resolve_pose_model(name_or_path: str | Path | None = None) -> Path:
     if path.suffix.lower() in (".safetensors", ".onnx"):
         return _existing_file(path)
     if path.suffix.lower() in (".pth", ".pt"):
-        raise ModelError(f"{path} is a pickled file; convert it to safetensors first (README, section Weights)")
+        raise ModelError(f"{path} is a pickled file; convert it to safetensors first (docs/training.md)")
     if path.exists():
         raise ModelError(f"{path} is not a pose model; a .safetensors file was expected")
     raise ModelError(f"unknown pose model '{text}'.{nearest_hint(text, bundled_pose_models())}")
