@@ -106,18 +106,16 @@ def test_what_needs_torch_says_so_in_one_line(
 
 
 def test_the_snippet_of_the_readme_runs(
-    installed: tuple[Path, dict[str, str]], photo_paths: list[Path], tmp_path: Path
+    installed: tuple[Path, dict[str, str]], program: str, photo_paths: list[Path], tmp_path: Path
 ) -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     found = re.search(r"## From Python\n.*?```python\n(.*?)```", text, re.DOTALL)
     assert found is not None
-    from engine.sources.demo import DemoSource
-    from tests.engine.clips import write_clip
-
     shutil.copy(photo_paths[0], tmp_path / "street.jpg")
-    with DemoSource() as demo:
-        write_clip(tmp_path / "walk.mp4", (frame.image_bgr for _, frame in zip(range(4), demo, strict=False)))
+    made = [program, "--video", "demo", "--max-frames", "4", "--output", "walk.mp4", "--quiet"]
+    assert _run(made, tmp_path, **installed[1]).returncode == 0
     (tmp_path / "snippet.py").write_text(found.group(1), encoding="utf-8")
     done = _run([sys.executable, "snippet.py"], tmp_path, **installed[1])
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "street_pose.jpg").is_file()
+    assert len(done.stdout.splitlines()) == 1 + 4
