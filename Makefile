@@ -60,6 +60,8 @@ test-faults: $(VENV)/.installed-dev
 
 # What pip installs for `pip install .` must be enough for the command line, the window and the Python API.
 test-run: $(RUN_VENV)/.installed
+	$(RUN_PIP) install --no-compile --no-deps --force-reinstall .
+	rm -rf build kcam_pose.egg-info
 	$(RUN_VENV)/bin/python -m pytest $(RUN_TESTS)
 
 soak: $(VENV)/.installed-dev
@@ -87,7 +89,6 @@ $(RUN_VENV)/.installed: requirements-run.txt requirements-demo.txt pyproject.tom
 	$(RUN_PIP) install --no-compile .
 	$(RUN_PIP) install --no-compile --no-deps -r requirements-demo.txt
 	$(RUN_PIP) install --no-compile pytest pytest-timeout pytest-qt
-	rm -rf build kcam_pose.egg-info
 	touch $@
 
 $(VENV)/.installed-dev: requirements.txt requirements-run.txt requirements-train.txt requirements-dev.txt requirements-rtx.txt | $(VENV)/bin/python

@@ -247,7 +247,7 @@ class TestBadInput:
             (("--pose-model", "gone.safetensors"), "gone.safetensors does not exist"),
             (("--backend", "openvimo"), "Did you mean 'openvino'?"),
             (("--precision", "fp61"), "Did you mean 'fp16'?"),
-            (("--device", "gpu"), "auto, cpu, cuda or cuda:0"),
+            (("--device", "gpu"), "auto, cpu, coreml, cuda or cuda:0"),
         ],
     )
     def test_names_that_are_not_known(
