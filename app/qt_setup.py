@@ -15,12 +15,12 @@ from engine.system.installation import program_command
 NAME = "kcam-pose"
 TITLE = "KCAM Pose"
 PROGRAM_VERSION = "0.1.0"
-# Keeps the application alive: a window that outlives it crashes when it is deleted.
+# Keeps a reference: a window that outlives the application crashes on deletion.
 _made: list[QApplication] = []
 
 
 def drop_opencv_plugins() -> None:
-    """Undo what importing cv2 did to Qt.
+    """Undo the Qt plugin path that importing cv2 sets.
 
     Its Linux wheels point Qt to their own plugins, which are built for another Qt: QApplication would abort.
     """

@@ -1,4 +1,4 @@
-"""`python -m engine build | list | check | clean | cost`: prepare models for the runtimes, in a process of its own.
+"""`python -m engine build | list | check | clean | cost`: prepare models for the runtimes, in a separate process.
 
 Progress of a build goes to stdout as JSON lines: {"event": "progress", "message": ...} while it works, then {"event":
 "done", "output": ...} or {"event": "error", "kind": ..., "message": ...}. To cancel, terminate the process.
@@ -41,12 +41,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser = OneLineParser(prog="python -m engine", description="Prepare models for the runtimes.")
     commands = parser.add_subparsers(dest="command", required=True)
     _add_build_options(commands.add_parser("build", help="export or compile a pose model or a detector"))
-    commands.add_parser("list", help="what has been compiled")
+    commands.add_parser("list", help="list compiled models")
     check = commands.add_parser("check", help="compare an engine with float32 PyTorch, and measure its speed")
-    check.add_argument("engine", type=Path, help="an .engine file; list shows where they stand")
-    check.add_argument("--weights", type=Path, help="what it was made of, if that was moved since")
+    check.add_argument("engine", type=Path, help="an .engine file; see list for the paths")
+    check.add_argument("--weights", type=Path, help="weights it was built from, if they were moved")
     check.add_argument("--photos", type=Path, help="folder of pictures to compare on")
-    clean = commands.add_parser("clean", help="delete what has been compiled")
+    clean = commands.add_parser("clean", help="delete compiled models")
     clean.add_argument("--damaged", action="store_true", help="only engines whose files are damaged")
     add_options(commands.add_parser("cost", help="measure what KCAM costs over its bare backbone"), CostOptions)
     return parser
@@ -58,10 +58,10 @@ def _add_build_options(build: argparse.ArgumentParser) -> None:
 
 
 def build(options: BuildOptions, events: TextIO) -> Path:
-    """Do what the options ask and return the file that was written.
+    """Run the build and return the file that was written.
 
     Raises:
-        EngineError: it cannot be done; the message says why.
+        EngineError: the build failed.
     """
     from engine.build.engine_build import RUNTIMES
 
@@ -101,7 +101,7 @@ def build(options: BuildOptions, events: TextIO) -> Path:
     if options.detector is not None:
         detector = _export_detector(options, notify)
         written = written or detector
-    assert written is not None  # noqa: S101 - one of them was named
+    assert written is not None  # noqa: S101 - one of them was given
     return written
 
 
@@ -121,7 +121,7 @@ def _check_calibration(options: BuildOptions) -> None:
     if is_int8 and (options.pose_model is None or options.detector is not None):
         raise OptionError("int8 is for pose models, one at a time: --pose-model W --precision int8")
     if is_int8 and options.calibrate is None:
-        raise OptionError("int8 needs people to measure with: --calibrate VIDEO|FOLDER")
+        raise OptionError("int8 needs images of people for calibration: --calibrate VIDEO|FOLDER")
 
 
 def _export_pose(options: BuildOptions, notify: Callable[[str], None]) -> Path:
@@ -132,7 +132,7 @@ def _export_pose(options: BuildOptions, notify: Callable[[str], None]) -> Path:
 
     weights = resolve_pose_model(options.pose_model)
     if options.precision == "int8":
-        assert options.calibrate is not None  # noqa: S101 - _check_calibration saw to it
+        assert options.calibrate is not None  # noqa: S101 - by _check_calibration
         if options.output is None:
             return ensure_int8(weights, options.calibrate, force=options.force, notify=notify)
         from engine.build.quantize import quantize_pose
@@ -167,7 +167,7 @@ def _export_detector(options: BuildOptions, notify: Callable[[str], None]) -> Pa
 
 
 def _build_engines(options: BuildOptions, notify: Callable[[str], None]) -> Path:
-    """Compile what is named; the pose model's file is the one that is returned where both are."""
+    """Compile the given models; returns the pose model's file if there are two."""
     from engine.artifacts import compiler, engine_cache
     from engine.artifacts.model_files import resolve_pose_model
     from engine.build.engine_build import EngineOrder, build_engine
@@ -204,7 +204,7 @@ def _send(events: TextIO, **values: str) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command; exit code 2 and one line where the input cannot be used."""
+    """Run the command; exit code 2 and one line for unusable input."""
     given = vars(build_parser().parse_args(argv))
     command = given.pop("command")
     if given.get("end_with_stdin"):
@@ -229,7 +229,7 @@ def main(argv: list[str] | None = None) -> int:
 
 @contextlib.contextmanager
 def _own_stdout() -> Iterator[TextIO]:
-    """The real stdout for what is meant for it: packages print there as they please, and are sent to stderr instead."""
+    """The real stdout for our own output; whatever packages print to stdout goes to stderr."""
     sys.stdout.flush()
     number = sys.stdout.fileno()
     with os.fdopen(os.dup(number), "w", encoding="utf-8") as real:
@@ -243,7 +243,7 @@ def _own_stdout() -> Iterator[TextIO]:
 
 
 def _run_command(command: str, given: dict[str, Any]) -> Iterable[str]:
-    """The lines of the commands that are for people."""
+    """Output lines of the commands other than `build`."""
     from engine.build import commands as engine_commands
 
     if command == "list":

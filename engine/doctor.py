@@ -1,7 +1,7 @@
-"""`--doctor`: what runs on this machine, and one line of advice for each thing that is missing.
+"""`--doctor`: what runs on this machine, and one line of advice for each missing part.
 
-Written for machines on which nearly everything is missing: every check runs by itself, and whatever it needs is
-imported inside it.
+Works on machines on which nearly everything is missing: the checks are independent, and each imports what it needs
+inside.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ PIP = "python -m pip install"
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One line of the report, and what to do about it where something is missing."""
+    """One line of the report, with advice where something is missing."""
 
     section: str
     name: str
@@ -41,13 +41,13 @@ class Finding:
 
 
 def run_doctor() -> int:
-    """Print the report; exit code 0, for a report on a bare machine is a success, too."""
+    """Print the report; exit code 0, also if parts are missing."""
     print(format_findings(examine()))
     return 0
 
 
 def examine() -> list[Finding]:
-    """The findings of all checks. A check that fails is a finding itself, and the others go on."""
+    """The findings of all checks; a check that fails is a finding itself."""
     checks: tuple[tuple[str, Callable[[], Iterable[Finding]]], ...] = (
         ("System", system),
         ("Packages", packages),
@@ -67,7 +67,7 @@ def examine() -> list[Finding]:
             advice = explain_import_error(error)
             found.append(Finding(section=section, name="unknown", text=f"not examined: {error}", advice=advice))
         except Exception as error:
-            # A report with a hole in it still helps; the hole is shown.
+            # An incomplete report still helps.
             found.append(
                 Finding(section=section, name="unknown", text=f"not examined: {type(error).__name__}: {error}")
             )
@@ -75,7 +75,7 @@ def examine() -> list[Finding]:
 
 
 def format_findings(findings: Iterable[Finding]) -> str:
-    """The report as text: sections, two columns, advice under the line it belongs to."""
+    """The report as text: sections, two columns, advice under its line."""
     rows = list(findings)
     width = max((len(row.name) for row in rows), default=0)
     columns = max(60, shutil.get_terminal_size((100, 24)).columns)
@@ -91,7 +91,7 @@ def format_findings(findings: Iterable[Finding]) -> str:
             text, columns, initial_indent=f"  {row.name:<{width}}  ", subsequent_indent=indent, break_on_hyphens=False
         ) or [f"  {row.name}"]
         if row.advice:
-            # Not wrapped: a command in it can be copied as it is.
+            # Not wrapped, so that a command in it can be copied.
             lines.append(f"{indent}-> {' '.join(row.advice.split())}")
     advised = sum(row.advice is not None for row in rows)
     lines += ["", f"{advised} of {len(rows)} lines come with advice (->)." if advised else "Nothing is missing."]
@@ -102,7 +102,7 @@ def system() -> Iterator[Finding]:
     """Operating system, Python and processor."""
     yield Finding(section="System", name="system", text=f"{platform.platform()} ({platform.machine()})")
     version = platform.python_version()
-    advice = None if sys.version_info >= (3, 11) else "install Python 3.11 or 3.12 and make the environment with it"
+    advice = None if sys.version_info >= (3, 11) else "install Python 3.11 or 3.12 and create the environment with it"
     yield Finding(section="System", name="python", text=f"{version}, {sys.executable}", advice=advice)
     name, features = processor()
     listed = f", {' '.join(features)}" if features else ""
@@ -171,7 +171,7 @@ def version_key(version: str) -> tuple[int, ...]:
 
 
 def _with_import_trouble(module: str, text: str, advice: str | None) -> tuple[str, str | None]:
-    """Text and advice for a package that is there, unless it cannot be loaded."""
+    """Text and advice for an installed package, which may fail to load."""
     try:
         importlib.import_module(module)
     except ImportError as error:
@@ -183,11 +183,9 @@ def _with_import_trouble(module: str, text: str, advice: str | None) -> tuple[st
 
 
 def gpus() -> Iterator[Finding]:
-    """What NVIDIA's driver reports."""
+    """GPUs that NVIDIA's driver reports."""
     if shutil.which("nvidia-smi") is None:
-        yield Finding(
-            section="NVIDIA GPU", name="none", text="no driver (nvidia-smi is not there); the processor is used"
-        )
+        yield Finding(section="NVIDIA GPU", name="none", text="no driver (nvidia-smi not found); the processor is used")
         return
     fields = "index,name,driver_version,memory.total,compute_cap"
     listing = output_of(["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader"])
@@ -198,13 +196,13 @@ def gpus() -> Iterator[Finding]:
         yield Finding(
             section="NVIDIA GPU",
             name="none",
-            text="nvidia-smi is there, but lists no GPU",
-            advice="run nvidia-smi and see what it says; a driver update often needs a restart of the machine",
+            text="nvidia-smi lists no GPU",
+            advice="run nvidia-smi and read its output; a driver update often needs a restart of the machine",
         )
 
 
 def backends() -> Iterator[Finding]:
-    """Every runtime on every device it has: its version, or why it cannot run here."""
+    """Every runtime on each of its devices: its version, or why it cannot run here."""
     from engine.backends import BACKENDS, probe_backends
     from engine.backends.cuda_driver import why_no_cuda
 
@@ -212,7 +210,7 @@ def backends() -> Iterator[Finding]:
     for label, usable, detail in probe_backends():
         reason, _, command = detail.partition(f"; {PIP} ")
         for_cuda = "(cuda)" in label or BACKENDS.get(label) == ("cuda",)
-        # What only a GPU could use is no advice for a machine without one.
+        # No advice to install GPU packages on a machine without a GPU.
         advice = f"{PIP} {command}" if command and not (for_cuda and no_cuda) else None
         if label == "torch (cpu)":
             advice = None  # the other runtimes are faster, and bring all that a run needs
@@ -224,7 +222,7 @@ def backends() -> Iterator[Finding]:
 
 
 def weights() -> Iterator[Finding]:
-    """The pose networks and detectors that ship, which are the default, and the AP that their model cards state."""
+    """The shipped pose networks and detectors, the defaults, and the AP in their model cards."""
     choice = WEIGHTS_DIR / "default.json"
     default: dict[str, str] = json.loads(choice.read_text(encoding="utf-8")) if choice.is_file() else {}
     for kind, key, pattern in (("pose model", "pose_model", "*.safetensors"), ("detector", "detector", "*.onnx")):
@@ -250,7 +248,7 @@ def _is_detector(file: Path) -> bool:
 
 
 def cameras() -> Iterator[Finding]:
-    """Cameras, by the number to give to --video, with their names."""
+    """Cameras with their numbers (for --video) and names."""
     from engine.sources.opening import list_cameras
 
     found = list_cameras()
@@ -277,7 +275,7 @@ def encoders() -> Iterator[Finding]:
 
 
 def cache() -> Iterator[Finding]:
-    """Where compiled networks are kept, and how much that is."""
+    """Folder and size of the cache of compiled networks."""
     folder = cache_dir()
     if not folder.is_dir():
         yield Finding(section="Cache", name="folder", text=f"{folder} (made at first use; {CACHE_VARIABLE} moves it)")

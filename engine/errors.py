@@ -1,4 +1,4 @@
-"""The errors that a person may meet: each message says what failed, on what, and what to do next."""
+"""The errors for users: each message states what failed, on what, and what to do next."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class EngineError(Exception):
-    """Something expected went wrong; the message is one line that can be shown to a person as it is."""
+    """An expected failure; the message is one line for the user."""
 
 
 class SourceError(EngineError):
@@ -27,7 +27,7 @@ class OutputError(EngineError):
 
 
 class OptionError(EngineError):
-    """A value that a person gave is not valid."""
+    """A value given by the user is not valid."""
 
 
 def message_line(error: Exception, at: int = 0) -> str:

@@ -1,4 +1,4 @@
-"""What travels along the way of a frame: frozen dataclasses that check their arrays when they are made.
+"""The data of a frame in the pipeline: frozen dataclasses that validate their arrays.
 
 Letters: N persons, K keypoints, H W frame or crop, h w heatmap. "Frame px" are pixels of the whole frame with the
 centre of the top left pixel at (0, 0).
@@ -80,7 +80,7 @@ class Detections:
 
     @staticmethod
     def empty() -> Detections:
-        """No one in the frame."""
+        """No person in the frame."""
         return Detections(
             boxes_xyxy=np.zeros((0, 4), np.float32), scores=np.zeros(0, np.float32), class_ids=np.zeros(0, np.int64)
         )
@@ -91,11 +91,11 @@ class Detections:
 
 
 VISIBLE_SCORE = 0.2
-"""Keypoints with a score above this count when a person is scored, as in the official evaluation code."""
+"""Keypoints with a higher score count for the score of a person, as in the official evaluation code."""
 
 
 def mean_visible_scores(keypoint_scores: Float32Array) -> Float32Array:
-    """(N,) float32: mean of the keypoint scores (N, K) above VISIBLE_SCORE; 0 where no keypoint is."""
+    """(N,) float32: mean of the keypoint scores (N, K) above VISIBLE_SCORE; 0 if there is none."""
     visible = keypoint_scores > VISIBLE_SCORE
     total = np.where(visible, keypoint_scores, 0).sum(axis=1)
     mean: Float32Array = (total / np.maximum(visible.sum(axis=1), 1)).astype(np.float32)
@@ -167,7 +167,7 @@ class Poses:
 
     @staticmethod
     def empty(num_keypoints: int) -> Poses:
-        """No one in the frame."""
+        """No person in the frame."""
         return Poses(
             keypoints_xy=np.zeros((0, num_keypoints, 2), np.float32),
             scores=np.zeros((0, num_keypoints), np.float32),
@@ -228,7 +228,7 @@ class StageTimings:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FrameResult:
-    """Everything known about one frame when it has gone through the pipeline.
+    """All results of the pipeline for one frame.
 
     Attributes:
         frame: the picture itself, its number and its time.

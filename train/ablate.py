@@ -206,7 +206,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments, rest = build_parser().parse_known_args(argv)
     try:
         if arguments.seeds < 1:
-            raise OptionError(f"--seeds is {arguments.seeds}; at least 1 fits")
+            raise OptionError(f"--seeds is {arguments.seeds}; expected at least 1")
         ablate(base_config(rest), **vars(arguments))
     except (EngineError, CheckpointError) as error:
         print(f"train.ablate: {error}", file=sys.stderr)

@@ -193,18 +193,18 @@ class TrainConfig:
         checks: tuple[tuple[bool, str], ...] = (
             (
                 self.freeze_until in _STRIDES,
-                f"--freeze-until is {self.freeze_until}; {', '.join(map(str, _STRIDES))} fits",
+                f"--freeze-until is {self.freeze_until}; expected {', '.join(map(str, _STRIDES))}",
             ),
             (
                 self.backbone_learning_rate_factor > 0,
-                f"--backbone-learning-rate-factor is {self.backbone_learning_rate_factor}; above 0 fits "
+                f"--backbone-learning-rate-factor is {self.backbone_learning_rate_factor}; expected above 0 "
                 "(--freeze-until 32 keeps the backbone as it is)",
             ),
             (
                 self.pose_model.has_kcam or not self.freeze_backbone,
                 f"--freeze-backbone leaves nothing of {self.pose_model.name} to train; kcam_... has a head",
             ),
-            (0 < self.scale_range[0] <= self.scale_range[1], f"--scale-range is {self.scale_range}; LOW,HIGH fits"),
+            (0 < self.scale_range[0] <= self.scale_range[1], f"--scale-range is {self.scale_range}; expected LOW,HIGH"),
             (all(share >= 0 for _, share in self.source_shares), "--source-shares wants shares of 0 or more"),
             (all(0 < end <= 1 and 0 < factor <= 1 for end, factor in self.grow), f"--grow is {self.grow}; see --help"),
             (

@@ -43,9 +43,9 @@ def _numbers(text: str, option: str, form: str) -> Float32Array:
     try:
         numbers = np.array([float(part) for part in text.split(",")], np.float32)
     except ValueError as error:
-        raise OptionError(f"{option} is '{text}'; {form} fits") from error
+        raise OptionError(f"{option} is '{text}'; expected {form}") from error
     if len(numbers) != len(form.split(",")) or not np.isfinite(numbers).all():
-        raise OptionError(f"{option} is '{text}'; {form} fits")
+        raise OptionError(f"{option} is '{text}'; expected {form}")
     return numbers
 
 
@@ -127,7 +127,7 @@ def make_figures(
     from train.paper.drawing import draw_figure_2, draw_sheet, save_figure
 
     if output.suffix.lower() != ".png":
-        raise OptionError(f"--output is {output}; a name that ends in .png fits")
+        raise OptionError(f"--output is {output}; expected a name that ends in .png")
     file = resolve_pose_model(weights)
     if file.suffix != ".safetensors":
         raise OptionError(f"{file} is a compiled graph; figures need the .safetensors file it was made from")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import lightning as L
 import numpy as np
@@ -117,12 +117,18 @@ class PoseTraining(L.LightningModule):
             groups.append({"params": backbone, "factor": config.backbone_learning_rate_factor})
         return kind(groups, lr=config.learning_rate, eps=config.adam_epsilon, weight_decay=config.weight_decay)
 
-    def on_train_epoch_start(self) -> None:
-        """Freeze what is to be frozen; Lightning has just put everything into training mode."""
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of all layers; batch norms that are frozen stay in evaluation mode."""
+        super().train(mode)
         trained = {name for name, _ in self.batch_norms()}
         for name, module in self.model.named_modules():
             if isinstance(module, nn.BatchNorm2d) and name not in trained:
                 module.eval()
+        return self
+
+    def on_train_start(self) -> None:
+        """Freeze what is frozen: Lightning sets no mode, and leaves `on_train_epoch_start` out of a resumed epoch."""
+        self.train()
 
     def on_train_batch_start(self, batch: Sample, batch_idx: int) -> None:
         """Set the learning rate for the share of the run that is done."""

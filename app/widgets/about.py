@@ -86,5 +86,5 @@ class AboutDialog(QDialog):
         buttons.rejected.connect(self.reject)
         close = buttons.button(QDialogButtonBox.StandardButton.Close)
         if close is not None:
-            close.setIcon(QIcon())  # the platform's icon suits bright themes only
+            close.setIcon(QIcon())  # the platform's icon fits bright themes only
         layout.addWidget(buttons)

@@ -118,7 +118,7 @@ class OpenOptions:
         ):
             raise OptionError(f"unknown device '{self.device}'; auto, cpu, coreml, cuda or cuda:0 was expected")
         if self.threads is not None and not 1 <= self.threads <= 1024:
-            raise OptionError(f"the number of threads is {self.threads}; 1 to 1024 fits")
+            raise OptionError(f"the number of threads is {self.threads}; expected 1 to 1024")
 
 
 @dataclass(frozen=True, kw_only=True)

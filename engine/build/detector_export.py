@@ -48,7 +48,7 @@ def export_detector(
         ModelError: the file cannot be used.
     """
     if input_size is not None and (input_size % 32 or not _SIZE_RANGE[0] <= input_size <= _SIZE_RANGE[1]):
-        raise ModelError(f"the detector's input size is {input_size}; a multiple of 32 from 160 to 4096 fits")
+        raise ModelError(f"the detector's input size is {input_size}; expected a multiple of 32 from 160 to 4096")
     if source.suffix.lower() == ".pt":
         proto, names, side, output_name = _graph_of_pt(source, input_size, one_to_one)
         size_wh = (side, side)

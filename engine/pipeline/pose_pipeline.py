@@ -73,7 +73,7 @@ class PosePipeline:
             OptionError: a value makes no sense.
         """
         if max_people < 1:
-            raise OptionError(f"at most {max_people} people in a frame makes no sense; 1 or more fits")
+            raise OptionError(f"at most {max_people} people in a frame makes no sense; expected 1 or more")
         check_detect_every(detect_every)
         self._posing = PoseStage(
             pose_backend, want_areas=want_areas, want_attention=want_attention, max_people=max_people

@@ -107,7 +107,7 @@ class LiveSource(SourceBase):
         taken = self._slot.take(timeout_s)
         if taken is None:
             if not self._slot.ended:
-                raise SourceError(f"{self._info.name} gave no picture for {timeout_s:.0f} s; is it still there?")
+                raise SourceError(f"{self._info.name} sent no picture for {timeout_s:.0f} s; is it still connected?")
             taken = self._slot.take()  # raises the error of a capture that ended between the two lines above
         return taken
 
@@ -179,7 +179,7 @@ class CameraCapture:
         """
         done, image = self._camera.read()
         if not done or image is None:
-            raise SourceError(f"camera {self._index} stopped giving pictures; was it unplugged?")
+            raise SourceError(f"camera {self._index} stopped sending pictures; was it unplugged?")
         # OpenCV may return grey pictures for industrial cameras.
         return np.ascontiguousarray(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR) if image.ndim == 2 else image)
 

@@ -1,4 +1,4 @@
-"""The report on a machine: what it says on one where things are missing."""
+"""The report on a machine, also with missing parts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_versions_are_those_that_are_installed() -> None:
     assert {"torch", "ultralytics"} <= {name for name, _ in doctor.required_packages("train")}
 
 
-def test_missing_and_old_packages_come_with_a_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_and_old_packages_have_a_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "requirements-run.txt").write_text("# a comment\nno-such-package>=1.0\nnumpy>=999.1\n")
     (tmp_path / "requirements-train.txt").write_text("numpy>=1.0\nno-such-package>=1.0\n")
     monkeypatch.setattr(doctor, "ROOT", tmp_path)
@@ -56,7 +56,7 @@ def test_versions_are_compared_by_number(older: str, newer: str) -> None:
     assert doctor.version_key(older) < doctor.version_key(newer)
 
 
-def test_a_package_that_does_not_load_is_not_called_fine(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_package_that_does_not_load_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_name: str) -> None:
         raise ImportError("libGL.so.1: cannot open shared object file: No such file or directory", name="cv2")
 
@@ -77,7 +77,7 @@ def test_weights_are_listed_with_what_their_card_states(tmp_path: Path, monkeypa
     assert detector.advice is not None
 
 
-def test_no_weights_at_all_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_weights_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "WEIGHTS_DIR", tmp_path)
     assert [finding.name for finding in doctor.weights()] == ["pose model", "detector"]
 
@@ -92,7 +92,7 @@ def test_an_exported_form_is_no_detector(tmp_path: Path, monkeypatch: pytest.Mon
     assert "also in exported form" in pose.text and "exported" not in detector.text
 
 
-def test_a_gpu_is_told_by_its_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_is_reported_by_its_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
     monkeypatch.setattr(doctor, "output_of", lambda command: "0, Some GPU, 580.1, 8192 MiB, 8.9")
     (found,) = doctor.gpus()
@@ -116,7 +116,7 @@ def test_the_cache_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert "1 files, 1.0 MiB" in next(doctor.cache()).text
 
 
-def test_a_look_that_fails_leaves_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_check_leaves_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken() -> list[Finding]:
         raise RuntimeError("odd driver")
 

@@ -98,9 +98,9 @@ def test_one_branch_alone_starts_from_the_file_and_comes_out_of_it_again(tmp_pat
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--zoom", "1"], "--zoom is 1.0; 0 to less than 1 fits"),
+        (["--zoom", "1"], "--zoom is 1.0; expected 0 to less than 1"),
         (["--learning-rate", "0.1"], "--learning-rate needs --optimizer: otherwise ultralytics chooses both"),
-        (["--optimizer", "AdamW", "--learning-rate", "0"], "--learning-rate is 0.0; above 0 and up to 1 fits"),
+        (["--optimizer", "AdamW", "--learning-rate", "0"], "--learning-rate is 0.0; expected above 0 and up to 1"),
         (
             ["--one-to-many", "--init", "x.pt"],
             "--one-to-many starts from an .onnx file or from nothing, not from x.pt",

@@ -40,7 +40,7 @@ def read_yolo_pose(file: Path, split: str) -> PeopleSet:
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise SourceError(f"{file} is not the YAML of a pose data set: {error!r}") from error
     if dimensions not in (2, 3):
-        raise SourceError(f"{file}: kpt_shape is [{keypoints}, {dimensions}]; [K, 2] or [K, 3] fits")
+        raise SourceError(f"{file}: kpt_shape is [{keypoints}, {dimensions}]; expected [K, 2] or [K, 3]")
     root = Path(str(settings.get("path", ".")))
     root = root if root.is_absolute() else file.parent / root
     files = [picture for folder in folders for picture in _pictures(root, str(folder), file)]

@@ -58,7 +58,7 @@ class TradeoffOptions:
         if not self.weights and not self.add:
             raise OptionError("nothing to draw; give --weights, or reports of earlier calls with --add")
         if self.output is not None and self.output.suffix.lower() != ".png":
-            raise OptionError(f"--output is {self.output}; a name that ends in .png fits")
+            raise OptionError(f"--output is {self.output}; expected a name that ends in .png")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

@@ -1,4 +1,4 @@
-"""Detectors of others: plain exports, pickled files, damaged ones."""
+"""Foreign detectors: plain exports, pickled files, damaged ones."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def test_code_in_a_pickled_file_does_not_run(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"bomb\.pt"):
         ensure_detector(file)
     assert not marker.exists()
-    pickle.loads(zipfile.ZipFile(file).read("bomb/data.pkl"))  # noqa: S301 - shows that the bomb is a live one
+    pickle.loads(zipfile.ZipFile(file).read("bomb/data.pkl"))  # noqa: S301 - shows that the bomb works
     assert marker.exists()
 
 

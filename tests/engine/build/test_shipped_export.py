@@ -11,6 +11,7 @@ import pytest
 from engine.__main__ import main as engine_command
 from engine.artifacts import compiler, model_files
 from engine.artifacts.compiler import ensure_onnx
+from engine.artifacts.folders import WEIGHTS_DIR
 from engine.artifacts.model_files import resolve_pose_model, shipped_export
 from engine.artifacts.model_spec import GRAPH_VERSION, read_spec, sha256_of
 from engine.backends import OpenOptions
@@ -74,8 +75,8 @@ def test_one_that_does_not_fit_is_passed_over_and_the_reason_is_told(
 ) -> None:
     assert ensure_onnx(small_shipped) == small_shipped.with_suffix(".onnx")
     if change == "damage":
-        with small_shipped.with_suffix(".onnx").open("ab") as file:
-            file.write(b"x")
+        with small_shipped.with_suffix(".onnx").open("ab") as exported:
+            exported.write(b"x")
     else:
         from safetensors import safe_open
         from safetensors.numpy import save_file
@@ -132,5 +133,5 @@ def test_options_that_would_be_ignored_are_refused(arguments: list[str], tmp_pat
 
 
 def test_what_ships_stays_small() -> None:
-    total = sum(file.stat().st_size for file in model_files.WEIGHTS_DIR.iterdir())
+    total = sum(file.stat().st_size for file in WEIGHTS_DIR.iterdir())
     assert total < MOST_BYTES * 0.9, "all tracked files together stay under 80 MB"

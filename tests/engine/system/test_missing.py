@@ -1,4 +1,4 @@
-"""Failed imports and the lines that help."""
+"""Failed imports and their advice."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ def test_an_installed_program_names_its_extras(monkeypatch: pytest.MonkeyPatch) 
     assert install_command("run") == "python -m pip install kcam-pose"
 
 
-def test_other_import_errors_are_not_explained_away() -> None:
+def test_other_import_errors_are_not_explained() -> None:
     assert explain_import_error(ImportError("cannot import name 'foo' from 'bar'", name="bar")) is None
     assert explain_import_error(ModuleNotFoundError("No module named 'engine.nope'", name="engine.nope")) is None
 
 
-def test_a_real_import_error_is_understood() -> None:
+def test_a_real_import_error_is_explained() -> None:
     assert "no_such_package_here" not in sys.modules
     with pytest.raises(ModuleNotFoundError) as caught:
         __import__("no_such_package_here")
