@@ -10,6 +10,7 @@ from PyQt5.QtCore import QCoreApplication, Qt
 from PyQt5.QtWidgets import QApplication
 
 from engine.errors import OptionError
+from engine.system.installation import program_command
 from engine.system.qt_platform import XCB_ADVICE, why_no_xcb
 
 NAME = "kcam-pose"
@@ -44,7 +45,7 @@ def require_screen() -> None:
     if not platform and not os.environ.get("DISPLAY") and not os.environ.get("WAYLAND_DISPLAY"):
         raise OptionError(
             "the window needs a screen, and neither DISPLAY nor WAYLAND_DISPLAY names one; "
-            "write a pose video instead: python main.py --video demo"
+            f"write a pose video instead: {program_command()} --video demo"
         )
     reason = why_no_xcb() if platform or os.environ.get("DISPLAY") else None
     if reason is not None:

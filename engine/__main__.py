@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import json
 import os
 import sys
@@ -18,17 +19,20 @@ from typing import Any, TextIO
 from engine.benchmark.selection import CostOptions
 from engine.build.options import (
     DETECTORS,
+    EXPORTS,
     GROUPS,
     BuildOptions,
     check_for_detectors,
     check_for_tensorrt,
+    check_half_weights,
     check_output,
     given_of,
 )
 from engine.errors import BackendError, EngineError, OptionError, OutputError, nearest_hint
-from engine.option_table import add_options
+from engine.option_table import add_options, options_of
 from engine.options import PRECISIONS
 from engine.system.entry import run_command
+from engine.system.missing import explain_import_error
 from engine.system.one_line_parser import OneLineParser
 from engine.system.parent_watch import end_with_stdin
 
@@ -67,7 +71,9 @@ def build(options: BuildOptions, events: TextIO) -> Path:
         _send(events, event="progress", message=line)
 
     named = [options.pose_model, options.detector, options.fetch_detector]
-    if all(name is None for name in named):
+    if options.shipped:
+        options = _as_shipped(options)
+    elif all(name is None for name in named):
         raise OptionError("name what to build: --pose-model or --detector")
     if options.output is not None and options.pose_model is not None and options.detector is not None:
         raise OptionError("--output is one file; build the pose model and the detector one after the other")
@@ -76,6 +82,7 @@ def build(options: BuildOptions, events: TextIO) -> Path:
     if options.calibrate is not None and options.precision != "int8":
         raise OptionError("--calibrate is for --precision int8")
     check_output(options)
+    check_half_weights(options)
     check_for_detectors(options)
     if options.fetch_detector is not None:
         from engine.artifacts.download import fetch
@@ -83,7 +90,7 @@ def build(options: BuildOptions, events: TextIO) -> Path:
         return fetch(options.fetch_detector, sha256=options.sha256, notify=notify)
     if options.runtime in RUNTIMES:
         return _build_engines(options, notify)
-    known = ("onnx", "openvino", *RUNTIMES)
+    known = (*EXPORTS, *RUNTIMES)
     if options.runtime not in known:
         raise OptionError(f"--runtime {options.runtime} is not known.{nearest_hint(options.runtime, known)}")
     check_for_tensorrt(options)
@@ -98,6 +105,17 @@ def build(options: BuildOptions, events: TextIO) -> Path:
         written = written or detector
     assert written is not None  # noqa: S101 - one of them was given
     return written
+
+
+def _as_shipped(options: BuildOptions) -> BuildOptions:
+    """The options that export the default network as it ships: float16 weights, beside its `.safetensors` file."""
+    from engine.artifacts.model_files import resolve_pose_model, shipped_export
+
+    given = {item.name for item in options_of(options) if getattr(options, item.name) != item.default}
+    if given - {"shipped", "force", "end_with_stdin"}:
+        raise OptionError("--shipped goes with --force alone: it is the default network, and where it ships")
+    weights = resolve_pose_model()
+    return dataclasses.replace(options, pose_model=weights.stem, half_weights=True, output=shipped_export(weights))
 
 
 def _check_calibration(options: BuildOptions) -> None:
@@ -125,7 +143,7 @@ def _export_pose(options: BuildOptions, notify: Callable[[str], None]) -> Path:
         return options.output
     if options.output is None:
         return compiler.ensure_onnx(weights, force=options.force, notify=notify)
-    export_pose(weights, options.output)
+    export_pose(weights, options.output, half_weights=options.half_weights)
     return options.output
 
 
@@ -208,8 +226,7 @@ def main(argv: list[str] | None = None) -> int:
             target = f" ({error.filename})" if error.filename else ""
             return _fail(command, output, OutputError(f"{error.strerror or error}{target}"))
         except ImportError as error:
-            advice = "pip install -r requirements.txt"
-            return _fail(command, output, BackendError(f"the package {error.name} is missing; {advice}"))
+            return _fail(command, output, BackendError(explain_import_error(error) or str(error)))
         _send(output, event="done", output=str(written.resolve()))
     return 0
 

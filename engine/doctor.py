@@ -20,13 +20,15 @@ from importlib import metadata
 from pathlib import Path
 
 from engine.artifacts.folders import CACHE_VARIABLE, WEIGHTS_DIR, cache_dir
+from engine.artifacts.model_files import INT8_SUFFIX
 from engine.artifacts.weights_info import stated_ap
+from engine.system.installation import DISTRIBUTION, ROOT, install_command, is_checkout
 from engine.system.missing import explain_import_error
 from engine.system.processor import output_of, processor
 from engine.system.qt_platform import XCB_ADVICE, why_no_xcb
 
-ROOT = Path(__file__).resolve().parent.parent
-INSTALL = "python -m pip install -r requirements.txt"
+OPTIONAL = "Training and export"
+PIP = "python -m pip install"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +52,7 @@ def examine() -> list[Finding]:
     checks: tuple[tuple[str, Callable[[], Iterable[Finding]]], ...] = (
         ("System", system),
         ("Packages", packages),
+        (OPTIONAL, optional_packages),
         ("NVIDIA GPU", gpus),
         ("Backends", backends),
         ("Weights", weights),
@@ -109,24 +112,57 @@ def system() -> Iterator[Finding]:
 
 
 def packages() -> Iterator[Finding]:
-    """Every package of requirements.txt: its version, or that it is missing or too old."""
-    for name, lowest in required_packages(ROOT / "requirements.txt"):
-        try:
-            version = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            yield Finding(section="Packages", name=name, text="not installed", advice=INSTALL)
+    """Every package that a run needs: its version, or that it is missing or too old."""
+    install = install_command("run")
+    for name, lowest in required_packages("run"):
+        version = installed_version(name)
+        if version is None:
+            yield Finding(section="Packages", name=name, text="not installed", advice=install)
             continue
         old = version_key(version) < version_key(lowest)
         text = f"{version}, older than {lowest}" if old else version
-        advice = f"{INSTALL} --upgrade" if old else None
+        advice = f"{install} --upgrade" if old else None
         if name == "opencv-python":
             text, advice = _with_import_trouble("cv2", text, advice)
         yield Finding(section="Packages", name=name, text=text, advice=advice)
 
 
-def required_packages(requirements: Path) -> list[tuple[str, str]]:
-    """Names and lower bounds of a requirements file."""
-    lines = requirements.read_text(encoding="utf-8").splitlines()
+def optional_packages() -> Iterator[Finding]:
+    """The packages of training and export; without them a run on a processor lacks nothing."""
+    install = install_command("train")
+    missing = []
+    for name, lowest in required_packages("train"):
+        version = installed_version(name)
+        if version is None:
+            missing.append(name)
+            continue
+        old = version_key(version) < version_key(lowest)
+        text = f"{version}, older than {lowest}" if old else version
+        yield Finding(section=OPTIONAL, name=name, text=text, advice=f"{install} --upgrade" if old else None)
+    if missing:
+        text = f"{', '.join(missing)}; fine for videos, the window and Python: the shipped networks run without them"
+        yield Finding(section=OPTIONAL, name="not installed", text=text)
+        text = "training, weights of your own until they are exported, INT8, TensorRT, the torch backend"
+        yield Finding(section=OPTIONAL, name="who needs them", text=text)
+        yield Finding(section=OPTIONAL, name="to install them", text=install)
+
+
+def installed_version(name: str) -> str | None:
+    """The version of an installed package, None where it is missing."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def required_packages(extra: str) -> list[tuple[str, str]]:
+    """Names and lower bounds of a set of packages ("run" or "train"): of its requirements file, or as installed."""
+    if is_checkout():
+        lines = (ROOT / f"requirements-{extra}.txt").read_text(encoding="utf-8").splitlines()
+    else:
+        mark = re.compile(r"extra == ['\"]([\w-]+)['\"]")
+        marked = [(line, mark.search(line)) for line in metadata.requires(DISTRIBUTION) or ()]
+        lines = [line for line, found in marked if (found.group(1) if found else "run") == extra]
     found = (re.match(r"\s*([A-Za-z0-9][\w.-]*)\s*(?:>=\s*([\w.]+))?", line) for line in lines)
     return [(match.group(1), match.group(2) or "0") for match in found if match]
 
@@ -141,7 +177,10 @@ def _with_import_trouble(module: str, text: str, advice: str | None) -> tuple[st
     try:
         importlib.import_module(module)
     except ImportError as error:
-        return f"{text}, but it does not load: {error}", explain_import_error(error) or f"{INSTALL} --force-reinstall"
+        return (
+            f"{text}, but it does not load: {error}",
+            explain_import_error(error) or f"{install_command('run')} --force-reinstall",
+        )
     return text, advice
 
 
@@ -171,10 +210,12 @@ def backends() -> Iterator[Finding]:
 
     no_cuda = why_no_cuda()
     for label, usable, detail in probe_backends():
-        reason, _, command = detail.partition("; pip install ")
+        reason, _, command = detail.partition(f"; {PIP} ")
         for_cuda = "(cuda)" in label or BACKENDS.get(label) == ("cuda",)
         # No advice to install GPU packages on a machine without a GPU.
-        advice = f"python -m pip install {command}" if command and not (for_cuda and no_cuda) else None
+        advice = f"{PIP} {command}" if command and not (for_cuda and no_cuda) else None
+        if label == "torch (cpu)":
+            advice = None  # the other runtimes are faster, and bring all that a run needs
         if for_cuda and no_cuda and no_cuda not in reason:
             reason += f", and {no_cuda}"
         yield Finding(
@@ -187,10 +228,12 @@ def weights() -> Iterator[Finding]:
     choice = WEIGHTS_DIR / "default.json"
     default: dict[str, str] = json.loads(choice.read_text(encoding="utf-8")) if choice.is_file() else {}
     for kind, key, pattern in (("pose model", "pose_model", "*.safetensors"), ("detector", "detector", "*.onnx")):
-        files = sorted(WEIGHTS_DIR.glob(pattern))
+        files = [file for file in sorted(WEIGHTS_DIR.glob(pattern)) if kind == "pose model" or _is_detector(file)]
         for file in files:
             marks = [kind, f"{file.stat().st_size / 2**20:.1f} MiB"]
             marks += ["the default"] if file.stem == default.get(key) else []
+            if kind == "pose model" and file.with_suffix(".onnx").is_file():
+                marks.append("also in exported form")
             marks.append(stated_ap(file.with_suffix(".md")) or "no AP stated")
             yield Finding(section="Weights", name=file.stem, text=", ".join(marks))
         if default.get(key) not in [file.stem for file in files]:
@@ -209,6 +252,10 @@ def window() -> Iterator[Finding]:
     reason = why_no_xcb()
     text = "ready" if reason is None else f"cannot load: {reason}"
     yield Finding(section="Window", name="Qt xcb", text=text, advice=None if reason is None else XCB_ADVICE)
+
+
+def _is_detector(file: Path) -> bool:
+    return not file.name.endswith(INT8_SUFFIX) and not file.with_suffix(".safetensors").is_file()
 
 
 def cameras() -> Iterator[Finding]:

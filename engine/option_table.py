@@ -240,7 +240,7 @@ def check_options(options: object) -> None:
             raise OptionError(f"{item.flag} is {value}; finite numbers fit")
         if item.choices and value not in item.choices:
             raise OptionError(f"{item.flag} is '{value}'.{nearest_hint(str(value), item.choices)}")
-        if item.within is not None and not item.within.holds(value):
+        if item.within is not None and not (isinstance(value, (int, float)) and item.within.holds(value)):
             raise OptionError(f"{item.flag} is {value}; expected {item.within}")
 
 

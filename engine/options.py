@@ -124,7 +124,7 @@ class PoseOptions:
         places=_EVERYWHERE,
         control=Control(label="Precision", section="Networks", choices=PRECISIONS),
     )
-    device: str = option("auto", "auto, cpu, cuda, cuda:1, ...", group=NETWORKS, metavar="NAME", places=_REPORTED)
+    device: str = option("auto", "auto, cpu, cuda, cuda:1, coreml", group=NETWORKS, metavar="NAME", places=_REPORTED)
     score_threshold: float | None = option(
         None,
         "minimum score of person boxes, 0 to 1",

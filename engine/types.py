@@ -7,12 +7,16 @@ centre of the top left pixel at (0, 0).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from engine.errors import ModelError
+from engine.skeleton import Skeleton
+
+if TYPE_CHECKING:
+    import supervision
 
 Float32Array = npt.NDArray[np.float32]
 UInt8Array = npt.NDArray[np.uint8]
@@ -153,6 +157,25 @@ class Poses:
             track_ids=None if self.track_ids is None else self.track_ids[index],
         )
 
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """Each person as plain values for JSON, as in a `.jsonl` file: id, box_xyxy, score and keypoints (x, y, score).
+
+        Coordinates are rounded to a hundredth of a px, scores to four digits. A keypoint that is not finite is (0, 0)
+        with the score 0, because JSON has no NaN.
+        """
+        finite = np.isfinite(self.keypoints_xy).all(axis=2)
+        points, scores = _rounded(self.keypoints_xy, 2), _rounded(np.where(finite, self.scores, 0), 4)
+        boxes, person_scores = _rounded(self.boxes_xyxy, 2), _rounded(self.person_scores, 4)
+        return [
+            {
+                "id": None if self.track_ids is None else int(self.track_ids[number]),
+                "box_xyxy": boxes[number],
+                "score": person_scores[number],
+                "keypoints": [[*point, score] for point, score in zip(points[number], scores[number], strict=True)],
+            }
+            for number in range(len(self))
+        ]
+
     @staticmethod
     def empty(num_keypoints: int) -> Poses:
         """No person in the frame."""
@@ -163,6 +186,12 @@ class Poses:
             box_scores=np.zeros(0, np.float32),
             person_scores=np.zeros(0, np.float32),
         )
+
+
+def _rounded(values: Any, digits: int) -> Any:
+    """Nested lists of finite floats; what is not finite becomes 0."""
+    clean = np.nan_to_num(np.asarray(values, np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    return (np.round(clean, digits) + 0.0).tolist()  # + 0.0 makes -0.0 a plain zero
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -210,10 +239,45 @@ class StageTimings:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FrameResult:
-    """All results of the pipeline for one frame."""
+    """All results of the pipeline for one frame.
+
+    Attributes:
+        frame: the picture itself, its number and its time.
+        detections: boxes of the detector, before any were dropped as false positives.
+        poses: the people.
+        attention: the maps that were asked for, of the people in `poses`, or None.
+        timings: how long the stages took.
+        skeleton: names and lines of the keypoints; None only where no pipeline made this result.
+    """
 
     frame: Frame
     detections: Detections
     poses: Poses
     attention: AttentionMaps | None = None
     timings: StageTimings = field(default_factory=StageTimings)
+    skeleton: Skeleton | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, as a line of a `.jsonl` file: frame, time_s and people (`Poses.to_dicts`)."""
+        return {
+            "frame": self.frame.index,
+            "time_s": round(self.frame.timestamp_s, 6) + 0.0,
+            "people": self.poses.to_dicts(),
+        }
+
+    def to_supervision(self) -> supervision.KeyPoints:
+        """The people as `supervision.KeyPoints` (N, K), for that package's annotators and metrics.
+
+        Its `data` has `track_id` (N,) int64 where people have ids.
+        """
+        import supervision
+
+        poses = self.poses
+        return supervision.KeyPoints(
+            xy=poses.keypoints_xy,
+            class_id=np.zeros(len(poses), np.int64),
+            keypoint_confidence=poses.scores,
+            detection_confidence=poses.person_scores,
+            visible=poses.scores > VISIBLE_SCORE,
+            data={} if poses.track_ids is None else {"track_id": poses.track_ids},
+        )

@@ -69,7 +69,7 @@ ROOMS: Mapping[str, Rule] = {
     "engine.errors": Rule(),
     "engine.option_table": Rule(),
     "engine.options": Rule(),
-    "engine.vocabulary": Rule(always=COMMON),
+    "engine.vocabulary": Rule(always=COMMON, lazily=("supervision",)),
     "engine.artifacts": Rule(always=(*COMMON, "platformdirs", "filelock", "safetensors")),
     "engine.sources": Rule(always=(*COMMON, "av"), lazily=("cv2_enumerate_cameras",)),
     "engine.overlay": Rule(always=COMMON),

@@ -13,6 +13,8 @@ from engine.option_table import option, options_of
 
 TENSORRT, DETECTORS = "TensorRT", "detectors"
 GROUPS = ("", TENSORRT, DETECTORS)
+EXPORTS = ("onnx", "openvino")
+"""Values of --runtime that write an ONNX file, which the runtime compiles itself when it opens it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +32,8 @@ class BuildOptions:
         "for int8: people to calibrate with, from a video, photos, or a data set with train.json",
         metavar="VIDEO|FOLDER",
     )
+    shipped: bool = option(False, "write the exported form of the default network beside its weights, as it ships")
+    half_weights: bool = option(False, "store the weights in float16, with --output FILE.onnx")
     output: Path | None = option(None, "file to write (default: a file in the cache)", Path)
     force: bool = option(False, "rebuild existing files, and replace --output")
     end_with_stdin: bool = option(False, "for calling programs: end when stdin is closed")
@@ -45,7 +49,6 @@ class BuildOptions:
     )
     class_names: str | None = option(None, "other names for its classes, separated by commas", group=DETECTORS)
     one_to_many: bool = option(False, "the branch whose boxes overlap", group=DETECTORS)
-    half_weights: bool = option(False, "store weights in float16", group=DETECTORS)
     download: bool = option(False, "download a missing official detector", group=DETECTORS)
 
 
@@ -83,6 +86,16 @@ def check_for_detectors(options: BuildOptions) -> None:
     for name in given_of(options, DETECTORS):
         if not (name == "download" and options.fetch_detector is not None):
             raise OptionError(f"{_flag(name)} needs --detector")
+
+
+def check_half_weights(options: BuildOptions) -> None:
+    """Refuse `--half-weights` where no export to a file is asked for.
+
+    Raises:
+        OptionError: it was given there.
+    """
+    if options.half_weights and (options.output is None or options.runtime not in EXPORTS or options.calibrate):
+        raise OptionError("--half-weights is for exports in float: name the file with --output FILE.onnx")
 
 
 def check_output(options: BuildOptions) -> None:

@@ -152,7 +152,12 @@ class PosePipeline:
                 poses = self._smoother.smooth(poses, frame.timestamp_s)
         timings = dataclasses.replace(pending.timings, track_ms=(time.perf_counter() - started) * 1000)
         return FrameResult(
-            frame=frame, detections=pending.detections, poses=poses, attention=attention, timings=timings
+            frame=frame,
+            detections=pending.detections,
+            poses=poses,
+            attention=attention,
+            timings=timings,
+            skeleton=self.skeleton,
         )
 
     def restart(self) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from engine.errors import SourceError
 from engine.sources.container import reason
 from engine.sources.frame_source import PictureTags, SourceBase, SourceInfo
+from engine.system.installation import program_command
 from engine.system.latest_slot import LatestSlot
 from engine.types import Frame, UInt8Array
 
@@ -163,7 +164,7 @@ class CameraCapture:
         if not self._camera.isOpened():
             raise SourceError(
                 f"camera {self._index} cannot be opened: no such camera, or another program uses it"
-                " (python main.py --doctor lists the cameras)"
+                f" ({program_command()} --doctor lists the cameras)"
             )
         # Drivers that queue frames would deliver old ones; drivers without a queue ignore the setting.
         self._camera.set(cv2.CAP_PROP_BUFFERSIZE, 1)

@@ -18,7 +18,8 @@ from onnx import TensorProto, helper, numpy_helper
 from engine.artifacts import folders
 from engine.artifacts.compiler import ensure_detector
 from engine.artifacts.model_spec import read_spec
-from engine.build.detector_export import export_detector, store_weights_in_float16
+from engine.build.detector_export import export_detector
+from engine.build.onnx_export import store_weights_in_float16
 from engine.detection.detector import open_detector
 from engine.errors import ModelError
 from engine.types import UInt8Array

@@ -88,9 +88,9 @@ def test_a_named_backend_that_cannot_run_is_an_error(small_onnx: Path, monkeypat
     for name, advice in (
         ("tensorrt", "requirements-tensorrt.txt"),
         ("tensorrt_rtx", "requirements-rtx.txt"),
-        ("openvino", "pip install openvino"),
-        ("onnxruntime", "pip install onnxruntime"),
-        ("torch", "pip install torch"),
+        ("openvino", "requirements-run.txt"),
+        ("onnxruntime", "requirements-run.txt"),
+        ("torch", "requirements.txt"),
     ):
         with pytest.raises(BackendError, match=advice):
             open_pose_backend(small_onnx, backend=name)

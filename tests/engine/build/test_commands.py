@@ -159,7 +159,7 @@ def test_an_unknown_option_is_one_line(capfd: pytest.CaptureFixture[str]) -> Non
         (["--max-people", "0"], "--max-people is for --runtime tensorrt"),
         (["--runtime", "openvino", "--with-crop"], "not for openvino"),
         (["--runtime", "openvino", "--precision", "int8"], "int8 needs images of people"),
-        (["--half-weights"], "--half-weights needs --detector"),
+        (["--one-to-many"], "--one-to-many needs --detector"),
         (["--runtime", "tensorrt"], "no NVIDIA GPU"),
         (["--runtime", "tensorrt-rtx"], "--target sm75"),
     ],

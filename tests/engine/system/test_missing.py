@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import sys
 
 import pytest
 
+from engine.system import installation, missing
+from engine.system.installation import ROOT, install_command
 from engine.system.missing import explain_import_error
 
 
@@ -27,7 +30,7 @@ def test_a_missing_system_library_is_named(message: str, expected: str) -> None:
 @pytest.mark.parametrize(
     ("module", "expected"),
     [
-        ("cv2", "opencv-python"),
+        ("cv2", "the package opencv-python is not installed; python -m pip install -r requirements-run.txt"),
         ("torch", "requirements.txt"),
         ("tensorrt", "requirements-tensorrt.txt"),
         ("tensorrt_rtx", "requirements-rtx.txt"),
@@ -38,6 +41,18 @@ def test_a_missing_package_is_named(module: str, expected: str) -> None:
     line = explain_import_error(ModuleNotFoundError(f"No module named '{module}'", name=module))
     assert line is not None
     assert expected in line
+
+
+def test_every_package_of_training_is_known_as_such() -> None:
+    named = re.findall(r"^[A-Za-z][\w.-]*", (ROOT / "requirements-train.txt").read_text(encoding="utf-8"), re.MULTILINE)
+    modules = {name for name, extra in missing.EXTRA_OF_MODULE.items() if extra == "train"}
+    assert {"yaml" if name == "PyYAML" else name for name in named} == modules
+
+
+def test_an_installed_program_names_its_extras(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(installation, "is_checkout", lambda: False)
+    assert install_command("train") == 'python -m pip install "kcam-pose[train]"'
+    assert install_command("run") == "python -m pip install kcam-pose"
 
 
 def test_other_import_errors_are_not_explained() -> None:
