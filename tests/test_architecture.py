@@ -53,6 +53,7 @@ ENGINE_FOR_TRAIN = tuple(
         "option_table",
         "system",
         "artifacts",
+        "sources",
         "overlay",
         "backends",
         "detection",
@@ -97,7 +98,7 @@ ROOMS: Mapping[str, Rule] = {
             for name in ("torch", "tensorrt", "tensorrt_rtx", "openvino", "onnxruntime", "pose_graph", "trt_runtime")
         ) + tuple(f"engine.build.{name}" for name in ("onnx_export", "engine_build", "quantize", "tensorrt_build")),
     ),
-    "main": Rule(lazily=("engine", "app")),
+    "main": Rule(always=("engine.system",), lazily=("engine", "app")),
 }  # fmt: skip
 
 TORCH_MODULES = ("engine.backends.pose_graph", "engine.backends.graph_decode")

@@ -36,7 +36,7 @@ class Session:
     def run(self, want: list[str], arrays: dict[str, Any], options: Any) -> list[Any]:
         outputs = self.session.run(want, arrays, options)
         if self.asked[0] == COREML:
-            outputs[want.index("keypoints")] += np.float32([self.moved_px, 0, 0])
+            outputs[want.index("keypoints")] += np.array([self.moved_px, 0, 0], np.float32)
         return list(outputs)
 
 
