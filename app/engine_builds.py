@@ -45,7 +45,7 @@ class EngineBuilds(QObject):
         self._timer.setInterval(_POLL_MS)
         self._timer.timeout.connect(self._poll)
         self._progress.connect(self._report)
-        pose_panel.builds.asked.connect(self.start)
+        pose_panel.builds.build_requested.connect(self.start)
         pose_panel.changed.connect(lambda _options: self._refresh())
         session.happened.connect(self._happened)
 

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from PyQt5.QtWidgets import QWidget
 
 
-def chosen_options(asked: Options, remembered: PipelineOptions) -> PipelineOptions:
+def chosen_options(options: Options, remembered: PipelineOptions) -> PipelineOptions:
     """What was remembered, with what the command line names in its place.
 
     Raises:
         OptionError: a value is not valid.
     """
-    given = {item.name: getattr(asked, item.name) for item in options_of(remembered) if item.name in asked.given}
+    given = {item.name: getattr(options, item.name) for item in options_of(remembered) if item.name in options.given}
     return replace(remembered, **given)
 
 
@@ -44,7 +44,7 @@ def _signals_close(window: QWidget) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def launch(asked: Options) -> int:
+def launch(user_options: Options) -> int:
     """Open the window and run until it is closed; returns the exit code.
 
     Raises:
@@ -62,14 +62,14 @@ def launch(asked: Options) -> int:
         settings = Settings()
         window = MainWindow(
             settings=settings,
-            options=chosen_options(asked, settings.pipeline),
+            options=chosen_options(user_options, settings.pipeline),
             report=errors.report,
-            status_json=asked.status_json,
+            status_json=user_options.status_json,
         )
         errors.parent_widget = window
         with _signals_close(window):
             window.show()
-            window.start(asked.source)
+            window.start(user_options.source)
             code = int(application.exec_())
             window.outputs.wait()  # a recording is painted with Qt, which needs the application
             return code

@@ -175,11 +175,11 @@ class MainWindow(QMainWindow):
 
     def _connect_outputs(self) -> None:
         bar, outputs = self.transport, self.outputs
-        bar.snapshot_asked.connect(lambda: outputs.snapshot(self.view.picture))
+        bar.snapshot_requested.connect(lambda: outputs.snapshot(self.view.picture))
         bar.record_toggled.connect(self.toggle_record)
         bar.poses_toggled.connect(outputs.toggle_poses)
-        bar.export_asked.connect(lambda: outputs.ask_export(self.pose_panel.options))
-        outputs.open_asked.connect(self.source_control.open)
+        bar.export_requested.connect(lambda: outputs.ask_export(self.pose_panel.options))
+        outputs.open_requested.connect(self.source_control.open)
         outputs.poses_recording.connect(bar.poses.setChecked)
 
     def _make_timers(self) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
+from engine.benchmark.selection import CostOptions
 from engine.build.options import (
     DETECTORS,
     GROUPS,
@@ -43,23 +44,8 @@ def build_parser() -> argparse.ArgumentParser:
     check.add_argument("--photos", type=Path, help="folder of pictures to compare on")
     clean = commands.add_parser("clean", help="delete what has been compiled")
     clean.add_argument("--damaged", action="store_true", help="only engines whose files are damaged")
-    _add_cost_options(commands.add_parser("cost", help="measure what KCAM costs over its bare backbone"))
+    add_options(commands.add_parser("cost", help="measure what KCAM costs over its bare backbone"), CostOptions)
     return parser
-
-
-def _add_cost_options(cost: argparse.ArgumentParser) -> None:
-    cost.add_argument("--pose-model", metavar="NAME|FILE", help="weights, or the name of a network for random ones")
-    cost.add_argument("--input-size", metavar="HxW", help="of the crops in px, as in 256x192")
-    cost.add_argument("--deconv-channels", type=int, metavar="N", help="of a ResNet with random weights")
-    cost.add_argument("--people", default="1,4", help="lengths of the batches (1,4)")
-    cost.add_argument(
-        "--runtime", default="openvino,onnxruntime,torch", help="some of openvino,onnxruntime,torch (all)"
-    )
-    cost.add_argument("--precision", default="all", help="some of fp32,bf16,fp16 (what each runtime can do)")
-    cost.add_argument("--device", default="cpu", help="cpu (default), cuda or cuda:N")
-    cost.add_argument("--threads", type=int, default=1, help="of one inference (1: nothing waits for another thread)")
-    cost.add_argument("--rounds", type=int, default=40, help="how often each network runs (40)")
-    cost.add_argument("--report", type=Path, metavar="FILE.json", help="keep the numbers")
 
 
 def _add_build_options(build: argparse.ArgumentParser) -> None:
@@ -75,7 +61,7 @@ def build(options: BuildOptions, events: TextIO) -> Path:
     """
     from engine.build.engine_build import RUNTIMES
 
-    def say(line: str) -> None:
+    def notify(line: str) -> None:
         _send(events, event="progress", message=line)
 
     named = [options.pose_model, options.detector, options.fetch_detector]
@@ -92,9 +78,9 @@ def build(options: BuildOptions, events: TextIO) -> Path:
     if options.fetch_detector is not None:
         from engine.artifacts.download import fetch
 
-        return fetch(options.fetch_detector, sha256=options.sha256, say=say)
+        return fetch(options.fetch_detector, sha256=options.sha256, notify=notify)
     if options.runtime in RUNTIMES:
-        return _build_engines(options, say)
+        return _build_engines(options, notify)
     known = ("onnx", "openvino", *RUNTIMES)
     if options.runtime not in known:
         raise OptionError(f"--runtime {options.runtime} is not known.{nearest_hint(options.runtime, known)}")
@@ -104,9 +90,9 @@ def build(options: BuildOptions, events: TextIO) -> Path:
     if options.precision not in able:
         raise OptionError(f"--runtime {options.runtime} exports in fp32 and int8, not in {options.precision}")
     _check_calibration(options)
-    written = _export_pose(options, say) if options.pose_model is not None else None
+    written = _export_pose(options, notify) if options.pose_model is not None else None
     if options.detector is not None:
-        detector = _export_detector(options, say)
+        detector = _export_detector(options, notify)
         written = written or detector
     assert written is not None  # noqa: S101 - one of them was named
     return written
@@ -120,7 +106,7 @@ def _check_calibration(options: BuildOptions) -> None:
         raise OptionError("int8 needs people to measure with: --calibrate VIDEO|FOLDER")
 
 
-def _export_pose(options: BuildOptions, say: Callable[[str], None]) -> Path:
+def _export_pose(options: BuildOptions, notify: Callable[[str], None]) -> Path:
     from engine.artifacts import compiler
     from engine.artifacts.int8_files import ensure_int8
     from engine.artifacts.model_files import resolve_pose_model
@@ -130,18 +116,18 @@ def _export_pose(options: BuildOptions, say: Callable[[str], None]) -> Path:
     if options.precision == "int8":
         assert options.calibrate is not None  # noqa: S101 - _check_calibration saw to it
         if options.output is None:
-            return ensure_int8(weights, options.calibrate, force=options.force, say=say)
+            return ensure_int8(weights, options.calibrate, force=options.force, notify=notify)
         from engine.build.quantize import quantize_pose
 
-        quantize_pose(weights, options.output, options.calibrate, say)
+        quantize_pose(weights, options.output, options.calibrate, notify)
         return options.output
     if options.output is None:
-        return compiler.ensure_onnx(weights, force=options.force, say=say)
+        return compiler.ensure_onnx(weights, force=options.force, notify=notify)
     export_pose(weights, options.output)
     return options.output
 
 
-def _export_detector(options: BuildOptions, say: Callable[[str], None]) -> Path:
+def _export_detector(options: BuildOptions, notify: Callable[[str], None]) -> Path:
     from engine.artifacts import compiler
     from engine.artifacts.model_files import find_detector
     from engine.build import detector_export
@@ -150,7 +136,7 @@ def _export_detector(options: BuildOptions, say: Callable[[str], None]) -> Path:
         for name in given_of(options, DETECTORS):
             if name != "download":
                 raise OptionError(f"--{name.replace('_', '-')} needs --output")
-        return compiler.ensure_detector(options.detector, download=options.download, force=options.force, say=say)
+        return compiler.ensure_detector(options.detector, download=options.download, force=options.force, notify=notify)
     detector_export.export_detector(
         find_detector(options.detector),
         options.output,
@@ -162,7 +148,7 @@ def _export_detector(options: BuildOptions, say: Callable[[str], None]) -> Path:
     return options.output
 
 
-def _build_engines(options: BuildOptions, say: Callable[[str], None]) -> Path:
+def _build_engines(options: BuildOptions, notify: Callable[[str], None]) -> Path:
     """Compile what is named; the pose model's file is the one that is returned where both are."""
     from engine.artifacts import compiler, engine_cache
     from engine.artifacts.model_files import resolve_pose_model
@@ -172,7 +158,7 @@ def _build_engines(options: BuildOptions, say: Callable[[str], None]) -> Path:
     if options.pose_model is not None:
         models.append((resolve_pose_model(options.pose_model), options.with_crop))
     if options.detector is not None:
-        file = compiler.ensure_detector(options.detector, download=options.download, say=say)
+        file = compiler.ensure_detector(options.detector, download=options.download, notify=notify)
         models.append((file, options.with_crop and options.pose_model is None))
     orders = [
         EngineOrder(
@@ -188,7 +174,7 @@ def _build_engines(options: BuildOptions, say: Callable[[str], None]) -> Path:
         )
         for model, with_crop in models
     ]
-    built = [build_engine(order, say) for order in orders]
+    built = [build_engine(order, notify) for order in orders]
     if options.output is None:
         return built[0]
     engine_cache.copy_out(built[0], options.output)
@@ -208,7 +194,7 @@ def main(argv: list[str] | None = None) -> int:
     with _own_stdout() as output:
         try:
             if command != "build":
-                for line in _tend(command, given):
+                for line in _run_command(command, given):
                     print(line, file=output, flush=True)
                 return 0
             written = build(BuildOptions(**given), output)
@@ -239,7 +225,7 @@ def _own_stdout() -> Iterator[TextIO]:
             os.dup2(real.fileno(), number)
 
 
-def _tend(command: str, given: dict[str, Any]) -> Iterable[str]:
+def _run_command(command: str, given: dict[str, Any]) -> Iterable[str]:
     """The lines of the commands that are for people."""
     from engine.build import commands as engine_commands
 
@@ -250,7 +236,7 @@ def _tend(command: str, given: dict[str, Any]) -> Iterable[str]:
     if command == "cost":
         from engine.benchmark.kcam_cost import run_cost
 
-        return run_cost(**given)
+        return run_cost(CostOptions(**given))
     return engine_commands.check_engine(
         given["engine"], given["weights"], given["photos"], lambda line: print(line, file=sys.stderr)
     )

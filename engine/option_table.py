@@ -111,6 +111,7 @@ class Option:
         metavar: the value's name in `--help`.
         given_flag: its flag, unless it is `--name`, or `--no-name` for a switch that is on by default.
         const: the value of the flag alone, for one whose value may be left out.
+        many: takes one or more values; the field is a tuple or list.
         required: whether the command line must name it.
         within: numbers that fit.
         choices: values that fit.
@@ -126,6 +127,7 @@ class Option:
     metavar: str | None = None
     given_flag: str = ""
     const: str | None = None
+    many: bool = False
     required: bool = False
     within: Range | None = None
     choices: tuple[str, ...] = ()
@@ -189,6 +191,8 @@ def add_options(container: argparse._ActionsContainer, table: type, group: str |
             continue
         if item.const is not None:
             common |= {"nargs": "?", "const": item.const}
+        if item.many:
+            common["nargs"] = "+"
         if item.required:
             common["required"] = True
         container.add_argument(item.flag, type=_for_argparse(item.read), metavar=item.metavar, **common)

@@ -148,8 +148,8 @@ def live(seconds: float, switch_s: float) -> list[str]:
     before = set(threading.enumerate())
     with camera("mjpeg", show) as server, open_source(server.url("admin:word")) as source:
         assert isinstance(source, ReconnectingSource)
-        told: list[object] = []
-        source.watch(told.append)
+        reported: list[object] = []
+        source.watch(reported.append)
         ends_s = time.monotonic() + seconds
         frames = iter(source)
         switches = seen = people = 0
@@ -169,7 +169,7 @@ def live(seconds: float, switch_s: float) -> list[str]:
                 watch.take()
             if time.monotonic() > ends_s:
                 break
-        losses = told.count(None)
+        losses = reported.count(None)
         dropped = source.dropped_frames
     what = (
         f"{seconds:.0f} s, {seen} frames ({people} with people, {dropped} dropped), {switches} models, {losses} losses"

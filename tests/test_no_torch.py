@@ -33,7 +33,7 @@ from engine.pipeline.options import PipelineOptions
 folder, backend = sys.argv[1:]
 application = make_application(["window"])
 settings = Settings(QSettings(folder + "/settings.ini", QSettings.Format.IniFormat))
-window = MainWindow(settings=settings, options=PipelineOptions(backend=backend), report=lambda *told: print(told))
+window = MainWindow(settings=settings, options=PipelineOptions(backend=backend), report=lambda *event: print(event))
 window.show()
 window.start("demo")
 ends_s = time.monotonic() + 90

@@ -48,11 +48,11 @@ def measure(weights: str, people: PeopleSet, runtimes: list[tuple[str, str]]) ->
         EngineError: the weights cannot be used, or a runtime cannot run them as asked.
     """
     reports = {}
-    with open_pose_backend(weights, backend="torch", precision="fp32", device="cpu", say=print).backend as reference:
+    with open_pose_backend(weights, backend="torch", precision="fp32", device="cpu", notify=print).backend as reference:
         crops = crops_of(people, reference.spec.input_size_wh, udp=reference.spec.udp)
         for name, precision in runtimes:
             with open_pose_backend(
-                weights, backend=name, precision=precision, say=print, gate=parity_gate.check
+                weights, backend=name, precision=precision, notify=print, gate=parity_gate.check
             ).backend as backend:
                 reports[f"{backend.name} {backend.precision}"] = compare(backend, reference, crops)
     return reports

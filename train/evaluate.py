@@ -168,7 +168,7 @@ def evaluate(options: EvaluateOptions) -> tuple[dict[str, Any], list[dict[str, A
     given = (options.weights, options.model, options.input_size, people, options.save)
     with usable_weights(*given, udp=options.udp, channel_order=options.channel_order) as weights:
         opened = open_pose_backend(
-            weights, backend=options.backend, precision=options.precision, say=print, gate=parity_gate.check
+            weights, backend=options.backend, precision=options.precision, notify=print, gate=parity_gate.check
         )
         with opened.backend as backend:
             _check_keypoints(backend, people, options.weights)
@@ -215,7 +215,7 @@ def _conditions(options: EvaluateOptions, opened: OpenedBackend, boxes: PersonBo
         "backend": backend.name,
         "device": backend.device,
         "precision": backend.precision,
-        "passed_over": [list(reason) for reason in opened.passed_over],
+        "passed_over": [list(reason) for reason in opened.skipped],
         "data": str(options.data),
         "split": options.split,
         "boxes": options.boxes,

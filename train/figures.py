@@ -78,7 +78,7 @@ def choose_box(photo_bgr: UInt8Array, box: str | None, detector: str | None) -> 
         return chosen
     whole = np.array([0, 0, width, height], np.float32)
     try:
-        opened, _ = open_detector(detector, say=print)
+        opened, _ = open_detector(detector, notify=print)
     except ModelError as error:
         if detector is not None:
             raise

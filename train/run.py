@@ -78,7 +78,7 @@ def initialize(model: PoseModel, init: str) -> None:
     if init == "random":
         return
     file = imagenet_file(model.config.backbone_name) if init == "imagenet" else Path(init)
-    fresh = initialize_from(model, file, say=print)
+    fresh = initialize_from(model, file, notify=print)
     print(f"started from {file}; {len(fresh)} tensors keep their random initialisation")
 
 

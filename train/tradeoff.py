@@ -13,28 +13,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from engine.errors import EngineError, OptionError, SourceError
+from engine.errors import EngineError, SourceError
+from engine.option_table import add_options
 from engine.system.one_line_parser import OneLineParser
 from models.checkpoints import CheckpointError, write_atomically
 from train.maintenance.draw_tradeoff import draw_tradeoff, is_shipped, table_of
-from train.maintenance.measure_tradeoff import measure
+from train.maintenance.measure_tradeoff import TradeoffOptions, measure
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of `python -m train.tradeoff`."""
     parser = OneLineParser(prog="python -m train.tradeoff", description="AP against latency of one person.")
-    parser.add_argument("--weights", nargs="+", default=[], help="[LABEL=]FILE or a shipped name, one or more")
-    parser.add_argument("--data", type=Path, default=None, help="data set, as python -m train takes it")
-    parser.add_argument("--split", default="val")
-    parser.add_argument("--input-sizes", default=None, help="height x width, such as 128x96,192x128 (the weights' own)")
-    parser.add_argument("--flip", choices=["without", "with", "both"], default="both", help="flip test (both)")
-    parser.add_argument("--backend", default="auto", help="torch, openvino, onnxruntime, ... (auto)")
-    parser.add_argument("--precision", default="auto", help="auto, fp32, fp16, bf16 or int8, one or more (auto)")
-    parser.add_argument("--people", type=int, default=0, help="measure AP on pictures with about so many (0: all)")
-    parser.add_argument("--repeats", type=int, default=300, help="timed runs of each, after warming up (300)")
-    parser.add_argument("--add", type=Path, nargs="+", default=[], help="reports of earlier calls to draw along")
-    parser.add_argument("--report", type=Path, default=None, help="write the numbers as JSON")
-    parser.add_argument("--output", type=Path, default=None, help="PNG to draw")
+    add_options(parser, TradeoffOptions)
     return parser
 
 
@@ -57,25 +47,22 @@ def read_report(file: Path) -> list[dict[str, Any]]:
 
 def main(argv: list[str] | None = None) -> int:
     """Measure and draw; exit code 2 and one line where the input does not serve."""
-    arguments = build_parser().parse_args(argv)
+    given = vars(build_parser().parse_args(argv))
     try:
-        if not arguments.weights and not arguments.add:
-            raise OptionError("nothing to draw; give --weights, or reports of earlier calls with --add")
-        if arguments.output is not None and arguments.output.suffix.lower() != ".png":
-            raise OptionError(f"--output is {arguments.output}; a name that ends in .png fits")
-        points = [point for file in arguments.add for point in read_report(file)]
+        options = TradeoffOptions(**given)
+        points = [point for file in options.add for point in read_report(file)]
         load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-        points += measure(arguments) if arguments.weights else []
+        points += measure(options) if options.weights else []
         for point in points:
             point["shipped"] = is_shipped(point)
-        if arguments.report is not None:
+        if options.report is not None:
             when = datetime.now(UTC).isoformat(timespec="seconds")
             report = {"date": when, "load_before": load, "cores": os.cpu_count(), "points": points}
-            write_atomically(arguments.report, (json.dumps(report, indent=1) + "\n").encode())
+            write_atomically(options.report, (json.dumps(report, indent=1) + "\n").encode())
         print("\n" + table_of(points))
-        if arguments.output is not None:
-            draw_tradeoff(points, arguments.output)
-            print(arguments.output)
+        if options.output is not None:
+            draw_tradeoff(points, options.output)
+            print(options.output)
     except (EngineError, CheckpointError) as error:
         print(f"train.tradeoff: {error}", file=sys.stderr)
         return 2

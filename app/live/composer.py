@@ -14,7 +14,7 @@ from PyQt5.QtGui import QImage
 from app.live.compose import Look, compose, fit
 from app.live.probe import Probe, ProbeReading
 from app.live.shots import Shown, Unexpected
-from app.live.slots import LatestSlot
+from engine.system.latest_slot import LatestSlot
 from engine.types import Float32Array, UInt8Array
 
 _WAIT_S = 0.5

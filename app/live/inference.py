@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from app.live.shots import PipelineFailed, PipelineProgress, PipelineReady, Shot, Shown, Unexpected
-from app.live.slots import LatestSlot
 from engine.artifacts.compiler import end_builds_of
 from engine.artifacts.model_files import resolve_pose_model
 from engine.artifacts.weights_info import read_weights_info
@@ -22,6 +21,7 @@ from engine.errors import EngineError
 from engine.pipeline.opening import open_pipeline
 from engine.pipeline.pose_pipeline import PipelineOptions
 from engine.skeleton import Skeleton
+from engine.system.latest_slot import LatestSlot
 from engine.types import Frame, FrameResult
 
 _WAIT_S = 0.25
@@ -41,7 +41,7 @@ class Pipeline(Protocol):
     def restart(self) -> None:
         """Reset: the next frame does not follow the one before."""
 
-    def look(self, looking: bool) -> None:
+    def fetch_attention(self, wanted: bool) -> None:
         """Whether attention maps are shown; while they are not, results carry none."""
 
     def describe(self) -> dict[str, Any]:
@@ -62,11 +62,11 @@ class Opened:
 class OpenPipeline(Protocol):
     """The signature of `open_with_maps`."""
 
-    def __call__(self, options: PipelineOptions, *, say: Callable[[str], None]) -> Opened:
+    def __call__(self, options: PipelineOptions, *, notify: Callable[[str], None]) -> Opened:
         """Open what the options name."""
 
 
-def open_with_maps(options: PipelineOptions, *, say: Callable[[str], None]) -> Opened:
+def open_with_maps(options: PipelineOptions, *, notify: Callable[[str], None]) -> Opened:
     """Open a pipeline whose results have the attention maps, if the network has any.
 
     Raises:
@@ -74,7 +74,7 @@ def open_with_maps(options: PipelineOptions, *, say: Callable[[str], None]) -> O
     """
     has_attention = read_weights_info(resolve_pose_model(options.pose_model)).has_attention
     wanted = replace(options, want_areas=has_attention, want_attention=has_attention)
-    return Opened(pipeline=open_pipeline(wanted, say=say), has_attention=has_attention)
+    return Opened(pipeline=open_pipeline(wanted, notify=notify), has_attention=has_attention)
 
 
 class OpeningCancelled(EngineError):
@@ -130,14 +130,14 @@ class Inference:
         self._thread.join(limit_s)
         return not self._thread.is_alive()
 
-    def _say(self, line: str) -> None:
+    def _notify(self, line: str) -> None:
         if self._stopped.is_set():
             raise OpeningCancelled("opening was cancelled")
         self._emit(PipelineProgress(serial=self.serial, message=line))
 
     def _run(self) -> None:
         try:
-            opened = self._open(self.options, say=self._say)
+            opened = self._open(self.options, notify=self._notify)
             pipeline = opened.pipeline
             try:
                 self._emit(
@@ -169,7 +169,7 @@ class Inference:
             if place not in (None, (shot.serial, shot.epoch)):
                 pipeline.restart()
             place = (shot.serial, shot.epoch)
-            pipeline.look(self._wants_attention())
+            pipeline.fetch_attention(self._wants_attention())
             result = pipeline.process(shot.frame)
             shown = Shown(shot=shot, result=result, skeleton=pipeline.skeleton, pipeline=self.serial)
             self._put(self.serial, shown)

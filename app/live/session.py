@@ -17,10 +17,10 @@ from app.live.composer import Composer, Picture
 from app.live.inference import Inference, OpenPipeline, open_with_maps
 from app.live.playback import Playback
 from app.live.shots import PipelineFailed, PipelineReady, Shot, Shown, SourceFailed, SourceOpened
-from app.live.slots import LatestSlot
 from engine.pipeline.pose_pipeline import PipelineOptions
 from engine.sources.frame_source import FrameSource
 from engine.sources.opening import open_source
+from engine.system.latest_slot import LatestSlot
 
 _JOIN_LIMIT_S = 2.5
 

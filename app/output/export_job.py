@@ -128,7 +128,7 @@ class ExportJob:
     def close(self) -> None:
         """The export is over."""
 
-    def _say(self, _line: str) -> None:
+    def _notify(self, _line: str) -> None:
         if self._stopped.is_set():
             raise OpeningCancelled("the export was cancelled")
 
@@ -146,7 +146,7 @@ class ExportJob:
 
     def _export(self) -> ExportSummary:
         with _Stoppable(self._open_source(self.text), self._stopped) as source:
-            opened = self._open_pipeline(self._options, say=self._say)
+            opened = self._open_pipeline(self._options, notify=self._notify)
             try:
                 overlay = self._overlay if opened.has_attention else replace(self._overlay, attention=None)
                 options = ExportOptions(output=self.output, overwrite=True, quiet=True, overlay=overlay)

@@ -34,11 +34,11 @@ class Outputs(QObject):
     """Runs recordings and exports, and reports them in the notice bar.
 
     Signals:
-        open_asked: a result is to be opened; text of the source.
+        open_requested: a result is to be opened; text of the source.
         poses_recording: whether poses are recorded.
     """
 
-    open_asked = pyqtSignal(str)
+    open_requested = pyqtSignal(str)
     poses_recording = pyqtSignal(bool)
     _event = pyqtSignal(object)
 
@@ -224,7 +224,7 @@ class Outputs(QObject):
     # --- in the GUI thread ----------------------------------------------------------------------------------------
 
     def _report_file(self, text: str, path: Path) -> None:
-        self._notice.report("done", text, action=(self.tr("Open"), lambda: self.open_asked.emit(str(path))))
+        self._notice.report("done", text, action=(self.tr("Open"), lambda: self.open_requested.emit(str(path))))
 
     def _act(self, event: Any) -> None:
         if isinstance(event, Unexpected):

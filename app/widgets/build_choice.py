@@ -14,10 +14,10 @@ class BuildChoice(QWidget):
     """A list of offers and a button.
 
     Signals:
-        asked: an offer is to be built.
+        build_requested: an offer is to be built.
     """
 
-    asked = pyqtSignal(object)
+    build_requested = pyqtSignal(object)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -69,4 +69,4 @@ class BuildChoice(QWidget):
 
     def _ask(self) -> None:
         if self.chosen is not None:
-            self.asked.emit(self.chosen)
+            self.build_requested.emit(self.chosen)

@@ -104,7 +104,7 @@ class OverlayPanel(QWidget):
             assert look is not None  # noqa: S101 - what shows in a panel has one
             control = self.controls[item.name] = make_control(item, look, self.tr)
             control.show(item.default)
-            control.touched.connect(self._tell)
+            control.touched.connect(self._emit_changed)
             if item.is_switch:
                 self._switches.append(control.widget)
             else:
@@ -124,7 +124,7 @@ class OverlayPanel(QWidget):
             self.kinds.addButton(button, number)
             self._kinds_row.addWidget(button, 1)
         self._button(0).setChecked(True)
-        self.kinds.buttonToggled.connect(self._tell)
+        self.kinds.buttonToggled.connect(self._emit_changed)
         self.explanation = faint("")
         self.explanation.setMinimumHeight(36)
         self.figure = BodyFigure(self._skeleton)
@@ -133,7 +133,7 @@ class OverlayPanel(QWidget):
         self.keypoints.setAccessibleName(self.tr("Keypoint to look into"))
         self.keypoints.activated.connect(self._choose)
         self.auto_scale = QCheckBox(self.tr("Stretch the scale to the highest value"))
-        self.auto_scale.toggled.connect(self._tell)
+        self.auto_scale.toggled.connect(self._emit_changed)
         self._probe_text = faint(self.tr("Click on a person in the video: what does that point draw on?"))
         self.clear_probe = QPushButton(self.tr("Remove the probe (Esc)"))
         self.clear_probe.clicked.connect(self.probe_cleared)
@@ -151,7 +151,7 @@ class OverlayPanel(QWidget):
             self._keypoint = skeleton.keypoint_names.index(old) if old in skeleton.keypoint_names else 0
         self._skeleton, self._has_attention = skeleton, has_attention
         self._sync()
-        self._tell()
+        self._emit_changed()
 
     def set_probe_state(self, is_set: bool) -> None:
         """Show whether a probe is set."""
@@ -190,7 +190,7 @@ class OverlayPanel(QWidget):
         self._button(0 if options.attention is None else _KINDS.index(options.attention.kind)).setChecked(True)
         self._quiet = False
         self._sync()
-        self._tell()
+        self._emit_changed()
 
     def set_kind(self, kind: str | None) -> None:
         """Show no map (None), or the map of a kind: 'areas' or 'attention'."""
@@ -225,7 +225,7 @@ class OverlayPanel(QWidget):
             self._button(2).setChecked(True)  # whoever clicks a keypoint wants to see it
             self._quiet = False
         self._sync()
-        self._tell()
+        self._emit_changed()
 
     def _sync(self) -> None:
         """Update the widgets that depend on the skeleton and the chosen keypoint."""
@@ -244,7 +244,7 @@ class OverlayPanel(QWidget):
         for button in self.kinds.buttons():
             button.setEnabled(self._has_attention)
 
-    def _tell(self, *_values: object) -> None:
+    def _emit_changed(self, *_values: object) -> None:
         if self._quiet:
             return
         name = self._skeleton.keypoint_names[self._keypoint].replace("_", " ")

@@ -42,7 +42,7 @@ class PosePanel(QWidget):
         self._settle.timeout.connect(self._announce)  # no lambda: Qt drops a method with its panel
         self.controls: dict[str, OptionControl] = {}
         self._looks: dict[str, Control] = {}
-        self.running, self.passed_over = QLabel(), faint("")
+        self.running, self.skipped = QLabel(), faint("")
         self.running.setWordWrap(True)
         self.builds = BuildChoice()
         self._layout = QVBoxLayout(self)
@@ -53,7 +53,7 @@ class PosePanel(QWidget):
             self._add_section(section, [item for item in shown if item.control and item.control.section == section])
             if section == "Networks":
                 self._layout.addWidget(self.running)
-                self._layout.addWidget(self.passed_over)
+                self._layout.addWidget(self.skipped)
         self._layout.addWidget(heading(self.tr("Build an engine")))
         self._layout.addWidget(self.builds)
         self._layout.addStretch(1)
@@ -99,7 +99,7 @@ class PosePanel(QWidget):
         """Show what runs, and why other backends were skipped."""
         if not description:
             self.running.setText("")
-            self.passed_over.setText("")
+            self.skipped.setText("")
             return
         self.running.setText(
             self.tr("Runs on <b>{backend}</b> · {device} · {precision}").format(
@@ -109,7 +109,7 @@ class PosePanel(QWidget):
             )
         )
         passed = [f"{name}: {why}" for name, why in description.get("passed_over", [])]
-        self.passed_over.setText("\n".join([self.tr("Skipped:"), *passed]) if passed else "")
+        self.skipped.setText("\n".join([self.tr("Skipped:"), *passed]) if passed else "")
 
     def show_opening(self, line: str) -> None:
         """Show that another pipeline is being opened."""

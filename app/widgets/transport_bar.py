@@ -43,7 +43,7 @@ class TransportBar(QWidget):
 
     Signals:
         play_toggled, stepped (frames), sought (seconds), loop_changed, speed_changed, mirror_changed: playback.
-        snapshot_asked, record_toggled, poses_toggled, export_asked: outputs.
+        snapshot_requested, record_toggled, poses_toggled, export_requested: outputs.
     """
 
     play_toggled = pyqtSignal()
@@ -52,10 +52,10 @@ class TransportBar(QWidget):
     loop_changed = pyqtSignal(bool)
     speed_changed = pyqtSignal(float)
     mirror_changed = pyqtSignal(bool)
-    snapshot_asked = pyqtSignal()
+    snapshot_requested = pyqtSignal()
     record_toggled = pyqtSignal()
     poses_toggled = pyqtSignal()
-    export_asked = pyqtSignal()
+    export_requested = pyqtSignal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -125,10 +125,10 @@ class TransportBar(QWidget):
         self.loop.toggled.connect(self.loop_changed)
         self.speed.currentIndexChanged.connect(lambda _index: self.speed_changed.emit(self.speed.currentData()))
         self.mirror.toggled.connect(self.mirror_changed)
-        self.snapshot.clicked.connect(self.snapshot_asked)
+        self.snapshot.clicked.connect(self.snapshot_requested)
         self.record.clicked.connect(self.record_toggled)
         self.poses.clicked.connect(self.poses_toggled)
-        self.export.clicked.connect(self.export_asked)
+        self.export.clicked.connect(self.export_requested)
 
     def _slider_moved(self, value: int) -> None:
         if self._duration_s is not None:

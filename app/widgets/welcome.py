@@ -12,11 +12,11 @@ class Welcome(QWidget):
     """A title, a line, and buttons.
 
     Signals:
-        file_asked, demo_asked: a button was pressed.
+        file_requested, demo_requested: a button was pressed.
     """
 
-    file_asked = pyqtSignal()
-    demo_asked = pyqtSignal()
+    file_requested = pyqtSignal()
+    demo_requested = pyqtSignal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -29,8 +29,8 @@ class Welcome(QWidget):
         self.open_file = QPushButton(self.tr("Open a video or photo…"))
         self.demo = QPushButton(self.tr("Show the demo"))
         self.demo.setObjectName("primary")
-        self.open_file.clicked.connect(self.file_asked)
-        self.demo.clicked.connect(self.demo_asked)
+        self.open_file.clicked.connect(self.file_requested)
+        self.demo.clicked.connect(self.demo_requested)
         row = QHBoxLayout()
         row.addStretch(1)
         for button in (self.demo, self.open_file):

@@ -21,24 +21,24 @@ from engine.artifacts.model_files import find_detector, official_detector_file
 from engine.artifacts.model_spec import GRAPH_VERSION, ModelSpec, read_spec, sha256_of, spec_path
 from engine.errors import BackendError, EngineError, ModelError
 
-Say = Callable[[str], None]
+Notify = Callable[[str], None]
 """Takes one line of progress for the user."""
 
 _ROOT = Path(__file__).resolve().parents[2]
 _running: dict[int, subprocess.Popen[str]] = {}  # the child process that each thread waits for
 
 
-def say_nothing(_line: str) -> None:
+def discard_notice(_line: str) -> None:
     """Discard the progress lines."""
 
 
-def ensure_onnx(weights: Path, *, force: bool = False, say: Say = say_nothing) -> Path:
+def ensure_onnx(weights: Path, *, force: bool = False, notify: Notify = discard_notice) -> Path:
     """The ONNX form of a pose model, exported into the cache at first use.
 
     Args:
         weights: a `.safetensors` file; an `.onnx` file with its spec is checked and returned as it is.
         force: export it even if the cache has it.
-        say: receives one line when something has to be built.
+        notify: receives one line when something has to be built.
 
     Raises:
         ModelError: the weights cannot be used.
@@ -52,7 +52,7 @@ def ensure_onnx(weights: Path, *, force: bool = False, say: Say = say_nothing) -
     digest = digest_of(weights)
     # The input size is part of the weights' header, and so of the hash.
     arguments = ["--pose-model", str(weights.resolve())]
-    return ensure_entry(entry_of(weights, digest) / f"{weights.stem}.onnx", digest, arguments, say, force=force)
+    return ensure_entry(entry_of(weights, digest) / f"{weights.stem}.onnx", digest, arguments, notify, force=force)
 
 
 def ensure_detector(
@@ -60,7 +60,7 @@ def ensure_detector(
     *,
     download: bool = False,
     force: bool = False,
-    say: Say = say_nothing,
+    notify: Notify = discard_notice,
 ) -> Path:
     """The ONNX form of a detector: a shipped one unchanged, others converted into the cache at first use.
 
@@ -68,7 +68,7 @@ def ensure_detector(
         name_or_path: a shipped name, `FILE.onnx`, `FILE.pt`, the official name of a detector, or None for the default.
         download: fetch an official detector that is not on this machine.
         force: convert it even if the cache has it.
-        say: receives one line when something has to be fetched or built.
+        notify: receives one line when something has to be fetched or built.
 
     Raises:
         ModelError: there is no such detector, or it cannot be used.
@@ -81,15 +81,15 @@ def ensure_detector(
     except ModelError:
         if official is None or not download or is_offline():
             raise
-        say(f"fetching {official} from the ultralytics project, once")
-        source = run_build(["--fetch-detector", official], say)
+        notify(f"fetching {official} from the ultralytics project, once")
+        source = run_build(["--fetch-detector", official], notify)
     if source.suffix.lower() == ".onnx" and spec_path(source).is_file():
         if read_spec(source).kind != "detector":
             raise ModelError(f"{source} is a pose model; a detector was expected")
         return source
     digest = digest_of(source)
     file = entry_of(source, digest) / f"{source.stem}.onnx"
-    return ensure_entry(file, digest, ["--detector", str(source)], say, force=force)
+    return ensure_entry(file, digest, ["--detector", str(source)], notify, force=force)
 
 
 def entry_of(source: Path, digest: str) -> Path:
@@ -113,7 +113,7 @@ def ensure_entry(
     file: Path,
     digest: str,
     arguments: Sequence[str],
-    say: Say,
+    notify: Notify,
     *,
     task: str = "exporting it to ONNX",
     force: bool = False,
@@ -125,9 +125,9 @@ def ensure_entry(
     problem = why_unusable(file, digest)
     if problem is None and not force:
         return file
-    say(f"preparing {file.stem} for this machine, once: {problem or task}")
+    notify(f"preparing {file.stem} for this machine, once: {problem or task}")
     with filling(file.parent, keeps=lambda: not force and why_unusable(file, digest) is None) as folder:
-        run_build([*arguments, "--runtime", "onnx", "--output", str(folder / file.name)], say)
+        run_build([*arguments, "--runtime", "onnx", "--output", str(folder / file.name)], notify)
         if not _is_for(read_spec(folder / file.name), digest):
             raise BackendError(f"the weights changed while {file.name} was made from them; try again")
     return file
@@ -150,7 +150,7 @@ def _is_for(spec: ModelSpec, digest: str) -> bool:
     return spec.weights_sha256 == digest and spec.graph_version == GRAPH_VERSION
 
 
-def run_build(arguments: Sequence[str], say: Say = say_nothing) -> Path:
+def run_build(arguments: Sequence[str], notify: Notify = discard_notice) -> Path:
     """Run `python -m engine build` as a child process and return the file it wrote.
 
     The child never outlives this process: any exception here, including KeyboardInterrupt, terminates it, and when this
@@ -182,7 +182,7 @@ def run_build(arguments: Sequence[str], say: Say = say_nothing) -> Path:
             for line in child.stdout:
                 event = _event(line)
                 if event.get("event") == "progress":
-                    say(event.get("message", ""))
+                    notify(event.get("message", ""))
                 elif event:
                     last = event
             code = child.wait()

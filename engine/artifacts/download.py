@@ -95,7 +95,7 @@ def fetch(
     name: str,
     *,
     sha256: str | None = None,
-    say: Callable[[str], None] = lambda _line: None,
+    notify: Callable[[str], None] = lambda _line: None,
     opener: Opener | None = None,
     wait: Callable[[float], None] = time.sleep,
 ) -> Path:
@@ -104,7 +104,7 @@ def fetch(
     Args:
         name: a name in the manifest.
         sha256: the expected hash, for a file whose hash the manifest does not state.
-        say: receives progress, one line at a time.
+        notify: receives progress, one line at a time.
         opener: opens requests; replaced in tests.
         wait: sleeps between attempts.
 
@@ -123,9 +123,9 @@ def fetch(
     if is_offline():
         raise ModelError(f"{name} is not here, and nothing is fetched with --offline: {by_hand(wanted, target)}")
     try:
-        with file_lock(target.with_name(f"{name}.lock"), lambda: say(f"another process fetches {name}; waiting")):
+        with file_lock(target.with_name(f"{name}.lock"), lambda: notify(f"another process fetches {name}; waiting")):
             if not target.is_file():
-                _fetch_into(target, wanted, digest, opener=opener or _open, say=say, wait=wait)
+                _fetch_into(target, wanted, digest, opener=opener or _open, notify=notify, wait=wait)
     except OSError as error:
         raise OutputError(f"the folder {target.parent} cannot be written ({error.strerror or error})") from error
     return target
@@ -159,7 +159,7 @@ def _fetch_into(
     digest: str,
     *,
     opener: Opener,
-    say: Callable[[str], None],
+    notify: Callable[[str], None],
     wait: Callable[[float], None],
 ) -> None:
     # The hash is part of the name, so that the part of one file is never resumed as another.
@@ -180,7 +180,7 @@ def _fetch_into(
                 kept = f"; {part.stat().st_size} bytes are kept for the next attempt" if part.is_file() else ""
                 advice = by_hand(wanted, target)
                 raise ModelError(f"{wanted.name} could not be fetched ({broken}){kept}: {advice}") from None
-            say(f"fetching {wanted.name} broke off ({broken}); trying again")
+            notify(f"fetching {wanted.name} broke off ({broken}); trying again")
             wait(_FIRST_WAIT_S * 2**attempt)
         except _Unwanted as error:
             raise ModelError(f"{wanted.name} was rejected: {error}; {by_hand(wanted, target)}") from None

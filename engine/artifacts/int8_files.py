@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from engine.artifacts.atomic import UNFINISHED
-from engine.artifacts.compiler import Say, digest_of, ensure_entry, entry_of, say_nothing, why_unusable
+from engine.artifacts.compiler import Notify, digest_of, discard_notice, ensure_entry, entry_of, why_unusable
 from engine.artifacts.model_files import INT8_SUFFIX
 from engine.artifacts.model_spec import read_spec
 from engine.errors import BackendError, ModelError
@@ -16,7 +16,7 @@ from engine.errors import BackendError, ModelError
 _MARK = "-int8-"
 
 
-def ensure_int8(weights: Path, calibrate: str, *, force: bool = False, say: Say = say_nothing) -> Path:
+def ensure_int8(weights: Path, calibrate: str, *, force: bool = False, notify: Notify = discard_notice) -> Path:
     """The INT8 graph of a pose model, calibrated with crops from a video, photos or a data set (see quantize.py).
 
     The cache keeps one graph per model, the latest.
@@ -25,7 +25,7 @@ def ensure_int8(weights: Path, calibrate: str, *, force: bool = False, say: Say 
         weights: a `.safetensors` file.
         calibrate: a video, a folder of photos, or the folder of a data set.
         force: build it even if the cache has it.
-        say: receives progress, one line at a time.
+        notify: receives progress, one line at a time.
 
     Raises:
         EngineError: it cannot be built; the message states why.
@@ -41,7 +41,7 @@ def ensure_int8(weights: Path, calibrate: str, *, force: bool = False, say: Say 
     entry = plain.with_name(f"{plain.name}{_MARK}{token}")
     arguments = ["--pose-model", str(weights.resolve()), "--precision", "int8", "--calibrate", named]
     task = f"making an INT8 graph with people of {source.name}"
-    file = ensure_entry(entry / f"{weights.stem}.onnx", digest, arguments, say, task=task)
+    file = ensure_entry(entry / f"{weights.stem}.onnx", digest, arguments, notify, task=task)
     for other in _made(weights, digest):
         if other != file:
             shutil.rmtree(other.parent, ignore_errors=True)

@@ -60,7 +60,7 @@ class OpenedBackend:
     """A backend that is ready, and name and reason of each that `auto` skipped before it."""
 
     backend: Backend
-    passed_over: tuple[tuple[str, str], ...]
+    skipped: tuple[tuple[str, str], ...]
 
 
 def open_pose_backend(
@@ -71,7 +71,7 @@ def open_pose_backend(
     device: str = "auto",
     threads: int | None = None,
     with_crop: bool = False,
-    say: Callable[[str], None] = lambda _line: None,
+    notify: Callable[[str], None] = lambda _line: None,
     gate: Gate | None = None,
 ) -> OpenedBackend:
     """Open a pose model on a runtime and run it once, so that the first frame is not the slow one.
@@ -83,7 +83,7 @@ def open_pose_backend(
         device: auto, cpu, cuda or cuda:N.
         threads: processor threads of one inference; None leaves it to the runtime.
         with_crop: see `OpenOptions`.
-        say: receives one line before anything that takes long.
+        notify: receives one line before anything that takes long.
         gate: see `OpenOptions`.
 
     Raises:
@@ -91,7 +91,9 @@ def open_pose_backend(
         ModelError: the model cannot be used.
         BackendError: the runtime cannot run it with these options; with auto, none of them can.
     """
-    options = OpenOptions(precision=precision, device=device, threads=threads, with_crop=with_crop, say=say, gate=gate)
+    options = OpenOptions(
+        precision=precision, device=device, threads=threads, with_crop=with_crop, notify=notify, gate=gate
+    )
     path = resolve_pose_model(model)
 
     def open_one(module: RuntimeModule, options: OpenOptions) -> Backend:
@@ -124,25 +126,25 @@ def _open(name: str, options: OpenOptions, open_one: Callable[[RuntimeModule, Op
     if name != "auto":
         if name not in BACKENDS:
             raise OptionError(f"unknown backend '{name}'.{nearest_hint(name, ('auto', *BACKENDS))}")
-        return OpenedBackend(backend=_open_named(name, options, open_one), passed_over=())
+        return OpenedBackend(backend=_open_named(name, options, open_one), skipped=())
     wanted_kind = options.device.partition(":")[0]
-    passed_over: list[tuple[str, str]] = []
+    skipped: list[tuple[str, str]] = []
     for candidate, kind in AUTO_ORDER:
         label = f"{candidate} ({kind})" if candidate == "torch" else candidate
         if wanted_kind not in ("auto", kind):
-            passed_over.append((label, f"another device than {kind} was requested"))
+            skipped.append((label, f"another device than {kind} was requested"))
             continue
         probe = _module(candidate).probe(kind)
         if not probe.usable:
-            passed_over.append((label, probe.detail))
+            skipped.append((label, probe.detail))
             continue
         try:
             backend = open_one(_module(candidate), _on_device(options, kind))
         except BackendError as error:
-            passed_over.append((label, str(error)))
+            skipped.append((label, str(error)))
             continue
-        return OpenedBackend(backend=backend, passed_over=tuple(passed_over))
-    reasons = "; ".join(f"{label}: {reason}" for label, reason in passed_over)
+        return OpenedBackend(backend=backend, skipped=tuple(skipped))
+    reasons = "; ".join(f"{label}: {reason}" for label, reason in skipped)
     raise BackendError(f"no backend can run this with precision {options.precision} on {options.device}: {reasons}")
 
 

@@ -103,9 +103,9 @@ class _Suppression:
         """(B, M): 1 for the boxes that remain."""
         stays = ""
         for _ in range(_ROUNDS):
-            strikes = self._add("Mul", dominance, self._unsqueeze(stays, 2)) if stays else dominance
-            struck = self._add("ReduceMax", strikes, self._ints([1]), keepdims=0)
-            stays = self._add("Sub", self._floats(1), struck)
+            suppressions = self._add("Mul", dominance, self._unsqueeze(stays, 2)) if stays else dominance
+            suppressed = self._add("ReduceMax", suppressions, self._ints([1]), keepdims=0)
+            stays = self._add("Sub", self._floats(1), suppressed)
         return stays
 
     def _corners(self, centers_sizes: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,12 +64,12 @@ Gate = Callable[[Backend, Path], "Checked"]
 """Compares a backend with the weights it was made from; implemented by `engine.build.parity_gate.check`."""
 
 
-class Closing:
+class Closing(abc.ABC):
     """The context manager part of a backend."""
 
+    @abc.abstractmethod
     def close(self) -> None:
         """Release the resources of the runtime; may be called more than once."""
-        raise NotImplementedError
 
     def __enter__(self) -> Self:
         return self
@@ -97,7 +98,7 @@ class OpenOptions:
         threads: processor threads of one inference; None leaves it to the runtime (one per physical core).
         with_crop: prefer a pose network that takes the whole frame and crops inside the graph, where the runtime has
             one (its spec then has the inputs `frame` and `crop_to_frame`); other runtimes take crops regardless.
-        say: receives one line before anything that takes long.
+        notify: receives one line before anything that takes long.
         gate: compares an engine that was never checked with the weights it was made from; None refuses such engines.
     """
 
@@ -105,7 +106,7 @@ class OpenOptions:
     device: str = "auto"
     threads: int | None = None
     with_crop: bool = False
-    say: Callable[[str], None] = lambda _line: None
+    notify: Callable[[str], None] = lambda _line: None
     gate: Gate | None = None
 
     def __post_init__(self) -> None:

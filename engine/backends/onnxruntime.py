@@ -51,7 +51,7 @@ def probe(device: str) -> Availability:
 
 def open_pose(model: Path, options: OpenOptions) -> OnnxRuntimeBackend:
     """Open a pose model."""
-    file = find_int8(model) if options.precision == "int8" else ensure_onnx(model, say=options.say)
+    file = find_int8(model) if options.precision == "int8" else ensure_onnx(model, notify=options.notify)
     return OnnxRuntimeBackend(file, options)
 
 

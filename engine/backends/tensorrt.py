@@ -100,7 +100,7 @@ def open_engine(file: Path, trt: Any, package: str, device: Gpu, options: OpenOp
         backend.close()
         raise BackendError(f"{file} was never compared with float32; python -m engine check {file}")
     try:
-        options.say(f"checking {file.name} against float32, once")
+        options.notify(f"checking {file.name} against float32, once")
         checked = options.gate(backend, Path(record.weights))
         record = dataclasses.replace(record, state=checked.state, report=checked.report)
         write_record(file, record)

@@ -1,1 +1,1 @@
-"""How fast, against what. Imports `output` and before."""
+"""Speed measurements and comparisons. Imports `output` and the rooms before it."""

@@ -1,4 +1,4 @@
-"""`python main.py --benchmark`: how fast this machine is, step by step, and against other programs."""
+"""`python main.py --benchmark`: speed of this machine, stage by stage, and compared with other programs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any
 from engine.artifacts.model_files import resolve_pose_model
 from engine.artifacts.part_file import check_target
 from engine.artifacts.weights_info import stated_ap
-from engine.backends import BACKENDS, PRECISIONS, probe_backends
+from engine.backends import BACKENDS, probe_backends
 from engine.benchmark.measure import (
     Clip,
     measure_export,
@@ -26,6 +26,7 @@ from engine.benchmark.measure import (
     read_clip,
 )
 from engine.benchmark.report import machine, peak_memory_mib, people_ratios, report_text, write_json, write_plot
+from engine.benchmark.selection import people_of, precisions_of, rows_of
 from engine.benchmark.serial import compare_serial
 from engine.benchmark.soak import soak, soak_frames
 from engine.benchmark.ultralytics_peer import compare, other_programs
@@ -38,10 +39,7 @@ from engine.pipeline.pose_pipeline import PosePipeline
 from engine.types import Frame, UInt8Array
 
 COMPARISONS = ("ultralytics", "serial")
-ROWS = {"openvino": ("fp32", "bf16", "int8"), "onnxruntime": ("fp32", "int8"), "torch": ("fp32", "bf16")}
-"""Precisions that `--precision all` measures; other runtimes have the one that was built."""
 _MAIN = Path(__file__).resolve().parents[2] / "main.py"
-_MOST_PEOPLE = 64
 
 
 def run_benchmark(user_options: Options) -> int:
@@ -51,7 +49,7 @@ def run_benchmark(user_options: Options) -> int:
         0; 1 where no backend could be measured.
 
     Raises:
-        EngineError: it cannot be done; the message says why.
+        EngineError: the measurement failed.
     """
     comparisons = comparisons_of(user_options.compare)
     counts = people_of(user_options.people)
@@ -86,55 +84,25 @@ def run_benchmark(user_options: Options) -> int:
     return 0 if any("error" not in one for one in report["backends"]) else 1
 
 
-def people_of(text: str) -> tuple[int, ...]:
-    """Numbers of people from `1,4,8`.
-
-    Raises:
-        OptionError: one is not a number that fits.
-    """
-    counts = [int(part) if part.strip().isdecimal() else 0 for part in text.split(",")]
-    if not all(1 <= count <= _MOST_PEOPLE for count in counts):
-        raise OptionError(f"--people {text}: numbers from 1 to {_MOST_PEOPLE} with commas between were expected")
-    return tuple(sorted(set(counts)))
-
-
-def precisions_of(text: str) -> tuple[str, ...]:
-    """What to measure in, from `fp32,bf16,int8`; "all" stands for what each runtime can do.
-
-    Raises:
-        OptionError: one is not known.
-    """
-    names = tuple(part.strip() for part in text.split(","))
-    for name in names:
-        if name not in ("all", *PRECISIONS):
-            raise OptionError(f"unknown precision '{name}'.{nearest_hint(name, ('all', *PRECISIONS))}")
-    return ("all",) if "all" in names else tuple(dict.fromkeys(names))
-
-
-def rows_of(backend: str, precisions: tuple[str, ...]) -> tuple[str, ...]:
-    """The precisions to measure a runtime in."""
-    return ROWS.get(backend, ("auto",)) if precisions == ("all",) else precisions
-
-
 def plot_of(user_options: Options) -> Path | None:
-    """Where the plot goes: as user_options, or beside the report.
+    """Path of the plot: the one given, or beside the report.
 
     Raises:
-        OptionError: its name is not that of a picture.
+        OptionError: its suffix is no picture format.
     """
     if user_options.plot is None:
         return None if user_options.report is None else user_options.report.with_suffix(".png")
     plot = user_options.plot
     if plot.suffix.lower() not in (".png", ".svg", ".pdf"):
-        raise OptionError(f"--plot {plot}: a name that ends in .png, .svg or .pdf was expected")
+        raise OptionError(f"--plot {plot}: expected a name that ends in .png, .svg or .pdf")
     return plot
 
 
 def comparisons_of(text: str | None) -> tuple[str, ...]:
-    """What to compare with, from `ultralytics,serial`.
+    """Programs to compare with, from `ultralytics,serial`.
 
     Raises:
-        OptionError: one is not known.
+        OptionError: a name is unknown.
     """
     names = tuple(part.strip() for part in text.split(",")) if text else ()
     for name in names:
@@ -144,29 +112,29 @@ def comparisons_of(text: str | None) -> tuple[str, ...]:
 
 
 def options_of(user_options: Options) -> PipelineOptions:
-    """What is measured."""
+    """Pipeline options of the measured configuration."""
     precisions = precisions_of(user_options.precision)
     return PipelineOptions.of(
         user_options,
         backend="auto" if user_options.backend == "all" else user_options.backend,
-        # Where several are measured, comparisons and long runs are made in what auto takes.
+        # With several precisions, comparisons and soak runs use auto.
         precision=precisions[0] if len(precisions) == 1 and precisions != ("all",) else "auto",
         max_people=max(user_options.max_people, *people_of(user_options.people)),
-        detect_every="auto",  # each measurement has its own
+        detect_every="auto",  # each measurement sets its own
     )
 
 
 def measure(options: PipelineOptions, clip: Clip, video: str, counts: tuple[int, ...]) -> dict[str, Any]:
-    """Everything about one backend."""
+    """All measurements of one backend."""
     result: dict[str, Any] = {"asked": options.backend}
-    with open_pipeline(dataclasses.replace(options, detect_every=1), say=_note) as pipeline:
+    with open_pipeline(dataclasses.replace(options, detect_every=1), notify=_note) as pipeline:
         result["runs"] = pipeline.describe()
         result["ap"] = stated_ap(resolve_pose_model(options.pose_model).with_suffix(".md"))
-        _note(f"measuring on {result['runs']['backend']}: each step")
+        _note(f"measuring on {result['runs']['backend']}: each stage")
         result["steps"] = measure_steps(pipeline, clip)
         _note("live")
         every_frame = measure_live(pipeline, clip, len(clip.frames))
-    # Each of these people is posed on every frame, even one whom the network would reject.
+    # Rejected detections are posed, too, so that every frame has the stated number of people.
     with open_pipeline(dataclasses.replace(options, detect_every=1, person_threshold=0.0)) as pipeline:
         _note(f"with {', '.join(map(str, counts))} people")
         result["people"] = measure_people(pipeline, pipeline.detect, clip, counts)
@@ -183,21 +151,21 @@ def measure(options: PipelineOptions, clip: Clip, video: str, counts: tuple[int,
 
 
 def against_ultralytics(options: PipelineOptions, clip: Clip) -> dict[str, Any]:
-    """Our live pipeline and yolo26n-pose on the same frames, in turns."""
+    """Our live pipeline and yolo26n-pose on the same frames, alternating."""
     _note("preparing yolo26n-pose")
 
     def opened(every: Any) -> PosePipeline:
         return open_pipeline(dataclasses.replace(options, detect_every=every))
 
     with opened("auto") as auto, opened(1) as every_frame, other_programs() as theirs:
-        _note("running in turns")
-        ours = {"auto": _watching(auto), "every_frame": _watching(every_frame)}
+        _note("running alternately")
+        ours = {"auto": _live_runner(auto), "every_frame": _live_runner(every_frame)}
         result = compare(ours, theirs, [frame.image_bgr for frame in clip.frames])
         return {**result, "precision": auto.describe()["precision"]}
 
 
-def _watching(pipeline: PosePipeline) -> Callable[[UInt8Array], object]:
-    """A pipeline as it runs on a camera: every picture is the next, and is of now."""
+def _live_runner(pipeline: PosePipeline) -> Callable[[UInt8Array], object]:
+    """A pipeline run as on a camera: consecutive frames, time-stamped now."""
     numbers = itertools.count()
 
     def watch(image: UInt8Array) -> object:
@@ -213,16 +181,16 @@ def usable_backends() -> list[str]:
 
 
 def serial_arguments(user_options: Options) -> list[str]:
-    """The command line of an export like the benchmark's."""
+    """Command line of an export with the benchmark's options."""
     backend = "auto" if user_options.backend == "all" else user_options.backend
-    # Threads are what the comparison is about: each side has its own.
+    # The comparison sets the threads of each side itself.
     one = dataclasses.replace(user_options, backend=backend, precision=options_of(user_options).precision, threads=None)
     video = ["--video", user_options.video or "demo", "--max-frames", str(user_options.frames)]
     return [*video, *words_of(one, Place.BENCHMARK)]
 
 
 def _in_child(name: str, precision: str, user_options: Options, counts: tuple[int, ...]) -> dict[str, Any]:
-    """Measure one backend in a process of its own, so that memory and threads are its alone."""
+    """Measure one backend in its own process, so that memory and threads are separate."""
     _note(f"{name}, {precision}:")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "report.json"

@@ -1,7 +1,7 @@
-"""`python -m engine cost`: what KCAM costs over its bare backbone, folded as it is exported and as the paper writes it.
+"""`python -m engine cost`: cost of KCAM over its bare backbone, in the exported (folded) form and in the paper's.
 
-The three networks run in turns in one process, so that whatever else the machine does meets all of them alike; the
-ratios are those of single rounds. docs/decisions/0007-folded-attention.md says what was found.
+The three networks alternate in one process, so that other load on the machine affects all alike; ratios are taken
+within single rounds. docs/decisions/0007-folded-attention.md has the results.
 """
 
 from __future__ import annotations
@@ -18,72 +18,61 @@ import numpy as np
 
 from engine.artifacts.part_file import check_target
 from engine.backends import Backend
-from engine.benchmark.command import people_of, precisions_of
-from engine.benchmark.kcam_forms import FORMS, CostOptions, open_forms, write_forms
+from engine.benchmark.kcam_forms import FORMS, open_forms, write_forms
 from engine.benchmark.report import machine, table, write_json
+from engine.benchmark.selection import CostOptions, people_of
 from engine.errors import BackendError
 from engine.types import UInt8Array
 
 RATIOS = (("unfolded", "bare"), ("folded", "bare"), ("folded", "unfolded"))
-_WARM_UP_ROUNDS = 12  # OpenVINO makes a program of its own for a shape that has come eight times
+_WARM_UP_ROUNDS = 12  # OpenVINO compiles for a shape at its eighth occurrence
 
 
-def run_cost(*, people: str, runtime: str, precision: str, report: Path | None, **network: Any) -> Iterator[str]:
-    """Measure as the command line asks, keep the report, and yield the table line by line.
-
-    Args:
-        people, runtime, precision: each one or more, with commas between.
-        report: file to keep the numbers in.
-        network: the other fields of CostOptions.
+def run_cost(options: CostOptions) -> Iterator[str]:
+    """Measure, write the report if a path is given, and yield the table line by line.
 
     Raises:
-        EngineError: it cannot be done; the message says why.
+        EngineError: the measurement failed.
     """
-    options = CostOptions(
-        people=people_of(people),
-        runtimes=tuple(name.strip() for name in runtime.split(",")),
-        precisions=precisions_of(precision),
-        **network,
-    )
-    if report is not None:
-        check_target(report, overwrite=True)
+    if options.report is not None:
+        check_target(options.report, overwrite=True)
     found = {"command": " ".join(["python -m engine", *sys.argv[1:]]), **measure_cost(options, _note)}
     yield report_text(found)
-    if report is not None:
-        write_json(report, found)
-        yield str(report)
+    if options.report is not None:
+        write_json(options.report, found)
+        yield str(options.report)
 
 
-def measure_cost(options: CostOptions, say: Callable[[str], None]) -> dict[str, Any]:
-    """The report: what was measured on what, and a row for each runtime, precision and batch.
+def measure_cost(options: CostOptions, notify: Callable[[str], None]) -> dict[str, Any]:
+    """The report: model, machine, and one row per runtime, precision and batch size.
 
     Raises:
-        OptionError, ModelError: the network cannot be had as asked.
-        BackendError: none of the runtimes could run it.
+        OptionError, ModelError: the network cannot be built with these options.
+        BackendError: no runtime could run it.
     """
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="kcam-cost-") as folder:
-        say("exporting the three forms")
+        notify("exporting the three forms")
         model = write_forms(options, Path(folder))
         for runtime, precision in options.rows():
-            say(f"{runtime}, {precision}")
+            notify(f"{runtime}, {precision}")
             try:
                 with open_forms(runtime, precision, options, Path(folder)) as backends:
-                    rows += [_row(backends, count, options.rounds) for count in options.people]
+                    rows += [_row(backends, count, options.rounds) for count in people_of(options.people)]
             except BackendError as error:
                 rows.append({"runtime": runtime, "precision": precision, "error": str(error)})
     if all("error" in row for row in rows):
         raise BackendError("; ".join(f"{row['runtime']}, {row['precision']}: {row['error']}" for row in rows))
-    asked = {"rounds": options.rounds, "threads": options.threads}
-    return {"machine": machine(), "model": model, **asked, "rows": rows}
+    settings = {"rounds": options.rounds, "threads": options.threads}
+    return {"machine": machine(), "model": model, **settings, "rows": rows}
 
 
 def _row(backends: Mapping[str, Backend], people: int, rounds: int) -> dict[str, Any]:
-    """A batch, measured: medians in ms, and medians of the ratios within single rounds, with their quartiles."""
+    """One batch size: medians in ms, and medians and quartiles of the ratios within single rounds."""
     backend = backends["folded"]
     width, height = backend.spec.input_size_wh
     crops: UInt8Array = np.random.default_rng(0).integers(0, 256, (people, height, width, 3), np.uint8)
-    wall, processor = in_turns({form: _call(backends[form], crops) for form in FORMS}, rounds)
+    wall, processor = interleaved({form: _call(backends[form], crops) for form in FORMS}, rounds)
     row: dict[str, Any] = {"runtime": backend.name, "precision": backend.precision, "device": backend.device}
     row["people"] = people
     for clock, times in (("wall", wall), ("processor", processor)):
@@ -98,12 +87,12 @@ def _call(backend: Backend, crops: UInt8Array) -> Callable[[], object]:
     return lambda: backend.infer({"crops": crops}, ("keypoints",))
 
 
-def in_turns(
+def interleaved(
     calls: Mapping[str, Callable[[], object]], rounds: int
 ) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
-    """Seconds that each call took in each round, by the clock on the wall and of the processor.
+    """Wall and processor seconds of each call in each round.
 
-    The order changes from round to round, so that nothing always comes after the same other.
+    The order changes from round to round, so that no call always follows the same one.
     """
     wall: dict[str, list[float]] = {name: [] for name in calls}
     processor: dict[str, list[float]] = {name: [] for name in calls}
@@ -125,13 +114,13 @@ def _quartiles(over: Sequence[float], under: Sequence[float]) -> dict[str, float
 
 
 def report_text(report: Mapping[str, Any]) -> str:
-    """The report for people."""
+    """The report as text."""
     model, host = report["model"], report["machine"]
     wide = "" if model["deconv_channels"] is None else f", {model['deconv_channels']} deconvolution channels"
     lines = [
-        f"{model['name']} ({model['weights']}), {model['input_size']}{wide}; {report['rounds']} rounds in turns, "
+        f"{model['name']} ({model['weights']}), {model['input_size']}{wide}; {report['rounds']} alternating rounds, "
         f"{report['threads']} thread(s); {host['processor']}, load {host['load_before']}",
-        "ms by the clock on the wall; ratios of rounds by that clock, in brackets of processor time",
+        "wall-clock ms; ratios of wall-clock time, in brackets of processor time",
     ]
     rows = []
     for row in report["rows"]:

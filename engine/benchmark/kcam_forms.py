@@ -1,17 +1,16 @@
-"""A pose network in the forms that `python -m engine cost` compares: bare, with KCAM as the paper writes it, folded."""
+"""A pose network in the forms that `python -m engine cost` compares: bare, with the paper's KCAM, with folded KCAM."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.artifacts.model_files import bundled_pose_models, resolve_pose_model
 from engine.backends import Backend, OpenOptions, open_pose_backend
-from engine.benchmark.command import ROWS
+from engine.benchmark.selection import CostOptions
 from engine.build.onnx_export import export_pose
 from engine.errors import BackendError, ModelError, OptionError, nearest_hint
 from engine.skeleton import COCO17
@@ -20,62 +19,13 @@ if TYPE_CHECKING:
     from models.checkpoints import PoseCheckpoint
 
 FORMS = ("bare", "unfolded", "folded")
-RUNTIMES = ("openvino", "onnxruntime", "torch")
-"""Those that run a graph as it was exported, or the network itself; TensorRT's engines are built in one form only."""
-_MOST_ROUNDS = 10_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class CostOptions:
-    """What is measured.
-
-    Attributes:
-        pose_model: a shipped name, a `.safetensors` file, or the name of a network (random weights); None for the
-            default.
-        input_size: height x width of the crops in px, as in 256x192; None for what the weights were made for.
-        deconv_channels: of a network with random weights.
-        people: lengths of the batches.
-        runtimes: of RUNTIMES.
-        precisions: as `--benchmark` takes them; int8 is left out of "all".
-        device: "cpu", "cuda" or "cuda:N".
-        threads: processor threads of one inference.
-        rounds: how often each form runs.
-    """
-
-    pose_model: str | None = None
-    input_size: str | None = None
-    deconv_channels: int | None = None
-    people: tuple[int, ...] = (1, 4)
-    runtimes: tuple[str, ...] = RUNTIMES
-    precisions: tuple[str, ...] = ("all",)
-    device: str = "cpu"
-    threads: int = 1
-    rounds: int = 40
-
-    def __post_init__(self) -> None:
-        for name in self.runtimes:
-            if name not in RUNTIMES:
-                raise OptionError(f"--runtime {name} cannot be measured here.{nearest_hint(name, RUNTIMES)}")
-        if self.device.partition(":")[0] not in ("cpu", "cuda"):
-            raise OptionError(f"--device {self.device}: cpu, cuda or cuda:N fits here")
-        if "int8" in self.precisions:
-            raise OptionError("--precision int8 has to be calibrated with people; all, fp32, bf16 or fp16 fits here")
-        if not 1 <= self.rounds <= _MOST_ROUNDS:
-            raise OptionError(f"--rounds {self.rounds}: 1 to {_MOST_ROUNDS} fits")
-
-    def rows(self) -> Iterator[tuple[str, str]]:
-        """Runtime and precision of each line of the table."""
-        for runtime in self.runtimes:
-            able = ("auto",) if self.device.startswith("cuda") else ROWS[runtime]
-            chosen = able if self.precisions == ("all",) else self.precisions
-            yield from ((runtime, precision) for precision in chosen if precision != "int8")
 
 
 def write_forms(options: CostOptions, folder: Path) -> dict[str, Any]:
-    """Write the weights with and without KCAM and the three graphs; returns what the network is.
+    """Write the weights with and without KCAM and the three graphs; returns a description of the network.
 
     Raises:
-        OptionError, ModelError: the network cannot be had as asked.
+        OptionError, ModelError: the network cannot be built with these options.
     """
     from models.build import build_from_config
     from models.checkpoints import save_pose_model
@@ -105,7 +55,7 @@ def write_forms(options: CostOptions, folder: Path) -> dict[str, Any]:
 
 
 def _network(options: CostOptions) -> tuple[PoseCheckpoint, str]:
-    """The network that is asked for, in the size that is asked for, and where its weights come from."""
+    """The requested network at the requested size, and the origin of its weights."""
     import torch
 
     from engine.backends.pose_graph import load_pose
@@ -125,13 +75,13 @@ def _network(options: CostOptions) -> tuple[PoseCheckpoint, str]:
             fields: dict[str, Any] = {"skeleton": COCO17.to_dict(), "class_names": ("person",), "notes": {}}
             return PoseCheckpoint(model=model, mean=IMAGENET_MEAN, std=IMAGENET_STD, **fields), "random weights"
         if options.deconv_channels is not None:
-            raise OptionError("--deconv-channels is for networks with random weights; these weights have their own")
+            raise OptionError("--deconv-channels is for networks with random weights; here the weights define it")
         shipped = bundled_pose_models()
         if name is not None and not Path(name).suffix and name not in shipped:
             raise ModelError(f"unknown pose model '{name}'.{nearest_hint(name, {*shipped, *MODEL_NAMES})}")
         file = resolve_pose_model(name)
         if file.suffix.lower() != ".safetensors":
-            raise ModelError(f"{file} is one form already; the .safetensors file that it was made of was expected")
+            raise ModelError(f"{file} is an exported form; expected the .safetensors file it was exported from")
         checkpoint, _ = load_pose(file)
         model = build_from_config(dataclasses.replace(checkpoint.config, **changed))
     except ValueError as error:
@@ -168,8 +118,8 @@ def _open_torch(form: str, precision: str, options: CostOptions, folder: Path) -
     from engine.backends import torch as torch_backend
 
     weights = folder / ("bare.safetensors" if form == "bare" else "kcam.safetensors")
-    asked = OpenOptions(precision=precision, device=options.device, threads=options.threads)
+    requested = OpenOptions(precision=precision, device=options.device, threads=options.threads)
     probe = torch_backend.probe(options.device.partition(":")[0])
     if not probe.usable:
         raise BackendError(f"torch cannot run here: {probe.detail}")
-    return torch_backend.TorchBackend(weights, asked, fold=form == "folded")
+    return torch_backend.TorchBackend(weights, requested, fold=form == "folded")

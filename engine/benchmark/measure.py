@@ -1,4 +1,4 @@
-"""What `--benchmark` measures of one pipeline: each step, whole files, live sources, and crowds."""
+"""The measurements of `--benchmark` on one pipeline: each stage, whole files, live sources, and many people."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from engine.errors import OptionError
 from engine.output.export import ExportOptions, export
 from engine.output.video_writer import VideoWriter
 from engine.overlay.drawing import OverlayOptions, draw
-from engine.pipeline.pose_pipeline import Found, PosePipeline
+from engine.pipeline.pose_pipeline import PendingFrame, PosePipeline
 from engine.sources.frame_source import PictureTags, SourceInfo
 from engine.sources.live import LiveSource
 from engine.sources.opening import open_source
@@ -29,7 +29,7 @@ from engine.types import Detections, Float32Array, Frame, FrameResult, UInt8Arra
 
 WARM_UP_FRAMES = 15
 _MOST_BYTES = 600 * 2**20  # of decoded frames
-_TIMES_FASTER = 10  # how much faster than the pipeline the live source is
+_TIMES_FASTER = 10  # frame rate of the live source over that of the pipeline
 _LEAST_PERIOD_S = 0.0005
 _BACKGROUND = 114
 
@@ -45,24 +45,24 @@ class Clip:
     decode_ms: tuple[float, ...] = field(repr=False)
 
     def copies(self) -> Iterator[Frame]:
-        """The frames, each with a picture of its own that may be drawn into."""
+        """The frames, with images copied so that they may be drawn into."""
         for frame in self.frames:
             yield dataclasses.replace(frame, image_bgr=frame.image_bgr.copy())
 
 
 def read_clip(video: str, count: int) -> Clip:
-    """Decode the first frames of a video, as many as fit into a bounded memory.
+    """Decode the first frames of a video, up to a memory limit.
 
     Raises:
         SourceError: it cannot be read.
-        OptionError: it is no video with an end.
+        OptionError: it is not a finite video.
     """
     frames: list[Frame] = []
     decode_ms: list[float] = []
     size = 0
     with open_source(video) as source:
         if source.info.is_live or source.info.kind == "photos":
-            raise OptionError(f"{source.info.name} is no video: --benchmark measures with a file or with demo")
+            raise OptionError(f"{source.info.name} is not a video file: --benchmark needs a file or demo")
         pictures = iter(source)
         while len(frames) < count and size < _MOST_BYTES:
             started = time.perf_counter()
@@ -84,7 +84,7 @@ def percentiles(values: Sequence[float]) -> dict[str, float]:
 
 
 def measure_steps(pipeline: PosePipeline, clip: Clip) -> dict[str, dict[str, float]]:
-    """Milliseconds of each step, one after another, from decoding to encoding."""
+    """Milliseconds of each stage, run one after another, from decoding to encoding."""
     with tempfile.TemporaryDirectory() as folder:
         writer = _writer(Path(folder), clip.info)
         times: Times = defaultdict(list)
@@ -98,7 +98,7 @@ def measure_steps(pipeline: PosePipeline, clip: Clip) -> dict[str, dict[str, flo
 
 
 def _around(clip: Clip, warm_up: int) -> Iterator[Frame]:
-    """Some frames to warm up with, then all of them."""
+    """Warm-up frames, then all frames."""
     for number, frame in enumerate(clip.copies()):
         if number >= warm_up:
             break
@@ -112,7 +112,7 @@ def _writer(folder: Path, info: SourceInfo) -> VideoWriter:
 
 
 def _add(times: Times, result: FrameResult, pipeline: PosePipeline, writer: VideoWriter, number: int) -> None:
-    """Draw and encode a result, and note the time of all its steps."""
+    """Draw and encode a result, and record the times of all stages."""
     started = time.perf_counter()
     image = draw(result, pipeline.skeleton, OverlayOptions(), out=result.frame.image_bgr)
     drawn = time.perf_counter()
@@ -139,9 +139,9 @@ def measure_export(pipeline: PosePipeline, video: str, frames: int) -> dict[str,
 
 
 class ReplayCamera:
-    """A camera that shows a clip, ever so many times a second; it goes on to the next picture when one was taken.
+    """A camera that plays a clip at a fixed rate and advances only when a picture was taken.
 
-    So it is always faster than the pipeline, and yet no movement is skipped.
+    It is always faster than the pipeline, but skips no motion.
     """
 
     def __init__(self, clip: Clip, period_s: float) -> None:
@@ -150,23 +150,23 @@ class ReplayCamera:
         self._next_s = time.monotonic()
 
     def open(self) -> tuple[Fraction | None, PictureTags]:
-        """Nothing is to be opened."""
+        """There is nothing to open."""
         return None, PictureTags()
 
     def read(self) -> UInt8Array:
-        """The picture of now, when it is due."""
+        """The current picture, when it is due."""
         self._next_s = max(self._next_s + self._period_s, time.monotonic())
         time.sleep(max(0.0, self._next_s - time.monotonic()))
         return self._frames[self.taken % len(self._frames)].image_bgr
 
     def close(self) -> None:
-        """Nothing is held."""
+        """There are no resources to release."""
 
 
 def measure_live(pipeline: PosePipeline, clip: Clip, frames: int, *, parts: int = 2) -> dict[str, Any]:
     """Frames per second and delay from capture to result, with a source ten times faster than the pipeline.
 
-    The delay is reported for the whole run, and its median for each of `parts` parts.
+    The delay is reported for the whole run, its median also for each of `parts` parts.
     """
     pipeline.restart()
     taken_s = []
@@ -200,10 +200,10 @@ def measure_live(pipeline: PosePipeline, clip: Clip, frames: int, *, parts: int 
 def measure_people(
     pipeline: PosePipeline, detect: Callable[[UInt8Array], Detections], clip: Clip, counts: Sequence[int]
 ) -> list[dict[str, Any]]:
-    """Milliseconds of each step for frames with so many people, in turns; empty where the video shows no person.
+    """Milliseconds of each stage for frames with these numbers of people, alternating; empty if nobody is detected.
 
-    The people are cut out of the clip and put side by side on frames of its size. The detector runs on each frame, but
-    the boxes that are posed are those of the people who were put there.
+    The people are cut out of the clip and placed side by side on frames of its size. The detector runs on each frame,
+    but the pose network gets the known boxes of the placed people.
     """
     people = cut_out_people(detect, clip)
     if not people:
@@ -235,17 +235,17 @@ def measure_people(
 
 
 def _with_boxes(pipeline: PosePipeline, frame: Frame, boxes: Float32Array) -> FrameResult:
-    """The result of a frame whose boxes are known; the detector's time is counted."""
+    """The result of a frame with known boxes; the detector runs for its time only."""
     detected = pipeline.find(frame)
     known = Detections(
         boxes_xyxy=boxes, scores=np.ones(len(boxes), np.float32), class_ids=np.zeros(len(boxes), np.int64)
     )
-    found = Found(frame=frame, detections=known, detected=True, detect_ms=detected.detect_ms)
-    return pipeline.finish(*pipeline.pose([found]))
+    pending = PendingFrame(frame=frame, detections=known, detected=True, timings=detected.timings)
+    return pipeline.finish(*pipeline.pose([pending]))
 
 
 def cut_out_people(detect: Callable[[UInt8Array], Detections], clip: Clip, most: int = 16) -> list[UInt8Array]:
-    """Pictures of people of the clip, the surest first."""
+    """Crops of people from the clip, highest score first."""
     found: list[tuple[float, UInt8Array]] = []
     for frame in clip.frames[:: max(1, len(clip.frames) // 24)]:
         detections = detect(frame.image_bgr)
@@ -259,7 +259,7 @@ def cut_out_people(detect: Callable[[UInt8Array], Detections], clip: Clip, most:
 
 
 def tile(people: Sequence[UInt8Array], count: int, size_wh: tuple[int, int]) -> tuple[UInt8Array, Float32Array]:
-    """A frame (H, W, 3) with so many people side by side, and their boxes (count, 4) in frame px."""
+    """A frame (H, W, 3) with `count` people side by side, and their boxes (count, 4) in frame px."""
     width, height = size_wh
     columns = max(1, min(count, round(np.sqrt(2 * count * width / height))))
     rows = -(-count // columns)

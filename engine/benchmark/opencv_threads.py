@@ -1,4 +1,4 @@
-"""OpenCV's threads, which another package must not take away."""
+"""Protects OpenCV's number of threads from other packages."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _ONE_AT_A_TIME = threading.Lock()
 
 @contextlib.contextmanager
 def opencv_threads_kept() -> Iterator[None]:
-    """Within it `cv2.setNumThreads` does nothing when this thread calls it; for other threads it is what it was.
+    """Context in which `cv2.setNumThreads` has no effect when called by this thread.
 
-    ultralytics calls it with 0 when it is imported. To set the number back afterwards is too late: OpenCV divides by it
-    in work that other threads have begun, and the process ends with SIGFPE.
+    ultralytics calls it with 0 at import. Restoring the number afterwards is too late: OpenCV divides by it in work
+    that other threads have started, and the process ends with SIGFPE.
     """
     opencv: Any = cv2
     here = threading.get_ident()

@@ -1,4 +1,4 @@
-"""What `--benchmark` prints and keeps: tables for people, JSON for programs, and a plot."""
+"""The output of `--benchmark`: text tables, JSON, and a plot."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from engine.errors import OutputError
 from engine.system.processor import processor
 
 MOST_LATER = 1.25
-"""A delay that grows to more times what it was at first is not flat."""
+"""Ratio of a later to an earlier delay above which the delay is not flat."""
 MOST_GROWTH_MIB = 16.0
-"""Memory that grows by more along a long run is not flat; the pools of the runtimes breathe by less."""
+"""Growth over a long run above which memory is not flat; the runtimes' memory pools vary by less."""
 
 _PACKAGES = ("numpy", "opencv-python", "av", "openvino", "onnxruntime", "nncf", "torch", "ultralytics")
 
 
 def machine() -> dict[str, Any]:
-    """What the numbers were measured on."""
+    """Description of the machine."""
     name, features = processor()
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     return {
@@ -49,7 +49,7 @@ def _version(package: str) -> str | None:
 
 
 def peak_memory_mib() -> float | None:
-    """The most memory that this process has held so far, in MiB; None where the system does not report it."""
+    """Peak memory of this process so far in MiB; None where the system does not report it."""
     try:
         import resource
     except ImportError:  # Windows
@@ -59,7 +59,7 @@ def peak_memory_mib() -> float | None:
 
 
 def memory_mib() -> float | None:
-    """The memory that this process holds now, in MiB; None where it takes another package to read."""
+    """Current memory of this process in MiB; None where the system does not report it."""
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     except (OSError, ValueError, IndexError):
@@ -68,7 +68,7 @@ def memory_mib() -> float | None:
 
 
 def table(rows: Sequence[Sequence[object]], head: Sequence[str]) -> str:
-    """A table in columns, the first to the left, numbers to the right."""
+    """An aligned text table: first column left, others right."""
     cells = [[f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in row] for row in (head, *rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
     lines = [
@@ -101,7 +101,7 @@ def report_text(report: Mapping[str, Any]) -> str:
 
 
 def summary(backends: Sequence[Mapping[str, Any]]) -> str:
-    """One row for each runtime and precision that was measured."""
+    """One row per measured runtime and precision."""
     counts = sorted({row["people"] for one in backends for row in one.get("people", [])})
     head = ("runtime", "precision", "pose ms", "export", "live", *(f"{n} people" for n in counts), "peak MiB")
     rows = []
@@ -119,7 +119,7 @@ def summary(backends: Sequence[Mapping[str, Any]]) -> str:
         ))  # fmt: skip
     if not rows:
         return "nothing could be measured"
-    return "frames/s of file export, live use, and live use with so many people:\n" + table(rows, head)
+    return "frames/s of file export, of a live source, and of a live source with N people:\n" + table(rows, head)
 
 
 def _backend_text(one: Mapping[str, Any]) -> str:
@@ -134,7 +134,7 @@ def _backend_text(one: Mapping[str, Any]) -> str:
         f"{runs['detector']}",
         table(
             [(name, step["p50"], step["p95"], step["mean"]) for name, step in one["steps"].items()],
-            ("ms a frame, one at a time", "p50", "p95", "mean"),
+            ("ms per frame, one at a time", "p50", "p95", "mean"),
         ),
         f"file export: {one['export']['fps']:.1f} frames/s",
     ]
@@ -153,36 +153,36 @@ def _backend_text(one: Mapping[str, Any]) -> str:
 
 def _people_text(one: Mapping[str, Any]) -> list[str]:
     if not one["people"]:
-        return ["people: the detector finds no person in this video, so no crowd can be composed"]
+        return ["people: no person was detected in this video, so none could be placed on test frames"]
     rows = [(row["people"], row["steps"]["pose"]["p50"], row["others_ms"], row["fps"]) for row in one["people"]]
-    text = table(rows, ("people", "pose ms", "all other steps ms", "live frames/s"))
+    text = table(rows, ("people", "pose ms", "other stages ms", "live frames/s"))
     return [text, *(f"{line}" for line in one["people_ratios"])]
 
 
 def _comparison_text(name: str, values: Mapping[str, Any]) -> str:
     if name == "serial":
         return (
-            f"file export against one core, one thread and one step at a time ({len(values['pairs'])} pairs): "
+            f"file export against one core, one thread and one stage at a time ({len(values['pairs'])} pairs): "
             f"{values['fps_ratio']:.2f} times the frames/s, {values['cpu_time_ratio']:.2f} times the processor time"
         )
     lines = [
         f"against {name}: {values['note']}",
         f"precision: ours {values['precision']}, its OpenVINO export {values['openvino_precision']}",
-        table(list(values["fps"].items()), ("in turns, same frames", "frames/s")),
+        table(list(values["fps"].items()), ("alternating, same frames", "frames/s")),
     ]
     lines += [f"{key}: {value:.2f}" for key, value in values.items() if key.endswith(("ratio", "every_frame"))]
     return "\n".join(lines)
 
 
 def people_ratios(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """How the steps grow from the fewest people to more."""
+    """Stage times relative to those with the fewest people."""
     if len(rows) < 2:
         return []
     first = rows[0]
     pose, others = max(first["steps"]["pose"]["p50"], 1e-6), max(first["others_ms"], 1e-6)
     return [
         f"{row['people']} people against {first['people']}: pose {row['steps']['pose']['p50'] / pose:.2f} times, "
-        f"all other steps {row['others_ms'] / others:.2f} times"
+        f"other stages {row['others_ms'] / others:.2f} times"
         for row in rows[1:]
     ]
 
@@ -204,7 +204,7 @@ def soak_text(found: Mapping[str, Any]) -> str:
         if long["growth_mib"] is not None:
             held = ", ".join(f"{value:.0f}" for _, value in long["memory_mib"])
             memory = (
-                f"memory along it {held} MiB; {_word(long['flat'])} ({long['growth_mib']:+.1f} MiB from the second to "
+                f"memory over time {held} MiB; {_word(long['flat'])} ({long['growth_mib']:+.1f} MiB from the second to "
                 f"the last fifth, {MOST_GROWTH_MIB:.0f} allowed)"
             )
         lines.append(f"export of {long['frames']} generated frames at {long['fps']:.1f} frames/s: {memory}")
@@ -231,7 +231,7 @@ def write_json(path: Path, report: Mapping[str, Any]) -> None:
 
 
 def write_plot(path: Path, report: Mapping[str, Any]) -> str | None:
-    """Draw frames per second against people, a line a backend; returns why not, where it cannot be drawn."""
+    """Draw frames per second against people, one line per backend; returns the reason if it cannot be drawn."""
     lines = [one for one in report["backends"] if one.get("people")]
     if not lines:
         return "no plot: no backend has been measured with people"

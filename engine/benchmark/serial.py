@@ -1,4 +1,4 @@
-"""`--compare serial`: the same export held to one core and one thread, one step at a time, against the usual one."""
+"""`--compare serial`: the same export on one core and one thread, one stage at a time, against the default."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ _MAIN = Path(__file__).resolve().parents[2] / "main.py"
 
 
 def compare_serial(arguments: Sequence[str], pairs: int = PAIRS) -> dict[str, Any]:
-    """Medians over pairs of runs: how many times the frames per second, and how many times the processor time.
+    """Medians over pairs of runs of the ratios of frames per second and of processor time.
 
     Args:
-        arguments: of `main.py --video ...`, without what differs between the two.
-        pairs: how many, in turns.
+        arguments: of `main.py --video ...`, without those that differ between the two.
+        pairs: number of alternating pairs.
 
     Raises:
-        OptionError: this system cannot hold a process to one core.
+        OptionError: this system cannot restrict a process to one core.
         BackendError: a run failed.
     """
     if not hasattr(os, "sched_setaffinity"):
-        raise OptionError("--compare serial needs Linux: only there can a run be held to one core")
+        raise OptionError("--compare serial needs Linux: only there can a process be restricted to one core")
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(pairs):
@@ -49,7 +49,7 @@ def compare_serial(arguments: Sequence[str], pairs: int = PAIRS) -> dict[str, An
 
 
 def _run(arguments: Sequence[str], folder: Path, cores: int | None) -> dict[str, float]:
-    """Frames per second that a run reports, and the processor seconds it took with all its threads."""
+    """Frames per second that a run reports, and its processor seconds over all threads."""
     allowed = os.sched_getaffinity(0)
     command = [sys.executable, str(_MAIN), *arguments, "--output", str(folder / "out.mp4"), "--overwrite"]
     try:
@@ -65,5 +65,5 @@ def _run(arguments: Sequence[str], folder: Path, cores: int | None) -> dict[str,
     reported = re.search(r"([0-9.]+) frames/s", text)
     if child.returncode != 0 or reported is None:
         problem = (folder / "err.txt").read_text(encoding="utf-8").strip().splitlines()
-        raise BackendError(f"a run to compare with failed: {problem[-1] if problem else child.returncode}")
+        raise BackendError(f"a run of the comparison failed: {problem[-1] if problem else child.returncode}")
     return {"fps": float(reported[1]), "cpu_s": round(used.ru_utime + used.ru_stime, 2)}

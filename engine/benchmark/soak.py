@@ -1,4 +1,4 @@
-"""`--benchmark --soak`: whether the delay of a live source and the memory of a long export stay flat."""
+"""`--benchmark --soak`: whether the delay of a live source and the memory of a long export stay constant."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ _PARTS = 10
 
 
 def soak_frames(text: str) -> tuple[int, int]:
-    """Frames of the live source and of the export, from `2000,20000`; 0 leaves one out.
+    """Frames of the live source and of the export, from `2000,20000`; 0 skips one.
 
     Raises:
         OptionError: not two numbers.
     """
     parts = [part.strip() for part in text.split(",")]
     if len(parts) != 2 or not all(part.isdecimal() and int(part) <= 10**7 for part in parts):
-        raise OptionError(f"--soak {text}: two numbers of frames were expected, live and export, such as 2000,20000")
+        raise OptionError(f"--soak {text}: expected two numbers of frames, live and export, such as 2000,20000")
     return int(parts[0]), int(parts[1])
 
 
 class GeneratedSource(SourceBase):
-    """Frames of people who walk to and fro, made on request; `on_frame` receives each one's number."""
+    """Generated frames of people moving to and fro; `on_frame` receives the number of each."""
 
     def __init__(self, people: Sequence[UInt8Array], frames: int, on_frame: Callable[[int], None]) -> None:
         super().__init__(
@@ -61,11 +61,11 @@ class GeneratedSource(SourceBase):
             yield Frame(image_bgr=image, index=index, timestamp_s=float(index / _RATE), pts=index)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """There are no resources to release."""
 
 
 def soak_live(pipeline: PosePipeline, clip: Clip, frames: int) -> dict[str, Any]:
-    """Delay from capture to result, tenth by tenth, with a source ten times faster than the pipeline."""
+    """Delay from capture to result in each tenth of the run, with a source ten times faster than the pipeline."""
     found = measure_live(pipeline, clip, frames, parts=_PARTS)
     parts = found["latency_ms_parts_p50"]
     later = max(parts[len(parts) // 2 :]) / max(min(parts[: len(parts) // 2]), 1e-6) if len(parts) > 1 else 1.0
@@ -73,7 +73,7 @@ def soak_live(pipeline: PosePipeline, clip: Clip, frames: int) -> dict[str, Any]
 
 
 def soak_export(pipeline: PosePipeline, clip: Clip, frames: int) -> dict[str, Any]:
-    """Memory of this process along the export of a generated video."""
+    """Memory of this process during the export of a generated video."""
     people = cut_out_people(pipeline.detect, clip)
     pipeline.restart()
     every = max(1, frames // 100)
@@ -95,7 +95,7 @@ def soak_export(pipeline: PosePipeline, clip: Clip, frames: int) -> dict[str, An
 
 
 def growth(samples: Sequence[tuple[int, float]]) -> dict[str, Any]:
-    """How much memory grew between the first fifth, when all is warm, and the end; None where unknown.
+    """Growth of memory from the end of the warm-up (the first fifth) to the end; None where unknown.
 
     Args:
         samples: frame number and MiB, in order.
@@ -120,8 +120,8 @@ def soak(
 
     Args:
         open_one: opens a pipeline, given fields of PipelineOptions.
-        clip: what the live source shows, and where people are cut out.
-        frames: of the live source and of the export; 0 leaves one out.
+        clip: frames of the live source, and the origin of the cut-out people.
+        frames: of the live source and of the export; 0 skips one.
         note: called with a line before each test.
     """
     found: dict[str, Any] = {}

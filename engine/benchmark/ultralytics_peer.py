@@ -1,4 +1,4 @@
-"""`--compare ultralytics`: the same frames through yolo26n-pose, in the same process and in turns."""
+"""`--compare ultralytics`: the same frames through yolo26n-pose, alternating in the same process."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class OtherPrograms:
 
     Attributes:
         pytorch, openvino: take an image (H, W, 3) uint8.
-        note: what their weights are.
-        openvino_precision: what the OpenVINO one computes in, asked of it after a first run.
+        note: origin of their weights.
+        openvino_precision: of the OpenVINO one, read from it after a first run.
     """
 
     pytorch: Runner
@@ -48,7 +48,7 @@ def other_programs() -> Iterator[OtherPrograms]:
     """yolo26n-pose in PyTorch and as its OpenVINO export, both at the usual 640 px.
 
     Raises:
-        ModelError: ultralytics cannot be loaded, or does not export.
+        ModelError: ultralytics cannot be loaded, or the export failed.
     """
     prepare_ultralytics()
     try:
@@ -74,7 +74,7 @@ def other_programs() -> Iterator[OtherPrograms]:
 
 
 def _precision_of(model: Any) -> str:
-    """What a model under OpenVINO computes in, where ultralytics lets one ask."""
+    """Precision of a model under OpenVINO, where ultralytics exposes it."""
     try:
         program = model.predictor.model.backend.ov_compiled_model
         name = str(program.get_property("INFERENCE_PRECISION_HINT").get_type_name())
@@ -84,23 +84,23 @@ def _precision_of(model: Any) -> str:
 
 
 def _weights(make: Any, folder: Path) -> tuple[Path, str]:
-    """A copy of the official weights where they are on this machine, else the same network with random ones."""
+    """A copy of the official weights if this machine has them, else the same network with random weights."""
     target = folder / f"{NAME}.pt"
     for file in (Path(f"{NAME}.pt"), downloads_dir() / f"{NAME}.pt"):
         if file.is_file():
             target.write_bytes(file.read_bytes())
-            return target, f"{NAME} with its own weights ({file})"
+            return target, f"{NAME} with the official weights ({file})"
     make(f"{NAME}.yaml").save(str(target))
-    note = f"{NAME} with random weights: its own are not on this machine, and speed does not depend on them"
+    note = f"{NAME} with random weights: the official ones are not on this machine, and speed does not depend on them"
     return target, note
 
 
 def compare(ours: Mapping[str, Runner], theirs: OtherPrograms, images: Sequence[UInt8Array]) -> dict[str, Any]:
-    """Frames per second of each, and ratios; all take turns, so that a busy moment hits every one alike.
+    """Frames per second of each, and ratios; runs alternate, so that other load affects all alike.
 
     Args:
         ours: "auto" and "every_frame".
-        theirs: what to compare with.
+        theirs: the programs to compare with.
         images: consecutive frames (H, W, 3) uint8.
     """
     runners = {**ours, "pytorch": theirs.pytorch, "openvino": theirs.openvino}

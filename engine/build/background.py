@@ -15,12 +15,12 @@ class BackgroundBuild:
 
     Args:
         arguments: of the build, e.g. ["--pose-model", "kcam_resnet18", "--runtime", "tensorrt"].
-        say: receives each line of progress, in the thread of the build.
+        notify: receives each line of progress, in the thread of the build.
     """
 
-    def __init__(self, arguments: Sequence[str], say: Callable[[str], None] = lambda _line: None) -> None:
+    def __init__(self, arguments: Sequence[str], notify: Callable[[str], None] = lambda _line: None) -> None:
         self._arguments = list(arguments)
-        self._say = say
+        self._notify = notify
         self._file: Path | None = None
         self._error: EngineError | None = None
         self._cancelled = False
@@ -56,7 +56,7 @@ class BackgroundBuild:
     def _run(self) -> None:
         try:
             if not self._cancelled:
-                self._file = run_build(self._arguments, self._say)
+                self._file = run_build(self._arguments, self._notify)
         except EngineError as error:
             self._error = BackendError("the build was cancelled") if self._cancelled else error
         except Exception as error:  # `result` raises it in the caller's thread

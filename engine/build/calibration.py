@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from engine.artifacts.compiler import Say
+from engine.artifacts.compiler import Notify
 from engine.artifacts.model_files import default_score_threshold
 from engine.artifacts.model_spec import ModelSpec
 from engine.detection.detector import open_detector
@@ -26,7 +26,7 @@ _MOST_FRAMES = 4000  # limit for a video, because the detector is slow
 _LABELS = ("train.json", "annotations/person_keypoints_train2017.json")
 
 
-def calibration_crops(source: str, spec: ModelSpec, *, least: int, most: int, say: Say) -> UInt8Array:
+def calibration_crops(source: str, spec: ModelSpec, *, least: int, most: int, notify: Notify) -> UInt8Array:
     """Crops (N, H, W, 3) uint8 BGR of people, cut as for inference and sampled uniformly from the whole source.
 
     Args:
@@ -34,7 +34,7 @@ def calibration_crops(source: str, spec: ModelSpec, *, least: int, most: int, sa
             of a data set in COCO format, whose labelled boxes of the training split are used.
         spec: of the pose network.
         least, most: how many crops are needed, and how many are enough.
-        say: receives progress now and then.
+        notify: receives progress now and then.
 
     Raises:
         SourceError: the source cannot be read, or shows too few people.
@@ -44,7 +44,7 @@ def calibration_crops(source: str, spec: ModelSpec, *, least: int, most: int, sa
     sample = _Sample(spec, most)
     for stride in _strides(source, labels, most):
         sample = _Sample(spec, most)
-        pictures = _labelled(labels, most, say) if labels is not None else _detected(source, spec, stride, say)
+        pictures = _labelled(labels, most, notify) if labels is not None else _detected(source, spec, stride, notify)
         for image, boxes in pictures:
             sample.add(image, boxes)
         if sample.seen >= most:
@@ -103,10 +103,10 @@ def _strides(source: str, labels: Path | None, most: int) -> Sequence[int]:
     return (1,) if wanted == 1 else (wanted, max(1, wanted // 8))
 
 
-def _detected(source: str, spec: ModelSpec, stride: int, say: Say) -> _Pictures:
+def _detected(source: str, spec: ModelSpec, stride: int, notify: Notify) -> _Pictures:
     """Frames of a video or photos, and the boxes of the detected people."""
     classes = None if "person" in spec.class_names else ",".join(spec.class_names)
-    detector, _ = open_detector(classes=classes, score_threshold=default_score_threshold(), say=say)
+    detector, _ = open_detector(classes=classes, score_threshold=default_score_threshold(), notify=notify)
     pictures = people = 0
     with detector, open_source(source) as opened:
         for frame in opened:
@@ -116,12 +116,12 @@ def _detected(source: str, spec: ModelSpec, stride: int, say: Say) -> _Pictures:
             yield frame.image_bgr, boxes
             pictures, people = pictures + 1, people + len(boxes)
             if pictures % 100 == 0:
-                say(f"detecting people to calibrate with: {people} in {pictures} pictures of {opened.info.name}")
+                notify(f"detecting people to calibrate with: {people} in {pictures} pictures of {opened.info.name}")
             if pictures >= _MOST_FRAMES:
                 break
 
 
-def _labelled(labels: Path, most: int, say: Say) -> _Pictures:
+def _labelled(labels: Path, most: int, notify: Notify) -> _Pictures:
     """Pictures of a COCO data set's training split and their labelled boxes; unreadable pictures are skipped."""
     try:
         content: dict[str, Any] = json.loads(labels.read_text(encoding="utf-8"))
@@ -134,7 +134,7 @@ def _labelled(labels: Path, most: int, say: Say) -> _Pictures:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SourceError(f"{labels} is not a COCO keypoint file: {error!r}") from error
     folder = labels.parent / "train" if labels.name == "train.json" else labels.parent.parent / "train2017"
-    say(f"cropping the people labelled in {labels.name} from {folder}")
+    notify(f"cropping the people labelled in {labels.name} from {folder}")
     # Twice as many as needed, because some are too small or unreadable.
     chosen = np.random.default_rng(0).permutation(len(found))[: 2 * most]
     for index in chosen:

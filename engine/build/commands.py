@@ -70,14 +70,14 @@ def _mib(file: Path) -> float:
     return file.stat().st_size / 2**20
 
 
-def check_engine(file: Path, weights: Path | None, photos: Path | None, say: Callable[[str], None]) -> Iterator[str]:
+def check_engine(file: Path, weights: Path | None, photos: Path | None, notify: Callable[[str], None]) -> Iterator[str]:
     """Run the parity gate on an engine again, record the result, and measure its speed.
 
     Args:
         file: an `.engine` file.
         weights: the weights it was built from; None for their path at the time of the build.
         photos: folder of pictures to compare on; None for those of the ultralytics package.
-        say: receives one line before anything that takes long.
+        notify: receives one line before anything that takes long.
 
     Raises:
         ModelError: a file is missing or damaged.
@@ -94,7 +94,7 @@ def check_engine(file: Path, weights: Path | None, photos: Path | None, say: Cal
     if device is None:
         raise BackendError(f"{file.name} cannot be checked here: {why_no_cuda()}")
     # `load_engine` ignores the recorded state, so an engine that failed before is checked again.
-    options = OpenOptions(device="cuda", say=say)
+    options = OpenOptions(device="cuda", notify=notify)
     with tensorrt.load_engine(file, load_package(package), package, device, options) as backend:
         chosen = None if photos is None else parity_gate.photos_of(photos)
         checked = parity_gate.check(backend, weights or Path(record.weights), chosen)

@@ -83,7 +83,7 @@ class EngineOrder:
             raise OptionError(f"{self.model.name} cannot be built; a .safetensors file was expected")
 
 
-def build_engine(order: EngineOrder, say: Callable[[str], None]) -> Path:
+def build_engine(order: EngineOrder, notify: Callable[[str], None]) -> Path:
     """Build an engine into the cache, or find it there, and return its file.
 
     Raises:
@@ -98,18 +98,18 @@ def build_engine(order: EngineOrder, say: Callable[[str], None]) -> Path:
     key = _key(order, trt, device, spec)
     name = order.model.stem
     folder = engine_cache.folder_of(name, key)
-    with _locked(folder, say):
+    with _locked(folder, notify):
         found = engine_cache.find(name, key)
         if found.file is not None and found.file.parent == folder and not order.force:
-            say(f"{found.file.name} is there already")
+            notify(f"{found.file.name} is there already")
             return _unless_failed(found.file)
         reason = found.reason or ("--force" if order.force else "another range of batches or frames is wanted")
-        say(f"building {name} for {', '.join(key.targets)} with {order.runtime} {key.runtime_version}: {reason}")
+        notify(f"building {name} for {', '.join(key.targets)} with {order.runtime} {key.runtime_version}: {reason}")
         # An existing folder can only hold a damaged or refused engine: this process holds the lock and has searched.
         with filling(folder) as temporary:
             file = temporary / f"{name}.engine"
-            _compile(order, key, trt, file, say)
-            _check(order, trt, device, file, say)
+            _compile(order, key, trt, file, notify)
+            _check(order, trt, device, file, notify)
         engine_cache.remove_superseded(name, folder / file.name)
         return _unless_failed(folder / file.name)
 
@@ -186,12 +186,12 @@ def _key(order: EngineOrder, trt: Any, device: Gpu | None, detector: ModelSpec |
     )
 
 
-def _compile(order: EngineOrder, key: EngineKey, trt: Any, file: Path, say: Callable[[str], None]) -> None:
+def _compile(order: EngineOrder, key: EngineKey, trt: Any, file: Path, notify: Callable[[str], None]) -> None:
     """Export, compile, and write the engine, its spec and a record with the state "unchecked"."""
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="kcam-build-") as folder:
         graph = Path(folder) / "graph.onnx"
-        say("exporting the graph")
+        notify("exporting the graph")
         spec = _typed_graph(order, key, graph)
         if order.runtime == "torch2trt":
             plan = torch2trt_build.build_plan_bytes(trt, order.model, key.precision, key.max_people)
@@ -205,8 +205,8 @@ def _compile(order: EngineOrder, key: EngineKey, trt: Any, file: Path, say: Call
                 max_side=key.max_side,
                 timing_cache=engine_cache.timing_cache_path(key) if package == "tensorrt" else None,
             )
-            say("compiling")
-            plan = trt_build.build_plan_bytes(trt, graph, spec, wanted, say)
+            notify("compiling")
+            plan = trt_build.build_plan_bytes(trt, graph, spec, wanted, notify)
     try:
         file.write_bytes(plan)
     except OSError as error:
@@ -243,31 +243,31 @@ def _typed_graph(order: EngineOrder, key: EngineKey, graph: Path) -> ModelSpec:
     return dataclasses.replace(spec, precision=key.precision, outputs=outputs, graph_version=GRAPH_VERSION)
 
 
-def _check(order: EngineOrder, trt: Any, device: Gpu | None, file: Path, say: Callable[[str], None]) -> None:
+def _check(order: EngineOrder, trt: Any, device: Gpu | None, file: Path, notify: Callable[[str], None]) -> None:
     """Run the parity gate on a new engine if this machine has one of its GPUs, and record the result."""
     from engine.backends.trt_runtime import TensorRtBackend
     from engine.build import parity_gate
 
     spec, record = read_engine(file)
     if device is None or device.target not in record.key.targets:
-        say("this machine has no GPU of its kind: stored unchecked, the parity gate runs when it is first loaded")
+        notify("this machine has no GPU of its kind: stored unchecked, the parity gate runs when it is first loaded")
         return
-    say("comparing with float32 PyTorch")
+    notify("comparing with float32 PyTorch")
     photos = None if order.photos is None else parity_gate.photos_of(order.photos)
     plan = file.read_bytes()
     with TensorRtBackend(trt, RUNTIMES[order.runtime], plan, spec, open_memory("cuda")) as backend:
         checked = parity_gate.check(backend, order.model, photos)
-    say(checked.report)
+    notify(checked.report)
     write_record(file, dataclasses.replace(record, state=checked.state, report=checked.report))
 
 
 @contextlib.contextmanager
-def _locked(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
+def _locked(folder: Path, notify: Callable[[str], None]) -> Iterator[None]:
     lock = engine_cache.lock_path(folder)
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
         lock.touch()
     except OSError as error:
         raise OutputError(f"the cache folder {lock.parent} cannot be written ({error.strerror})") from error
-    with file_lock(lock, lambda: say("another process is building this engine; waiting for it")):
+    with file_lock(lock, lambda: notify("another process is building this engine; waiting for it")):
         yield

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from engine.artifacts.compiler import Say
+from engine.artifacts.compiler import Notify
 from engine.artifacts.model_spec import ModelSpec, write_spec
 from engine.backends import OpenOptions
 from engine.backends.onnxruntime import OnnxRuntimeBackend
@@ -34,14 +34,14 @@ _LEAST_CHECKED = 25
 _LEAST_SIMILARITY, _MOST_BEYOND_4PX = 0.97, 0.03
 
 
-def quantize_pose(weights: Path, output: Path, calibrate: str, say: Say) -> ModelSpec:
+def quantize_pose(weights: Path, output: Path, calibrate: str, notify: Notify) -> ModelSpec:
     """Write the INT8 graph of a pose network and its spec.
 
     Args:
         weights: a `.safetensors` file of this program.
         output: the ONNX file to write; its spec is written beside it.
         calibrate: the source of the people, see `calibration_crops`.
-        say: receives progress, one line at a time.
+        notify: receives progress, one line at a time.
 
     Raises:
         ModelError: the weights cannot be used.
@@ -52,17 +52,17 @@ def quantize_pose(weights: Path, output: Path, calibrate: str, say: Say) -> Mode
         plain = Path(folder) / f"{weights.stem}.onnx"
         spec = export_pose(weights, plain)
         least = LEAST_CROPS + _LEAST_CHECKED
-        crops = calibration_crops(calibrate, spec, least=least, most=MOST_CROPS + CHECKED_CROPS, say=say)
+        crops = calibration_crops(calibrate, spec, least=least, most=MOST_CROPS + CHECKED_CROPS, notify=notify)
         checked = max(_LEAST_CHECKED, len(crops) * CHECKED_CROPS // (MOST_CROPS + CHECKED_CROPS))
         measured = crops[: len(crops) - checked]
-        say(f"measuring the ranges of all layers on {len(measured)} crops")
+        notify(f"measuring the ranges of all layers on {len(measured)} crops")
         proto = quantized_graph(plain, measured)
         quantized = Path(folder) / f"{weights.stem}.int8.onnx"
         _save(proto, quantized, spec, weights, {})
-        say(f"comparing with float32 on {checked} other crops")
+        notify(f"comparing with float32 on {checked} other crops")
         report = compare_with_float(quantized, plain, crops[len(measured) :])
         _refuse_if_bad(report)
-        say(summary(report))
+        notify(summary(report))
         made_with = {
             "nncf": importlib.metadata.version("nncf"),
             "calibrated": f"{len(measured)} crops of {Path(calibrate).name}",

@@ -80,7 +80,9 @@ def _shapes(tensor: TensorSpec, least: int, usual: int, most: int, max_side: int
     return tuple(smallest), tuple(tuned), tuple(largest)
 
 
-def build_plan_bytes(trt: Any, onnx_file: Path, spec: ModelSpec, plan: BuildPlan, say: Callable[[str], None]) -> bytes:
+def build_plan_bytes(
+    trt: Any, onnx_file: Path, spec: ModelSpec, plan: BuildPlan, notify: Callable[[str], None]
+) -> bytes:
     """Compile a graph.
 
     Args:
@@ -88,7 +90,7 @@ def build_plan_bytes(trt: Any, onnx_file: Path, spec: ModelSpec, plan: BuildPlan
         onnx_file: a strongly typed graph.
         spec: of that graph; the parsed network must match it.
         plan: target and limits.
-        say: receives progress.
+        notify: receives progress.
 
     Raises:
         ModelError: the parsed network does not match the spec.
@@ -113,7 +115,7 @@ def build_plan_bytes(trt: Any, onnx_file: Path, spec: ModelSpec, plan: BuildPlan
         if config.add_optimization_profile(shapes) < 0:
             raise BackendError(f"{plan.package} refuses the shapes {profile}: {_errors(logger)}")
     timing = _load_timing_cache(config, plan)
-    config.progress_monitor = _progress_monitor(trt, say)
+    config.progress_monitor = _progress_monitor(trt, notify)
     serialized = builder.build_serialized_network(network, config)
     if serialized is None:
         raise BackendError(_refusal(plan, logger))
@@ -211,7 +213,7 @@ def _load_timing_cache(config: Any, plan: BuildPlan) -> Any:
     return cache
 
 
-def _progress_monitor(trt: Any, say: Callable[[str], None]) -> Any:
+def _progress_monitor(trt: Any, notify: Callable[[str], None]) -> Any:
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
         """Reports phases and their steps, at most once per second."""
 
@@ -227,7 +229,7 @@ def _progress_monitor(trt: Any, say: Callable[[str], None]) -> Any:
             now = time.monotonic()
             if now - self.reported_at >= _PROGRESS_EVERY_S:
                 self.reported_at = now
-                say(f"compiling: {phase_name}, {step + 1} of {self.steps.get(phase_name, step + 1)}")
+                notify(f"compiling: {phase_name}, {step + 1} of {self.steps.get(phase_name, step + 1)}")
             return True
 
         def phase_finish(self, phase_name: str) -> None:

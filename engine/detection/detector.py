@@ -209,14 +209,14 @@ def open_detector(
     classes: str | None = None,
     score_threshold: float = DEFAULT_SCORE_THRESHOLD,
     max_people: int = 16,
-    say: Callable[[str], None] = lambda _line: None,
+    notify: Callable[[str], None] = lambda _line: None,
     gate: Gate | None = None,
 ) -> tuple[PersonDetector, OpenedBackend]:
     """Find a detector, download or export it where needed, and open it.
 
     Args:
         detector: a shipped name, FILE.onnx, FILE.pt, the official name of an ultralytics detector, None: the default.
-        backend, precision, device, threads, say, gate: see `open_pose_backend`.
+        backend, precision, device, threads, notify, gate: see `open_pose_backend`.
         input_size: see `PersonDetector`.
         download: download an official detector that is missing.
         classes: see `resolve_classes`.
@@ -227,8 +227,8 @@ def open_detector(
         ModelError: the detector does not exist or cannot be used.
         BackendError: no runtime can run it as asked.
     """
-    options = OpenOptions(precision=precision, device=device, threads=threads, say=say, gate=gate)
-    file = ensure_detector(detector, download=download, say=say)
+    options = OpenOptions(precision=precision, device=device, threads=threads, notify=notify, gate=gate)
+    file = ensure_detector(detector, download=download, notify=notify)
     opened = open_detector_backend(file, backend=backend, options=options)
     try:
         class_ids = resolve_classes(classes, opened.backend.spec.class_names)

@@ -1,1 +1,1 @@
-"""What is written: export, video, sound, poses. Imports `pipeline` and before."""
+"""Writing of results: export, video, sound, poses. Imports `pipeline` and the rooms before it."""

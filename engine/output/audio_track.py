@@ -23,13 +23,13 @@ _TRIED_PACKETS = 8
 
 
 def _is_usable(stream: Any) -> bool:
-    """Whether enough is known of a sound to write it: of a file that is cut off early it is not."""
+    """Whether the parameters of an audio stream are known; in a file that is cut off early they may not be."""
     context = stream.codec_context
     return context is not None and bool(context.sample_rate) and context.channels > 0
 
 
 def _unwrapped(packets: Iterator[Any], stream: Any) -> Iterator[Any]:
-    """Packets as MP4 needs them: AAC from MPEG-TS has a header in each packet instead of one for the stream."""
+    """Packets in MP4's form: AAC from MPEG-TS has a header in each packet instead of one per stream."""
     if str(stream.codec_context.name) != "aac" or stream.codec_context.extradata:
         yield from packets
         return
@@ -39,18 +39,18 @@ def _unwrapped(packets: Iterator[Any], stream: Any) -> Iterator[Any]:
 
 
 class AudioTrack:
-    """The first audio stream of a source, read from a container of its own and written in time with the video.
+    """The first audio stream of a source, read from its own container and written in sync with the video.
 
     Attributes:
         note: one line for the user about the sound in the output.
     """
 
     def __init__(self, media: str, start_s: Fraction, output: Any) -> None:
-        """Open the sound and add its stream to the output; to be done before the first packet is written.
+        """Open the audio and add its stream to the output; call before the first packet is written.
 
         Args:
             media: what PyAV opens.
-            start_s: time of `media` that is time 0 of the output, in seconds.
+            start_s: time of `media` in seconds that becomes time 0 of the output.
             output: PyAV output container.
 
         Raises:
@@ -60,7 +60,7 @@ class AudioTrack:
         try:
             tracks = self._input.streams.audio
             if not tracks or not _is_usable(tracks[0]):
-                raise SourceError("the sound of the source cannot be decoded and is left out")
+                raise SourceError("the sound of the source cannot be decoded and is omitted")
             self._stream = tracks[0]
             for stream in self._input.streams:
                 if stream.index != self._stream.index:
@@ -73,11 +73,11 @@ class AudioTrack:
                 self.note = f"audio: {_COPIED[name]} copied"
             else:
                 self._target = self._add_aac(output)
-                self.note = f"audio: {name} made AAC"
+                self.note = f"audio: {name} converted to AAC"
         except BaseException as error:
             self._input.close()
             if isinstance(error, av.error.FFmpegError | ValueError):
-                raise SourceError(f"the sound of the source is left out: {reason(error)}") from None
+                raise SourceError(f"the sound of the source is omitted: {reason(error)}") from None
             raise
         if len(tracks) > 1:
             self.note += f" (the first of {len(tracks)} tracks)"
@@ -88,7 +88,7 @@ class AudioTrack:
         self._end_s: Fraction | None = None
 
     def _can_be_copied(self, media: str) -> bool:
-        """Whether MP4 takes this sound as it is: what its writer refuses at the end would cost the picture, too."""
+        """Whether MP4 accepts this codec unchanged; tested first: a late refusal would lose the video, too."""
         source = open_container(media, "the sound of the source")
         try:
             with av.open(io.BytesIO(), "w", format="mp4") as trial:
@@ -118,7 +118,7 @@ class AudioTrack:
         return target
 
     def _demux(self) -> Iterator[Any]:
-        """Packets of the sound; they end where the source breaks off, and `note` reports it."""
+        """Audio packets up to the first read error, which `note` reports."""
         packets = self._input.demux(self._stream)
         while True:
             try:
@@ -131,12 +131,12 @@ class AudioTrack:
             yield packet
 
     def _in_order(self, packets: Iterator[Any]) -> Iterator[Any]:
-        """Packets whose times go on; the sound of a damaged file ends or has gaps, and the picture goes on."""
+        """Packets with increasing times; errors in a damaged file end the audio or leave gaps, not the video."""
         last_dts: int | None = None
         misplaced = 0
         try:
             for packet in packets:
-                # What has no place in time, or one before its time, cannot be put beside the picture.
+                # Packets without a time stamp, or with one that does not increase, cannot be muxed.
                 if packet.dts is None or packet.pts is None or (last_dts is not None and packet.dts <= last_dts):
                     misplaced += 1
                     continue
@@ -145,7 +145,7 @@ class AudioTrack:
         except (av.error.FFmpegError, ValueError) as error:
             self.note += f", ends early ({reason(error)})"
         if misplaced:
-            self.note += f", {misplaced} packet(s) out of time left out"
+            self.note += f", {misplaced} packet(s) with invalid times omitted"
 
     def _copied(self) -> Iterator[Any]:
         shift = round(self._start_s / self._stream.time_base)
@@ -182,7 +182,7 @@ class AudioTrack:
             for frame in frames:
                 yield from resampler.resample(frame)
         if damaged:
-            self.note += f", {damaged} damaged packet(s) left out"
+            self.note += f", {damaged} damaged packet(s) omitted"
         yield from resampler.resample(None)
 
     @staticmethod
@@ -193,7 +193,7 @@ class AudioTrack:
         return packet
 
     def write_until(self, time_s: Fraction) -> None:
-        """Write the sound that starts before a time of the output, in seconds."""
+        """Write the audio that starts before a time of the output, in seconds."""
         while not self._done:
             if self._next is None:
                 self._next = next(self._packets, None)
@@ -206,10 +206,10 @@ class AudioTrack:
             self._output.mux(packet)
 
     def finish(self, end_s: Fraction) -> None:
-        """Write what is left of the sound up to the end of the picture, in seconds; what lasts longer is cut."""
+        """Write the remaining audio up to the end of the video, in seconds."""
         self._end_s = end_s
         self.write_until(end_s)
 
     def close(self) -> None:
-        """Close the source of the sound."""
+        """Close the input container."""
         self._input.close()

@@ -1,4 +1,4 @@
-"""From a source to files: every frame through the pipeline, drawn, written."""
+"""Export of a source to files: process, draw and write every frame."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, NoReturn, Protocol
 
 from engine.errors import EngineError, OptionError, SourceError
 from engine.output.files import RunFiles, expected_frames
-from engine.output.progress import FrameProgress, Progress, Unfailing
+from engine.output.progress import FrameProgress, Progress, SafeProgress
 from engine.overlay.drawing import OverlayOptions, draw
 from engine.pipeline.file_runner import results
 from engine.pipeline.prefetch import Steps
@@ -24,34 +24,34 @@ X264_PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium"
 
 
 class FramePipeline(Protocol):
-    """What the export needs of a pipeline."""
+    """The interface that the export needs of a pipeline."""
 
     @property
     def skeleton(self) -> Skeleton:
         """Keypoints of the poses."""
 
     def process(self, frame: Frame) -> FrameResult:
-        """Find the people of a frame and their keypoints."""
+        """Detect the people of a frame and their keypoints."""
 
     def describe(self) -> dict[str, Any]:
-        """What really runs."""
+        """The networks, backends and devices that run."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportOptions:
-    """What to write, and how much.
+    """What to write, and its limits.
 
     Attributes:
         output: video, photo or folder to write; None for `outputs/<name>_pose.mp4` and the like.
         poses: `.jsonl`, `.csv` or `.json` file; None for no poses file.
         overwrite: existing files may be replaced.
-        max_frames: stop after as many frames.
-        duration_s: stop after as many seconds of the source.
-        overlay: how frames are drawn.
-        quiet: no progress.
+        max_frames: stop after this many frames.
+        duration_s: stop after this many seconds of the source.
+        overlay: what is drawn on the frames.
+        quiet: no progress output.
         crf: quality of the video, 0 (lossless) to 51.
-        preset: x264's trade of speed against size.
-        overlap: read, work and write at the same time; False for one thing after another in one thread.
+        preset: x264's trade-off of speed against size.
+        overlap: read, process and write concurrently; False for one thread.
     """
 
     output: Path | None = None
@@ -80,19 +80,19 @@ class ExportOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class ExportSummary:
-    """What a run did.
+    """Result of a run.
 
     Attributes:
         frames: frames written.
-        frames_with_people: those of them in which someone was found.
-        seconds: time the run took.
+        frames_with_people: those with at least one person.
+        seconds: duration of the run.
         outputs: the files written, under their final names.
         unreadable_frames: frames or photos of the source that could not be read.
-        dropped_frames: frames of a live source that came faster than they were worked on.
-        audio_note: what became of the sound; None where there was none.
-        notes: further lines for the person.
-        interrupted: ended by Ctrl-C or the like; what was done until then is whole.
-        signal_number: of the signal that ended it; None where the interrupt came in another way.
+        dropped_frames: frames of a live source that arrived faster than they were processed.
+        audio_note: one line about the audio; None where there was none.
+        notes: further lines for the user.
+        interrupted: ended by Ctrl-C or another signal; the files are complete up to there.
+        signal_number: of the signal that ended it; None without one.
     """
 
     frames: int
@@ -108,7 +108,7 @@ class ExportSummary:
 
     @property
     def fps(self) -> float:
-        """Frames per second of the whole run."""
+        """Mean frames per second."""
         return self.frames / self.seconds if self.seconds > 0 else 0.0
 
 
@@ -121,26 +121,26 @@ def export(
 ) -> ExportSummary:
     """Write the video (or photos) and the poses of a source.
 
-    Ctrl-C and requests to end the process end the run as the end of the source does: the files are whole up to there.
+    Ctrl-C and termination signals act like the end of the source: the files are complete up to there.
 
     Args:
-        source: what is read.
-        pipeline: finds people and their keypoints.
-        options: what is written.
+        source: opened source.
+        pipeline: detects people and their keypoints.
+        options: what to write.
         progress: called for every frame; None for a bar on stderr.
-        guard: of a caller who has more to do that must not be interrupted, entered; None for one of its own.
+        guard: an entered stop flag, for callers with further steps that must not be interrupted; None makes one.
 
     Raises:
         OptionError: an output's name does not fit what is written.
         OutputError: an output exists, is the input, or cannot be written.
-        SourceError: reading failed, or no frame came.
-        EngineError: whatever else failed; when frames were written before, the message names the kept part files.
+        SourceError: reading failed, or the source has no frame.
+        EngineError: another failure; if frames were written before, the message names the kept part files.
     """
     if guard is None:
         with StopFlag() as own:
             return export(source, pipeline, options, progress, own)
     started_s = time.monotonic()
-    with Steps(lambda: guard.asked) as steps:  # the threads are waited for when the files have their names
+    with Steps(lambda: guard.is_set) as steps:  # threads are joined after the files have their final names
         outputs = RunFiles(
             source,
             pipeline.skeleton,
@@ -150,7 +150,7 @@ def export(
             crf=options.crf,
             preset=options.preset,
         )
-        run = _Run(source, pipeline, options, outputs, Unfailing(progress or FrameProgress(quiet=options.quiet)))
+        run = _Run(source, pipeline, options, outputs, SafeProgress(progress or FrameProgress(quiet=options.quiet)))
         written = run.from_start_to_end(guard, steps)
     return ExportSummary(
         frames=run.frames,
@@ -184,13 +184,13 @@ class _Run:
         self.notes: list[str] = []
 
     def from_start_to_end(self, guard: StopFlag, steps: Steps) -> tuple[Path, ...]:
-        """Work, and put the files in order however it ends."""
+        """Process all frames, then finish or abort the files."""
         try:
             try:
                 self.all_frames(steps)
-            except KeyboardInterrupt:  # where somebody else handles signals
+            except KeyboardInterrupt:  # where another handler is installed
                 self.interrupted = True
-            self.interrupted |= guard.asked
+            self.interrupted |= guard.is_set
             return self.finish()
         except BaseException as error:
             _fail(error, self._outputs, self.frames)
@@ -198,7 +198,7 @@ class _Run:
             self._progress.close()
 
     def all_frames(self, steps: Steps) -> None:
-        """The loop over frames: source, pipeline, drawing, files; the steps before drawing prefetch."""
+        """The loop over frames: source, pipeline, drawing, files; the stages before drawing prefetch."""
         options = self._options
         total = expected_frames(self._source.info, options.max_frames, options.duration_s)
         self._progress.start(self._source.info.name, total)
@@ -212,7 +212,7 @@ class _Run:
             self._progress.advance()
 
     def _wanted(self) -> Iterator[Frame]:
-        """Frames up to the limits; none beyond them is waited for."""
+        """Frames up to the limits, without waiting for one beyond them."""
         first_s: float | None = None
         photos = self._source.info.kind == "photos"
         for number, frame in enumerate(self._source if photos else self._in_one_size(), start=1):
@@ -224,7 +224,7 @@ class _Run:
                 return
 
     def _in_one_size(self) -> Iterator[Frame]:
-        """Frames in the size of the first, so that video and poses speak of the same pixels."""
+        """Frames at the size of the first, so that video and poses use the same pixel coordinates."""
         first_wh: tuple[int, int] | None = None
         for frame in self._source:
             size_wh = (frame.image_bgr.shape[1], frame.image_bgr.shape[0])
@@ -240,7 +240,7 @@ class _Run:
             yield replace(frame, image_bgr=fitted(frame.image_bgr, first_wh))
 
     def finish(self) -> tuple[Path, ...]:
-        """The files under their names; none where Ctrl-C came before the first frame."""
+        """The files under their final names; none if interrupted before the first frame."""
         if self.frames == 0:
             self._outputs.abort()
             if not self.interrupted:
@@ -256,7 +256,7 @@ def _fail(error: BaseException, outputs: RunFiles, frames: int) -> NoReturn:
         raise error
     where = " and ".join(str(path) for path in kept)
     text = f"the {frames} frame(s) written so far are kept in {where}"
-    if outputs.kept_frames is not None and outputs.kept_frames < frames:  # the disk did not take the buffered frames
+    if outputs.kept_frames is not None and outputs.kept_frames < frames:  # buffered frames could not be written
         part = f"the first {outputs.kept_frames} of {frames} frame(s)"
         text = f"{part if outputs.kept_frames else f'the poses of {frames} frame(s)'} are kept in {where}"
     if isinstance(error, EngineError):

@@ -1,4 +1,4 @@
-"""Which files a run writes, and writing a frame to all of them."""
+"""The output files of a run, and writing a frame to all of them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from engine.types import FrameResult, UInt8Array
 
 DEFAULT_FOLDER = Path("outputs")
 _LONGEST_STEM = 220
-"""Bytes of a name that leave room for what is put behind it; file systems take 255."""
+"""Bytes of a file name that leave room for suffixes; file systems allow 255."""
 
 
 def _shortened(stem: str) -> str:
@@ -36,7 +36,7 @@ def _is_folder(path: Path) -> bool:
 
 
 def _stem(info: SourceInfo) -> str:
-    """A file name for what comes out of a source, without a suffix."""
+    """File name for the output of a source, without a suffix."""
     if info.path is not None:
         return f"{_shortened(info.path.name if info.path.is_dir() else info.path.stem)}_pose"
     name = info.name.split("://", 1)[-1]
@@ -44,10 +44,10 @@ def _stem(info: SourceInfo) -> str:
 
 
 def resolve_output(info: SourceInfo, output: Path | None) -> Path:
-    """The file (for a folder of photos: the folder) that a run writes its pictures to.
+    """The file (for a folder of photos: the folder) that a run writes its images to.
 
     Raises:
-        OptionError: the chosen name does not fit what is written.
+        OptionError: the name does not fit the kind of output.
     """
     photo = info.path if info.kind == "photos" else None
     if photo is not None and photo.is_dir():
@@ -69,7 +69,7 @@ def resolve_output(info: SourceInfo, output: Path | None) -> Path:
 
 
 def photo_targets(info: SourceInfo, output: Path) -> dict[Path, Path]:
-    """For each photo of a source the file that its picture is written to; no two photos share one."""
+    """For each photo of a source its output file; all are different."""
     if info.path is None:
         return {}
     if not info.path.is_dir():
@@ -81,17 +81,17 @@ def photo_targets(info: SourceInfo, output: Path) -> dict[Path, Path]:
         target = output / f"{stem}_pose{suffix}"
         if target in targets.values():  # a.png and a.ppm
             target = output / f"{stem}_{photo.suffix[1:].lower()}_pose{suffix}"
-        while target in targets.values():  # long names that were alike where they were cut
+        while target in targets.values():  # long names may be equal after shortening
             target, number = output / f"{stem}_{number}_pose{suffix}", number + 1
         targets[photo] = target
     return targets
 
 
 class PhotosWriter:
-    """Pictures for photos: each is a file of its own, there when it is whole."""
+    """Writes one image file per photo, each atomically."""
 
     def __init__(self, targets: Mapping[Path, Path], *, overwrite: bool, inputs: tuple[Path, ...]) -> None:
-        """Check all the targets before any is written.
+        """Check all targets before any is written.
 
         Raises:
             OutputError: one exists already, or is the input, or the folder cannot be written.
@@ -101,17 +101,17 @@ class PhotosWriter:
         for target in self._targets.values():
             check_target(target, overwrite=overwrite, inputs=inputs)
         for target in {target.parent: target for target in self._targets.values()}.values():
-            check_writable(target)  # reported now rather than after the first network run
+            check_writable(target)  # reported before the first inference
         self.written: list[Path] = []
 
     def write(self, image_bgr: UInt8Array, photo: Path | None) -> None:
-        """Write the picture of one photo.
+        """Write the image of one photo.
 
         Raises:
             OutputError: it cannot be written.
         """
         if photo is None or photo not in self._targets:
-            raise OutputError(f"no output was planned for the photo {photo}: it came to its folder during the run")
+            raise OutputError(f"the photo {photo} was added to its folder during the run and has no output")
         part = PartFile(self._targets[photo], overwrite=self._overwrite)
         try:
             write_photo(part.path, image_bgr, part.final.suffix)
@@ -122,7 +122,7 @@ class PhotosWriter:
 
 
 class RunFiles:
-    """All that one run writes. A frame goes to every file or, on an error, the run ends with none under its name.
+    """All files of one run. Each frame goes to every file; on an error no file gets its final name.
 
     Attributes:
         kept_frames: after `abort`, the frames in the video that was kept; None without a video.
@@ -142,7 +142,7 @@ class RunFiles:
         """Check and reserve all targets.
 
         Raises:
-            OptionError: a name does not fit what is written.
+            OptionError: a name does not fit the kind of output.
             OutputError: a target exists, is an input, or cannot be written.
         """
         self._source = source
@@ -178,16 +178,16 @@ class RunFiles:
 
     @property
     def audio_note(self) -> str | None:
-        """What became of the sound."""
+        """One line about the audio."""
         return None if self._video is None else self._video.audio_note
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Lines about unfinished files that were found."""
+        """Lines about unfinished files of earlier runs."""
         return tuple(part.note for part in self._parts if part.note is not None)
 
     def time_s(self, result: FrameResult) -> float:
-        """Time of a frame from the start, in seconds: a live source starts with the first frame that is written."""
+        """Time of a frame from the start, in seconds; for a live source, from the first written frame."""
         pts, base = result.frame.pts, self._source.info.time_base
         if pts is None or base is None:
             return result.frame.timestamp_s
@@ -213,7 +213,7 @@ class RunFiles:
             self._poses.write(frame.index, time_s, result.poses, photo)
 
     def finish(self) -> tuple[Path, ...]:
-        """Close all files and give them their names.
+        """Close all files and give them their final names.
 
         Raises:
             OutputError: one cannot be written or renamed.
@@ -225,14 +225,14 @@ class RunFiles:
         return (*photos, *(writer.commit() for writer in writers))
 
     def abort(self) -> tuple[Path, ...]:
-        """End after an error; the files that hold something are kept under their part names and given back."""
+        """End after an error; returns the non-empty part files, which are kept."""
         kept = [writer.abort() for writer in (self._video, self._poses) if writer is not None]
         self.kept_frames = None if self._video is None else self._video.frames
         return tuple(path for path in kept if path is not None)
 
 
 def expected_frames(info: SourceInfo, max_frames: int | None, duration_s: float | None) -> int | None:
-    """How many frames a run will write; None if unknown."""
+    """Number of frames that a run will write; None if unknown."""
     bounds = [] if info.is_live or info.frame_count is None else [info.frame_count]
     if max_frames is not None:
         bounds.append(max_frames)

@@ -1,11 +1,11 @@
-"""Poses as a file: JSON lines, CSV, or COCO results, by the suffix of its name.
+"""Writes poses as JSON lines, CSV, or COCO results, by the suffix of the file name.
 
-- `.jsonl`: one line a frame, `{"frame": 0, "time_s": 0.0, "people": [{"id": null, "box_xyxy": [..4], "score": 0.9,
+- `.jsonl`: one line per frame, `{"frame": 0, "time_s": 0.0, "people": [{"id": null, "box_xyxy": [..4], "score": 0.9,
   "keypoints": [[x, y, score] x K]}]}`.
-- `.csv`: one row a person with the same values; a frame without people is a row of its own in which only `frame` and
-  `time_s` are filled, so that the frames can be counted.
-- `.json`: the list of COCO keypoint results. `image_id` is the number that a photo's name consists of (as COCO names
-  its photos), else the number of the frame.
+- `.csv`: one row per person with the same values; a frame without people has a row with `frame` and `time_s` only, so
+  that the frames can be counted.
+- `.json`: the list of COCO keypoint results. `image_id` is the photo's file name where that is a number (as in
+  COCO), else the frame number.
 
 Coordinates are frame px, rounded to a hundredth; scores to four digits; times to a microsecond.
 """
@@ -34,7 +34,7 @@ _COCO_PERSON = 1
 
 
 def check_poses_path(path: Path) -> None:
-    """Refuse a name whose suffix is no known form of poses.
+    """Refuse a file name with an unknown suffix.
 
     Raises:
         OptionError: the suffix is unknown; the message names the known ones.
@@ -42,7 +42,7 @@ def check_poses_path(path: Path) -> None:
     if path.suffix.lower() not in POSES_SUFFIXES:
         found = path.suffix or "no suffix"
         hint = nearest_hint(found, POSES_SUFFIXES)
-        raise OptionError(f"cannot tell how to write poses to {path}: its name ends with {found}.{hint}")
+        raise OptionError(f"no format for the poses file {path}: its name ends with {found}.{hint}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ class _Person:
 
 
 def _rounded(values: Any, digits: int) -> Any:
-    """Nested lists of finite floats; what is not finite becomes 0, because JSON has no NaN."""
+    """Nested lists of finite floats; NaN and infinity become 0, because JSON has neither."""
     clean = np.nan_to_num(np.asarray(values, np.float64), nan=0.0, posinf=0.0, neginf=0.0)
     return (np.round(clean, digits) + 0.0).tolist()  # + 0.0 makes -0.0 a plain zero
 
@@ -81,16 +81,16 @@ def _csv_line(cells: Iterable[Any]) -> str:
 
 
 def csv_columns(skeleton: Skeleton) -> list[str]:
-    """Names of the columns of the CSV form."""
+    """Column names of the CSV format."""
     points = [f"{name}_{part}" for name in skeleton.keypoint_names for part in ("x", "y", "score")]
     return ["frame", "time_s", "id", "box_x1", "box_y1", "box_x2", "box_y2", "score", *points]
 
 
 class PosesWriter:
-    """One poses file in the making; every frame is on its way to the disk when `write` returns."""
+    """Writes one poses file; `write` flushes each frame to the operating system."""
 
     def __init__(self, part: PartFile, skeleton: Skeleton) -> None:
-        """Begin the file.
+        """Open the file.
 
         Raises:
             OptionError: unknown suffix.
@@ -108,7 +108,7 @@ class PosesWriter:
 
     @property
     def path(self) -> Path:
-        """Where the poses stand now."""
+        """Current path of the file."""
         return self._part.path
 
     def write(self, frame: int, time_s: float, poses: Poses, photo: Path | None = None) -> None:
@@ -118,7 +118,7 @@ class PosesWriter:
             frame: number of the frame in its source, from 0.
             time_s: its time from the start, in seconds.
             poses: its people, frame px.
-            photo: the photo that the frame is, where it is one.
+            photo: path of the photo, for a source of photos.
 
         Raises:
             OutputError: the file cannot be written.
@@ -192,7 +192,7 @@ class PosesWriter:
             raise OutputError(f"cannot write {self._part.path}: {error.strerror or error}") from error
 
     def commit(self) -> Path:
-        """Give the finished file its name.
+        """Give the finished file its final name.
 
         Raises:
             OutputError: it cannot be renamed; it is kept under its part name.
@@ -200,14 +200,14 @@ class PosesWriter:
         return self._part.commit()
 
     def abort(self) -> Path | None:
-        """End after an error: what was written is kept under its part name, which is given back.
+        """End after an error; returns the part file, which is kept.
 
-        None where no frame was written (the part file is then removed) or the file has its name already.
+        None where no frame was written (the part file is then removed) or the file already has its final name.
         """
-        # A disk that is full or gone takes no more: what is on it already is all that can be had.
+        # On a full or missing disk only the data already written remains.
         with contextlib.suppress(OSError, OutputError):
             self.finish()
-        with contextlib.suppress(OSError):  # of a line that the disk took in part
+        with contextlib.suppress(OSError):  # a partially written line
             os.truncate(self._part.path, self._whole_bytes)
         if not self._part.path.exists():
             return None

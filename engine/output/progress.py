@@ -1,4 +1,4 @@
-"""How far a run is: a bar on a terminal, a line every few seconds elsewhere, or nothing."""
+"""Progress of a run: a bar on a terminal, a line every few seconds elsewhere, or nothing."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Progress(Protocol):
         """The run is over."""
 
 
-class Unfailing:
-    """Passes on to another until the terminal or pipe that it writes to is gone: a run goes on all the same."""
+class SafeProgress:
+    """Wraps another progress and ignores write errors, so that a closed terminal or pipe does not stop the run."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress: Progress | None = progress
@@ -49,7 +49,7 @@ class Unfailing:
 
 
 class _Lines:
-    """A file for tqdm that is no terminal: what would overwrite the line before becomes a line of its own."""
+    """A file for tqdm without a terminal: an update that would overwrite the previous line becomes a new line."""
 
     def write(self, text: str) -> None:
         if text.strip():
@@ -60,7 +60,7 @@ class _Lines:
 
 
 class FrameProgress:
-    """Frames on stderr with their rate and the time left: a bar on a terminal, else a line now and then."""
+    """Frames, rate and remaining time on stderr: a bar on a terminal, else a line at intervals."""
 
     def __init__(self, *, quiet: bool = False, every_s: float = _LINE_EVERY_S) -> None:
         self._quiet = quiet or sys.stderr is None
@@ -68,7 +68,7 @@ class FrameProgress:
         self._bar: Any = None
 
     def start(self, name: str, total: int | None) -> None:
-        """Begin to count."""
+        """Start counting."""
         if self._quiet:
             return
         from tqdm import tqdm
@@ -91,6 +91,6 @@ class FrameProgress:
             self._bar.update(1)
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._bar is not None:
             self._bar.close()

@@ -1,4 +1,4 @@
-"""`python main.py --video ...`: from the options to the files, with a summary of a few lines."""
+"""`python main.py --video ...`: export of a source, with a short summary."""
 
 from __future__ import annotations
 
@@ -27,37 +27,37 @@ from engine.system.stop_flag import StopFlag
 
 EXIT_INTERRUPTED = 130
 EXIT_SIGNAL = 128
-"""And the number of the signal: what shells expect of a program that a signal ended."""
+"""Plus the signal number: the shell convention for a program ended by a signal."""
 
 
 def run_video(user_options: Options) -> int:
-    """Write the pose video (and poses) that the command line asks for.
+    """Write the pose video (and poses) of the command line.
 
-    Errors that need no network are reported before one is loaded, the quickest checks first.
+    Whatever can be checked without a network is checked before one is loaded, the fastest checks first.
 
     Returns:
-        0, or 130 where Ctrl-C (143 where SIGTERM) ended a file early; a live source has no other end: there it is 0.
+        0, or 130 where Ctrl-C (143 where SIGTERM) ended a file early; always 0 for a live source.
 
     Raises:
-        EngineError: it cannot be done; the message says why.
+        EngineError: the export failed.
     """
     if user_options.video is None:
-        raise OptionError("name what to read: --video SOURCE")
-    # Values first: they are checked when the options are made.
+        raise OptionError("no source was given: --video SOURCE")
+    # Constructing the options validates their values.
     export_options(user_options, attention=None)
     pipeline_options(user_options, None, None)
     with open_source(user_options.video) as source, contextlib.ExitStack() as until_printed:
         if not user_options.quiet:
-            source.watch(_say_signal)
+            source.watch(_notify_signal)
         attention = attention_view(user_options.attention, user_options.pose_model)
         options = pipeline_options(user_options, attention, source.info)
         if not options.download or is_offline():
             find_detector(options.detector)
         check_outputs(source.info, user_options.output, user_options.poses, overwrite=user_options.overwrite)
-        with open_pipeline(options, say=_silence if user_options.quiet else _say) as pipeline:
+        with open_pipeline(options, notify=_discard if user_options.quiet else _notify) as pipeline:
             if not user_options.quiet:
                 _print(what_runs(pipeline))
-            # From here on a second Ctrl-C must not keep a person from reading where the files are.
+            # From here on a second Ctrl-C must not suppress the summary.
             guard = until_printed.enter_context(StopFlag())
             summary = export(source, pipeline, export_options(user_options, attention), guard=guard)
         if not user_options.quiet:
@@ -70,7 +70,7 @@ def run_video(user_options: Options) -> int:
 def pipeline_options(
     user_options: Options, attention: AttentionView | None, info: SourceInfo | None
 ) -> PipelineOptions:
-    """The part of the command line that says what runs, for a source."""
+    """Pipeline options from the command line, for a source."""
     return PipelineOptions.of(
         user_options,
         live=info is not None and info.is_live,
@@ -81,7 +81,7 @@ def pipeline_options(
 
 
 def export_options(user_options: Options, attention: AttentionView | None) -> ExportOptions:
-    """The part of the command line that says what is written."""
+    """Export options from the command line."""
     return ExportOptions(
         output=user_options.output,
         poses=user_options.poses,
@@ -95,11 +95,11 @@ def export_options(user_options: Options, attention: AttentionView | None) -> Ex
 
 
 def attention_view(text: str | None, pose_model: str | None) -> AttentionView | None:
-    """The view that `--attention` names, looked up in the header of the weights; the model itself is checked as well.
+    """The view that `--attention` names, from the skeleton in the weights' header; also checks that the model exists.
 
     Raises:
         ModelError: there is no such model, or it has no such maps.
-        OptionError: no keypoint of its has that name.
+        OptionError: it has no keypoint of that name.
     """
     info = read_weights_info(resolve_pose_model(pose_model))
     if text is None:
@@ -111,10 +111,10 @@ def attention_view(text: str | None, pose_model: str | None) -> AttentionView | 
 
 
 def check_outputs(info: SourceInfo, output: Path | None, poses: Path | None, *, overwrite: bool) -> None:
-    """Refuse outputs now that the export would refuse after the networks were loaded.
+    """Refuse, before the networks are loaded, outputs that the export would refuse.
 
     Raises:
-        OptionError: a name does not fit what is written.
+        OptionError: a name does not fit the kind of output.
         OutputError: a file exists, is the input, or cannot be written.
     """
     inputs = () if info.path is None else (info.path,)
@@ -130,7 +130,7 @@ def check_outputs(info: SourceInfo, output: Path | None, poses: Path | None, *, 
 
 
 def what_runs(pipeline: PosePipeline) -> str:
-    """The networks and where they run, and the skipped backends."""
+    """The networks, their backends and devices, and the skipped backends."""
     found = pipeline.describe()
     lines = [
         f"poses:  {found['pose_model']} on {found['backend']} ({found['device']}, {found['precision']})",
@@ -154,31 +154,31 @@ def summary_text(summary: ExportSummary) -> str:
     if summary.unreadable_frames:
         lines.append(f"{summary.unreadable_frames} could not be read")
     if summary.dropped_frames:
-        lines.append(f"{summary.dropped_frames} came faster than they could be worked on and were dropped")
+        lines.append(f"{summary.dropped_frames} arrived faster than they could be processed and were dropped")
     if summary.audio_note is not None:
         lines.append(summary.audio_note)
     return "\n".join([*lines, *summary.notes])
 
 
 def _print(text: str, stream: TextIO | None = None) -> None:
-    """Print; a closed output (`| head`, a closed terminal) is ignored, because the files are what counts."""
+    """Print; a closed output (`| head`, a closed terminal) is ignored, because the files matter more."""
     stream = stream or sys.stdout
     try:
         print(text, file=stream, flush=True)
     except OSError:
-        with contextlib.suppress(OSError, ValueError):  # or the interpreter would complain about the rest at its end
+        with contextlib.suppress(OSError, ValueError):  # else the interpreter reports unflushed output at exit
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, stream.fileno())
             os.close(nowhere)
 
 
-def _say_signal(loss: SignalLoss | None) -> None:
-    _say("the pictures come again" if loss is None else f"{loss.message}; trying again in {loss.retry_in_s:.1f} s")
+def _notify_signal(loss: SignalLoss | None) -> None:
+    _notify("reconnected" if loss is None else f"{loss.message}; trying again in {loss.retry_in_s:.1f} s")
 
 
-def _say(line: str) -> None:
+def _notify(line: str) -> None:
     _print(line, sys.stderr)
 
 
-def _silence(_line: str) -> None:
-    """Nobody listens."""
+def _discard(_line: str) -> None:
+    """Discard the line."""

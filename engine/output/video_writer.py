@@ -24,29 +24,29 @@ from engine.sources.frame_source import BT709, SourceInfo
 from engine.types import UInt8Array
 
 _FALLBACK_RATE = Fraction(25)
-# While it grows the file is fragmented, so that a killed run leaves a video that plays; when it is closed FFmpeg
-# (7.1 and newer) turns it into an ordinary MP4, with an index of all frames. The header waits for the first fragment
-# (delay_moov), because only then are the delays known that an exact time 0 needs.
+# While it grows the file is fragmented, so that a killed run leaves a playable video; on close FFmpeg (7.1 and newer)
+# turns it into an ordinary MP4 with an index of all frames. The header is delayed to the first fragment (delay_moov),
+# because only then are the stream delays known that an exact time 0 needs.
 _MUXER_OPTIONS = {
     "movflags": "hybrid_fragmented+frag_keyframe+delay_moov+default_base_moof",
     "flush_packets": "1",
-    "max_interleave_delta": "200000",  # microseconds to wait for a stream that has ended; the default is 10 s
+    "max_interleave_delta": "200000",  # microseconds of wait for an ended stream; the default is 10 s
 }
 _MPEG_RANGE = 1
 _FINEST_CLOCK = 1_000_000
-_LARGEST_PX = 16_384  # of x264
-# A killed run loses less than two seconds: what x264 holds back, and what is not yet a fragment. Fragments end before
-# key frames only: where they cut through B-frames, FFmpeg counts the length of the track one frame short.
+_LARGEST_PX = 16_384  # limit of x264
+# A killed run loses less than two seconds: frames buffered by x264 or not yet in a fragment. Fragments end only before
+# key frames: if one ends between B-frames, FFmpeg computes the track one frame too short.
 _HELD_BACK_S = _KEY_EVERY_S = Fraction(3, 4)
 _LEAST_ROOM, _MOST_THREADS = 8, 8
-# swscale's bilinear | accurate rounding | full chroma: without the last two everything comes out 1 to 2 levels darker.
+# swscale's bilinear | accurate rounding | full chroma: without the last two, pixels become 1 to 2 levels darker.
 _EXACT_COLORS = 2 | 0x40000 | 0x2000
 
 
 def _common_base(base: Fraction, period: Fraction) -> Fraction:
-    """The longest time of which both a source's time base and the time between frames are whole multiples.
+    """Greatest common divisor of a source's time base and its frame period.
 
-    The source's own time base where that would be finer than a player's clock can count.
+    The source's own time base where the result would be finer than players support.
     """
     numerator = math.gcd(base.numerator * period.denominator, period.numerator * base.denominator)
     common = Fraction(numerator, base.denominator * period.denominator)
@@ -61,30 +61,30 @@ def _check_size(size_wh: tuple[int, int]) -> None:
 
 
 def _held_back(rate: Fraction, live: bool) -> dict[str, str]:
-    """Options of x264 that bound the frames it holds back."""
+    """Options of x264 that bound the number of frames it buffers."""
     room = int(rate * _HELD_BACK_S)
-    if live or room < _LEAST_ROOM:  # live frames may come far more slowly than at their rate
+    if live or room < _LEAST_ROOM:  # live frames may arrive much more slowly than the nominal rate
         return {"tune": "zerolatency"}
     lookahead = min(10, room // 2)
-    # x264 looks ahead, keeps a frame for each further thread, and five more for B-frames and for their threads.
+    # x264 buffers its lookahead, a frame per further thread, and five more for B-frames and their threads.
     threads = max(1, min(os.cpu_count() or 1, _MOST_THREADS, room - lookahead - 4))
     return {"rc-lookahead": str(lookahead), "threads": str(threads)}
 
 
 class VideoWriter:
-    """One video in the making. Everything it writes stands under the part file's name until `commit`."""
+    """Writes one video, under the part file's name until `commit`."""
 
     def __init__(
         self, part: PartFile, info: SourceInfo, *, crf: int = 20, preset: str = "veryfast", keep_audio: bool = True
     ) -> None:
-        """Prepare; the file itself is begun with the first frame, whose size it takes.
+        """Prepare; the file is opened at the first frame, with that frame's size.
 
         Args:
-            part: where to write.
+            part: file to write.
             info: the source: rate, time base, tags and sound.
             crf: constant rate factor of x264, 0 (lossless) to 51; lower is better.
-            preset: x264's trade of speed against size.
-            keep_audio: whether the source's sound is copied.
+            preset: x264's trade-off of speed against size.
+            keep_audio: whether to include the source's audio.
 
         Raises:
             OutputError: the pictures are too large for the format.
@@ -115,20 +115,20 @@ class VideoWriter:
 
     @property
     def path(self) -> Path:
-        """Where the video stands now."""
+        """Current path of the file."""
         return self._part.path
 
     @property
     def audio_note(self) -> str | None:
-        """What became of the sound; None where the source has none."""
+        """One line about the audio; None where the source has none."""
         return self._audio.note if self._audio is not None else self._audio_note
 
     def write(self, image_bgr: UInt8Array, pts: int) -> None:
         """Add a frame.
 
         Args:
-            image_bgr: (H, W, 3) uint8; a size other than the first frame's is fitted into it.
-            pts: time stamp in the time base of the source, higher than the one before.
+            image_bgr: (H, W, 3) uint8; letterboxed if its size differs from the first frame's.
+            pts: time stamp in the time base of the source, strictly increasing.
 
         Raises:
             OutputError: the file cannot be written.
@@ -140,7 +140,6 @@ class VideoWriter:
                 self._first_pts = pts
             frame = self._to_yuv(image_bgr)
             frame.pts, frame.time_base = pts, self._time_base
-            # Counted by time and not by frames.
             if self._key_pts is None or (pts + self._step - self._key_pts) * self._time_base > _KEY_EVERY_S:
                 frame.pict_type, self._key_pts = PictureType.I, pts
             self._mux(self._stream.encode(frame))
@@ -157,7 +156,7 @@ class VideoWriter:
         height, width = image_bgr.shape[:2]
         self._size_wh = (width, height)
         _check_size(self._size_wh)
-        # The track counts in units of the time base; the movie's own clock must not be coarser than that.
+        # The movie's time scale must not be coarser than the track's time base.
         options = {**_MUXER_OPTIONS, "movie_timescale": str(max(1000, self._time_base.denominator))}
         self._file = WholeWrites(self._part.path)
         self._output = av.open(self._file, "w", format="mp4", options=options)
@@ -180,7 +179,7 @@ class VideoWriter:
                 self._audio_note = f"audio: {error}"
 
     def _to_yuv(self, image_bgr: UInt8Array) -> Any:
-        """The frame that the encoder takes: yuv420p, sides made even by repeating the last row and column."""
+        """The frame for the encoder: yuv420p, sides made even by repeating the last row and column."""
         width, height = self._size_wh
         image: Any = image_bgr
         if image.shape[:2] != (height, width):
@@ -194,10 +193,10 @@ class VideoWriter:
         )
 
     def _last_duration(self, last_dts: int) -> int:
-        """How long the last frame lasts, in units of the time base.
+        """Duration of the last frame, in units of the time base.
 
-        Where the rate is even but the source counts in coarse units (MKV in milliseconds), this makes the length of
-        the whole the number of frames over the exact rate, so that a player reads that rate again.
+        For a constant rate with a coarse time base (MKV: milliseconds), this makes the total duration the number of
+        frames over the exact rate, so that players derive that rate again.
         """
         unevenness = abs((self._last_pts or 0) - self._first_pts - (self.frames - 1) / (self._rate * self._time_base))
         whole = self.frames / (self._rate * self._time_base)
@@ -218,7 +217,7 @@ class VideoWriter:
             self._output.mux(packet)
 
     def finish(self) -> None:
-        """Write what is still held back and close the file, which keeps its part name until `commit`.
+        """Write the buffered frames and close the file, which keeps its part name until `commit`.
 
         Raises:
             OutputError: the file cannot be written.
@@ -226,7 +225,7 @@ class VideoWriter:
         if self._output is None or self._last_pts is None or self._broken:
             self._release()
             return
-        self._broken = True  # until it went well
+        self._broken = True  # reset on success
         try:
             self._mux(self._stream.encode(None), final_count=self.frames)
             if self._audio is not None:
@@ -239,7 +238,7 @@ class VideoWriter:
             self._release()
 
     def commit(self) -> Path:
-        """Give the finished video its name.
+        """Give the finished video its final name.
 
         Raises:
             OutputError: it cannot be renamed; it is kept under its part name.
@@ -247,12 +246,12 @@ class VideoWriter:
         return self._part.commit()
 
     def abort(self) -> Path | None:
-        """End after an error: what was written is closed and kept under its part name, which is given back.
+        """End after an error; returns the part file, which is closed and kept.
 
-        None where nothing that plays was written (the part file is then removed) or the file has its name already.
-        Afterwards `frames` counts those that are kept.
+        None where nothing playable was written (the part file is then removed) or the file already has its final name.
+        Afterwards `frames` counts the kept frames.
         """
-        # A disk that is full or gone takes no more: the fragments on it already are all that can be had.
+        # On a full or missing disk only the fragments already written remain.
         with contextlib.suppress(OutputError):
             self.finish()
         if not self._part.path.exists():
@@ -266,7 +265,7 @@ class VideoWriter:
 
     def _release(self) -> None:
         if self._file is not None:
-            self._file.close()  # before the container goes: nothing more is to be written
+            self._file.close()  # before the container closes, so that it writes nothing more
         self._output = self._stream = None
         if self._audio is not None:
             self._audio.close()

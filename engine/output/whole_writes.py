@@ -1,4 +1,4 @@
-"""The file under FFmpeg's muxer, and what of it plays when it was not written to its end."""
+"""The file object under FFmpeg's muxer, and the number of playable frames in an unfinished file."""
 
 from __future__ import annotations
 
@@ -8,38 +8,38 @@ import av
 
 
 class WholeWrites:
-    """The file that FFmpeg writes to: takes all of what it is given or fails, and can be closed without FFmpeg."""
+    """A file for FFmpeg's output: writes all data or raises, and can be closed independently of FFmpeg."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("r+b", buffering=0)
 
     @property
     def closed(self) -> bool:
-        """Whether it takes no more."""
+        """Whether the file is closed."""
         return self._file.closed
 
     def write(self, data: bytes) -> int:
-        """Write all of it."""
+        """Write all bytes."""
         left = memoryview(data)
         while left:
             left = left[self._file.write(left) :]
         return len(data)
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """Go to a place."""
+        """Set the position."""
         return self._file.seek(offset, whence)
 
     def tell(self) -> int:
-        """Where it stands."""
+        """Current position."""
         return self._file.tell()
 
     def close(self) -> None:
-        """Take no more."""
+        """Close the file."""
         self._file.close()
 
 
 def playable_frames(path: Path) -> int:
-    """How many frames a file holds that was not written to its end."""
+    """Number of playable frames in an unfinished file."""
     try:
         with av.open(f"file:{path}") as container:
             return sum(packet.size > 0 and not packet.is_corrupt for packet in container.demux(video=0))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
-from engine.pipeline.pose_pipeline import Found, PosePipeline
+from engine.pipeline.pose_pipeline import PendingFrame, PosePipeline
 from engine.pipeline.prefetch import Steps
 from engine.types import Frame, FrameResult
 
@@ -19,7 +19,7 @@ BATCH_PEOPLE = 8
 """Limits of a batch for the pose network: larger ones gain nothing on a CPU."""
 
 
-class OneAtATime(Protocol):
+class FrameProcessor(Protocol):
     """A pipeline that processes frames one after another."""
 
     def process(self, frame: Frame) -> FrameResult:
@@ -27,7 +27,7 @@ class OneAtATime(Protocol):
 
 
 def results(
-    pipeline: PosePipeline | OneAtATime, frames: Iterable[Frame], steps: Steps, *, live: bool, overlap: bool = True
+    pipeline: PosePipeline | FrameProcessor, frames: Iterable[Frame], steps: Steps, *, live: bool, overlap: bool = True
 ) -> Iterator[FrameResult]:
     """The results of all frames in their order; frames are prefetched and processed in threads of `steps`.
 
@@ -63,19 +63,18 @@ def _decoded(frames: Iterable[Frame], steps: Steps) -> Iterator[Frame]:
     return steps.prefetch(frames, room=DECODED_FRAMES, name="decode", reads_source=True)
 
 
-def _posed(pipeline: PosePipeline, found: Iterable[Found]) -> Iterator[FrameResult]:
+def _posed(pipeline: PosePipeline, found: Iterable[PendingFrame]) -> Iterator[FrameResult]:
     """Results of frames with detections; several frames share a call of the pose network."""
     for batch in batches(found):
-        for posed in pipeline.pose(batch):
-            yield pipeline.finish(posed)
+        yield from map(pipeline.finish, pipeline.pose(batch))
 
 
-def batches(found: Iterable[Found]) -> Iterator[list[Found]]:
+def batches(found: Iterable[PendingFrame]) -> Iterator[list[PendingFrame]]:
     """Frames in batches for the pose network; the batches depend on the frames alone, not on timing.
 
     An error of the source is raised after the batch of the frames before it.
     """
-    batch: list[Found] = []
+    batch: list[PendingFrame] = []
     people = 0
     upstream = iter(found)
     error: BaseException | None = None

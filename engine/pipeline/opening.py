@@ -16,12 +16,12 @@ from engine.pipeline.pose_pipeline import PosePipeline
 ONNX_BACKENDS = ("openvino", "onnxruntime")  # those that run detectors
 
 
-def open_pipeline(options: PipelineOptions, *, say: Callable[[str], None] = lambda _line: None) -> PosePipeline:
+def open_pipeline(options: PipelineOptions, *, notify: Callable[[str], None] = lambda _line: None) -> PosePipeline:
     """Open the pose network and the detector that the options name.
 
     Args:
         options: what to run and where.
-        say: called with one line before anything that takes long.
+        notify: called with one line before anything that takes long.
 
     Raises:
         OptionError: unknown class.
@@ -40,11 +40,11 @@ def open_pipeline(options: PipelineOptions, *, say: Callable[[str], None] = lamb
             device=options.device,
             threads=options.threads,
             with_crop=True,
-            say=say,
+            notify=notify,
             gate=parity_gate.check,
         )
         opened_so_far.enter_context(pose.backend)
-        detector, opened = _open_detector(options, pose.backend.spec.class_names, say)
+        detector, opened = _open_detector(options, pose.backend.spec.class_names, notify)
         opened_so_far.enter_context(detector)
         pipeline = PosePipeline(
             detector,
@@ -64,7 +64,7 @@ def open_pipeline(options: PipelineOptions, *, say: Callable[[str], None] = lamb
 
 
 def _open_detector(
-    options: PipelineOptions, posed_classes: tuple[str, ...], say: Callable[[str], None]
+    options: PipelineOptions, posed_classes: tuple[str, ...], notify: Callable[[str], None]
 ) -> tuple[PersonDetector, OpenedBackend]:
     """The detector, on the pose network's backend where that runs detectors, else on the best one that does.
 
@@ -86,7 +86,7 @@ def _open_detector(
         classes=classes,
         score_threshold=options.score_threshold,
         max_people=options.max_people,
-        say=say,
+        notify=notify,
         gate=parity_gate.check,
     )
 
@@ -99,5 +99,5 @@ def _description(opened: OpenedBackend, what: str, prefix: str) -> dict[str, Any
         f"{prefix}backend": backend.name,
         f"{prefix}device": backend.device,
         f"{prefix}precision": backend.precision,
-        f"{prefix}passed_over": [list(skipped) for skipped in opened.passed_over],
+        f"{prefix}passed_over": [list(reason) for reason in opened.skipped],
     }

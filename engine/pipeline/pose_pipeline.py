@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -16,7 +15,7 @@ from engine.detection.schedule import DetectSchedule
 from engine.errors import OptionError
 from engine.options import DetectEvery
 from engine.pipeline.options import PipelineOptions, check_detect_every
-from engine.pipeline.pose_stage import PosedFrame, PoseStage
+from engine.pipeline.pose_stage import PendingFrame, PoseStage
 from engine.skeleton import Skeleton
 from engine.system.free_memory import give_back_free_memory
 from engine.tracking.false_positives import FalsePositiveFilter, confidences
@@ -25,7 +24,7 @@ from engine.tracking.smoothing import PoseSmoother
 from engine.tracking.tracker import DEFAULT_TRACKER, PersonTracker
 from engine.types import Detections, Frame, FrameResult, Poses, StageTimings, UInt8Array
 
-__all__ = ["Detector", "Found", "PipelineOptions", "PosePipeline"]
+__all__ = ["Detector", "PendingFrame", "PipelineOptions", "PosePipeline"]
 
 
 class Detector(Protocol):
@@ -38,25 +37,6 @@ class Detector(Protocol):
     def close(self) -> None:
         """Free its resources."""
         ...
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Found:
-    """A frame and the boxes of its people.
-
-    Attributes:
-        frame: the frame.
-        detections: boxes of the people, at most `max_people`.
-        posed: those of them that go through the pose network; None for all.
-        detected: True if the detector ran on this frame, False if the boxes were propagated.
-        detect_ms: duration of the detection or propagation.
-    """
-
-    frame: Frame
-    detections: Detections
-    detected: bool
-    detect_ms: float
-    posed: Detections | None = None
 
 
 class PosePipeline:
@@ -125,7 +105,7 @@ class PosePipeline:
         """
         return self.finish(*self.pose([self.find(frame)]))
 
-    def find(self, frame: Frame) -> Found:
+    def find(self, frame: Frame) -> PendingFrame:
         """Boxes of the people of a frame, by the detector or propagated from the last frame.
 
         With `detect_every` 1 this depends on no other frame, and may run in a prefetching thread.
@@ -138,8 +118,8 @@ class PosePipeline:
             detected = self._schedule.due(frame.image_bgr, frame.timestamp_s, detections.boxes_xyxy)
         if detected:
             detections = self.detect(frame.image_bgr)
-        elapsed_ms = (time.perf_counter() - started) * 1000
-        return Found(frame=frame, detections=detections, detected=detected, detect_ms=elapsed_ms)
+        timings = StageTimings(detect_ms=(time.perf_counter() - started) * 1000)
+        return PendingFrame(frame=frame, detections=detections, detected=detected, timings=timings)
 
     def detect(self, image_bgr: UInt8Array) -> Detections:
         """The people whom the detector finds in a picture (H, W, 3): at most `max_people`, the highest scores."""
@@ -149,40 +129,30 @@ class PosePipeline:
         best = np.argsort(-detections.scores, kind="stable")[: self._max_people]
         return detections.take(np.sort(best))  # in the detector's order
 
-    def pose(self, found: Sequence[Found]) -> list[tuple[Found, PosedFrame]]:
+    def pose(self, pending: Sequence[PendingFrame]) -> list[PendingFrame]:
         """Poses of the people of several frames, given in their order; one call of the network if it takes batches."""
-        found = [self._without_rejected(one) for one in found]
-        posed = self._posing.run(
-            [(one.frame.image_bgr, one.detections if one.posed is None else one.posed) for one in found]
-        )
-        return list(zip(found, posed, strict=True))
+        return self._posing.run([self._without_rejected(one) for one in pending])
 
-    def finish(self, posed: tuple[Found, PosedFrame]) -> FrameResult:
+    def finish(self, pending: PendingFrame) -> FrameResult:
         """Filtering, ids and smoothing for the poses of the next frame; frames must come in their order."""
         started = time.perf_counter()
-        found, found_poses = posed
-        frame = found.frame
-        if not found.detected:  # unfiltered: the propagator needs its boxes in its order
-            self._update_propagation(found, found_poses.poses)
-        detections, found_poses = self._without_false_positives(found, found_poses)
-        poses = found_poses.poses
-        if found.detected and self.detect_every != 1:
-            self._update_propagation(dataclasses.replace(found, detections=detections), poses)
+        frame, poses, attention = pending.frame, pending.poses, pending.attention
+        detections = pending.to_pose
+        if not pending.detected:  # unfiltered: the propagator needs its boxes in its order
+            self._update_propagation(pending, detections, poses)
+        kept = self._passing(pending, detections, poses)
+        if kept is not None:
+            detections, poses = detections.take(kept), poses.take(kept)
+            attention = None if attention is None else attention.take(kept)
+        if pending.detected and self.detect_every != 1:
+            self._update_propagation(pending, detections, poses)
         if self._tracker is not None:
             poses = dataclasses.replace(poses, track_ids=self._tracker.update(poses.boxes_xyxy, frame.timestamp_s))
             if self._smoother is not None:
                 poses = self._smoother.smooth(poses, frame.timestamp_s)
+        timings = dataclasses.replace(pending.timings, track_ms=(time.perf_counter() - started) * 1000)
         return FrameResult(
-            frame=frame,
-            detections=found.detections,
-            poses=poses,
-            attention=found_poses.attention,
-            timings=StageTimings(
-                detect_ms=found.detect_ms,
-                crop_ms=found_poses.crop_ms,
-                pose_ms=found_poses.pose_ms,
-                track_ms=(time.perf_counter() - started) * 1000,
-            ),
+            frame=frame, detections=pending.detections, poses=poses, attention=attention, timings=timings
         )
 
     def restart(self) -> None:
@@ -196,9 +166,9 @@ class PosePipeline:
         if self._smoother is not None:
             self._smoother.reset()
 
-    def look(self, looking: bool) -> None:
+    def fetch_attention(self, wanted: bool) -> None:
         """Whether the maps are shown; while they are not, none are copied and results have none."""
-        self._posing.maps_shown = looking
+        self._posing.maps_shown = wanted
 
     def describe(self) -> dict[str, Any]:
         """What really runs, in plain values, for the console and for reports."""
@@ -218,35 +188,30 @@ class PosePipeline:
     def __exit__(self, *_error: object) -> None:
         self.close()
 
-    def _without_rejected(self, found: Found) -> Found:
+    def _without_rejected(self, pending: PendingFrame) -> PendingFrame:
         """The frame without boxes that the pose network has recently rejected."""
-        if self._rejected is None or not found.detected:
-            return found
-        frame = found.frame
-        to_pose = self._rejected.not_rejected(frame.image_bgr, found.detections.boxes_xyxy, frame.timestamp_s)
-        return found if to_pose is None else dataclasses.replace(found, posed=found.detections.take(to_pose))
+        if self._rejected is None or not pending.detected:
+            return pending
+        frame = pending.frame
+        to_pose = self._rejected.not_rejected(frame.image_bgr, pending.detections.boxes_xyxy, frame.timestamp_s)
+        return pending if to_pose is None else dataclasses.replace(pending, chosen=pending.detections.take(to_pose))
 
-    def _without_false_positives(self, found: Found, posed: PosedFrame) -> tuple[Detections, PosedFrame]:
-        """The detections that pass the false-positive filter; rejected ones are remembered."""
-        detections = found.detections if found.posed is None else found.posed
+    def _passing(self, pending: PendingFrame, posed: Detections, poses: Poses) -> Any:
+        """Index array of the people that pass the false-positive filter, None for all; rejected ones are remembered."""
         if self._filter is None:
-            return detections, posed
-        confidence = confidences(posed.poses)
-        if self._rejected is not None and found.detected:
-            frame = found.frame
-            self._rejected.learn(frame.image_bgr, detections.boxes_xyxy, confidence, frame.timestamp_s)
-        kept = self._filter.kept(posed.poses, confidence)
-        if kept is None:
-            return detections, posed
-        maps = None if posed.attention is None else posed.attention.take(kept)
-        return detections.take(kept), dataclasses.replace(posed, poses=posed.poses.take(kept), attention=maps)
+            return None
+        confidence = confidences(poses)
+        if self._rejected is not None and pending.detected:
+            frame = pending.frame
+            self._rejected.learn(frame.image_bgr, posed.boxes_xyxy, confidence, frame.timestamp_s)
+        return self._filter.kept(poses, confidence)
 
-    def _update_propagation(self, found: Found, poses: Poses) -> None:
-        """Update propagator and schedule with the poses of this frame."""
-        time_s = found.frame.timestamp_s
-        if found.detected:
-            boxes, known = found.detections.boxes_xyxy, len(self._propagator)
-            self._schedule.detected(found.frame.image_bgr, time_s, known=known, found_xyxy=boxes)
-            self._propagator.detected(found.detections, poses, time_s)
+    def _update_propagation(self, pending: PendingFrame, detections: Detections, poses: Poses) -> None:
+        """Update propagator and schedule with the people of this frame."""
+        image, time_s = pending.frame.image_bgr, pending.frame.timestamp_s
+        if pending.detected:
+            known = len(self._propagator)
+            self._schedule.detected(image, time_s, known=known, found_xyxy=detections.boxes_xyxy)
+            self._propagator.detected(detections, poses, time_s)
         elif self._propagator.propagated(poses, time_s):
             self._schedule.lost()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -12,17 +13,44 @@ from engine.backends import Backend
 from engine.errors import BackendError, ModelError
 from engine.geometry import apply_affines, boxes_to_affines, evenly_spanned, invert_affines, warp_crops
 from engine.skeleton import Skeleton
-from engine.types import AttentionMaps, Detections, Float32Array, Poses, UInt8Array, mean_visible_scores
+from engine.types import (
+    AttentionMaps,
+    Detections,
+    Float32Array,
+    Frame,
+    Poses,
+    StageTimings,
+    UInt8Array,
+    mean_visible_scores,
+)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class PosedFrame:
-    """Poses of one frame, the maps if wanted, and the durations in ms (of a shared batch, this frame's share)."""
+class PendingFrame:
+    """A frame between the steps of the pipeline.
 
-    poses: Poses
-    attention: AttentionMaps | None
-    crop_ms: float = 0.0
-    pose_ms: float = 0.0
+    Attributes:
+        frame: the frame.
+        detections: boxes of the people, at most `max_people`.
+        detected: True if the detector ran on this frame, False if the boxes were propagated.
+        chosen: those of the detections that go through the pose network; None for all.
+        poses: of these people; empty until the pose network has run.
+        attention: their maps, if wanted.
+        timings: of the steps so far; `detect_ms` is that of the detection or propagation.
+    """
+
+    frame: Frame
+    detections: Detections
+    detected: bool
+    chosen: Detections | None = None
+    poses: Poses = field(default_factory=lambda: Poses.empty(0))
+    attention: AttentionMaps | None = None
+    timings: StageTimings = field(default_factory=StageTimings)
+
+    @property
+    def to_pose(self) -> Detections:
+        """The boxes that go through the pose network."""
+        return self.detections if self.chosen is None else self.chosen
 
 
 class PoseStage:
@@ -54,21 +82,22 @@ class PoseStage:
         """Whether the maps are shown; while they are not, none are copied."""
         self._crops = np.empty((0, self._input_size_wh[1], self._input_size_wh[0], 3), np.uint8)
 
-    def run(self, frames: Sequence[tuple[UInt8Array, Detections]]) -> list[PosedFrame]:
-        """Poses of the people of each frame, in one call of the network; no call when there are none.
+    def run(self, pending: Sequence[PendingFrame]) -> list[PendingFrame]:
+        """The frames with the poses of their people, all in one call of the network; no call when there are none.
 
-        Args:
-            frames: image (H, W, 3) uint8 BGR, and the boxes of its people in frame px.
+        The durations of a shared call are divided among the frames by their people.
 
         Raises:
             BackendError: the runtime failed, or gave outputs that do not fit its spec.
         """
-        counts = [len(detections) for _, detections in frames]
+        images = [one.frame.image_bgr for one in pending]
+        counts = [len(one.to_pose) for one in pending]
         people = sum(counts)
         if people == 0:
-            return [PosedFrame(poses=Poses.empty(self.skeleton.num_keypoints), attention=self._no_maps())] * len(frames)
+            poses, maps = Poses.empty(self.skeleton.num_keypoints), self._no_maps()
+            return [dataclasses.replace(one, poses=poses, attention=maps) for one in pending]
         started = time.perf_counter()
-        boxes = np.concatenate([d.boxes_xyxy for _, d in frames])
+        boxes = np.concatenate([one.to_pose.boxes_xyxy for one in pending])
         frame_to_crop = boxes_to_affines(boxes, self._input_size_wh, udp=self._udp)
         crop_to_frame = invert_affines(frame_to_crop)
         ends = np.cumsum(counts).tolist()
@@ -76,27 +105,26 @@ class PoseStage:
         want = self._want if self.maps_shown else self._want[:1]
         if self._takes_frames:
             cropped = time.perf_counter()
-            outputs = self._infer_frames([image for image, _ in frames], crop_to_frame, parts, want)
+            outputs = self._infer_frames(images, crop_to_frame, parts, want)
         else:
             crops = self._crop_buffer(people)
-            for (image, _), part in zip(frames, parts, strict=True):
+            for image, part in zip(images, parts, strict=True):
                 warp_crops(image, frame_to_crop[part], self._input_size_wh, out=crops[part])
             cropped = time.perf_counter()
             outputs = self._backend.infer({"crops": crops[:people]}, want)
         self._check(outputs, people)
-        posed = time.perf_counter()
-        results = []
-        for (_, detections), count, own in zip(frames, counts, parts, strict=True):
-            share = count / people * 1000
-            results.append(
-                PosedFrame(
-                    poses=self._poses(outputs["keypoints"][own], detections, crop_to_frame[own]),
-                    attention=self._maps({name: maps[own] for name, maps in outputs.items()}, crop_to_frame[own]),
-                    crop_ms=(cropped - started) * share,
-                    pose_ms=(posed - cropped) * share,
-                )
+        crop_ms, pose_ms = (cropped - started) * 1000, (time.perf_counter() - cropped) * 1000
+        return [
+            dataclasses.replace(
+                one,
+                poses=self._poses(outputs["keypoints"][part], one.to_pose, crop_to_frame[part]),
+                attention=self._maps({name: maps[part] for name, maps in outputs.items()}, crop_to_frame[part]),
+                timings=dataclasses.replace(
+                    one.timings, crop_ms=crop_ms * count / people, pose_ms=pose_ms * count / people
+                ),
             )
-        return results
+            for one, count, part in zip(pending, counts, parts, strict=True)
+        ]
 
     def _infer_frames(
         self, images: Sequence[UInt8Array], crop_to_frame: Float32Array, parts: Sequence[slice], want: Sequence[str]

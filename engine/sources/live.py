@@ -15,52 +15,13 @@ import numpy as np
 from engine.errors import SourceError
 from engine.sources.container import reason
 from engine.sources.frame_source import PictureTags, SourceBase, SourceInfo
+from engine.system.latest_slot import LatestSlot
 from engine.types import Frame, UInt8Array
 
 LIVE_TIME_BASE = Fraction(1, 90_000)
 OPEN_TIMEOUT_S = 15.0
 READ_TIMEOUT_S = 10.0
 _JOIN_LIMIT_S = 3.0
-
-
-class NewestFrameSlot:
-    """A slot for one picture between a capture thread and its reader; a newer picture replaces an older one."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._picture: tuple[UInt8Array, float] | None = None
-        self._ended = False
-        self._error: SourceError | None = None
-        self.dropped = 0
-
-    def put(self, image: UInt8Array, captured_s: float) -> None:
-        """Store a picture with its capture time; a picture that was not taken is dropped and counted."""
-        with self._changed:
-            if self._picture is not None:
-                self.dropped += 1
-            self._picture = (image, captured_s)
-            self._changed.notify_all()
-
-    def end(self, error: SourceError | None = None) -> None:
-        """Mark the end of the pictures; the error, if any, is raised in the reader after the last picture."""
-        with self._changed:
-            self._ended, self._error = True, self._error or error
-            self._changed.notify_all()
-
-    def take(self, timeout_s: float) -> tuple[UInt8Array, float] | None:
-        """Wait for the next picture and its capture time; None at the end.
-
-        Raises:
-            SourceError: the capture thread failed.
-            TimeoutError: no picture arrived in time.
-        """
-        with self._changed:
-            if not self._changed.wait_for(lambda: self._picture is not None or self._ended, timeout_s):
-                raise TimeoutError
-            picture, self._picture = self._picture, None
-            if picture is None and self._error is not None:
-                raise self._error
-            return picture
 
 
 class Capture(Protocol):
@@ -100,7 +61,7 @@ class LiveSource(SourceBase):
         self._capture = capture
         self._read_timeout_s = read_timeout_s
         self._stop = threading.Event()
-        self._slot = NewestFrameSlot()
+        self._slot: LatestSlot[tuple[UInt8Array, float]] = LatestSlot()
         self._opened: tuple[Fraction | None, PictureTags] = (None, PictureTags())
         self._thread = threading.Thread(target=self._run, name=f"capture {info.name}", daemon=True)
         self._thread.start()
@@ -129,7 +90,7 @@ class LiveSource(SourceBase):
                 image = self._capture.read()
                 if image is None:
                     break
-                self._slot.put(image, time.monotonic())
+                self._slot.put((image, time.monotonic()))
         except SourceError as caught:
             error = caught
         except Exception as caught:
@@ -141,10 +102,13 @@ class LiveSource(SourceBase):
                 self._slot.end(error)
 
     def _take(self, timeout_s: float) -> tuple[UInt8Array, float] | None:
-        try:
-            return self._slot.take(timeout_s)
-        except TimeoutError:
-            raise SourceError(f"{self._info.name} gave no picture for {timeout_s:.0f} s; is it still there?") from None
+        """The next picture and its capture time; None at the end."""
+        taken = self._slot.take(timeout_s)
+        if taken is None:
+            if not self._slot.ended:
+                raise SourceError(f"{self._info.name} gave no picture for {timeout_s:.0f} s; is it still there?")
+            taken = self._slot.take()  # raises the error of a capture that ended between the two lines above
+        return taken
 
     @property
     def dropped_frames(self) -> int:

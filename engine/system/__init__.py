@@ -1,4 +1,4 @@
-"""Works with no package installed: messages about missing packages, the environment, signals.
+"""Code that works with no package installed: missing packages, environment variables, signals.
 
 Imports the standard library only.
 """

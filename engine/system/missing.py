@@ -1,4 +1,4 @@
-"""Turns a failed import into a line of advice; standard library only, because nothing else may be installed."""
+"""Turns a failed import into a line of advice; standard library only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ PACKAGE_OF_MODULE = {
     "cv2_enumerate_cameras": "cv2-enumerate-cameras",
     "tensorrt_rtx": "tensorrt-rtx-cu13",
 }
-# Packages that have a requirements file of their own.
+# Packages with their own requirements file.
 REQUIREMENTS_OF_MODULE = {
     "tensorrt": "requirements-tensorrt.txt",
     "torch2trt": "requirements-tensorrt.txt",
@@ -37,13 +37,13 @@ OWN_PACKAGES = ("app", "engine", "models", "train")
 
 
 def explain_import_error(error: ImportError) -> str | None:
-    """One line that says what to install, or None where a missing package is not the cause."""
+    """One line that names what to install, or None where a missing package is not the cause."""
     library = re.search(r"(lib[\w.+-]+\.so[\w.]*): cannot open shared object file", str(error))
     if library is not None:
         name = library.group(1)
         package = DEBIAN_PACKAGE_OF_LIBRARY.get(name)
         if package is None:
-            return f"the system library {name} is missing; install the package of your system that brings it"
+            return f"the system library {name} is missing; install the system package that provides it"
         return f"the system library {name} is missing; on Debian or Ubuntu: apt-get install {package}"
     if not isinstance(error, ModuleNotFoundError) or not error.name:
         return None

@@ -1,4 +1,4 @@
-"""An argument parser with errors of one line; main.py has its own, because it may import nothing of ours first."""
+"""An argument parser with one-line errors; main.py has its own, because it must not import the program first."""
 
 from __future__ import annotations
 

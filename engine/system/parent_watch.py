@@ -1,4 +1,4 @@
-"""Ends a child process when its parent is gone; a killed parent sends no signal."""
+"""Ends a child process when its parent has died; a killed parent sends no signal."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _LIMIT_S = 10.0
 
 
 def end_with_stdin(limit_s: float = _LIMIT_S) -> None:
-    """End this process when its stdin is closed: it is a pipe that the parent holds open as long as it lives.
+    """End this process when its stdin, a pipe held open by the parent, is closed.
 
     It ends as with Ctrl-C, so that temporary files are removed.
 
     Args:
         limit_s: seconds until a process that does not react (a compiler at work) is ended by `os._exit`.
     """
-    # The pipe gets another descriptor and stdin becomes os.devnull, so that no package reads or waits on the pipe.
+    # The pipe moves to another descriptor and stdin becomes os.devnull, so that no package reads from the pipe.
     pipe = os.dup(0)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)

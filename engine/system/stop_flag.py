@@ -1,4 +1,4 @@
-"""A stop flag set by Ctrl-C and the like, so that a signal never interrupts steps that belong together."""
+"""A stop flag set by Ctrl-C and termination signals, so that no signal interrupts an atomic sequence of steps."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ every system has all of them."""
 
 
 class StopFlag:
-    """While it is entered, a stop signal raises no exception; the work checks `asked` instead.
+    """While it is entered, a stop signal raises no exception; the caller checks `is_set` instead.
 
-    An exception from a signal handler may come between any two instructions, even inside standard library locks, and
-    a user may press Ctrl-C several times. Outside the main thread, and where the program has a handler of its own or
-    ignores a signal (nohup), everything stays as it is.
+    An exception from a signal handler may occur between any two instructions, even inside standard library locks, and
+    a user may press Ctrl-C several times. Outside the main thread, and where another handler is installed or the
+    signal is ignored (nohup), nothing changes.
 
     Attributes:
-        signal_number: of the first signal that came; None while none has.
+        signal_number: of the first signal received; None before.
     """
 
     def __init__(self) -> None:
@@ -28,8 +28,8 @@ class StopFlag:
         self.signal_number: int | None = None
 
     @property
-    def asked(self) -> bool:
-        """Whether the program is asked to end."""
+    def is_set(self) -> bool:
+        """Whether a stop signal was received."""
         return self.signal_number is not None
 
     def __enter__(self) -> Self:

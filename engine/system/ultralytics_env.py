@@ -19,9 +19,9 @@ _SETTINGS = {
 
 
 def prepare_ultralytics(verbose: bool = False) -> None:
-    """Set the environment that `import ultralytics` must find; call it before the first import in a process.
+    """Set the environment for `import ultralytics`; call it before the first import in a process.
 
-    Its settings file (which holds `sync`, its telemetry) is kept in a folder of our own, so that a person's own
+    Its settings file (which holds `sync`, its telemetry) is kept in a separate folder, so that the user's own
     ultralytics settings are neither read nor changed.
     """
     for name, value in _SETTINGS.items():

@@ -18,7 +18,7 @@ from engine.types import Float32Array, Int64Array
 # duplicate, a box that lies on one with a higher score, gets a low score: a detector often finds one person twice for
 # some frames, and the second box may keep a track alive but must not start one (docs/decisions/0014-identities.md).
 _SINGLE, _DUPLICATE, _THRESHOLD = 1.0, 0.3, 0.5
-DOUBLE_OVERLAP = 0.4
+DUPLICATE_OVERLAP = 0.4
 """Boxes that overlap more than this, intersection over union, count as one person found twice."""
 LOST_S = 2.0
 """A person who is gone for longer than this comes back candidates a new id."""
@@ -209,7 +209,7 @@ def duplicates(boxes_xyxy: Float32Array) -> Int64Array:
     overlap = overlaps(boxes, boxes)
     of = np.full(len(boxes), -1, np.int64)
     for index in range(1, len(boxes)):
-        candidates = np.flatnonzero((of[:index] < 0) & (overlap[index, :index] > DOUBLE_OVERLAP))
+        candidates = np.flatnonzero((of[:index] < 0) & (overlap[index, :index] > DUPLICATE_OVERLAP))
         if len(candidates):
             of[index] = candidates[overlap[index, candidates].argmax()]
     return of

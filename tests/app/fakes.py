@@ -62,18 +62,18 @@ class FakePipeline:
         self.skeleton = backstage.skeleton
         self.restarts = 0
         self.closed = False
-        self.looking = True
+        self.attention_wanted = True
 
     def process(self, frame: Frame) -> FrameResult:
         if self._backstage.process_error is not None:
             raise self._backstage.process_error
         time.sleep(self._backstage.process_s)
-        # As the real one: no maps while nobody looks.
-        attention = self._backstage.has_attention and self.looking
+        # As the real one: no maps while none are wanted.
+        attention = self._backstage.has_attention and self.attention_wanted
         return fake_result(frame, attention=attention, skeleton=self.skeleton)
 
-    def look(self, looking: bool) -> None:
-        self.looking = looking
+    def fetch_attention(self, wanted: bool) -> None:
+        self.attention_wanted = wanted
 
     def restart(self) -> None:
         self.restarts += 1
@@ -146,14 +146,14 @@ class Backstage:
         self.process_s = 0.001
         self.process_error: Exception | None = None
         self.open_error: Exception | None = None
-        self.while_opening: Callable[[Callable[[str], None]], None] = lambda _say: None
+        self.while_opening: Callable[[Callable[[str], None]], None] = lambda _notify: None
         self.plugged_in = True
 
-    def open_pipeline(self, options: PipelineOptions, *, say: Callable[[str], None]) -> Opened:
+    def open_pipeline(self, options: PipelineOptions, *, notify: Callable[[str], None]) -> Opened:
         self.opened_options.append(options)
         if self.open_error is not None:
             raise self.open_error
-        self.while_opening(say)
+        self.while_opening(notify)
         self.pipelines.append(FakePipeline(self, options))
         return Opened(pipeline=self.pipelines[-1], has_attention=self.has_attention)
 

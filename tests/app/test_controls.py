@@ -27,7 +27,7 @@ HAND = Skeleton(
 )
 
 
-HANDS: Any = QTest  # its stub takes static methods for methods
+QTEST: Any = QTest  # its stub takes static methods for methods
 
 
 def choose(box: Any, text: str) -> None:
@@ -87,7 +87,7 @@ def test_a_model_that_cannot_be_opened_leaves_the_old_one_running(
     choose(window.pose_panel.controls["backend"].widget, "tensorrt")
     qtbot.waitUntil(lambda: "no NVIDIA GPU" in window.notice.text, timeout=3000)
     assert window.pose_panel.controls["backend"].widget.currentText() == "auto"  # the panel shows what really runs
-    assert "Runs on" in window.pose_panel.running.text() and "tensorrt" in window.pose_panel.passed_over.text()
+    assert "Runs on" in window.pose_panel.running.text() and "tensorrt" in window.pose_panel.skipped.text()
     painted = window.statistics.frames_painted_with_people
     qtbot.waitUntil(lambda: window.statistics.frames_painted_with_people > painted + 3, timeout=3000)
     backstage.open_error = None
@@ -121,9 +121,9 @@ def test_the_overlay_panel_reaches_the_drawing(window: MainWindow, settings: Set
 def test_a_click_on_the_figure_shows_the_attention_of_that_keypoint(window: MainWindow, qtbot: QtBot) -> None:
     figure = window.overlay_panel.figure
     window.tabs.setCurrentIndex(0)
-    HANDS.mouseClick(figure, Qt.MouseButton.LeftButton, pos=figure.place_of(10).toPoint())
+    QTEST.mouseClick(figure, Qt.MouseButton.LeftButton, pos=figure.place_of(10).toPoint())
     assert window.session.composer.look.overlay.attention == AttentionView(kind="attention", keypoint=10)
-    HANDS.keyClick(figure, Qt.Key.Key_Right)
+    QTEST.keyClick(figure, Qt.Key.Key_Right)
     assert window.overlay_panel.keypoint == 11
 
 
@@ -160,7 +160,7 @@ def click_on_frame(window: MainWindow, qtbot: QtBot, x: float, y: float) -> None
     scale = area.width() / picture.image.width()
     place = QPointF(area.x() + (affine[0, 0] * x + affine[0, 2] + 0.5) * scale,
                     area.y() + (affine[1, 1] * y + affine[1, 2] + 0.5) * scale)  # fmt: skip
-    HANDS.mouseClick(window.view, Qt.MouseButton.LeftButton, pos=QPoint(round(place.x()), round(place.y())))
+    QTEST.mouseClick(window.view, Qt.MouseButton.LeftButton, pos=QPoint(round(place.x()), round(place.y())))
 
 
 def test_a_click_on_a_person_sets_the_probe_and_it_follows(window: MainWindow, qtbot: QtBot) -> None:
@@ -183,7 +183,7 @@ def test_a_click_on_a_person_sets_the_probe_and_it_follows(window: MainWindow, q
         np.testing.assert_allclose(share[1], 0.5, atol=0.03)
     assert len(places) > 2  # the box moved, and the point with it
     assert not window.overlay_panel.clear_probe.isHidden()
-    HANDS.keyClick(window, Qt.Key.Key_Escape)
+    QTEST.keyClick(window, Qt.Key.Key_Escape)
     qtbot.waitUntil(lambda: reading() is None)
 
 
@@ -192,7 +192,7 @@ def test_the_transport_plays_steps_and_seeks(window: MainWindow, qtbot: QtBot, b
         assert window.view.picture is not None
         return window.view.picture.shown.shot.position_s
 
-    HANDS.keyClick(window, Qt.Key.Key_Space)
+    QTEST.keyClick(window, Qt.Key.Key_Space)
     qtbot.wait(150)
     still = position()
     qtbot.wait(150)
@@ -228,7 +228,7 @@ def test_a_camera_is_mirrored_and_has_no_slider(make_window: Callable[..., MainW
         return image.pixelColor(3, 3).red() < image.pixelColor(image.width() - 4, 3).red()
 
     assert window.transport.mirror.isChecked() and not left_is_dark()
-    HANDS.keyClick(window, Qt.Key.Key_M)
+    QTEST.keyClick(window, Qt.Key.Key_M)
     qtbot.waitUntil(left_is_dark)
 
 
@@ -254,11 +254,11 @@ def test_attention_is_fetched_while_somebody_looks(window: MainWindow, backstage
         return picture is not None and picture.shown.result is not None and picture.shown.result.attention is not None
 
     qtbot.waitUntil(lambda: shows_people(window) and not has_maps())
-    HANDS.keyClick(window, Qt.Key.Key_Space)
+    QTEST.keyClick(window, Qt.Key.Key_Space)
     qtbot.wait(60)
-    HANDS.keyClick(window, Qt.Key.Key_A)  # also of a frame that stands still
+    QTEST.keyClick(window, Qt.Key.Key_A)  # also of a frame that stands still
     qtbot.waitUntil(has_maps)
     while window.overlay_panel.options.attention is not None:
-        HANDS.keyClick(window, Qt.Key.Key_A)
-    HANDS.keyClick(window, Qt.Key.Key_Space)
+        QTEST.keyClick(window, Qt.Key.Key_A)
+    QTEST.keyClick(window, Qt.Key.Key_Space)
     qtbot.waitUntil(lambda: not has_maps())

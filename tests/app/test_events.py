@@ -179,8 +179,8 @@ def test_closing_and_cancelling_while_an_engine_is_built(
 
     monkeypatch.setattr("engine.artifacts.compiler.subprocess.Popen", popen)
 
-    def build(say: Callable[[str], None]) -> None:
-        run_build(["--anything"], say)
+    def build(notify: Callable[[str], None]) -> None:
+        run_build(["--anything"], notify)
 
     backstage.while_opening = build
     window.pose_panel.controls["max_people"].widget.setValue(5)

@@ -60,9 +60,9 @@ def test_an_option_more_is_found_in_all_places(
 ) -> None:
     monkeypatch.setattr(engine.options, "Options", WiderOptions)
     assert "room around people, 0 to 1 (0.25)" in main.build_parser().format_help()
-    asked = main.read_options(["--margin", "0.5"])
-    chosen = chosen_options(asked, WiderPipelineOptions())
-    assert chosen == WiderPipelineOptions.of(asked) == WiderPipelineOptions(margin=0.5)
+    requested = main.read_options(["--margin", "0.5"])
+    chosen = chosen_options(requested, WiderPipelineOptions())
+    assert chosen == WiderPipelineOptions.of(requested) == WiderPipelineOptions(margin=0.5)
     with pytest.raises(OptionError, match="--margin is 2; 0 to 1 fits"):
         WiderPipelineOptions(margin=2)
 
@@ -80,8 +80,8 @@ def test_an_option_more_is_found_in_all_places(
     settings.store.setValue("pipeline/margin", "wide")
     assert "margin" not in settings.read_options("pipeline", WiderPipelineOptions)
 
-    assert words_of(asked, Place.BENCHMARK) == ["--margin", "0.5"]  # for the child processes
-    assert values_of(asked, Place.BENCHMARK)["margin"] == 0.5  # in the report
+    assert words_of(requested, Place.BENCHMARK) == ["--margin", "0.5"]  # for the child processes
+    assert values_of(requested, Place.BENCHMARK)["margin"] == 0.5  # in the report
     status = tmp_path / "status.json"
     window = make_window(options=WiderPipelineOptions(max_people=3), status_json=status)
     window.session.set_options(chosen)

@@ -17,7 +17,6 @@ from app.live.compose import Look, compose, fit, placement, transformed
 from app.live.playback import Playback
 from app.live.probe import Probe, person_at
 from app.live.shots import PlaybackChanged, Shot, Shown, SourceOpened
-from app.live.slots import LatestSlot
 from app.live.statistics import Statistics
 from app.widgets.probe_painter import color_of
 from engine.overlay.attention import attention_at
@@ -189,12 +188,6 @@ def test_blue_is_nothing_and_red_is_all() -> None:
     assert color_of(float("nan")) == low
 
 
-def test_the_slot_keeps_the_newest_and_counts_the_rest() -> None:
-    slot: LatestSlot[int] = LatestSlot()
-    assert slot.put(1) and not slot.put(2)
-    assert slot.take() == 2 and slot.take(0.01) is None and slot.dropped == 1
-
-
 def test_statistics_forget_what_is_long_ago() -> None:
     statistics = Statistics()
     for number in range(100):
@@ -207,10 +200,10 @@ def test_statistics_forget_what_is_long_ago() -> None:
             draw_ms=2,
             paint_ms=1,
         )
-    told = statistics.snapshot(10.0)
-    assert told.fps == pytest.approx(10, abs=0.5) and told.frames_painted_with_people == 50
-    assert told.latency is not None and told.latency.p50 == pytest.approx(40, abs=1e-6)
-    assert told.stages["pose"].p95 == 5 and "crop" not in told.stages
+    reported = statistics.snapshot(10.0)
+    assert reported.fps == pytest.approx(10, abs=0.5) and reported.frames_painted_with_people == 50
+    assert reported.latency is not None and reported.latency.p50 == pytest.approx(40, abs=1e-6)
+    assert reported.stages["pose"].p95 == 5 and "crop" not in reported.stages
     assert statistics.snapshot(100.0).latency is None
 
 

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 SCRIPT = """
 import time
 from app.live.inference import Inference, Opened
-from app.live.slots import LatestSlot
+from engine.system.latest_slot import LatestSlot
 from engine.pipeline.pose_pipeline import PipelineOptions
 from engine.skeleton import COCO17
 
@@ -23,7 +23,7 @@ class Pipeline:
     def close(self):
         print("closed", flush=True)
 
-def open_slowly(options, *, say):
+def open_slowly(options, *, notify):
     time.sleep(1)  # as a runtime that compiles
     return Opened(pipeline=Pipeline(), has_attention=False)
 

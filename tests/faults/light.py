@@ -1,6 +1,6 @@
 """The command line with networks that answer at once: in this process, or as `python -m tests.faults.light ...`.
 
-FAULTS_FRAME_S is how long it takes over each frame, in seconds; after FAULTS_SAY_AT frames it prints a line that begins
+FAULTS_FRAME_S is the time per frame in seconds; after FAULTS_PRINT_AT frames it prints a line that begins
 with "at frame". FAULTS_NOISE=1 fills the frames with noise, which H.264 cannot make small.
 FAULTS_MOST_BYTES is how large a file may grow (in a process of its own, and not on Windows).
 """
@@ -19,8 +19,7 @@ import pytest
 
 import main
 from engine.output import run_video
-from engine.pipeline.pose_pipeline import Found, PipelineOptions, PosePipeline
-from engine.pipeline.pose_stage import PosedFrame
+from engine.pipeline.pose_pipeline import PendingFrame, PipelineOptions, PosePipeline
 from engine.types import FrameResult
 from tests.engine.fakes import BrightestPixel, FixedDetector, boxes
 
@@ -38,25 +37,25 @@ class LightPipeline(PosePipeline):
         box = boxes((0, 0, 1e5, 1e5))
         super().__init__(FixedDetector(box, np.ones(1, np.float32)), BrightestPixel(), description=DESCRIPTION)
         self._frame_s = float(os.environ.get("FAULTS_FRAME_S", "0"))
-        self._say_at = int(os.environ.get("FAULTS_SAY_AT", "-1"))
+        self._print_at = int(os.environ.get("FAULTS_PRINT_AT", "-1"))
         self._noise = os.environ.get("FAULTS_NOISE") == "1"
 
-    def finish(self, posed: tuple[Found, PosedFrame]) -> FrameResult:
-        frame = posed[0].frame
+    def finish(self, pending: PendingFrame) -> FrameResult:
+        frame = pending.frame
         time.sleep(self._frame_s)
         if self._noise:
             random = np.random.default_rng(frame.index)
             frame.image_bgr[:] = random.integers(0, 255, frame.image_bgr.shape, np.uint8)
-        if frame.index == self._say_at:
+        if frame.index == self._print_at:
             print(f"at frame {frame.index}", flush=True)
-        return super().finish(posed)
+        return super().finish(pending)
 
 
-def open_light(_options: PipelineOptions, **_say: object) -> PosePipeline:
+def open_light(_options: PipelineOptions, **_notify: object) -> PosePipeline:
     return LightPipeline()
 
 
-class Told(NamedTuple):
+class Outcome(NamedTuple):
     """How a run of the command line ended, and what it said."""
 
     code: int
@@ -64,7 +63,7 @@ class Told(NamedTuple):
     err: str
 
 
-Run = Callable[..., Told]
+Run = Callable[..., Outcome]
 
 
 @pytest.fixture
@@ -72,10 +71,10 @@ def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) 
     """`main.py` in this process, with light networks; what C libraries print is caught as well."""
     monkeypatch.setattr(run_video, "open_pipeline", open_light)
 
-    def run(*arguments: str | Path) -> Told:
+    def run(*arguments: str | Path) -> Outcome:
         capfd.readouterr()
         code = main.main([str(argument) for argument in arguments])
-        return Told(code, *capfd.readouterr())
+        return Outcome(code, *capfd.readouterr())
 
     return run
 

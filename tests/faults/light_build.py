@@ -25,7 +25,7 @@ def tiny_graph() -> bytes:
     return bytes(helper.make_model(graph).SerializeToString())
 
 
-def build(arguments: Sequence[str], say: compiler.Say = compiler.say_nothing) -> Path:
+def build(arguments: Sequence[str], notify: compiler.Notify = compiler.discard_notice) -> Path:
     """Half of the file, a while, and the rest."""
     output, weights = Path(arguments[-1]), Path(arguments[1])
     built = tiny_graph()

@@ -32,7 +32,7 @@ class RecordingWindow(MainWindow):
         backstage = Backstage()
         super().__init__(**arguments, open_source=backstage.open_source, open_pipeline=backstage.open_pipeline)
         self.outputs.folder = FOLDER
-        self._told = 0
+        self._printed = 0
         self._begun = False
         self._clock = QTimer(self)
         self._clock.timeout.connect(self._look)
@@ -45,9 +45,9 @@ class RecordingWindow(MainWindow):
             self._begun = True
             self.toggle_record()
             self.outputs.toggle_poses()
-        elif self.outputs.video is not None and self.outputs.video.frames >= self._told + EVERY_FRAMES:
-            self._told = self.outputs.video.frames
-            print(f"recorded {self._told}", flush=True)
+        elif self.outputs.video is not None and self.outputs.video.frames >= self._printed + EVERY_FRAMES:
+            self._printed = self.outputs.video.frames
+            print(f"recorded {self._printed}", flush=True)
 
 
 if __name__ == "__main__":

@@ -174,7 +174,7 @@ def stalls(after: int) -> Act:
     return act
 
 
-def says_nothing(connection: Connection) -> None:
+def sends_nothing(connection: Connection) -> None:
     """Take the request and never answer."""
     connection.stopped.wait(60)
 

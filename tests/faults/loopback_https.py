@@ -22,8 +22,8 @@ class Publisher:
         files: bytes by path.
         cut: break the connection after so many bytes of an answer's body, one entry an answer; None for never.
         codes: answer with these codes first.
-        ranges: whether parts can be asked for.
-        tell_length: whether answers say how long they are.
+        ranges: whether range requests are supported.
+        send_length: whether answers have a Content-Length.
         redirect: path to the address that it sends on to.
         requests: path and Range header of each request.
     """
@@ -32,7 +32,7 @@ class Publisher:
     cut: list[int | None] = field(default_factory=list)
     codes: list[int] = field(default_factory=list)
     ranges: bool = True
-    tell_length: bool = True
+    send_length: bool = True
     redirect: dict[str, str] = field(default_factory=dict)
     requests: list[tuple[str, str | None]] = field(default_factory=list)
     port: int = 0
@@ -68,8 +68,8 @@ def publisher() -> Iterator[Publisher]:
 
 
 def _answer(handler: http.server.BaseHTTPRequestHandler, state: Publisher) -> None:
-    asked = handler.headers.get("Range")
-    state.requests.append((handler.path, asked))
+    requested = handler.headers.get("Range")
+    state.requests.append((handler.path, requested))
     handler.close_connection = True
     if state.codes:
         handler.send_response(state.codes.pop(0))
@@ -86,7 +86,7 @@ def _answer(handler: http.server.BaseHTTPRequestHandler, state: Publisher) -> No
     if body is None:
         handler.send_error(404)
         return
-    start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked and state.ranges else 0
+    start = int(requested.removeprefix("bytes=").removesuffix("-")) if requested and state.ranges else 0
     if start and start >= len(body):
         handler.send_response(416)
         handler.send_header("Content-Length", "0")
@@ -95,7 +95,7 @@ def _answer(handler: http.server.BaseHTTPRequestHandler, state: Publisher) -> No
     handler.send_response(206 if start else 200)
     if start:
         handler.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
-    if state.tell_length:
+    if state.send_length:
         handler.send_header("Content-Length", str(len(body) - start))
     handler.send_header("Connection", "close")
     handler.end_headers()

@@ -66,11 +66,11 @@ def test_a_bad_video(bad: BadVideo, tmp_path: Path, command: Run, fault: Fault) 
     assert [line["time_s"] for line in lines] == pytest.approx([float(time) for time in after.times], abs=2e-3)
     if not bad.name.startswith(("a century", "no time", "two sizes")) and source.suffix != ".ts":
         assert [float(time) for time in after.times] == pytest.approx([float(t or 0) for t in times], abs=2e-3)
-    said = " ".join(done.out.split())
+    printed = " ".join(done.out.split())
     if bad.says is not None:
-        assert re.search(bad.says, said), said
+        assert re.search(bad.says, printed), printed
     if silent:
-        assert re.search(r"could not be read|is cut off|are damaged", said), said
+        assert re.search(r"could not be read|is cut off|are damaged", printed), printed
     if bad.size_wh is not None:
         assert after.size_wh == bad.size_wh
 

@@ -79,14 +79,14 @@ def test_a_full_disk(size: str, small_disk: SmallDisk, clip: Path, command: Run,
     kept = left_in(folder)
     fault.keeps(all(".part." in name for name in kept), f"left: {kept}")
     fault.keeps(all(str(folder / name) in line for name in kept), "what is kept is not named")
-    told = re.search(r"the first (\d+) of (\d+) frame|the (\d+) frame\(s\) written so far", line)
+    reported = re.search(r"the first (\d+) of (\d+) frame|the (\d+) frame\(s\) written so far", line)
     if "o.part.mp4" in kept:
-        assert told is not None, line
-        promised = int(told[1] or told[3])
+        assert reported is not None, line
+        promised = int(reported[1] or reported[3])
         frames = decoded_frames(folder / "o.part.mp4")
         fault.keeps(frames >= promised - 1 and frames > 0, f"{frames} of {promised} frames play: {line}")
         if size in ("400k", "900k", "1040k"):
-            of = int(told[2] or told[3])
+            of = int(reported[2] or reported[3])
             fault.keeps(frames >= of - 2 * 25, f"{of - frames} frames lost: more than 2 s")
     if "o.part.jsonl" in kept:
         text = (folder / "o.part.jsonl").read_text()
@@ -103,9 +103,9 @@ def test_a_file_that_may_not_grow(tmp_path: Path, clip: Path, fault: Fault) -> N
     line = fault.refused(done.code, done.err)
     assert "File too large" in line
     assert left_in(tmp_path) == ["o.part.jsonl", "o.part.mp4"]
-    told = re.search(r"the first (\d+) of (\d+) frame", line)
-    assert told is not None, line
-    frames, kept, of = decoded_frames(tmp_path / "o.part.mp4"), int(told[1]), int(told[2])
+    reported = re.search(r"the first (\d+) of (\d+) frame", line)
+    assert reported is not None, line
+    frames, kept, of = decoded_frames(tmp_path / "o.part.mp4"), int(reported[1]), int(reported[2])
     fault.keeps(frames >= kept - 1 and frames >= of - 2 * 25, f"{frames} of {of} frames play: {line}")
 
 
@@ -142,7 +142,7 @@ def test_the_folder_is_removed_in_mid_run(tmp_path: Path, clip: Path, fault: Fau
     folder = tmp_path / "results"
     process = fault.start(
         "-m", "tests.faults.light", "--video", clip, "--output", folder / "o.mp4",
-        env={"FAULTS_FRAME_S": "0.02", "FAULTS_SAY_AT": "20"},
+        env={"FAULTS_FRAME_S": "0.02", "FAULTS_PRINT_AT": "20"},
     )  # fmt: skip
     while not (folder / "o.part.mp4").exists():
         assert process.poll() is None

@@ -29,11 +29,11 @@ def test_a_file_comes_whole_and_is_not_fetched_twice(server: Publisher, folder: 
 def test_a_broken_connection_is_gone_on_with_where_it_broke(server: Publisher, folder: Path, fault: Fault) -> None:
     fault.more(3)
     server.cut = [100_000, 0, 50_000]
-    said: list[str] = []
-    assert fetch(NAME, opener=server.opener, say=said.append, wait=no_wait).read_bytes() == CONTENT
-    assert [asked for _, asked in server.requests] == [None, "bytes=100000-", "bytes=100000-", "bytes=150000-"]
-    assert len(said) == 3
-    assert "ended after 100000 of 512000 bytes" in said[0]
+    printed: list[str] = []
+    assert fetch(NAME, opener=server.opener, notify=printed.append, wait=no_wait).read_bytes() == CONTENT
+    assert [requested for _, requested in server.requests] == [None, "bytes=100000-", "bytes=100000-", "bytes=150000-"]
+    assert len(printed) == 3
+    assert "ended after 100000 of 512000 bytes" in printed[0]
 
 
 def test_what_was_fetched_is_kept_for_the_next_run(server: Publisher, folder: Path) -> None:
@@ -80,8 +80,8 @@ def test_a_file_that_was_changed_is_not_taken(server: Publisher, folder: Path) -
 
 
 @pytest.mark.parametrize("tell_length", [True, False])
-def test_too_much_is_not_taken(server: Publisher, folder: Path, tell_length: bool) -> None:
-    server.tell_length = tell_length
+def test_too_much_is_not_taken(server: Publisher, folder: Path, send_length: bool) -> None:
+    server.send_length = send_length
     server.files[PATH] = CONTENT * 3
     assert f"{len(CONTENT)}" in refused(server)
     assert all(part.stat().st_size == 0 for part in parts(folder))

@@ -39,10 +39,10 @@ WORDS = st.one_of(
 @given(st.lists(WORDS, max_size=8))
 def test_any_command_line_is_read_or_refused_in_one_line(words: list[str]) -> None:
     """Up to where the work would begin."""
-    asked: list[object] = []
+    requested: list[object] = []
 
     def run(arguments: object) -> int:
-        asked.append(arguments)
+        requested.append(arguments)
         return 0
 
     err, out = io.StringIO(), io.StringIO()
@@ -57,7 +57,7 @@ def test_any_command_line_is_read_or_refused_in_one_line(words: list[str]) -> No
         assert err.getvalue().startswith("error: ")
         assert err.getvalue().endswith("\n")
         assert err.getvalue()[:-1].isprintable(), "one line, and nothing that a terminal would obey"
-        assert asked == []
+        assert requested == []
     else:
         assert err.getvalue() == ""
 

@@ -28,7 +28,7 @@ pytestmark = [
 ]
 
 FRAMES, RATE = 500, 25
-AHEAD = 10
+PREFETCHED = 10
 """How many frames may be worked on and not yet written."""
 
 
@@ -39,17 +39,17 @@ def long_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_clip(tmp_path_factory.mktemp("clip") / "long.mp4", spec)
 
 
-def begin(fault: Fault, source: Path, folder: Path, say_at: int, frame_s: float = 0.01) -> subprocess.Popen[str]:
+def begin(fault: Fault, source: Path, folder: Path, print_at: int, frame_s: float = 0.01) -> subprocess.Popen[str]:
     """A slow export in a process of its own, which has reached a frame."""
     process = fault.start(
         "-m", "tests.faults.light", "--video", source, "--output", folder / "o.mp4", "--poses", folder / "o.jsonl",
-        env={"FAULTS_FRAME_S": str(frame_s), "FAULTS_SAY_AT": str(say_at)},
+        env={"FAULTS_FRAME_S": str(frame_s), "FAULTS_PRINT_AT": str(print_at)},
     )  # fmt: skip
     assert process.stdout is not None
     for line in process.stdout:
         if line.startswith("at frame"):
             return process
-    raise Hung(f"ended before frame {say_at}: {fault.end(process).err}")
+    raise Hung(f"ended before frame {print_at}: {fault.end(process).err}")
 
 
 def decoded_times(path: Path) -> list[float]:
@@ -66,14 +66,14 @@ def test_asked_to_end(name: str, at: int, tmp_path: Path, long_clip: Path, fault
     process.send_signal(number)
     done = fault.end(process)
     assert done.code == 128 + number, done.err
-    if at < AHEAD and left_in(tmp_path) == []:
+    if at < PREFETCHED and left_in(tmp_path) == []:
         assert "stopped after 0 frames" in done.out  # it came before the first one was written
         return
     fault.keeps(left_in(tmp_path) == ["o.jsonl", "o.mp4"], f"left: {left_in(tmp_path)}")
     video = read_back(tmp_path / "o.mp4")
     lines = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()]
     fault.keeps(
-        len(video.times) == len(lines) == video.listed_frames >= at - AHEAD, f"{len(video.times)}, {len(lines)}"
+        len(video.times) == len(lines) == video.listed_frames >= at - PREFETCHED, f"{len(video.times)}, {len(lines)}"
     )
     assert [line["time_s"] for line in lines] == pytest.approx([float(time) for time in video.times], abs=1e-6)
     assert f"stopped after {len(lines)} frame" in done.out
@@ -89,7 +89,7 @@ def test_asked_to_end_again_and_again(tmp_path: Path, long_clip: Path, fault: Fa
     done = fault.end(process)
     fault.keeps(left_in(tmp_path) == ["o.jsonl", "o.mp4"], f"left: {left_in(tmp_path)} {done.err}")
     lines = (tmp_path / "o.jsonl").read_text().splitlines()
-    fault.keeps(len(read_back(tmp_path / "o.mp4").times) == len(lines) >= 40 - AHEAD, "frames are missing")
+    fault.keeps(len(read_back(tmp_path / "o.mp4").times) == len(lines) >= 40 - PREFETCHED, "frames are missing")
 
 
 def test_killed_and_started_again(tmp_path: Path, long_clip: Path, fault: Fault, command: Run) -> None:
@@ -99,7 +99,7 @@ def test_killed_and_started_again(tmp_path: Path, long_clip: Path, fault: Fault,
     assert left_in(tmp_path) == ["o.part.jsonl", "o.part.mp4"], "nothing under the final name"
     lines = (tmp_path / "o.part.jsonl").read_text().splitlines()
     times = decoded_times(tmp_path / "o.part.mp4")
-    fault.keeps(len(lines) >= 300 - AHEAD, f"{len(lines)} lines")
+    fault.keeps(len(lines) >= 300 - PREFETCHED, f"{len(lines)} lines")
     fault.keeps(len(times) >= len(lines) - 2 * RATE, f"{len(times)} of {len(lines)} frames: more than 2 s are lost")
     assert times == pytest.approx([number / RATE for number in range(len(times))], abs=1e-6)
     video, poses = (tmp_path / "o.part.mp4").read_bytes(), (tmp_path / "o.part.jsonl").read_bytes()
@@ -147,15 +147,15 @@ def test_power_is_lost(
     tmp_path: Path, long_clip: Path, command: Run, fault: Fault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The disk is told to keep a file while it grows, and before it gets its name: order is all that can be tested."""
-    told: list[str] = []
+    reported: list[str] = []
     sync, replace = os.fsync, os.link
 
     def fsync(handle: int) -> None:
-        told.append(f"sync {Path(f'/proc/self/fd/{handle}').readlink().name}")
+        reported.append(f"sync {Path(f'/proc/self/fd/{handle}').readlink().name}")
         sync(handle)
 
     def link(old: Path, new: Path) -> None:
-        told.append(f"name {Path(new).name}")
+        reported.append(f"name {Path(new).name}")
         replace(old, new)
 
     if not Path("/proc/self/fd").is_dir():
@@ -164,10 +164,10 @@ def test_power_is_lost(
     monkeypatch.setattr(os, "link", link)
     monkeypatch.setattr("engine.artifacts.part_file._SYNC_EVERY_S", 0.01)
     assert command("--video", long_clip, "--output", tmp_path / "o.mp4", "--max-frames", "100").code == 0
-    named = told.index("name o.mp4")
-    assert told[:named].count("sync o.part.mp4") >= 3
-    assert told[named - 1] == "sync o.part.mp4"
-    assert re.fullmatch("sync .+", told[-1]), "the folder, which holds the name"
+    named = reported.index("name o.mp4")
+    assert reported[:named].count("sync o.part.mp4") >= 3
+    assert reported[named - 1] == "sync o.part.mp4"
+    assert re.fullmatch("sync .+", reported[-1]), "the folder, which holds the name"
 
 
 class SignalsAt:

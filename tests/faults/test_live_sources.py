@@ -49,9 +49,9 @@ class Watched:
         def reach() -> object:
             return open_url(server.url(SECRET), open_timeout_s=OPEN_S, read_timeout_s=READ_S)
 
-        self.told: list[SignalLoss | None] = []
+        self.reported: list[SignalLoss | None] = []
         self.source = ReconnectingSource(reach(), reach, retry)  # type: ignore[arg-type]
-        self.source.watch(self.told.append)
+        self.source.watch(self.reported.append)
         self.frames: list[Frame] = []
         self._coming = iter(self.source)
 
@@ -64,11 +64,11 @@ class Watched:
                 return
             if time.monotonic() > until:
                 break
-        raise AssertionError(f"{len(self.frames)} frames, told {self.told}")
+        raise AssertionError(f"{len(self.frames)} frames, reported {self.reported}")
 
     @property
     def was_found_again(self) -> bool:
-        return None in self.told
+        return None in self.reported
 
     def check(self) -> None:
         """What is true of every live source, however often it was lost."""
@@ -76,7 +76,7 @@ class Watched:
         stamps = [frame.pts for frame in self.frames]
         assert all(a is not None and b is not None and a < b for a, b in pairwise(stamps))
         assert all(a.timestamp_s <= b.timestamp_s for a, b in pairwise(self.frames))
-        for loss in self.told:
+        for loss in self.reported:
             if loss is not None:
                 assert "\n" not in loss.message
                 assert "Sesame17" not in loss.message and "admin" not in loss.message
@@ -115,7 +115,7 @@ def test_all_ways_of_not_coming_back_are_borne(kind: str, fault: Fault) -> None:
         live_server.answers("404 Not Found"),
         live_server.answers("503 Service Unavailable"),
         live_server.answers("401 Unauthorized"),
-        live_server.says_nothing,
+        live_server.sends_nothing,
         live_server.rubbish(),
         live_server.drips(),
     )
@@ -127,7 +127,7 @@ def test_all_ways_of_not_coming_back_are_borne(kind: str, fault: Fault) -> None:
             first = len(watched.frames)
             watched.read_until(lambda: len(watched.frames) > first + 5)
         watched.check()
-        losses = [loss for loss in watched.told if loss is not None]
+        losses = [loss for loss in watched.reported if loss is not None]
         assert len(losses) == len(wrong) + 1
         assert watched.source.notes[0].startswith(watched.source.info.name)
 
@@ -139,7 +139,7 @@ def test_pictures_of_another_size_come_as_they_are(kind: str) -> None:
         with watched.source:
             watched.read_until(lambda: {f.image_bgr.shape for f in watched.frames} == {(48, 64, 3), (64, 96, 3)})
         watched.check()
-        assert watched.told == []
+        assert watched.reported == []
 
 
 def test_it_is_found_again_and_again(fault: Fault) -> None:
@@ -147,7 +147,7 @@ def test_it_is_found_again_and_again(fault: Fault) -> None:
     with camera("mjpeg", plays(3)) as server, no_thread_left():
         watched = Watched(server, Retry(first_s=0.005, most_s=0.01))
         with watched.source:
-            watched.read_until(lambda: watched.told.count(None) >= 30, limit_s=100)
+            watched.read_until(lambda: watched.reported.count(None) >= 30, limit_s=100)
         watched.check()
         assert len(watched.source.notes) == 1, "a night of losses is one line"
 
@@ -161,12 +161,13 @@ def test_a_camera_that_is_gone_for_good_is_given_up() -> None:
         ):
             watched.read_until(lambda: False)
         assert "Sesame17" not in str(caught.value)
-        assert len(watched.told) >= 4
+        assert len(watched.reported) >= 4
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
-    "act", [live_server.hangs_up, live_server.says_nothing, live_server.rubbish(), live_server.answers("403 Forbidden")]
+    "act",
+    [live_server.hangs_up, live_server.sends_nothing, live_server.rubbish(), live_server.answers("403 Forbidden")],
 )
 def test_what_never_was_there_is_refused_at_once(act: Act, kind: str) -> None:
     """No retries before the first picture: the address is more likely wrong than the camera asleep."""
@@ -182,7 +183,7 @@ def test_closing_ends_the_wait_for_a_lost_camera() -> None:
         watched = Watched(server, Retry(first_s=60, most_s=60))
         reader = threading.Thread(target=lambda: list(watched.source), name="reader")
         reader.start()
-        assert within(5, lambda: bool(watched.told))
+        assert within(5, lambda: bool(watched.reported))
         watched.source.close()
         reader.join(3)
         assert not reader.is_alive()
@@ -193,7 +194,7 @@ def test_ending_returns_at_once_and_ends_the_reader() -> None:
         watched = Watched(server, Retry(first_s=60, most_s=60))
         reader = threading.Thread(target=lambda: list(watched.source), name="reader")
         reader.start()
-        assert within(5, lambda: bool(watched.told))
+        assert within(5, lambda: bool(watched.reported))
         watched.source.end()
         reader.join(3)
         assert not reader.is_alive()
@@ -238,17 +239,17 @@ def test_a_camera_that_is_away_for_ten_seconds_comes_back() -> None:
 
     with camera("mjpeg", act) as server, no_thread_left():
         source = open_source(server.url(SECRET))
-        told: list[SignalLoss | None] = []
-        source.watch(told.append)
+        reported: list[SignalLoss | None] = []
+        source.watch(reported.append)
         after = 0
         with source:
             for number, frame in enumerate(source):
                 assert frame.index == number
-                after += told[-1:] == [None]
+                after += reported[-1:] == [None]
                 if after > 10:
                     break
         assert time.monotonic() > away[0]
-        waits = [loss.retry_in_s for loss in told if loss is not None]
+        waits = [loss.retry_in_s for loss in reported if loss is not None]
         assert len(waits) >= 3
         assert "was lost once, for 1" in source.notes[0]
 
@@ -272,5 +273,5 @@ def test_two_who_lost_the_same_camera_do_not_come_back_at_once() -> None:
             watched = Watched(server, Retry(first_s=0.02, most_s=0.02, give_up_s=0.05))
             with watched.source, pytest.raises(SourceError):
                 watched.read_until(lambda: False)
-            waits += [loss.retry_in_s for loss in watched.told if loss is not None]
+            waits += [loss.retry_in_s for loss in watched.reported if loss is not None]
     assert len(set(waits)) == len(waits) > 6

@@ -103,12 +103,12 @@ def test_no_package_opens_a_socket_installs_something_or_tells_anybody(what: str
     # Packages are often quiet on a build server, which CI tells them.
     loud = ("YOLO_", "ULTRALYTICS_", "PYTEST", "CI")
     clean = {key: value for key, value in os.environ.items() if not key.startswith(loud)}
-    asked = (EXPORT, str(tmp_path / "random.pt"))
+    requested = (EXPORT, str(tmp_path / "random.pt"))
     if what == "runtimes":
-        asked = (RUNTIMES, str(write_small_model(tmp_path / "small.safetensors")))
+        requested = (RUNTIMES, str(write_small_model(tmp_path / "small.safetensors")))
     before = installed()
     done = subprocess.run(
-        [sys.executable, "-c", *asked],
+        [sys.executable, "-c", *requested],
         env={**clean, **env, "PYTHONPATH": f"{env['PYTHONPATH']}{os.pathsep}{Path(__file__).resolve().parents[2]}"},
         cwd=tmp_path, capture_output=True, text=True, timeout=280, check=False,
     )  # fmt: skip

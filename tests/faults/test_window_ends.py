@@ -115,20 +115,20 @@ class Recorded:
     """A recording outside a window, and what it told."""
 
     def __init__(self, path: Path) -> None:
-        self.told: list[object] = []
+        self.reported: list[object] = []
         self.info = SourceInfo(name="camera 0", kind="camera", is_live=True)
-        self.recording = Recording(path, info=self.info, look=Look, probe=Probe, emit=self.told.append)
+        self.recording = Recording(path, info=self.info, look=Look, probe=Probe, emit=self.reported.append)
 
     def offer(self, frames: Iterator[Shown]) -> None:
         for shown in frames:
-            while self.recording._queue.full() and not self.told:
+            while self.recording._queue.full() and not self.reported:
                 time.sleep(0.002)
             self.recording.offer(shown)
 
     def end(self) -> RecordingEnded:
         self.recording.stop()
         assert self.recording.join(20)
-        (ended,) = self.told
+        (ended,) = self.reported
         assert isinstance(ended, RecordingEnded)
         return ended
 

@@ -223,7 +223,7 @@ def test_a_start_from_bgr_weights_is_adapted_to_normalised_rgb(tmp_path: Path) -
     for file in (tmp_path / "pose.pth", kept):
         lines: list[str] = []
         model = build_model("kcam_resnet18", num_keypoints=5, deconv_channels=16).eval()
-        initialize_from(model, file, say=lines.append)
+        initialize_from(model, file, notify=lines.append)
         found = first_layer(model, (rgb - mean) / std)
         torch.testing.assert_close(found[..., 2:-2, 2:-2], expected[..., 2:-2, 2:-2], rtol=1e-4, atol=1e-5)
         assert bool(lines) == (file.suffix == ".pth")

@@ -60,7 +60,7 @@ def test_what_has_no_mean_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixt
     def drop_last(proto: onnx.ModelProto) -> None:
         proto.graph.node.pop()
 
-    def said(*files: Path, shares: str = "1 1", output: str = "mean.onnx") -> str:
+    def printed(*files: Path, shares: str = "1 1", output: str = "mean.onnx") -> str:
         names = [str(file) for file in files]
         arguments = ["--weights", *names, "--shares", *shares.split(), "--output", str(tmp_path / output)]
         assert main(arguments) == 2
@@ -73,12 +73,12 @@ def test_what_has_no_mean_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixt
 
     for change in (drop_last, narrow):
         other = changed(tmp_path, f"{change.__name__}.onnx", change)
-        assert f"{other.name} is another network than" in said(SHIPPED, other)
-    assert "2 positive numbers" in said(SHIPPED, SHIPPED, shares="1")
-    assert "2 positive numbers" in said(SHIPPED, SHIPPED, shares="1 -1")
-    assert "2 positive numbers" in said(SHIPPED, SHIPPED, shares="1 inf")
-    assert "gone.onnx does not exist" in said(SHIPPED, tmp_path / "gone.onnx")
+        assert f"{other.name} is another network than" in printed(SHIPPED, other)
+    assert "2 positive numbers" in printed(SHIPPED, SHIPPED, shares="1")
+    assert "2 positive numbers" in printed(SHIPPED, SHIPPED, shares="1 -1")
+    assert "2 positive numbers" in printed(SHIPPED, SHIPPED, shares="1 inf")
+    assert "gone.onnx does not exist" in printed(SHIPPED, tmp_path / "gone.onnx")
     (tmp_path / "there.onnx").write_bytes(b"kept")
-    assert "there.onnx exists" in said(SHIPPED, SHIPPED, output="there.onnx")
+    assert "there.onnx exists" in printed(SHIPPED, SHIPPED, output="there.onnx")
     assert (tmp_path / "there.onnx").read_bytes() == b"kept"
     assert not (tmp_path / "mean.onnx").exists()

@@ -17,7 +17,7 @@ from app.live.shots import Shot, Shown
 from engine.backends import open_pose_backend
 from engine.errors import OptionError
 from engine.geometry import invert_affines
-from engine.pipeline.pose_stage import PoseStage
+from engine.pipeline.pose_stage import PendingFrame, PoseStage
 from engine.skeleton import Skeleton
 from engine.types import AttentionMaps, Detections, Frame, FrameResult
 from models.build import build_model
@@ -130,10 +130,10 @@ def test_figures_and_the_windows_probe_read_the_same(tmp_path: Path, udp: bool) 
     box = np.array([40, 10, 100, 110], np.float32)
     person = attention_of_box(load_pose_model(weights), photo, box)
     found = Detections(boxes_xyxy=box[None], scores=np.ones(1, np.float32), class_ids=np.zeros(1, np.int64))
+    frame = Frame(image_bgr=photo, index=0, timestamp_s=0.0)
     with open_pose_backend(weights, backend="torch", precision="fp32", device="cpu").backend as backend:
         stage = PoseStage(backend, want_areas=False, want_attention=True, max_people=1)
-        posed = stage.run([(photo, found)])[0]
-    frame = Frame(image_bgr=photo, index=0, timestamp_s=0.0)
+        (posed,) = stage.run([PendingFrame(frame=frame, detections=found, detected=True)])
     result = FrameResult(frame=frame, detections=found, poses=posed.poses, attention=posed.attention)
     shown = Shown(shot=Shot(frame=frame, captured_s=0, position_s=0, serial=1), result=result, skeleton=SKELETON)
     for pixel in ("41.0,11.0", "70.5,50.0", "99.0,100.25"):

@@ -103,11 +103,11 @@ def test_an_option_more_is_found_on_the_command_line_and_checked(monkeypatch: py
 
     monkeypatch.setattr(train.options, "TrainConfig", More)
     assert "cameras tilt by so much (5.0)" in build_parser().format_help()
-    asked = ["--model", "resnet18", "--data", "d", "--tilt-deg"]
-    run = config_from(parse_options([*asked, "7"]))
+    requested = ["--model", "resnet18", "--data", "d", "--tilt-deg"]
+    run = config_from(parse_options([*requested, "7"]))
     assert run.to_dict()["tilt_deg"] == 7
     with pytest.raises(OptionError, match=r"--tilt-deg is -7\.0; 0 or more fits"):
-        config_from(parse_options([*asked, "-7"]))
+        config_from(parse_options([*requested, "-7"]))
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from engine.backends import open_pose_backend
 from engine.geometry import apply_affines, box_centers_sizes, boxes_to_affines, heatmap_stride, warp_crops
 from engine.heatmap import decode_heatmaps, decode_heatmaps_dark, decoder_for, encode_heatmaps
-from engine.pipeline.pose_stage import PoseStage
-from engine.types import Detections, Float32Array, UInt8Array
+from engine.pipeline.pose_stage import PendingFrame, PoseStage
+from engine.types import Detections, Float32Array, Frame, UInt8Array
 from models.build import build_model
 from models.checkpoints import load_pose_model, save_pose_model
 from models.pose_model import PoseModelConfig
@@ -119,7 +119,9 @@ def test_the_pipeline_cuts_as_the_spec_says() -> None:
 
     spec = dataclasses.replace(pose_spec(), udp=True)
     found = Detections(boxes_xyxy=box, scores=ONE, class_ids=np.zeros(1, np.int64))
-    posed = PoseStage(Keeping(spec=spec), want_areas=False, want_attention=True, max_people=2).run([(image, found)])
+    frame = Frame(image_bgr=image, index=0, timestamp_s=0.0)
+    pending = PendingFrame(frame=frame, detections=found, detected=True)
+    posed = PoseStage(Keeping(spec=spec), want_areas=False, want_attention=True, max_people=2).run([pending])
     affines = boxes_to_affines(box, SIZE, udp=True)
     np.testing.assert_array_equal(seen[0], warp_crops(image, affines, SIZE))
     maps = posed[0].attention

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import dataclasses
 import hashlib
@@ -20,6 +19,7 @@ from engine.backends import Backend, open_pose_backend
 from engine.build import parity_gate
 from engine.errors import OptionError
 from engine.heatmap import decoder_for
+from engine.option_table import AT_LEAST_1, NOT_NEGATIVE, check_options, option
 from engine.types import UInt8Array
 from models.checkpoints import load_pose_model, save_pose_model
 from models.pose_model import parse_size
@@ -34,6 +34,31 @@ from train.evaluation.prediction import flip_averaged, iterate_crops
 
 _ROUNDS = 10
 """Latency is measured in so many turns over all networks, so that a machine that slows down slows all alike."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TradeoffOptions:
+    """The options of `python -m train.tradeoff`."""
+
+    weights: Sequence[str] = option((), "[LABEL=]FILE or a shipped name, one or more", many=True)
+    data: Path | None = option(None, "data set, as python -m train takes it", Path)
+    split: str = option("val")
+    input_sizes: str | None = option(None, "height x width, such as 128x96,192x128 (the weights' own)")
+    flip: str = option("both", "flip test: without, with or both ({default})", choices=("without", "with", "both"))
+    backend: str = option("auto", "torch, openvino, onnxruntime, ... ({default})")
+    precision: str = option("auto", "auto, fp32, fp16, bf16 or int8, one or more with commas between ({default})")
+    people: int = option(0, "measure AP on pictures with about so many ({default}: all)", int, within=NOT_NEGATIVE)
+    repeats: int = option(300, "timed runs of each, after warming up ({default})", int, within=AT_LEAST_1)
+    add: Sequence[Path] = option((), "reports of earlier calls to draw along", Path, many=True)
+    report: Path | None = option(None, "write the numbers as JSON", Path)
+    output: Path | None = option(None, "PNG to draw", Path)
+
+    def __post_init__(self) -> None:
+        check_options(self)
+        if not self.weights and not self.add:
+            raise OptionError("nothing to draw; give --weights, or reports of earlier calls with --add")
+        if self.output is not None and self.output.suffix.lower() != ".png":
+            raise OptionError(f"--output is {self.output}; a name that ends in .png fits")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -92,13 +117,7 @@ def at_size(file: Path, size_wh: tuple[int, int] | None, folder: Path) -> Iterat
 
 
 def thinned(people: PeopleSet, most: int) -> PeopleSet:
-    """About so many of the people: all of evenly picked pictures; everybody where `most` is 0.
-
-    Raises:
-        OptionError: a negative number.
-    """
-    if most < 0:
-        raise OptionError(f"--people is {most}; 0 for all, or a positive number fits")
+    """About so many of the people: all of evenly picked pictures; everybody where `most` is 0."""
     images = sorted({person.image for person in people.people})
     if most == 0 or most >= len(people.people):
         return people
@@ -147,21 +166,19 @@ def latencies(runs: Sequence[Callable[[], object]], repeats: int) -> list[dict[s
     return [{"p50": float(np.median(taken)), "p95": float(np.percentile(taken, 95))} for taken in times]
 
 
-def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+def measure(options: TradeoffOptions) -> list[dict[str, Any]]:
     """A point for each network, size, precision and flip test.
 
     Raises:
         EngineError, CheckpointError: data, weights, options or backend cannot be used.
     """
-    if arguments.data is None:
+    if options.data is None:
         raise OptionError("--data is missing; AP needs labelled people")
-    if arguments.repeats < 1:
-        raise OptionError(f"--repeats is {arguments.repeats}; at least 1 fits")
-    people = thinned(read_people(arguments.data, arguments.split), arguments.people)
+    people = thinned(read_people(options.data, options.split), options.people)
     images, boxes = ImageStore(people, keep=False), labelled_boxes(people)
-    flips = {"without": [False], "with": [True], "both": [False, True]}[arguments.flip]
+    flips = {"without": [False], "with": [True], "both": [False, True]}[options.flip]
     with contextlib.ExitStack() as stack:
-        candidates = _open_all(arguments, people, stack)
+        candidates = _open_all(options, people, stack)
         pairs = list(itertools.product(candidates, flips))
         points = []
         runs = []
@@ -185,23 +202,23 @@ def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
             points.append(point)
             crop = next(iterate_crops(boxes, images, size, 1, udp=backend.spec.udp)).crops
             runs.append(one_person(backend, crop, people, flip))
-        for point, taken in zip(points, latencies(runs, arguments.repeats), strict=True):
+        for point, taken in zip(points, latencies(runs, options.repeats), strict=True):
             point["latency_ms"] = taken
     return points
 
 
-def _open_all(arguments: argparse.Namespace, people: PeopleSet, stack: contextlib.ExitStack) -> list[Candidate]:
+def _open_all(options: TradeoffOptions, people: PeopleSet, stack: contextlib.ExitStack) -> list[Candidate]:
     """Every network at every size and precision, open until the stack is left."""
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kcam-")))
     candidates = []
-    for number, text in enumerate(arguments.weights):
+    for number, text in enumerate(options.weights):
         label, file = label_and_file(text)
         sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
         below = folder / str(number)
-        for size, precision in itertools.product(_sizes(arguments.input_sizes), arguments.precision.split(",")):
+        for size, precision in itertools.product(_sizes(options.input_sizes), options.precision.split(",")):
             weights = stack.enter_context(at_size(file, size, below))
             opened = open_pose_backend(
-                weights, backend=arguments.backend, precision=precision, say=print, gate=parity_gate.check
+                weights, backend=options.backend, precision=precision, notify=print, gate=parity_gate.check
             )
             backend = stack.enter_context(opened.backend)
             skeleton = backend.spec.skeleton

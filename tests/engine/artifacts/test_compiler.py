@@ -34,7 +34,7 @@ def built_cache(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Path
         patch.setenv(folders.CACHE_VARIABLE, str(cache))
         patch.chdir(cache)
         lines: list[str] = []
-        ensure_onnx(weights, say=lines.append)
+        ensure_onnx(weights, notify=lines.append)
         assert lines == ["preparing small for this machine, once: exporting it to ONNX"]
     return cache
 
@@ -71,7 +71,7 @@ def test_a_built_file_is_taken_without_a_word(cache: Path, weights: Path, monkey
 
     monkeypatch.setattr(compiler, "run_build", no_build)
     lines: list[str] = []
-    file = ensure_onnx(weights, say=lines.append)
+    file = ensure_onnx(weights, notify=lines.append)
     assert lines == []
     assert ensure_onnx(file) == file
 
@@ -82,7 +82,7 @@ def test_by_force_it_is_built_anew_and_the_old_one_serves_until_then(
     file = ensure_onnx(weights)
     content, spec = file.read_bytes(), spec_path(file).read_bytes()
 
-    def build_a_longer_one(arguments: list[str], _say: object) -> Path:
+    def build_a_longer_one(arguments: list[str], _notify: object) -> Path:
         assert ensure_onnx(weights) == file
         output = Path(arguments[arguments.index("--output") + 1])
         output.write_bytes(content + b"more")
@@ -112,7 +112,7 @@ def test_what_is_damaged_or_stale_is_built_anew(
         change = {"graph_version": GRAPH_VERSION - 1} if damage == "old graph" else {"weights_sha256": "0" * 64}
         spec_path(file).write_text(json.dumps(spec | change))
 
-    def copy_instead(arguments: list[str], _say: object) -> Path:
+    def copy_instead(arguments: list[str], _notify: object) -> Path:
         output = Path(arguments[arguments.index("--output") + 1])
         output.write_bytes(whole[file])
         spec_path(output).write_bytes(whole[spec_path(file)])
@@ -120,7 +120,7 @@ def test_what_is_damaged_or_stale_is_built_anew(
 
     monkeypatch.setattr(compiler, "run_build", copy_instead)
     lines: list[str] = []
-    assert ensure_onnx(weights, say=lines.append) == file
+    assert ensure_onnx(weights, notify=lines.append) == file
     assert len(lines) == 1
     assert ("out of date" if damage in ("old graph", "other weights") else "damaged") in lines[0]
     assert {path: path.read_bytes() for path in whole} == whole
@@ -134,7 +134,7 @@ def test_two_that_build_the_same_do_not_collide(
     monkeypatch.setenv(folders.CACHE_VARIABLE, str(tmp_path))
     both_are_here = threading.Barrier(2, timeout=30)
 
-    def copy_instead(arguments: list[str], _say: object) -> Path:
+    def copy_instead(arguments: list[str], _notify: object) -> Path:
         output = Path(arguments[arguments.index("--output") + 1])
         output.write_bytes(made.read_bytes())
         spec_path(output).write_bytes(spec_path(made).read_bytes())

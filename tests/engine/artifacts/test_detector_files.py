@@ -69,14 +69,14 @@ def test_a_plain_export_with_final_boxes_runs(tmp_path: Path, half: bool) -> Non
     image = np.zeros((64, 96, 3), np.uint8)
     image[..., 2] = 51  # red is the last of BGR and the first of RGB: 0.2 after scaling
     lines: list[str] = []
-    detector, opened = open_detector(file, backend="onnxruntime", say=lines.append)
+    detector, opened = open_detector(file, backend="onnxruntime", notify=lines.append)
     with detector:
         found = detector.detect(image)
     assert opened.backend.spec.input_size_wh == (96, 64)
     assert len(lines) == 1
     np.testing.assert_allclose(found.scores, [0.45], atol=1e-3)
     np.testing.assert_allclose(found.boxes_xyxy, [[10, 20, 50, 60]], atol=0.1)
-    assert ensure_detector(file, say=lines.append).is_file()
+    assert ensure_detector(file, notify=lines.append).is_file()
     assert len(lines) == 1, "the second time it is taken from the cache"
 
 

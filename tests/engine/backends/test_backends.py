@@ -70,8 +70,8 @@ def test_auto_takes_the_first_that_runs_and_says_why_not_the_others(
         assert (backend.name, backend.device, backend.precision) == ("openvino", "cpu", "fp32")
     opened = open_pose_backend(small_onnx, precision="fp32")
     opened.backend.close()
-    assert [name for name, _ in opened.passed_over] == ["tensorrt", "tensorrt_rtx", "torch (cuda)"]
-    assert "NVIDIA" in dict(opened.passed_over)["torch (cuda)"]
+    assert [name for name, _ in opened.skipped] == ["tensorrt", "tensorrt_rtx", "torch (cuda)"]
+    assert "NVIDIA" in dict(opened.skipped)["torch (cuda)"]
 
     def broken(*_arguments: object) -> None:
         raise BackendError("broken on purpose")
@@ -80,7 +80,7 @@ def test_auto_takes_the_first_that_runs_and_says_why_not_the_others(
     opened = open_pose_backend(small_onnx)
     opened.backend.close()
     assert opened.backend.name == "onnxruntime"
-    assert opened.passed_over[-1] == ("openvino", "broken on purpose")
+    assert opened.skipped[-1] == ("openvino", "broken on purpose")
 
 
 def test_a_named_backend_that_cannot_run_is_an_error(small_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:

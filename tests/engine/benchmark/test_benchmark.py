@@ -75,7 +75,7 @@ def test_a_clip_is_read_as_far_as_asked(video: Path, clip: Clip) -> None:
 
 def test_photos_are_no_video(tmp_path: Path) -> None:
     photo = save_photo(tmp_path / "a.png", np.zeros((20, 20, 3), np.uint8))
-    with pytest.raises(OptionError, match="no video"):
+    with pytest.raises(OptionError, match="is not a video"):
         read_clip(str(photo), 5)
 
 

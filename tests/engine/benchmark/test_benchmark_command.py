@@ -13,6 +13,7 @@ import pytest
 import main
 from engine.benchmark import command as benchmark
 from engine.benchmark.report import summary
+from engine.benchmark.selection import people_of, precisions_of, rows_of
 from engine.errors import OptionError
 from engine.pipeline.options import PipelineOptions
 from engine.pipeline.pose_pipeline import PosePipeline
@@ -27,13 +28,13 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(("text", "counts"), [("1,4,8,16", (1, 4, 8, 16)), ("8, 2,8", (2, 8))])
 def test_numbers_of_people(text: str, counts: tuple[int, ...]) -> None:
-    assert benchmark.people_of(text) == counts
+    assert people_of(text) == counts
 
 
 @pytest.mark.parametrize("text", ["", "0", "1,x", "65", "1,,2"])
 def test_numbers_of_people_that_do_not_fit(text: str) -> None:
     with pytest.raises(OptionError, match="--people"):
-        benchmark.people_of(text)
+        people_of(text)
 
 
 def test_what_to_compare_with() -> None:
@@ -47,15 +48,15 @@ def test_what_to_compare_with() -> None:
     ("text", "found"), [("auto", ("auto",)), ("fp32, int8,fp32", ("fp32", "int8")), ("bf16,all", ("all",))]
 )
 def test_precisions_to_measure(text: str, found: tuple[str, ...]) -> None:
-    assert benchmark.precisions_of(text) == found
+    assert precisions_of(text) == found
 
 
 def test_each_runtime_is_measured_in_what_it_can_do() -> None:
-    assert benchmark.rows_of("onnxruntime", ("all",)) == ("fp32", "int8")
-    assert benchmark.rows_of("tensorrt", ("all",)) == ("auto",)
-    assert benchmark.rows_of("onnxruntime", ("bf16",)) == ("bf16",)
+    assert rows_of("onnxruntime", ("all",)) == ("fp32", "int8")
+    assert rows_of("tensorrt", ("all",)) == ("auto",)
+    assert rows_of("onnxruntime", ("bf16",)) == ("bf16",)
     with pytest.raises(OptionError, match="Did you mean 'bf16'"):
-        benchmark.precisions_of("bf61")
+        precisions_of("bf61")
 
 
 def test_a_row_for_each_runtime_and_precision(
@@ -75,9 +76,9 @@ def test_a_row_for_each_runtime_and_precision(
     plot = tmp_path / "plot.png"
     arguments = ["--benchmark", "--video", str(video), "--frames", "3", "--backend", "openvino", "--precision", "all"]
     assert main.main([*arguments, "--plot", str(plot)]) == 0
-    told = capsys.readouterr().out
-    assert "openvino, int8: kcam_a has not been made into an INT8 graph" in told
-    rows = [line.split() for line in told.splitlines() if line.startswith("openvino (cpu) ")]
+    reported = capsys.readouterr().out
+    assert "openvino, int8: kcam_a has not been made into an INT8 graph" in reported
+    rows = [line.split() for line in reported.splitlines() if line.startswith("openvino (cpu) ")]
     assert rows == [
         ["openvino", "(cpu)", precision, "-", "21.0", "-", "40.0", "5.0", "512"] for precision in ("fp32", "bf16")
     ]
@@ -88,29 +89,29 @@ def test_a_row_for_each_runtime_and_precision(
 
 
 def opening(monkeypatch: pytest.MonkeyPatch) -> list[PipelineOptions]:
-    asked: list[PipelineOptions] = []
+    requested: list[PipelineOptions] = []
 
-    def open_one(options: PipelineOptions, **_say: object) -> PosePipeline:
-        asked.append(options)
+    def open_one(options: PipelineOptions, **_notify: object) -> PosePipeline:
+        requested.append(options)
         return small_pipeline(detect_every=options.detect_every, max_people=options.max_people)
 
     monkeypatch.setattr(benchmark, "open_pipeline", open_one)
-    return asked
+    return requested
 
 
 def test_a_whole_report(
     video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = opening(monkeypatch)
+    requested = opening(monkeypatch)
     weights = tmp_path / "kcam_a.safetensors"
     weights.write_bytes(b"never read")
     weights.with_suffix(".md").write_text("# Card\n\n| AP on val | 0.612 |\n")
     report = tmp_path / "report.json"
     arguments = ["--benchmark", "--video", video, "--frames", "12", "--people", "1,3", "--report", report]
     assert main.main([*map(str, arguments), "--pose-model", str(weights)]) == 0
-    told = capsys.readouterr().out
+    reported = capsys.readouterr().out
     for part in ("kcam_a", "AP on val 0.612", "detect", "encode", "file export:", "live, detection auto", "3 people"):
-        assert part in told
+        assert part in reported
     kept = json.loads(report.read_text())
     one = kept["backends"][0]
     assert one["runs"] == RUNS
@@ -119,10 +120,10 @@ def test_a_whole_report(
     assert one["export"]["frames"] == 12
     assert kept["video"]["size_wh"] == [320, 240]
     assert kept["machine"]["packages"]["numpy"] == np.__version__
-    assert [(options.detect_every, options.overlapping) for options in asked] == [
+    assert [(options.detect_every, options.overlapping) for options in requested] == [
         (1, False), (1, False), ("auto", False), (1, True),
     ]  # fmt: skip
-    assert [options.person_threshold == 0 for options in asked] == [False, True, False, False]
+    assert [options.person_threshold == 0 for options in requested] == [False, True, False, False]
 
 
 def test_a_backend_that_cannot_run_does_not_end_the_others(

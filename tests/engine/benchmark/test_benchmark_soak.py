@@ -82,10 +82,10 @@ def test_growth_of_numbers_that_are_known() -> None:
 
 def test_generated_people_move() -> None:
     person = np.full((90, 40, 3), 250, np.uint8)
-    told: list[int] = []
-    with GeneratedSource([person], 40, told.append) as source:
+    reported: list[int] = []
+    with GeneratedSource([person], 40, reported.append) as source:
         frames = list(source)
-    assert told == [frame.index for frame in frames] == list(range(40))
+    assert reported == [frame.index for frame in frames] == list(range(40))
     assert source.info.frame_count == 40 and frames[0].image_bgr.shape == (240, 320, 3)
     lefts = [int(np.flatnonzero(frame.image_bgr.max(axis=(0, 2)) > 200)[0]) for frame in frames]
     assert max(lefts) - min(lefts) > 8
@@ -105,10 +105,10 @@ def test_lengths_that_do_not_fit(text: str) -> None:
 
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     video = make_clip(tmp_path / "clip.mp4", ClipSpec(frames=24, size_wh=(320, 240)))
-    asked: list[PipelineOptions] = []
+    requested: list[PipelineOptions] = []
 
-    def open_one(options: PipelineOptions, **_say: object) -> PosePipeline:
-        asked.append(options)
+    def open_one(options: PipelineOptions, **_notify: object) -> PosePipeline:
+        requested.append(options)
         return pipeline(Slowing(), options)
 
     nothing: dict[str, Any] = {"asked": "none", "error": "left out"}
@@ -117,10 +117,10 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     report = tmp_path / "r.json"
     arguments = ["--benchmark", "--video", str(video), "--soak", "40,60", "--report", str(report)]
     assert main.main(arguments) == 1, "nothing else could be measured"
-    told, found = capsys.readouterr().out, json.loads(report.read_text())["soak"]
+    reported, found = capsys.readouterr().out, json.loads(report.read_text())["soak"]
     assert found["live"]["frames"] == 40 and found["export"]["frames"] == 60
-    assert "live over 40 frames" in told and "export of 60 generated frames" in told
-    assert [(options.detect_every, options.overlapping) for options in asked] == [("auto", False), (1, True)]
+    assert "live over 40 frames" in reported and "export of 60 generated frames" in reported
+    assert [(options.detect_every, options.overlapping) for options in requested] == [("auto", False), (1, True)]
     assert main.main([*arguments[:3], "--soak", "x"]) == 2
     assert "two numbers of frames" in capsys.readouterr().err
 

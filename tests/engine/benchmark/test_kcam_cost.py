@@ -16,8 +16,9 @@ import torch
 
 from engine import __main__ as command_line
 from engine.benchmark import kcam_cost
-from engine.benchmark.kcam_cost import in_turns
-from engine.benchmark.kcam_forms import FORMS, CostOptions, open_forms, write_forms
+from engine.benchmark.kcam_cost import interleaved
+from engine.benchmark.kcam_forms import FORMS, open_forms, write_forms
+from engine.benchmark.selection import CostOptions
 from models.checkpoints import load_pose_model
 from tests.engine.small_pose_model import random_crops, write_small_model
 
@@ -76,7 +77,7 @@ def test_turns_change_their_order_and_the_first_rounds_are_not_counted(monkeypat
         clock["processor"] += seconds / 2
 
     cost = {"a": 1.0, "b": 2.0, "c": 4.0}
-    wall, processor = in_turns({name: partial(taking, name, seconds) for name, seconds in cost.items()}, 6)
+    wall, processor = interleaved({name: partial(taking, name, seconds) for name, seconds in cost.items()}, 6)
     assert wall == {name: [seconds] * 6 for name, seconds in cost.items()}
     assert processor == {name: [seconds / 2] * 6 for name, seconds in cost.items()}
     rounds = [tuple(order[at : at + 3]) for at in range(0, len(order), 3)]
@@ -88,8 +89,8 @@ def test_the_command_prints_a_table_and_keeps_the_numbers(
     small_weights: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     report = tmp_path / "cost.json"
-    asked = ["--runtime", "onnxruntime,torch", "--precision", "fp32,bf16", "--people", "1,3", "--rounds", "3"]
-    arguments = ["cost", "--pose-model", str(small_weights), *asked]
+    requested = ["--runtime", "onnxruntime,torch", "--precision", "fp32,bf16", "--people", "1,3", "--rounds", "3"]
+    arguments = ["cost", "--pose-model", str(small_weights), *requested]
     assert command_line.main([*arguments, "--report", str(report)]) == 0
     out = capfd.readouterr().out
     found = json.loads(report.read_text())
@@ -118,8 +119,8 @@ def test_the_command_prints_a_table_and_keeps_the_numbers(
         (["--pose-model", "kcam_resnet50", "--input-size", "250x190"], "multiples of 32"),
         (["--pose-model", "kcam_resnet50", "--input-size", "huge"], "write height x width"),
         (["--runtime", "onnx"], "Did you mean 'onnxruntime'"),
-        (["--precision", "int8"], "calibrated"),
-        (["--rounds", "0"], "--rounds 0"),
+        (["--precision", "int8"], "calibration"),
+        (["--rounds", "0"], "--rounds is 0"),
         (["--people", "0"], "--people 0"),
         (["--device", "gpu"], "--device gpu"),
         (["--threads", "0"], "number of threads is 0"),
@@ -138,7 +139,7 @@ def test_what_cannot_be_measured_is_one_line(
 def test_weights_are_what_they_are(small_weights: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     bare = write_small_model(tmp_path / "bare.safetensors", "resnet18")
     for given, message in (
-        (["--pose-model", str(small_weights), "--deconv-channels", "64"], "these weights have their own"),
+        (["--pose-model", str(small_weights), "--deconv-channels", "64"], "the weights define it"),
         (["--pose-model", str(bare)], "resnet18 has no KCAM"),
     ):
         assert command_line.main(["cost", "--runtime", "torch", *given]) == 2

@@ -93,14 +93,14 @@ def test_ahead_of_time_means_unchecked_until_the_first_load(
     file, lines = build(small_weights, runtime="tensorrt-rtx", targets=("sm86", "sm89"))
     assert "stored unchecked" in lines[-1]
     assert read_record(file).state == "unchecked"
-    told: list[str] = []
+    reported: list[str] = []
     gate = parity_gate.check
-    with open_pose_backend(small_weights, backend="tensorrt_rtx", say=told.append, gate=gate).backend as backend:
+    with open_pose_backend(small_weights, backend="tensorrt_rtx", notify=reported.append, gate=gate).backend as backend:
         assert backend.name == "tensorrt_rtx"
-    assert told == ["checking small.engine against float32, once"]
+    assert reported == ["checking small.engine against float32, once"]
     assert read_record(file).state == "passed"
-    with open_pose_backend(small_weights, backend="tensorrt_rtx", say=told.append, gate=gate).backend:
-        assert len(told) == 1
+    with open_pose_backend(small_weights, backend="tensorrt_rtx", notify=reported.append, gate=gate).backend:
+        assert len(reported) == 1
     # A GPU of a kind that it was not built for.
     use_gpu(HOPPER, rtx=True)
     with pytest.raises(BackendError, match=r"built for sm86, sm89, not for sm90; python -m engine build --pose-model"):

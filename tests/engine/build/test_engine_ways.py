@@ -52,10 +52,10 @@ def test_torch2trt_is_a_second_way_and_says_where_it_is_none(
     monkeypatch.setattr("engine.backends.trt_package.installed_version", lambda _package: "10.13.0")
     with pytest.raises(BackendError, match=r"torch2trt package is not installed .*--runtime tensorrt builds the same"):
         build(small_weights, runtime="torch2trt")
-    asked: dict[str, object] = {}
+    requested: dict[str, object] = {}
 
     def convert(module: torch.nn.Module, inputs: list[torch.Tensor], **options: object) -> types.SimpleNamespace:
-        asked.update(options, uint8=inputs[0].dtype == torch.uint8)
+        requested.update(options, uint8=inputs[0].dtype == torch.uint8)
         export_pose(small_weights, tmp_path / "graph.onnx", precision="fp16")
         builder, network = standin_tensorrt.Builder(ILogger()), standin_tensorrt._Network()
         standin_tensorrt.OnnxParser(network, ILogger()).parse((tmp_path / "graph.onnx").read_bytes())
@@ -75,7 +75,7 @@ def test_torch2trt_is_a_second_way_and_says_where_it_is_none(
         monkeypatch.setitem(sys.modules, name, stand_in)
     file, _ = build(small_weights, runtime="torch2trt")
     assert read_record(file).key.runtime == "torch2trt"
-    assert (asked["use_onnx"], asked["fp16_mode"], asked["uint8"]) == (True, True, True)
+    assert (requested["use_onnx"], requested["fp16_mode"], requested["uint8"]) == (True, True, True)
     with open_pose_backend(small_weights, backend="tensorrt").backend as backend:
         assert len(backend.infer({"crops": random_crops(5, 0)}, ["keypoints"])["keypoints"]) == 5
     monkeypatch.setattr("engine.backends.trt_package.installed_version", lambda _package: "11.1.0")
@@ -145,18 +145,18 @@ def test_a_detector_goes_the_same_way(tmp_path: Path, use_gpu: Use, photo_paths:
 def test_a_build_hands_on_what_it_says_and_made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     may_end = threading.Event()
 
-    def slow_build(arguments: list[str], say: Callable[[str], None]) -> Path:
+    def slow_build(arguments: list[str], notify: Callable[[str], None]) -> Path:
         assert arguments == ["--pose-model", "small"]
-        say("compiling")
+        notify("compiling")
         assert may_end.wait(60)
         return tmp_path
 
     monkeypatch.setattr("engine.build.background.run_build", slow_build)
-    told: list[str] = []
-    running = BackgroundBuild(["--pose-model", "small"], told.append)
+    reported: list[str] = []
+    running = BackgroundBuild(["--pose-model", "small"], reported.append)
     assert running.is_running
     may_end.set()
-    assert (running.result(), told) == (tmp_path, ["compiling"])
+    assert (running.result(), reported) == (tmp_path, ["compiling"])
 
 
 def test_a_build_hands_on_why_it_failed() -> None:

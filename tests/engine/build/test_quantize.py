@@ -40,23 +40,23 @@ def quiet(_line: str) -> None:
 
 def test_a_video_gives_crops_as_the_network_sees_them_from_all_of_it(tmp_path: Path, one_person: FixedDetector) -> None:
     video = make_clip(tmp_path / "clip.mp4", ClipSpec(frames=60))
-    crops = calibration_crops(str(video), pose_spec(), least=10, most=15, say=quiet)
+    crops = calibration_crops(str(video), pose_spec(), least=10, most=15, notify=quiet)
     assert crops.shape == (15, 128, 96, 3)
     box, size = one_person.boxes_xyxy[:1], (96, 128)
     expected = [warp_crops(picture(160, 120, n), boxes_to_affines(box, size), size)[0] for n in range(60)]
     nearest = [int(np.argmin([np.abs(crop.astype(int) - one).mean() for one in expected])) for crop in crops]
     # Every fourth of 60 frames; `picture` repeats every 24 numbers, so each of six pictures comes two or three times.
     assert sorted(Counter(n % 24 for n in nearest).values()) == [2, 2, 2, 3, 3, 3]
-    again = calibration_crops(str(video), pose_spec(), least=10, most=15, say=quiet)
+    again = calibration_crops(str(video), pose_spec(), least=10, most=15, notify=quiet)
     np.testing.assert_array_equal(crops, again)
 
 
 def test_too_few_people_and_sources_without_an_end_are_refused(tmp_path: Path, one_person: FixedDetector) -> None:
     video = make_clip(tmp_path / "clip.mp4", ClipSpec(frames=12))
     with pytest.raises(SourceError, match=r"shows 12 people large enough to calibrate with, 13 are needed"):
-        calibration_crops(str(video), pose_spec(), least=13, most=20, say=quiet)
+        calibration_crops(str(video), pose_spec(), least=13, most=20, notify=quiet)
     with pytest.raises(SourceError, match="gone"):
-        calibration_crops(str(tmp_path / "gone.mp4"), pose_spec(), least=1, most=2, say=quiet)
+        calibration_crops(str(tmp_path / "gone.mp4"), pose_spec(), least=1, most=2, notify=quiet)
 
 
 def test_a_data_set_gives_its_labelled_people_of_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,13 +65,13 @@ def test_a_data_set_gives_its_labelled_people_of_train(tmp_path: Path, monkeypat
 
     monkeypatch.setattr(calibration, "open_detector", no_detector)
     data = write_people(tmp_path / "p")
-    crops = calibration_crops(str(data), pose_spec(), least=6, most=20, say=quiet)
+    crops = calibration_crops(str(data), pose_spec(), least=6, most=20, notify=quiet)
     assert len(crops) == 6 and (crops.max(axis=(1, 2, 3)) > 200).all(), "the dots are in every crop"
     (data / "train" / "3.png").write_bytes(b"no picture")
-    assert len(calibration_crops(str(data), pose_spec(), least=5, most=20, say=quiet)) == 5
+    assert len(calibration_crops(str(data), pose_spec(), least=5, most=20, notify=quiet)) == 5
     (data / "train.json").write_text("[]")
     with pytest.raises(SourceError, match=r"train\.json is not a COCO keypoint file"):
-        calibration_crops(str(data), pose_spec(), least=1, most=2, say=quiet)
+        calibration_crops(str(data), pose_spec(), least=1, most=2, notify=quiet)
 
 
 @pytest.fixture(scope="module")
@@ -86,9 +86,9 @@ def graph(weights: Path) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(quantize, "calibration_crops", lambda *_arguments, **_numbers: random_crops(100, seed=5))
         patch.setattr(quantize, "_refuse_if_bad", lambda _report: None)
-        said: list[str] = []
-        spec = quantize.quantize_pose(weights, output, "some/people.mp4", said.append)
-    assert any("measuring the ranges" in line for line in said) and any("keypoints" in line for line in said)
+        printed: list[str] = []
+        spec = quantize.quantize_pose(weights, output, "some/people.mp4", printed.append)
+    assert any("measuring the ranges" in line for line in printed) and any("keypoints" in line for line in printed)
     assert spec == read_spec(output)
     return output
 
@@ -140,7 +140,7 @@ def test_it_is_made_once_and_found_again(
 ) -> None:
     calls: list[list[str]] = []
 
-    def copy_instead(arguments: list[str], _say: object) -> Path:
+    def copy_instead(arguments: list[str], _notify: object) -> Path:
         calls.append(arguments)
         copied(graph, Path(arguments[arguments.index("--output") + 1]), sha256_of(weights))
         return graph

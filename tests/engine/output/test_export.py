@@ -62,7 +62,7 @@ def test_other_sound_is_made_aac_and_said_so(tmp_path: Path, name: str, audio: s
     clip = make_clip(tmp_path / name, ClipSpec(frames=50, audio=audio, audio_tracks=2))
     summary = run_export(clip, tmp_path / "out.mp4")
     after = read_back(tmp_path / "out.mp4")
-    assert summary.audio_note == f"audio: {audio} made AAC (the first of 2 tracks)"
+    assert summary.audio_note == f"audio: {audio} converted to AAC (the first of 2 tracks)"
     assert after.audio_codec == "aac"
     assert after.audio_streams == 1
     assert after.audio_end_s == pytest.approx(2.0, abs=0.05)

@@ -15,8 +15,7 @@ import main
 from engine.output import run_video
 from engine.output.export import ExportSummary
 from engine.output.run_video import summary_text
-from engine.pipeline.pose_pipeline import Found, PipelineOptions, PosePipeline
-from engine.pipeline.pose_stage import PosedFrame
+from engine.pipeline.pose_pipeline import PendingFrame, PipelineOptions, PosePipeline
 from engine.types import FrameResult
 from tests.engine.clips import ClipSpec, make_clip
 from tests.engine.fakes import THREE, BrightestPixel, FixedDetector, boxes
@@ -45,15 +44,15 @@ class Opened:
         self.interrupt_at: int | None = None
         monkeypatch.setattr(run_video, "open_pipeline", self)
 
-    def __call__(self, options: PipelineOptions, **_say: object) -> PosePipeline:
+    def __call__(self, options: PipelineOptions, **_notify: object) -> PosePipeline:
         self.options = options
         opened = self
 
         class Pipeline(PosePipeline):
-            def finish(self, posed: tuple[Found, PosedFrame]) -> FrameResult:
-                if opened.interrupt_at == posed[0].frame.index:
+            def finish(self, pending: PendingFrame) -> FrameResult:
+                if opened.interrupt_at == pending.frame.index:
                     raise KeyboardInterrupt
-                return super().finish(posed)
+                return super().finish(pending)
 
         return Pipeline(
             FixedDetector(boxes((10, 10, 200, 300)), np.ones(1, np.float32)),
@@ -192,7 +191,7 @@ def test_everything_worth_knowing_is_told() -> None:
         "2.0 frames/s",
         "2 more in out",
         "2 could not",
-        "3 came",
+        "3 arrived",
         "audio: AAC copied",
     ):
         assert part in text

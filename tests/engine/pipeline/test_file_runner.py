@@ -31,7 +31,7 @@ from engine.pipeline.file_runner import (
     batches,
     results,
 )
-from engine.pipeline.pose_pipeline import Found, PosePipeline
+from engine.pipeline.pose_pipeline import PendingFrame, PosePipeline
 from engine.pipeline.prefetch import Steps
 from engine.sources.frame_source import SourceBase, SourceInfo
 from engine.types import Detections, Float32Array, Frame, FrameResult, UInt8Array
@@ -104,11 +104,11 @@ def test_the_same_as_one_frame_after_another(options: dict[str, Any]) -> None:
 @settings(max_examples=40, deadline=None)
 @given(people=st.lists(st.integers(0, 20), max_size=30), fail_at=st.none() | st.integers(0, 30))
 def test_batches_keep_every_frame_and_depend_on_the_frames_alone(people: list[int], fail_at: int | None) -> None:
-    def found() -> Iterator[Found]:
+    def found() -> Iterator[PendingFrame]:
         detector = NumberedDetector()
         for frame in frames(people, fail_at):
             detections = detector.detect(frame.image_bgr)
-            yield Found(frame=frame, detections=detections, detected=True, detect_ms=0.0)
+            yield PendingFrame(frame=frame, detections=detections, detected=True)
 
     got: list[list[int]] = []
     try:
@@ -288,10 +288,10 @@ def test_ctrl_c_ends_overlapping_steps_with_whole_files(tmp_path: Path) -> None:
         "from tests.engine.fakes import BrightestPixel\n"
         "from tests.engine.pipeline.test_file_runner import Listed, NumberedDetector\n"
         "class Slow(PosePipeline):\n"
-        "    def finish(self, posed):\n"
-        "        if posed[0].frame.index == 12: print('go', flush=True)\n"
+        "    def finish(self, pending):\n"
+        "        if pending.frame.index == 12: print('go', flush=True)\n"
         "        time.sleep(0.02)\n"
-        "        return super().finish(posed)\n"
+        "        return super().finish(pending)\n"
         "with Listed([1] * 2000) as source:\n"
         "    options = ExportOptions(output=Path(sys.argv[1]), poses=Path(sys.argv[2]), quiet=True)\n"
         "    done = export(source, Slow(NumberedDetector(), BrightestPixel()), options)\n"
@@ -302,11 +302,11 @@ def test_ctrl_c_ends_overlapping_steps_with_whole_files(tmp_path: Path) -> None:
     assert child.stdout is not None
     assert child.stdout.readline().strip() == "go"
     child.send_signal(number)
-    told = child.communicate(timeout=60)[0].split()
+    reported = child.communicate(timeout=60)[0].split()
     assert child.returncode == 0
-    assert told[1] == "True"
-    assert 0 < int(told[0]) < 2000
-    assert len(poses.read_text().splitlines()) == int(told[0])
+    assert reported[1] == "True"
+    assert 0 < int(reported[0]) < 2000
+    assert len(poses.read_text().splitlines()) == int(reported[0])
     with av.open(str(out)) as container:
-        assert sum(1 for _ in container.decode(video=0)) == int(told[0])
+        assert sum(1 for _ in container.decode(video=0)) == int(reported[0])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["o.jsonl", "o.mp4"]

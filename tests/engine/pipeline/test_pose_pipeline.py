@@ -191,25 +191,25 @@ class Opening:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, classes: tuple[str, ...] = ("person",)) -> None:
         self.pose = BrightestPixel(spec=dataclasses.replace(pose_spec(), class_names=classes))
-        self.detector_asked: dict[str, Any] = {}
-        self.pose_asked: dict[str, Any] = {}
+        self.detector_requested: dict[str, Any] = {}
+        self.pose_requested: dict[str, Any] = {}
         self.fail: Exception | None = None
         monkeypatch.setattr(pipeline_opening, "open_pose_backend", self.open_pose)
         monkeypatch.setattr(pipeline_opening, "open_detector", self.open_detector)
 
-    def open_pose(self, model: str | None, **asked: Any) -> OpenedBackend:
-        self.pose_asked = asked
-        return OpenedBackend(backend=self.pose, passed_over=(("tensorrt", "no GPU"),))
+    def open_pose(self, model: str | None, **requested: Any) -> OpenedBackend:
+        self.pose_requested = requested
+        return OpenedBackend(backend=self.pose, skipped=(("tensorrt", "no GPU"),))
 
-    def open_detector(self, detector: str | None, **asked: Any) -> tuple[FixedDetector, OpenedBackend]:
-        self.detector_asked = asked
+    def open_detector(self, detector: str | None, **requested: Any) -> tuple[FixedDetector, OpenedBackend]:
+        self.detector_requested = requested
         if self.fail is not None:
             raise self.fail
-        return FixedDetector(boxes(), np.zeros(0, np.float32)), OpenedBackend(backend=self.pose, passed_over=())
+        return FixedDetector(boxes(), np.zeros(0, np.float32)), OpenedBackend(backend=self.pose, skipped=())
 
 
 @pytest.mark.parametrize(
-    ("asked", "backend", "precision", "device"),
+    ("requested", "backend", "precision", "device"),
     [
         ({}, "auto", "auto", "auto"),
         ({"backend": "openvino", "precision": "bf16"}, "openvino", "auto", "auto"),
@@ -220,25 +220,25 @@ class Opening:
     ],
 )
 def test_the_detector_follows_the_pose_network_where_it_can(
-    asked: dict[str, str], backend: str, precision: str, device: str, monkeypatch: pytest.MonkeyPatch
+    requested: dict[str, str], backend: str, precision: str, device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opening = Opening(monkeypatch)
-    open_pipeline(PipelineOptions(pose_model="some", **asked)).close()  # type: ignore[arg-type]
-    assert {name: opening.pose_asked[name] for name in asked} == asked
-    got = opening.detector_asked
+    open_pipeline(PipelineOptions(pose_model="some", **requested)).close()  # type: ignore[arg-type]
+    assert {name: opening.pose_requested[name] for name in requested} == requested
+    got = opening.detector_requested
     assert (got["backend"], got["precision"], got["device"]) == (backend, precision, device)
 
 
 @pytest.mark.parametrize(
-    ("posed", "asked", "expected"),
+    ("posed", "requested", "expected"),
     [(("person",), None, None), (("dog", "cat"), None, "dog,cat"), (("dog",), "wolf", "wolf")],
 )
 def test_the_classes_are_those_that_are_posed(
-    posed: tuple[str, ...], asked: str | None, expected: str | None, monkeypatch: pytest.MonkeyPatch
+    posed: tuple[str, ...], requested: str | None, expected: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opening = Opening(monkeypatch, posed)
-    open_pipeline(PipelineOptions(pose_model="some", classes=asked)).close()
-    assert opening.detector_asked["classes"] == expected
+    open_pipeline(PipelineOptions(pose_model="some", classes=requested)).close()
+    assert opening.detector_requested["classes"] == expected
 
 
 def test_what_was_opened_is_closed_when_the_rest_fails(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -252,9 +252,9 @@ def test_what_was_opened_is_closed_when_the_rest_fails(monkeypatch: pytest.Monke
 def test_what_really_runs_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     Opening(monkeypatch)
     with open_pipeline(PipelineOptions(pose_model="some")) as pipeline:
-        told = pipeline.describe()
-    assert (told["pose_model"], told["backend"], told["device"], told["precision"]) == (
+        reported = pipeline.describe()
+    assert (reported["pose_model"], reported["backend"], reported["device"], reported["precision"]) == (
         "some_model", "brightest", "cpu", "fp32",
     )  # fmt: skip
-    assert told["passed_over"] == [["tensorrt", "no GPU"]]
-    assert told["detector_backend"] == "brightest"
+    assert reported["passed_over"] == [["tensorrt", "no GPU"]]
+    assert reported["detector_backend"] == "brightest"

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from engine.backends import Backend, open_pose_backend
-from engine.pipeline.pose_stage import PoseStage
-from engine.types import Detections, UInt8Array
+from engine.pipeline.pose_stage import PendingFrame, PoseStage
+from engine.types import Detections, Frame
 from tests.engine import standin_tensorrt
 from tests.engine.device_cpu import CpuMemory
 from tests.engine.engine_orders import Use, build
@@ -19,7 +19,7 @@ from tests.engine.small_pose_model import random_crops
 PEOPLE: tuple[list[list[int]], ...] = ([[20, 10, 90, 120], [100, 30, 190, 150]], [], [[5, 40, 70, 140]])
 
 
-def _frames() -> list[tuple[UInt8Array, Detections]]:
+def _frames() -> list[PendingFrame]:
     """Three frames with two, no and one person."""
     frames = []
     for number, boxes in enumerate(PEOPLE):
@@ -30,7 +30,8 @@ def _frames() -> list[tuple[UInt8Array, Detections]]:
             scores=np.full(len(boxes), 0.9, np.float32),
             class_ids=np.zeros(len(boxes), np.int64),
         )
-        frames.append((np.ascontiguousarray(image), detections))
+        frame = Frame(image_bgr=np.ascontiguousarray(image), index=number, timestamp_s=number / 30)
+        frames.append(PendingFrame(frame=frame, detections=detections, detected=True))
     return frames
 
 

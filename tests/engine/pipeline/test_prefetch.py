@@ -44,11 +44,11 @@ def test_everything_comes_in_order_through_several_steps() -> None:
 def test_nobody_runs_further_ahead_than_there_is_room(room: int) -> None:
     numbers = Counting()
     with Steps() as steps:
-        ahead = steps.prefetch(numbers, room=room, name="a")
+        prefetched = steps.prefetch(numbers, room=room, name="a")
         wait_for(lambda: numbers.taken == room + 1)
         time.sleep(0.05)
         assert numbers.taken == room + 1
-        assert [next(ahead), next(ahead)] == [0, 1]
+        assert [next(prefetched), next(prefetched)] == [0, 1]
         wait_for(lambda: numbers.taken == room + 3)
         time.sleep(0.05)
         assert numbers.taken == room + 3
@@ -57,25 +57,25 @@ def test_nobody_runs_further_ahead_than_there_is_room(room: int) -> None:
 def test_without_room_nothing_is_made_before_it_is_asked_for() -> None:
     numbers = Counting(3)
     with Steps() as steps:
-        ahead = steps.prefetch(numbers, room=0, name="a")
-        for asked in range(4):
+        prefetched = steps.prefetch(numbers, room=0, name="a")
+        for requested in range(4):
             time.sleep(0.02)
-            assert numbers.taken == min(asked, 3)
-            assert next(ahead, None) == (asked if asked < 3 else None)
+            assert numbers.taken == min(requested, 3)
+            assert next(prefetched, None) == (requested if requested < 3 else None)
 
 
 @pytest.mark.parametrize("room", [0, 2])
 def test_whoever_waits_is_let_go_when_the_run_is_asked_to_end(room: int) -> None:
-    asked, release = threading.Event(), threading.Event()
+    requested, release = threading.Event(), threading.Event()
 
     def camera() -> Iterator[int]:
         yield 1
-        asked.set()
+        requested.set()
         release.wait(30)
 
-    with Steps(asked.is_set) as steps:
-        ahead = steps.prefetch(camera(), room=room, name="a")
-        assert list(ahead) in ([1], [])  # with room, the wish may come before the first item is taken
+    with Steps(requested.is_set) as steps:
+        prefetched = steps.prefetch(camera(), room=room, name="a")
+        assert list(prefetched) in ([1], [])  # with room, the wish may come before the first item is taken
         assert not release.is_set()
         release.set()
 
@@ -99,10 +99,10 @@ def test_what_is_no_exception_is_passed_on_as_well(error: BaseException) -> None
         raise error
 
     with Steps() as steps:
-        ahead = steps.prefetch(items(), room=2, name="a")
-        assert next(ahead) == 1
+        prefetched = steps.prefetch(items(), room=2, name="a")
+        assert next(prefetched) == 1
         with pytest.raises(type(error)):
-            next(ahead)
+            next(prefetched)
 
 
 def test_all_threads_end_with_the_run_wherever_they_wait() -> None:

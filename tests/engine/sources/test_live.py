@@ -16,7 +16,7 @@ import pytest
 from engine.errors import SourceError
 from engine.sources.addresses import url_name
 from engine.sources.frame_source import PictureTags, SourceInfo
-from engine.sources.live import LiveSource, NewestFrameSlot
+from engine.sources.live import LiveSource
 from engine.sources.opening import open_source
 from engine.types import UInt8Array
 from tests.engine.clips import ClipSpec, frames_of, make_clip, refusal
@@ -49,20 +49,6 @@ class FakeCapture:
 
 
 CAMERA = SourceInfo(name="camera 0", kind="camera")
-
-
-def test_slot_keeps_the_newest_and_counts_the_rest() -> None:
-    slot = NewestFrameSlot()
-    for number in range(5):
-        slot.put(np.full((2, 2, 3), number, np.uint8), float(number))
-    taken = slot.take(1)
-    assert taken is not None
-    assert taken[1] == 4.0
-    assert slot.dropped == 4
-    with pytest.raises(TimeoutError):
-        slot.take(0.01)
-    slot.end()
-    assert slot.take(1) is None
 
 
 def test_live_source_drops_for_a_slow_reader_and_ends() -> None:

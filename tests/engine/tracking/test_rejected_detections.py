@@ -131,8 +131,8 @@ def test_a_file_worked_on_ahead_gives_the_same_as_one_frame_at_a_time() -> None:
     one_by_one = [*map(pipeline(Counting()).process, frames(*images))]
     network = Counting()
     with Steps() as steps:
-        ahead = [*results(pipeline(network), frames(*images), steps, live=False)]
-    for one, other in zip(one_by_one, ahead, strict=True):
+        prefetched = [*results(pipeline(network), frames(*images), steps, live=False)]
+    for one, other in zip(one_by_one, prefetched, strict=True):
         assert one.frame.index == other.frame.index
         np.testing.assert_array_equal(one.poses.boxes_xyxy, other.poses.boxes_xyxy)
         np.testing.assert_array_equal(one.poses.keypoints_xy, other.poses.keypoints_xy)
