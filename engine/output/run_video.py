@@ -12,6 +12,7 @@ from engine.artifacts.folders import is_offline
 from engine.artifacts.model_files import find_detector, resolve_pose_model
 from engine.artifacts.part_file import check_target, check_writable
 from engine.artifacts.weights_info import read_weights_info
+from engine.detection.given_boxes import NO_DETECTOR
 from engine.errors import ModelError, OptionError
 from engine.options import Options
 from engine.output.export import ExportOptions, ExportSummary, export
@@ -51,9 +52,13 @@ def run_video(user_options: Options) -> int:
             source.watch(_notify_signal)
         attention = attention_view(user_options.attention, user_options.pose_model)
         options = pipeline_options(user_options, attention, source.info)
-        if not options.download or is_offline():
+        given = options.boxes is not None or options.detector == NO_DETECTOR
+        if not given and (not options.download or is_offline()):
             find_detector(options.detector)
-        check_outputs(source.info, user_options.output, user_options.poses, overwrite=user_options.overwrite)
+        inputs = () if options.boxes is None else (options.boxes,)
+        check_outputs(
+            source.info, user_options.output, user_options.poses, overwrite=user_options.overwrite, inputs=inputs
+        )
         with open_pipeline(options, notify=_discard if user_options.quiet else _notify) as pipeline:
             if not user_options.quiet:
                 _print(what_runs(pipeline))
@@ -110,14 +115,22 @@ def attention_view(text: str | None, pose_model: str | None) -> AttentionView | 
     return view
 
 
-def check_outputs(info: SourceInfo, output: Path | None, poses: Path | None, *, overwrite: bool) -> None:
+def check_outputs(
+    info: SourceInfo, output: Path | None, poses: Path | None, *, overwrite: bool, inputs: tuple[Path, ...] = ()
+) -> None:
     """Refuse, before the networks are loaded, outputs that the export would refuse.
+
+    Args:
+        info: of the source, which is an input.
+        output, poses: files to write.
+        overwrite: whether they may exist.
+        inputs: other files that the run reads.
 
     Raises:
         OptionError: a name does not fit the kind of output.
         OutputError: a file exists, is the input, or cannot be written.
     """
-    inputs = () if info.path is None else (info.path,)
+    inputs = inputs if info.path is None else (info.path, *inputs)
     target = resolve_output(info, output)
     targets = list(photo_targets(info, target).values()) if info.kind == "photos" else [target]
     if poses is not None:
@@ -132,10 +145,12 @@ def check_outputs(info: SourceInfo, output: Path | None, poses: Path | None, *, 
 def what_runs(pipeline: PosePipeline) -> str:
     """The networks, their backends and devices, and the skipped backends."""
     found = pipeline.describe()
+    runs_on = f" on {found['detector_backend']} ({found['detector_device']}, {found['detector_precision']})"
+    if found["detector_backend"] == "none":
+        runs_on = ""
     lines = [
         f"poses:  {found['pose_model']} on {found['backend']} ({found['device']}, {found['precision']})",
-        f"people: {found['detector']} on {found['detector_backend']} "
-        f"({found['detector_device']}, {found['detector_precision']})",
+        f"people: {found['detector']}{runs_on}",
     ]
     lines += [f"skipped {name}: {reason}" for name, reason in found["passed_over"]]
     return "\n".join(lines)
