@@ -99,11 +99,18 @@ class PoseOptions:
     )
     detector: str | None = option(
         None,
-        "person detector: name, .onnx or .pt (the shipped one)",
+        "person detector: name, .onnx or .pt; none: the whole picture is one box (the shipped one)",
         group=NETWORKS,
         metavar="NAME|FILE",
         places=_EVERYWHERE,
         control=Control(label="Detector", section="Networks", files=("Open a detector", "Detectors (*.onnx *.pt)")),
+    )
+    boxes: Path | None = option(
+        None,
+        "take the boxes of a file instead of a detector's: .jsonl as --poses writes it, or a JSON list of COCO results",
+        Path,
+        group=NETWORKS,
+        metavar="FILE",
     )
     classes: str | None = option(
         None, "classes to detect, separated by commas (person)", group=NETWORKS, metavar="NAMES", places=_REPORTED

@@ -88,7 +88,7 @@ ROOMS: Mapping[str, Rule] = {
             "tqdm",
             "matplotlib", "yaml", "psutil", *ENGINE_FOR_TRAIN,
         ),
-        lazily=("onnx",),
+        lazily=("onnx", "scipy"),
     ),
     "app": Rule(
         always=("app", "engine", "PyQt5", "pyqtgraph", "numpy", "cv2", "platformdirs"),
