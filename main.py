@@ -27,11 +27,11 @@ EXIT_INTERRUPTED = 130
 
 EPILOG = """\
 examples:
-  python main.py --video demo
-  python main.py --video walk.mp4 --output walk_pose.mp4 --poses walk.jsonl
-  python main.py --video walk.mp4 --attention left_wrist
-  python main.py --video 0 --duration 10
-  python main.py --doctor
+  PROGRAM --video demo
+  PROGRAM --video walk.mp4 --output walk_pose.mp4 --poses walk.jsonl
+  PROGRAM --video walk.mp4 --attention left_wrist
+  PROGRAM --video 0 --duration 10
+  PROGRAM --doctor
 
 Ctrl-C ends a run early; what was done until then is kept as a whole file.
 Exit codes: 0 done; 1 a fault of the program; 2 something to put right (one line says what); 130 stopped by Ctrl-C
@@ -43,6 +43,8 @@ class OneLineParser(argparse.ArgumentParser):
     """Says what is wrong in one line; the whole usage is one `--help` away."""
 
     def error(self, message: str) -> NoReturn:
+        from engine.errors import one_line
+
         self.exit(EXIT_BAD_INPUT, f"error: {one_line(message)} (see {self.prog} --help)\n")
 
 
@@ -50,11 +52,12 @@ def build_parser() -> argparse.ArgumentParser:
     """Every option of the program, from the table in engine/options.py."""
     from engine.option_table import add_options
     from engine.options import GROUPS, WHAT, Options
+    from engine.system.installation import program_command
 
     parser = OneLineParser(
-        prog="main.py",
+        prog=program_command().removeprefix("python "),
         description="Human pose in real time, with a look into what the network attends to.",
-        epilog=EPILOG,
+        epilog=EPILOG.replace("PROGRAM", program_command()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -91,6 +94,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if sys.version_info < (3, 11):  # noqa: UP036 - the checkout runs under whatever `python` is
         print("error: Python 3.11 or newer is needed, this is " + sys.version.split()[0], file=sys.stderr)
         return EXIT_BAD_INPUT
+    from engine.system.console import any_character
+
+    any_character()
     options = read_options(argv)
     try:
         return _run(options)
@@ -123,11 +129,13 @@ def _run(options: Options) -> int:
 
 def _report(error: Exception, verbose: bool) -> int:
     """One line for a person, the traceback when it is wanted."""
-    from engine.errors import EngineError
+    from engine.errors import EngineError, one_line
     from engine.system.missing import explain_import_error
 
     if verbose:
         traceback.print_exception(error)
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.filename is None):
+        raise error  # the console, or the machine: `engine.system.entry.run` has the words
     if isinstance(error, EngineError):
         print(f"error: {one_line(error)}", file=sys.stderr)
         return EXIT_BAD_INPUT
@@ -140,11 +148,7 @@ def _report(error: Exception, verbose: bool) -> int:
     return EXIT_FAILURE
 
 
-def one_line(message: Exception | str) -> str:
-    """A message without line breaks, and without signs that a terminal would obey (names of files may hold any)."""
-    words = " ".join(str(message).split())
-    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii") for sign in words)
-
-
 if __name__ == "__main__":
-    raise SystemExit(main())
+    from engine.system.entry import run_command
+
+    raise SystemExit(run_command(main))

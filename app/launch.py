@@ -1,4 +1,4 @@
-"""`python main.py`: error hooks, application object, window, and then everything that is slow."""
+"""`python main.py`: error hooks, application object, window, then everything slow."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from engine.options import Options
 from engine.pipeline.options import PipelineOptions
 
 if TYPE_CHECKING:
-    from PyQt5.QtWidgets import QWidget
+    from app.main_window import MainWindow
 
 
 def chosen_options(options: Options, remembered: PipelineOptions) -> PipelineOptions:
-    """What was remembered, with what the command line names in its place.
+    """The remembered options, overridden by those of the command line.
 
     Raises:
         OptionError: a value is not valid.
@@ -30,13 +30,13 @@ def chosen_options(options: Options, remembered: PipelineOptions) -> PipelineOpt
 
 
 @contextlib.contextmanager
-def _signals_close(window: QWidget) -> Iterator[None]:
-    """Let Ctrl-C and the like close the window; the handlers are restored afterwards."""
+def _signals_close(window: MainWindow) -> Iterator[None]:
+    """Make Ctrl-C and termination signals close the window; the handlers are restored afterwards."""
     numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
     # SIG_IGN: started with nohup, to outlive the terminal.
     previous = {number: signal.getsignal(number) for number in numbers if signal.getsignal(number) != signal.SIG_IGN}
     for number in previous:
-        signal.signal(number, lambda *_: window.close())
+        signal.signal(number, lambda *_: window.close_unasked())
     try:
         yield
     finally:
@@ -44,12 +44,31 @@ def _signals_close(window: QWidget) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def check_status_file(user_options: Options) -> None:
+    """Refuse a status file that would replace something.
+
+    Raises:
+        OutputError: it is an input, or exists and is not the status of an earlier run.
+    """
+    if user_options.status_json is None:
+        return
+    from app.live.status_file import is_status
+    from engine.artifacts.write_guard import check_targets
+    from engine.output.run_video import run_inputs
+    from engine.sources.opening import path_of
+
+    inputs = run_inputs(user_options, path_of(user_options.source))
+    check_targets([user_options.status_json], inputs=inputs, overwrite=user_options.overwrite, is_own=is_status)
+
+
 def launch(user_options: Options) -> int:
     """Open the window and run until it is closed; returns the exit code.
 
     Raises:
         OptionError: a value of the command line is not valid.
+        OutputError: the status file would replace something.
     """
+    check_status_file(user_options)
     errors = ErrorReport()
     errors.install()
     try:

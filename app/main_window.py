@@ -1,4 +1,4 @@
-"""The window: makes widgets, session and controllers and joins them; its slots run in the GUI thread and never wait."""
+"""The window: creates and connects widgets, session and controllers; its slots run in the GUI thread and never wait."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from PyQt5.QtWidgets import (
     QCheckBox,
     QHBoxLayout,
     QMainWindow,
+    QMessageBox,
     QScrollArea,
     QStackedWidget,
     QTabWidget,
@@ -69,18 +70,20 @@ class MainWindow(QMainWindow):
         open_source: Callable[[str], FrameSource] = open_source,
         open_pipeline: OpenPipeline = open_with_maps,
     ) -> None:
-        """Make the window; nothing is opened before `start`.
+        """Create the window; nothing is opened before `start`.
 
         Args:
-            settings: what is remembered.
+            settings: remembered settings.
             options: the first pipeline.
-            report: takes unexpected exceptions, each with the place where it was raised.
+            report: receives unexpected exceptions, each with its origin.
             status_json: file to write the status to, once a second.
             open_source, open_pipeline: open them; tests pass fakes.
         """
         super().__init__()
         self.settings, self._report, self._status_json = settings, report, status_json
         self._started_s = time.monotonic()
+        self._closing = False
+        self.confirm: Callable[[str], bool] = self._ask_to_end
         self._first_painted = False
         self._last_shown: object = None
         self.statistics = Statistics()
@@ -269,14 +272,14 @@ class MainWindow(QMainWindow):
         self.transport.set_recording(self.outputs.recording_text())
 
     def reset_settings(self) -> None:
-        """Forget everything that is remembered, and go on with the defaults."""
+        """Reset all settings to their defaults."""
         self.settings.reset()
         self.sources.refresh()
         self._apply_settings(PipelineOptions())
         self.pipeline_control.open(self.pose_panel.options)
 
     def _toggle_full_screen(self) -> None:
-        """Only the video, or the window again."""
+        """Toggle full screen, which shows only the video."""
         full = not self.isFullScreen()
         bar = self.menuBar()
         for widget in (self.header, self.transport, self.tabs, *([bar] if bar is not None else [])):
@@ -368,8 +371,27 @@ class MainWindow(QMainWindow):
         if text:
             self.source_control.open(text)
 
+    def _ask_to_end(self, running: str) -> bool:
+        """Whether the person wants to quit although something is being written."""
+        question = QMessageBox(QMessageBox.Icon.Warning, TITLE, running, parent=self)
+        question.addButton(self.tr("Go on"), QMessageBox.ButtonRole.RejectRole)
+        end = question.addButton(self.tr("End it and quit"), QMessageBox.ButtonRole.DestructiveRole)
+        question.exec_()
+        return question.clickedButton() is end
+
+    def close_unasked(self) -> None:
+        """Close at a signal, which nobody is there to answer for."""
+        self._closing = True
+        self.close()
+
     def closeEvent(self, event: QCloseEvent | None) -> None:
-        """Save the settings, end all threads, and let the recordings complete."""
+        """Ask where something is being written; save the settings, end all threads, let the recordings complete."""
+        running = "" if self._closing else self.outputs.running_text()
+        if running and not self.confirm(running) and not self._closing:
+            if event is not None:
+                event.ignore()
+            return
+        self._closing = True
         for timer in (self._statistics_timer, self._status_timer, self._plots_timer, self._pipeline_timer):
             timer.stop()
         if self._status_json is not None:

@@ -20,6 +20,7 @@ from app.widgets.theme import apply_theme
 from app.widgets.video_view import VideoView
 from engine.overlay.drawing import AttentionView, OverlayOptions
 from engine.skeleton import COCO17
+from engine.system.entry import run_command
 from engine.system.one_line_parser import OneLineParser
 from engine.types import AttentionMaps, Detections, Frame, FrameResult, Poses
 
@@ -60,7 +61,7 @@ def made_up_result(rng: np.random.Generator) -> FrameResult:
 
 
 def make_picture(result: FrameResult, size_wh: tuple[int, int]) -> tuple[Picture, float]:
-    """The picture that the drawing thread makes of a result, and its time in ms."""
+    """The picture drawn by the drawing thread for a result, and the time in ms."""
     shown = Shown(
         shot=Shot(frame=result.frame, captured_s=0.0, position_s=0.0, serial=1), result=result, skeleton=COCO17
     )
@@ -139,4 +140,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_command(main))

@@ -15,7 +15,7 @@ from engine.pipeline.pose_pipeline import PipelineOptions
 
 
 class PipelineControl(QObject):
-    """Joins the pose panel with the session."""
+    """Connects the pose panel with the session."""
 
     def __init__(
         self,
@@ -27,19 +27,28 @@ class PipelineControl(QObject):
         is_building: Callable[[], bool],
         parent: QObject,
     ) -> None:
-        """Begin to follow the panel; `is_building` tells whether the notice bar shows the progress of an engine."""
+        """Connect the signals; `is_building`: whether the notice bar shows the progress of a build."""
         super().__init__(parent)
         self._session, self._settings, self._panel, self._notice = session, settings, pose_panel, notice
         self._is_building = is_building
+        self._chosen: PipelineOptions | None = None
         session.happened.connect(self._happened)
         pose_panel.changed.connect(self.open)
 
     def open(self, options: PipelineOptions) -> None:
-        """Open another pipeline and remember its options; the present one goes on meanwhile."""
-        self._settings.pipeline = options
+        """Open another pipeline, and remember its options once it runs; the current one keeps running meanwhile."""
+        self._chosen = options
         self._session.set_options(options)
+        if not self._session.is_opening:
+            self._remember()  # it runs already
         if self._session.is_opening:
             self._panel.show_opening(self.tr("Opening…"))
+
+    def _remember(self) -> None:
+        """Remember what the person chose, now that it runs: a choice that fails would fail at every start."""
+        if self._chosen is not None and self._session.options == self._chosen:
+            self._settings.pipeline = self._chosen
+            self._chosen = None
 
     def _happened(self, event: object) -> None:
         match event:
@@ -47,11 +56,13 @@ class PipelineControl(QObject):
                 self._panel.show_opening(event.message)
                 self._notice.report("busy", event.message, action=(self.tr("Cancel"), self._cancel))
             case PipelineReady():
+                self._remember()
                 self._notice.clear_level("error")
                 if not self._is_building():
                     self._notice.clear_level("busy")
                 self._panel.show_running(event.description)
             case PipelineFailed():
+                self._chosen = None
                 wanted = self._panel.options
                 self._show_present()
                 self._notice.report(
@@ -59,12 +70,13 @@ class PipelineControl(QObject):
                 )
 
     def _show_present(self) -> None:
-        """Show the pipeline that runs, in place of the one that was asked for."""
+        """Show the running pipeline instead of the requested one."""
         if self._session.options is not None:
             self._panel.set_options(self._session.options)
         self._panel.show_running(self._session.description)
 
     def _cancel(self) -> None:
+        self._chosen = None
         self._session.cancel_opening()
         self._show_present()
 

@@ -23,6 +23,7 @@ from engine.artifacts.atomic import replacing
 from engine.errors import EngineError
 from engine.pipeline.pose_pipeline import PipelineOptions
 from engine.skeleton import Skeleton
+from engine.system.entry import run_command
 from engine.system.one_line_parser import OneLineParser
 from engine.types import Float32Array, UInt8Array
 
@@ -197,4 +198,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_command(main))

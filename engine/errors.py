@@ -1,4 +1,4 @@
-"""The errors that a person may meet: each message says what failed, on what, and what to do next."""
+"""The errors for users: each message states what failed, on what, and what to do next."""
 
 from __future__ import annotations
 
@@ -6,8 +6,28 @@ import difflib
 from collections.abc import Iterable
 
 
+def one_line(text: object) -> str:
+    """A text, or the name of a file, as it is shown: in one line, and without signs that a terminal would obey.
+
+    Names of files may hold any character; bytes that are no UTF-8 are shown as \\xNN.
+    """
+    plain = str(text)
+    if plain.isascii() and plain.isprintable():
+        return plain
+    words = " ".join(plain.split())
+    return "".join(sign if sign.isprintable() else _escaped(sign) for sign in words)
+
+
+def _escaped(sign: str) -> str:
+    code = ord(sign)
+    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else sign.encode("unicode_escape").decode("ascii")
+
+
 class EngineError(Exception):
-    """Something expected went wrong; the message is one line that can be shown to a person as it is."""
+    """An expected failure; the message is one line for the user."""
+
+    def __str__(self) -> str:
+        return one_line(super().__str__())
 
 
 class SourceError(EngineError):
@@ -27,7 +47,7 @@ class OutputError(EngineError):
 
 
 class OptionError(EngineError):
-    """A value that a person gave is not valid."""
+    """A value given by the user is not valid."""
 
 
 def message_line(error: Exception, at: int = 0) -> str:

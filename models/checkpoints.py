@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import tempfile
 from collections.abc import Callable, Mapping
@@ -81,14 +82,16 @@ def save_pose_model(
 
     Args:
         path: final name, ending in .safetensors.
-        half: store floating-point values in float16; after loading, computation is in float32.
+        half: store floating-point values in float16, except tensors beyond its range; after loading, computation is in
+            float32.
+
+    Raises:
+        CheckpointError: a tensor holds NaN or infinity; what was at `path` stays.
     """
     from safetensors.torch import save
 
     tensors = {
-        name: value.detach()
-        .to("cpu", torch.float16 if half and value.is_floating_point() else value.dtype)
-        .contiguous()
+        name: _stored(name, value.detach().cpu(), half, path).contiguous()
         for name, value in model.state_dict().items()
         if not name.endswith("num_batches_tracked")  # counts training steps; inference does not use it
     }
@@ -101,6 +104,17 @@ def save_pose_model(
         "notes": dict(notes or {}),
     }
     write_atomically(path, save(tensors, {_METADATA_KEY: json.dumps(metadata)}))
+
+
+def _stored(name: str, value: Tensor, half: bool, path: Path) -> Tensor:
+    """A tensor as it is stored: in float16 where that is wanted and loses nothing but digits."""
+    if not value.is_floating_point():
+        return value
+    _check_finite({name: value}, path)
+    if not half:
+        return value
+    small = value.half()
+    return small if small.isfinite().all() else value.float()
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -179,7 +193,10 @@ def load_pose_model(path: Path) -> PoseCheckpoint:
 def _three(values: Any, path: Path) -> tuple[float, float, float]:
     if not isinstance(values, list) or len(values) != 3:
         raise CheckpointError(f"{path}: mean and std are three numbers each, found {values!r}")
-    return float(values[0]), float(values[1]), float(values[2])
+    first, second, third = (float(value) for value in values)
+    if not all(map(math.isfinite, (first, second, third))):
+        raise CheckpointError(f"{path}: mean and std are finite numbers, found {values!r}")
+    return first, second, third
 
 
 def _build_for(config: PoseModelConfig, tensors: Mapping[str, Tensor], path: Path) -> PoseModel:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from engine.errors import EngineError
+from engine.system.entry import run_command
 from models.checkpoints import CheckpointError
 from train.options import config_from, parse_options
 
@@ -39,4 +40,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_command(main))

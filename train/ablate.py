@@ -19,7 +19,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from engine.artifacts.write_guard import check_targets
 from engine.errors import EngineError, OptionError
+from engine.system.entry import run_command
 from engine.system.one_line_parser import OneLineParser
 from models.checkpoints import CheckpointError, write_atomically
 from models.pose_model import PoseModelConfig
@@ -218,6 +220,7 @@ def ablate(base: TrainConfig, *, table: int, bare: bool, seeds: int, output: Pat
     content: dict[str, Any] = {}
     for _, config in runs:  # before hours are spent on the first
         _check_same_run(config)
+    check_targets([output / f"table{table}.json"], inputs=[base.init], is_own=_is_table)
     for count, (row, config) in enumerate(runs, 1):
         print(f"[{count}/{len(runs)}] {row.name}, seed {config.seed}: {config.output}", flush=True)
         results[row.name].append({"seed": config.seed, **run_row(config)})
@@ -234,12 +237,21 @@ def ablate(base: TrainConfig, *, table: int, bare: bool, seeds: int, output: Pat
     return content
 
 
+def _is_table(file: Path) -> bool:
+    """Whether a file is the table of an earlier call, which goes on."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and {"table", "budget", "config", "rows"} <= set(content)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Train and print; exit code 2 and one line where the input cannot be used."""
     arguments, rest = build_parser().parse_known_args(argv)
     try:
         if arguments.seeds < 1:
-            raise OptionError(f"--seeds is {arguments.seeds}; at least 1 fits")
+            raise OptionError(f"--seeds is {arguments.seeds}; expected at least 1")
         ablate(base_config(rest), **vars(arguments))
     except (EngineError, CheckpointError) as error:
         print(f"train.ablate: {error}", file=sys.stderr)
@@ -251,4 +263,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_command(main))

@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from engine.artifacts.write_guard import check_targets
 from engine.backends import open_pose_backend
 from engine.build import parity_gate
 from engine.build.parity import ParityReport, compare
 from engine.errors import EngineError
+from engine.system.entry import run_command
 from engine.system.one_line_parser import OneLineParser
 from engine.types import UInt8Array
 from models.checkpoints import write_atomically
@@ -66,10 +68,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--split", default="val")
     parser.add_argument("--runtimes", default=_DEFAULT, help=f"BACKEND:PRECISION,... ({_DEFAULT})")
     parser.add_argument("--report", type=Path, help="write the numbers as JSON")
+    parser.add_overwrite()
     arguments = parser.parse_args(argv)
     runtimes = [(name, precision or "auto") for name, _, precision in
                 (word.partition(":") for word in arguments.runtimes.split(","))]  # fmt: skip
     try:
+        check_targets([arguments.report], inputs=[arguments.weights, arguments.data], overwrite=arguments.overwrite)
         people = read_people(arguments.data, arguments.split)
         reports = measure(arguments.weights, people, runtimes)
         content: dict[str, Any] = {name: dataclasses.asdict(report) for name, report in reports.items()}
@@ -87,4 +91,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_command(main))

@@ -15,8 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from engine.artifacts.write_guard import check_targets
 from engine.errors import EngineError, SourceError
 from engine.skeleton import COCO17
+from engine.system.entry import run_command
 from engine.system.one_line_parser import OneLineParser
 from engine.types import Float32Array
 from models.checkpoints import write_atomically
@@ -175,22 +177,24 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--labels", type=Path, required=True, help="tests/data/clip_people.json, or a file like it")
     parser.add_argument("--poses", type=Path, required=True, help="folder with CLIP.jsonl of main.py --poses")
     parser.add_argument("--report", type=Path, help="write the counts as JSON")
+    parser.add_overwrite()
     arguments = parser.parse_args(argv)
     try:
+        check_targets([arguments.report], inputs=[arguments.labels, arguments.poses], overwrite=arguments.overwrite)
         clips = json.loads(arguments.labels.read_text(encoding="utf-8"))["clips"]
         scores = {
             name: score_clip(labels, read_poses(arguments.poses / f"{Path(name).stem}.jsonl"))
             for name, labels in clips.items()
         }
+        print(table(scores))
+        if arguments.report:
+            counts = {name: dict(score.counts) for name, score in scores.items()}
+            write_atomically(arguments.report, json.dumps(counts, indent=1).encode())
     except (EngineError, OSError, KeyError, ValueError) as error:
         print(f"train.clip_check: {error}", file=sys.stderr)
         return 2
-    print(table(scores))
-    if arguments.report:
-        counts = {name: dict(score.counts) for name, score in scores.items()}
-        write_atomically(arguments.report, json.dumps(counts, indent=1).encode())
     return 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_command(main))

@@ -13,6 +13,10 @@ from typing import get_args
 
 import torch
 
+from engine.artifacts.write_guard import check_targets
+from engine.errors import EngineError
+from engine.option_table import finite_number
+from engine.system.entry import run_command
 from engine.system.one_line_parser import OneLineParser
 from models.build import build_from_config
 from models.checkpoints import CheckpointError, load_pose_model, save_pose_model
@@ -72,11 +76,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--weights", type=Path, nargs="+", required=True, help="one or more .safetensors files")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--decode", choices=get_args(Decode), help="how heatmaps become keypoints (as in the first)")
-    parser.add_argument("--sharpen", type=float, default=1.0, help="factor on the attention's logits (1)")
+    parser.add_argument("--sharpen", type=finite_number, default=1.0, help="factor on the attention's logits (1)")
+    parser.add_overwrite()
     arguments = parser.parse_args(argv)
     try:
+        check_targets([arguments.output], inputs=arguments.weights, overwrite=arguments.overwrite)
         combine(arguments.weights, arguments.output, arguments.decode, arguments.sharpen)
-    except CheckpointError as error:
+    except (CheckpointError, EngineError) as error:
         print(f"train.combine: {error}", file=sys.stderr)
         return 2
     except OSError as error:
@@ -86,4 +92,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_command(main))

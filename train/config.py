@@ -15,7 +15,7 @@ from typing import Any
 
 from engine.errors import OptionError, nearest_hint
 from engine.heatmap import recipe_sigma
-from engine.option_table import AT_LEAST_1, NOT_NEGATIVE, POSITIVE, SHARE, Range, check_options, described, option
+from engine.option_table import AT_LEAST_1, NOT_NEGATIVE, POSITIVE, SEED, SHARE, Range, check_options, described, option
 from models.checkpoints import write_atomically
 from models.pose_model import PoseModelConfig, parse_size
 
@@ -195,7 +195,7 @@ class TrainConfig:
         10.0,
         "between checkpoints; the most work that a stop can lose ({default})",
         float,
-        within=Range(low=0, above=True),
+        within=Range(low=0, high=10_000, above=True),
     )
     checkpoint_steps: int = option(0, "also save every so many steps ({default})", int)
     boxes: Path | None = option(
@@ -220,25 +220,25 @@ class TrainConfig:
         int,
         within=NOT_NEGATIVE,
     )
-    seed: int = option(0, "of everything random ({default})", int, within=NOT_NEGATIVE)
+    seed: int = option(0, "of everything random ({default})", int, within=SEED)
 
     def __post_init__(self) -> None:
         check_options(self)
         checks: tuple[tuple[bool, str], ...] = (
             (
                 self.freeze_until in _STRIDES,
-                f"--freeze-until is {self.freeze_until}; {', '.join(map(str, _STRIDES))} fits",
+                f"--freeze-until is {self.freeze_until}; expected {', '.join(map(str, _STRIDES))}",
             ),
             (
                 self.backbone_learning_rate_factor > 0,
-                f"--backbone-learning-rate-factor is {self.backbone_learning_rate_factor}; above 0 fits "
+                f"--backbone-learning-rate-factor is {self.backbone_learning_rate_factor}; expected above 0 "
                 "(--freeze-until 32 keeps the backbone as it is)",
             ),
             (
                 self.pose_model.has_kcam or not self.freeze_backbone,
                 f"--freeze-backbone leaves nothing of {self.pose_model.name} to train; kcam_... has a head",
             ),
-            (0 < self.scale_range[0] <= self.scale_range[1], f"--scale-range is {self.scale_range}; LOW,HIGH fits"),
+            (0 < self.scale_range[0] <= self.scale_range[1], f"--scale-range is {self.scale_range}; expected LOW,HIGH"),
             (all(share >= 0 for _, share in self.source_shares), "--source-shares wants shares of 0 or more"),
             (all(0 < end <= 1 and 0 < factor <= 1 for end, factor in self.grow), f"--grow is {self.grow}; see --help"),
             (

@@ -7,7 +7,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from engine.artifacts.write_guard import check_targets
 from engine.errors import EngineError, SourceError
+from engine.system.entry import run_command
 from engine.system.one_line_parser import OneLineParser
 
 Curve = list[tuple[float, float]]
@@ -89,8 +91,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--run", type=Path, required=True, help="the --output of a training")
     parser.add_argument("--output", type=Path, required=True, help="PNG to write")
     parser.add_argument("--title", default=None)
+    parser.add_overwrite()
     arguments = parser.parse_args(argv)
     try:
+        check_targets([arguments.output], inputs=[arguments.run], overwrite=arguments.overwrite)
         draw(read_curves(arguments.run), arguments.title or arguments.run.name, arguments.output)
     except EngineError as error:
         print(f"train.curves: {error}", file=sys.stderr)
@@ -103,4 +107,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_command(main))

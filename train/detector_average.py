@@ -14,22 +14,26 @@ from typing import Any
 
 import numpy as np
 
-from engine.artifacts.model_spec import ModelSpec, read_spec, sha256_of, write_spec
+from engine.artifacts.model_spec import ModelSpec, read_spec, sha256_of, spec_path, write_spec
+from engine.artifacts.write_guard import check_targets
 from engine.errors import EngineError, ModelError, OptionError
+from engine.system.entry import run_command
 from engine.system.one_line_parser import OneLineParser
 from models.checkpoints import write_atomically
 
 
-def average(files: Sequence[Path], shares: Sequence[float], output: Path) -> None:
+def average(files: Sequence[Path], shares: Sequence[float], output: Path, *, overwrite: bool = False) -> None:
     """Write the weighted mean of detectors that `python -m engine build --detector` made of one architecture.
 
     Args:
         files: `.onnx` files with their specs beside them; the graph and what is said of it are the first one's.
         shares: of each, positive; they need not add up to 1.
         output: `.onnx` file to write, with its spec.
+        overwrite: whether it may replace another.
 
     Raises:
-        OptionError: there is not one positive share a file, or the output exists.
+        OptionError: there is not one positive share a file.
+        OutputError: the output exists, or is one of the files.
         ModelError: a file cannot be read, or is of another architecture, input size or classes than the first.
     """
     import onnx
@@ -37,8 +41,7 @@ def average(files: Sequence[Path], shares: Sequence[float], output: Path) -> Non
 
     if len(shares) != len(files) or not all(0 < share < math.inf for share in shares):
         raise OptionError(f"--shares wants {len(files)} positive numbers, one for each of --weights")
-    if output.exists():
-        raise OptionError(f"{output} exists; name a new file")
+    check_targets([output, spec_path(output)], inputs=files, overwrite=overwrite)
     specs = [_spec(file) for file in files]
     protos = [onnx.load(str(file), load_external_data=False) for file in files]
     tensors = [{tensor.name: tensor for tensor in proto.graph.initializer} for proto in protos]
@@ -83,9 +86,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--weights", type=Path, nargs="+", required=True, help=".onnx files of 'engine build'")
     parser.add_argument("--shares", type=float, nargs="+", required=True, help="how much each counts")
     parser.add_argument("--output", type=Path, required=True, help=".onnx file to write")
+    parser.add_overwrite()
     arguments = parser.parse_args(argv)
     try:
-        average(arguments.weights, arguments.shares, arguments.output)
+        average(arguments.weights, arguments.shares, arguments.output, overwrite=arguments.overwrite)
     except EngineError as error:
         print(f"train.detector_average: {error}", file=sys.stderr)
         return 2
@@ -96,4 +100,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_command(main))

@@ -13,9 +13,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from engine.artifacts.write_guard import check_targets
 from engine.detection.detector import open_detector
 from engine.errors import EngineError
 from engine.geometry import overlaps
+from engine.option_table import finite_number
+from engine.system.entry import run_command
 from engine.system.one_line_parser import OneLineParser
 from engine.types import Detections, Float32Array
 from models.checkpoints import write_atomically
@@ -93,13 +96,21 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--detector", required=True, help="a shipped name, FILE.onnx or FILE.pt")
     parser.add_argument("--data", type=Path, required=True, help="folder with SPLIT.json and pictures in SPLIT/")
     parser.add_argument("--split", default="val")
-    parser.add_argument("--score-threshold", type=float, default=0.3, help="0.3; for --detections 0.01 is usual")
+    parser.add_argument(
+        "--score-threshold", type=finite_number, default=0.3, help="0.3; for --detections 0.01 is usual"
+    )
     parser.add_argument("--input-size", type=int, default=None, help="long side of the letterboxed picture in px")
     parser.add_argument("--backend", default="auto")
     parser.add_argument("--report", type=Path, default=None, help="write the numbers as JSON")
     parser.add_argument("--detections", type=Path, default=None, help="write the boxes for train.evaluate --boxes")
+    parser.add_overwrite()
     arguments = parser.parse_args(argv)
     try:
+        check_targets(
+            (arguments.report, arguments.detections),
+            inputs=[arguments.detector, arguments.data],
+            overwrite=arguments.overwrite,
+        )
         people = read_people(arguments.data, arguments.split)
         report, boxes = measure(
             people, arguments.detector, arguments.score_threshold, arguments.input_size, arguments.backend
@@ -121,4 +132,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_command(main))

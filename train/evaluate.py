@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from engine.artifacts.write_guard import check_targets
 from engine.backends import Backend, OpenedBackend, open_pose_backend
 from engine.build import parity_gate
 from engine.errors import EngineError, OptionError, SourceError
 from engine.heatmap import DECODERS, decoder_for
 from engine.option_table import AT_LEAST_1, add_options, check_options, described, option
+from engine.system.entry import run_command
 from engine.system.one_line_parser import OneLineParser
 from engine.types import Float32Array, UInt8Array
 from models.checkpoints import CheckpointError, write_atomically
@@ -75,6 +77,7 @@ class EvaluateOptions:
     batch_size: int = option(16, read=int, group=TEST, within=AT_LEAST_1)
     results: Path | None = option(None, "write keypoints, as COCO's servers take them", Path, group=OUTPUT)
     report: Path | None = option(None, "write the numbers as JSON", Path, group=OUTPUT)
+    overwrite: bool = option(False, "replace files that exist", group=OUTPUT)
     compare_paper: bool = option(False, "print the paper's table 3 with this result below", group=OUTPUT)
 
     def __post_init__(self) -> None:
@@ -275,6 +278,11 @@ def main(argv: list[str] | None = None) -> int:
     given = vars(build_parser().parse_args(argv))
     try:
         options = EvaluateOptions(**given)
+        check_targets(
+            (options.results, options.report, options.save),
+            inputs=[options.weights, options.data, options.boxes],
+            overwrite=options.overwrite,
+        )
         report, results = evaluate(options)
         print_report(report)
         if options.compare_paper and "metrics" in report:
@@ -294,4 +302,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_command(main))

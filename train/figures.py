@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -10,16 +9,19 @@ import cv2
 import numpy as np
 
 from engine.artifacts.model_files import resolve_pose_model
+from engine.artifacts.write_guard import check_targets
 from engine.detection.detector import open_detector
 from engine.errors import EngineError, ModelError, OptionError, SourceError
 from engine.geometry import apply_affines, invert_affines
+from engine.system.entry import run_command
 from engine.system.one_line_parser import OneLineParser
+from engine.system.regular_file import read_regular
 from engine.types import Float32Array, UInt8Array
 from models.checkpoints import CheckpointError, load_pose_model
 from train.paper.attention_of import PersonAttention, attention_of_box
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> OneLineParser:
     """The options of `python -m train.figures`."""
     parser = OneLineParser(prog="python -m train.figures", description="Figures of keypoint attention.")
     parser.add_argument("--weights", required=True, help="a KCAM weights file, or the name of shipped weights")
@@ -35,6 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--output", type=Path, default=Path("attention.png"), help="figure 2; the sheet goes beside it, NAME_sheet.png"
     )
+    parser.add_overwrite()
     return parser
 
 
@@ -43,9 +46,9 @@ def _numbers(text: str, option: str, form: str) -> Float32Array:
     try:
         numbers = np.array([float(part) for part in text.split(",")], np.float32)
     except ValueError as error:
-        raise OptionError(f"{option} is '{text}'; {form} fits") from error
+        raise OptionError(f"{option} is '{text}'; expected {form}") from error
     if len(numbers) != len(form.split(",")) or not np.isfinite(numbers).all():
-        raise OptionError(f"{option} is '{text}'; {form} fits")
+        raise OptionError(f"{option} is '{text}'; expected {form}")
     return numbers
 
 
@@ -56,7 +59,7 @@ def read_photo(file: Path) -> UInt8Array:
         SourceError: it is missing or cannot be decoded.
     """
     try:
-        image = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_COLOR)
+        image = cv2.imdecode(np.frombuffer(read_regular(file), np.uint8), cv2.IMREAD_COLOR)
     except (OSError, cv2.error) as error:
         raise SourceError(f"{file} cannot be read: {error}") from error
     if image is None:
@@ -118,6 +121,7 @@ def make_figures(
     box: str | None,
     detector: str | None,
     scale: str,
+    overwrite: bool = False,
 ) -> tuple[Path, Path]:
     """Draw both figures and return their paths; arguments as in `build_parser`.
 
@@ -127,7 +131,9 @@ def make_figures(
     from train.paper.drawing import draw_figure_2, draw_sheet, save_figure
 
     if output.suffix.lower() != ".png":
-        raise OptionError(f"--output is {output}; a name that ends in .png fits")
+        raise OptionError(f"--output is {output}; expected a name that ends in .png")
+    sheet = output.with_name(f"{output.stem}_sheet.png")
+    check_targets([output, sheet], inputs=[weights, image, detector], overwrite=overwrite)
     file = resolve_pose_model(weights)
     if file.suffix != ".safetensors":
         raise OptionError(f"{file} is a compiled graph; figures need the .safetensors file it was made from")
@@ -135,7 +141,6 @@ def make_figures(
     person = attention_of_box(load_pose_model(file), photo, choose_box(photo, box, detector))
     photo_xy, place = choose_pixel(person, pixel, keypoint)
     unit = scale == "unit"
-    sheet = output.with_name(f"{output.stem}_sheet.png")
     save_figure(draw_figure_2(person, photo_xy, place, unit), output)
     save_figure(draw_sheet(person, unit), sheet)
     return output, sheet
@@ -157,4 +162,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_command(main))

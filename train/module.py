@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import lightning as L
 import numpy as np
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader
 
+from engine.errors import EngineError
 from models.checkpoints import IMAGENET_MEAN, IMAGENET_STD, save_pose_model
 from models.pose_model import PoseModel, PoseOutput
 from train.config import TrainConfig
@@ -25,6 +26,18 @@ from train.evaluation.prediction import normalize_crops
 from train.loss import total_loss
 from train.processes import process_count, process_rank
 from train.validation import Validation
+
+
+class Diverged(EngineError):
+    """A training has run into numbers that are not finite; nothing of it is written any more."""
+
+    @classmethod
+    def at(cls, step: int, what: str) -> Diverged:
+        """The error for a step."""
+        return cls(
+            f"the training diverges at step {step}: {what}; best.safetensors, last.safetensors and last.ckpt are as"
+            " they were: go on from them with --resume and a lower --learning-rate"
+        )
 
 
 class PoseTraining(L.LightningModule):
@@ -135,12 +148,18 @@ class PoseTraining(L.LightningModule):
             groups.append({"params": backbone, "factor": config.backbone_learning_rate_factor})
         return kind(groups, lr=config.learning_rate, eps=config.adam_epsilon, weight_decay=config.weight_decay)
 
-    def on_train_epoch_start(self) -> None:
-        """Put frozen batch norms back into evaluation mode; Lightning has just put all into training mode."""
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of all layers; batch norms that are frozen stay in evaluation mode."""
+        super().train(mode)
         trained = {name for name, _ in self.batch_norms()}
         for name, module in self.model.named_modules():
             if isinstance(module, _BatchNorm) and name not in trained:
                 module.eval()
+        return self
+
+    def on_train_start(self) -> None:
+        """Freeze what is frozen: Lightning sets no mode, and leaves `on_train_epoch_start` out of a resumed epoch."""
+        self.train()
 
     def on_train_batch_start(self, batch: Sample, batch_idx: int) -> None:
         """Set the learning rate for the share of the run that is done."""
@@ -163,6 +182,8 @@ class PoseTraining(L.LightningModule):
         """Loss of equation 4 on one batch."""
         alpha = self.config.alpha if self.config.pose_model.coarse_supervision else 0.0
         losses = total_loss(self(batch["crop"]), batch["targets"], batch["weights"], alpha, self.config.ohkm)
+        if not losses["loss"].isfinite():
+            raise Diverged.at(self.global_step, f"the loss is {losses['loss'].item()}")
         self.log_dict({f"train/{name}": value.detach() for name, value in losses.items()}, prog_bar=False)
         self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"], prog_bar=False)
         return losses["loss"]

@@ -19,7 +19,8 @@ from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from engine.errors import OptionError, OutputError
+from engine.artifacts.write_guard import check_targets
+from engine.errors import ModelError, OptionError, OutputError
 from models.build import build_from_config
 from models.checkpoints import (
     CheckpointError,
@@ -34,7 +35,7 @@ from train.averaging import recalibrate_batch_norm, unfold_batch_norm, warm_aver
 from train.config import TrainConfig
 from train.console import ConsoleLines
 from train.data.reading import read_people
-from train.module import PoseTraining
+from train.module import Diverged, PoseTraining
 from train.processes import connected, process_rank
 
 _FREE_TO_CHANGE = frozenset(
@@ -95,6 +96,9 @@ def train(config: TrainConfig, resume: bool = False) -> Path:
         raise OptionError(f"--resume: {last} does not exist")
     if not resume and last.is_file():
         raise OptionError(f"{config.output} contains a run; continue it with --resume, or choose another --output")
+    written = (config.output / name for name in ("config.json", "best.safetensors", "last.safetensors"))
+    read = [config.data, config.init, config.boxes]
+    check_targets(written, inputs=[] if resume else read, overwrite=resume, flag="--resume")
     torch.set_num_threads(config.threads or os.cpu_count() or 1)
     L.seed_everything(config.seed, verbose=False)
     _quiet_lightning()
@@ -210,8 +214,12 @@ class WholeCheckpoints(TorchCheckpointIO):
         """Write a checkpoint.
 
         Raises:
+            Diverged: the weights are not numbers any more; what was there stays as it was.
             OutputError: it cannot be written; what was there stays as it was.
         """
+        for name, value in checkpoint["state_dict"].items():
+            if value.is_floating_point() and not value.isfinite().all():
+                raise Diverged.at(checkpoint["global_step"], f"'{name}' holds values that are not numbers")
         content = io.BytesIO()
         torch.save(checkpoint, content)
         try:
@@ -239,7 +247,7 @@ class EpochCheckpoint(Checkpoint):
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Ctrl-C among others; a checkpoint that could not be written is not tried again."""
-        if not isinstance(exception, OSError | OutputError):
+        if not isinstance(exception, OSError | OutputError | Diverged | ModelError):
             trainer.save_checkpoint(self.file, weights_only=False)
 
 

@@ -13,8 +13,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from engine.artifacts.write_guard import check_targets
 from engine.errors import EngineError, SourceError
 from engine.option_table import add_options
+from engine.system.entry import run_command
 from engine.system.one_line_parser import OneLineParser
 from models.checkpoints import CheckpointError, write_atomically
 from train.maintenance.draw_tradeoff import draw_tradeoff, is_shipped, table_of
@@ -50,6 +52,10 @@ def main(argv: list[str] | None = None) -> int:
     given = vars(build_parser().parse_args(argv))
     try:
         options = TradeoffOptions(**given)
+        named = [file for text in options.weights for file in (text, text.partition("=")[2])]
+        check_targets(
+            (options.report, options.output), inputs=[*named, *options.add, options.data], overwrite=options.overwrite
+        )
         points = [point for file in options.add for point in read_report(file)]
         load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
         points += measure(options) if options.weights else []
@@ -73,4 +79,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_command(main))

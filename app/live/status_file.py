@@ -1,4 +1,4 @@
-"""`--status-json FILE`: what the window shows, written once a second and replaced atomically."""
+"""`--status-json FILE`: the window's state, written once a second and replaced atomically."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from engine.artifacts.atomic import replacing
 from engine.errors import OutputError
 from engine.option_table import Place, values_of
 from engine.pipeline.options import PipelineOptions
+
+_MOST_BYTES = 1_000_000
 
 
 def _spread(value: Spread | None) -> dict[str, float] | None:
@@ -56,6 +58,15 @@ def status_of(
         "memory_mb": memory_mb(),
         "threads": threading.active_count(),
     }
+
+
+def is_status(file: Path) -> bool:
+    """Whether a file is the status that an earlier run wrote, which the next one may replace."""
+    try:
+        content = json.loads(file.read_bytes()[:_MOST_BYTES])
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and {"fps", "latency_ms", "stages_ms", "frames_painted"} <= set(content)
 
 
 def write_status(file: Path, status: dict[str, Any]) -> None:

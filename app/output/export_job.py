@@ -23,7 +23,7 @@ from engine.types import Frame
 
 @dataclass(frozen=True, kw_only=True)
 class ExportProgress:
-    """Number of frames that are written; `total` is None if unknown."""
+    """Number of written frames; `total` is None if unknown."""
 
     done: int
     total: int | None
@@ -39,15 +39,17 @@ class ExportEnded:
 
 
 class _Stoppable(SourceBase):
-    """A source with a stop flag: it ends early, and the file that was written until then is complete."""
+    """A source with a stop flag: it ends early, and the file is complete up to there."""
 
     def __init__(self, source: FrameSource, stopped: threading.Event) -> None:
         super().__init__(source.info)
         self._source, self._stopped = source, stopped
+        self.cut_off = False
 
     def __iter__(self) -> Iterator[Frame]:
         for frame in self._source:
             if self._stopped.is_set():
+                self.cut_off = True
                 return
             yield frame
 
@@ -78,6 +80,7 @@ class ExportJob:
         text: str,
         output: Path,
         *,
+        overwrite: bool,
         pipeline_options: PipelineOptions,
         overlay: OverlayOptions,
         open_source: Callable[[str], FrameSource],
@@ -89,13 +92,14 @@ class ExportJob:
         Args:
             text: the source.
             output: `.mp4`, or a picture for a photo.
+            overwrite: whether the person agreed to replace `output`.
             pipeline_options: networks, backend and so on.
             overlay: what is drawn.
             open_source, open_pipeline: open them.
             emit: takes ExportProgress and ExportEnded, in the export's thread.
         """
         self.text, self.output = text, output
-        self._options, self._overlay = pipeline_options, overlay
+        self._overwrite, self._options, self._overlay = overwrite, pipeline_options, overlay
         self._open_source, self._open_pipeline, self._emit = open_source, open_pipeline, emit
         self._stopped = threading.Event()
         self._done = 0
@@ -108,6 +112,11 @@ class ExportJob:
         """End early; does not wait."""
         self._stopped.set()
         cancel_build(self._thread)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it still writes."""
+        return self._thread.is_alive()
 
     def join(self, limit_s: float | None) -> bool:
         """Wait for the end; None for as long as it takes."""
@@ -149,7 +158,7 @@ class ExportJob:
             opened = self._open_pipeline(self._options, notify=self._notify)
             try:
                 overlay = self._overlay if opened.has_attention else replace(self._overlay, attention=None)
-                options = ExportOptions(output=self.output, overwrite=True, quiet=True, overlay=overlay)
-                return export(source, opened.pipeline, options, progress=self)
+                options = ExportOptions(output=self.output, overwrite=self._overwrite, quiet=True, overlay=overlay)
+                return export(source, opened.pipeline, options, self, is_cut_off=lambda: source.cut_off)
             finally:
                 opened.pipeline.close()

@@ -1,4 +1,4 @@
-"""Records what is shown, in a thread of its own: the annotated video or the poses."""
+"""Records the displayed frames, in its own thread: the annotated video or the poses."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ class Recording:
         probe: Callable[[], Probe],
         emit: Callable[[Any], None],
     ) -> None:
-        """Start; a file that exists is replaced when the new one is complete.
+        """Start.
 
         Args:
             path: `.mp4` for the annotated video, `.jsonl` for poses.
             info: of the source.
-            look: gives the present look; called in the recording thread.
-            probe: gives the probe of the newest picture; called in the recording thread, which copies it.
+            look: returns the current look; called in the recording thread.
+            probe: returns the probe of the newest picture; called in the recording thread, which copies it.
             emit: takes RecordingEnded, in the recording thread.
 
         Raises:
@@ -65,7 +65,7 @@ class Recording:
         self.path = path
         self._look, self._newest_probe, self._emit = look, probe, emit
         self._probe = probe().copy()
-        self._part = PartFile(path, overwrite=True)
+        self._part = PartFile(path)
         self._info = SourceInfo(
             name=info.name, kind="camera", frame_rate=info.frame_rate, time_base=_TIME_BASE, tags=info.tags,
             is_live=True,
@@ -94,6 +94,11 @@ class Recording:
     def stop(self) -> None:
         """Write the queued frames, and end."""
         self._stopped.set()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it still writes."""
+        return self._thread.is_alive()
 
     def join(self, limit_s: float | None) -> bool:
         """Wait for the end; None for as long as it takes."""
@@ -157,7 +162,7 @@ class Recording:
         self.frames += 1
 
     def _read_probe(self, shown: Shown) -> ProbeReading | None:
-        """The probe in this frame; followed here as well: the window skips frames and is ahead of the encoder."""
+        """The probe in this frame; tracked separately, because the window skips frames and runs before the encoder."""
         newest = self._newest_probe()
         if newest.placed != self._probe.placed:
             self._probe = newest.copy()

@@ -127,22 +127,26 @@ def remove_superseded(name: str, newest: Path) -> list[str]:
     return removed
 
 
-def clean(*, only_damaged: bool = False) -> int:
-    """Delete engines (or only damaged ones) and leftovers of builds; returns the bytes freed."""
+def removable(*, only_damaged: bool = False) -> list[Path]:
+    """Folders of engines (or only of damaged ones) and leftovers of builds."""
     folder = engines_dir()
-    freed = 0
-    for entry in list(entries()):
+    found = []
+    for entry in entries():
         if only_damaged and entry.record is not None:
             try:
                 read_engine(entry.file)
                 continue
             except ModelError:
                 pass
-        freed += remove_folder(entry.file.parent)
+        found.append(entry.file.parent)
     if not only_damaged and folder.is_dir():
-        for left in [*(path for ending in UNFINISHED for path in folder.glob(f"*{ending}")), folder / "timing"]:
-            freed += remove_folder(left)
-    return freed
+        found += [path for ending in UNFINISHED for path in folder.glob(f"*{ending}")] + [folder / "timing"]
+    return [path for path in found if path.is_dir()]
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of all files in a folder."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 def remove_folder(folder: Path) -> int:
@@ -153,7 +157,7 @@ def remove_folder(folder: Path) -> int:
     """
     if not folder.is_dir():
         return 0
-    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    size = size_of(folder)
     try:
         shutil.rmtree(folder)
     except OSError as error:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from engine.system.paths import path_from
+
 WEIGHTS_DIR = Path(__file__).resolve().parents[2] / "models" / "weights"
 CACHE_VARIABLE = "KCAM_CACHE_DIR"
 OFFLINE_VARIABLE = "KCAM_OFFLINE"
@@ -15,7 +17,7 @@ def cache_dir() -> Path:
     """The folder for compiled files: $KCAM_CACHE_DIR, else the user's cache folder. It may not exist yet."""
     chosen = os.environ.get(CACHE_VARIABLE)
     if chosen:
-        return Path(chosen).expanduser().resolve()
+        return path_from(chosen).resolve()
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("kcam-pose", appauthor=False))

@@ -12,6 +12,7 @@ from engine.artifacts.compiler import Notify, digest_of, discard_notice, ensure_
 from engine.artifacts.model_files import INT8_SUFFIX
 from engine.artifacts.model_spec import read_spec
 from engine.errors import BackendError, ModelError
+from engine.system.paths import path_from
 
 _MARK = "-int8-"
 
@@ -32,7 +33,7 @@ def ensure_int8(weights: Path, calibrate: str, *, force: bool = False, notify: N
     """
     if weights.suffix.lower() != ".safetensors":
         raise ModelError(f"{weights.name} cannot be quantised; a .safetensors file was expected")
-    source = Path(calibrate).expanduser()
+    source = path_from(calibrate)
     named = str(source.resolve()) if source.exists() else calibrate
     digest = digest_of(weights)
     plain = entry_of(weights, digest)

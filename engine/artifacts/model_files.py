@@ -10,6 +10,7 @@ from pathlib import Path
 from engine.artifacts.download import by_hand, downloads
 from engine.artifacts.folders import WEIGHTS_DIR, downloads_dir, is_offline
 from engine.errors import ModelError, nearest_hint
+from engine.system.paths import path_from
 
 INT8_SUFFIX = ".int8.onnx"
 """Ending of the file of an INT8 graph that lies beside the weights of its pose model."""
@@ -36,7 +37,10 @@ def default_models() -> DefaultModels:
     """
     file = WEIGHTS_DIR / "default.json"
     try:
-        return DefaultModels(**json.loads(file.read_text(encoding="utf-8")))
+        found = DefaultModels(**json.loads(file.read_text(encoding="utf-8")))
+        if not (0 <= found.score_threshold <= 1 and 0 <= found.person_threshold <= 1):  # NaN neither
+            raise ValueError("thresholds lie from 0 to 1")
+        return found
     except OSError as error:
         raise ModelError(f"{file} cannot be read ({error.strerror}); name a model with --pose-model") from error
     except (ValueError, TypeError) as error:
@@ -67,7 +71,15 @@ def bundled_pose_models() -> tuple[str, ...]:
 def bundled_detectors() -> tuple[str, ...]:
     """Names of the detectors that ship with the program."""
     files = (file for file in WEIGHTS_DIR.glob("*.onnx") if not file.name.endswith(INT8_SUFFIX))
-    return tuple(sorted(file.stem for file in files))
+    return tuple(sorted({file.stem for file in files} - set(bundled_pose_models())))
+
+
+def shipped_export(weights: Path) -> Path | None:
+    """The path of the exported form that ships beside shipped weights, whether it exists or not; None for others.
+
+    `python -m engine build --shipped` writes it.
+    """
+    return weights.with_suffix(".onnx") if weights.parent == WEIGHTS_DIR else None
 
 
 def resolve_pose_model(name_or_path: str | Path | None = None) -> Path:
@@ -80,11 +92,11 @@ def resolve_pose_model(name_or_path: str | Path | None = None) -> Path:
     shipped = WEIGHTS_DIR / f"{text}.safetensors"
     if text in bundled_pose_models():
         return shipped
-    path = Path(text).expanduser()
+    path = path_from(text)
     if path.suffix.lower() in (".safetensors", ".onnx"):
         return _existing_file(path)
     if path.suffix.lower() in (".pth", ".pt"):
-        raise ModelError(f"{path} is a pickled file; convert it to safetensors first (README, section Weights)")
+        raise ModelError(f"{path} is a pickled file; convert it to safetensors first (docs/training.md)")
     if path.exists():
         raise ModelError(f"{path} is not a pose model; a .safetensors file was expected")
     raise ModelError(f"unknown pose model '{text}'.{nearest_hint(text, bundled_pose_models())}")
@@ -99,7 +111,7 @@ def find_detector(name_or_path: str | Path | None = None) -> Path:
     text = str(name_or_path) if name_or_path is not None else default_models().detector
     if text in bundled_detectors():
         return WEIGHTS_DIR / f"{text}.onnx"
-    path = Path(text).expanduser()
+    path = path_from(text)
     official = official_detector_file(text)
     if official is not None:
         for candidate in (Path(official), downloads_dir() / official):

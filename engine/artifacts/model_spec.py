@@ -54,9 +54,9 @@ class TensorSpec:
             raise ModelError(f"tensor '{self.name}' has dtype '{self.dtype}'.{nearest_hint(self.dtype, DTYPES)}")
         for length in self.shape:
             if isinstance(length, bool) or not isinstance(length, (int, str)) or (length in ("",) or length == 0):
-                raise ModelError(f"tensor '{self.name}' has the dimension {length!r}; a positive number or a name fits")
+                raise ModelError(f"tensor '{self.name}' has dimension {length!r}; expected a positive number or a name")
             if isinstance(length, int) and not 0 < length <= 65536:
-                raise ModelError(f"tensor '{self.name}' has the dimension {length}; 1 to 65536 fits")
+                raise ModelError(f"tensor '{self.name}' has the dimension {length}; expected 1 to 65536")
         if math.prod(length for length in self.shape if isinstance(length, int)) > _MOST_ELEMENTS:
             raise ModelError(f"tensor '{self.name}' has the shape {self.shape}, which is too large")
 
@@ -108,6 +108,8 @@ class ModelSpec:
             raise ModelError("a pose network's spec has a skeleton, a detector's has none")
         if not self.inputs or not self.outputs or not self.class_names:
             raise ModelError("a spec needs inputs, outputs and class names")
+        if not all(map(math.isfinite, (self.sigma, *(self.mean or ()), *(self.std or ())))) or self.sigma < 0:
+            raise ModelError("a spec's sigma, mean and std are finite numbers")
         if not all(0 < length <= _LONGEST_SIDE for length in self.input_size_wh):
             raise ModelError(f"a spec's input size is {self.input_size_wh}; 1 to {_LONGEST_SIDE} px fit")
         keypoints = () if self.skeleton is None else self.skeleton.keypoint_names

@@ -11,38 +11,17 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
 from engine.artifacts.unfinished import busy, is_held, is_same, lock, marked, move, set_aside
+from engine.artifacts.write_guard import check_targets
 from engine.errors import OutputError
 
 _MOST_TRIES = 100
 _SYNC_EVERY_S = 1.0
 """Interval of fsync: a power cut loses what was written after the last one."""
-
-
-def check_target(final: Path, *, overwrite: bool, inputs: tuple[Path, ...] = ()) -> None:
-    """Refuse a target before any work is done.
-
-    Args:
-        final: the name the file will get.
-        overwrite: whether an existing file may be replaced.
-        inputs: files that are being read and must not be replaced, even with `overwrite`.
-
-    Raises:
-        OutputError: the target exists, is a folder, is one of the inputs, or cannot be checked.
-    """
-    try:
-        for source in inputs:
-            if final.resolve() == source.resolve() or (final.exists() and source.exists() and final.samefile(source)):
-                raise OutputError(f"the output {final} is the input itself: name another output")
-        if final.is_dir():
-            raise OutputError(f"the output {final} is a folder: name a file")
-        if final.exists() and not overwrite:
-            raise OutputError(f"{final} exists already: name another output, or add --overwrite to replace it")
-    except (OSError, RuntimeError) as error:  # a name that is too long, a folder without permission, a symlink loop
-        raise OutputError(f"cannot write to {final}: {getattr(error, 'strerror', None) or error}") from error
 
 
 def check_writable(final: Path) -> None:
@@ -72,15 +51,15 @@ class PartFile:
         note: one line on what an earlier run left unfinished and where it is kept; None if there was nothing.
     """
 
-    def __init__(self, final: Path, *, overwrite: bool = False, inputs: tuple[Path, ...] = ()) -> None:
+    def __init__(self, final: Path, *, overwrite: bool = False, inputs: Sequence[Path] = ()) -> None:
         """Create the empty part file, so that an unwritable folder is reported at once and not after an hour.
 
         Raises:
-            OutputError: the target is refused (see `check_target`), another run is writing it, or its folder cannot be
+            OutputError: the target is refused (see `check_targets`), another run is writing it, or its folder cannot be
                 written.
         """
-        check_target(final, overwrite=overwrite, inputs=inputs)
-        self.final = final
+        check_targets([final], overwrite=overwrite, inputs=inputs)
+        self.final = self._target = final
         self._overwrite = overwrite
         self.note: str | None = None
         self._synced_s = time.monotonic()
@@ -146,6 +125,13 @@ class PartFile:
             kept = f"the result is kept as {self.path}" if self.path.exists() else f"{self.path} was removed meanwhile"
             raise OutputError(f"cannot rename to {self.final} ({why}); {kept}") from error
         return self.final
+
+    def cut_off(self) -> None:
+        """Let the file get a name that says that it ends early, `<stem>.cut-off<suffix>`, which no other file has."""
+        marks = ("cut-off", *(f"cut-off-{number}" for number in range(2, _MOST_TRIES)))
+        names = [marked(self._target, mark) for mark in marks]
+        self.final = next((name for name in names if not name.exists()), names[-1])
+        self._overwrite = False
 
     def keep(self) -> Path:
         """Keep what was written under the part name."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import time
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from engine.errors import OutputError
+from engine.system.regular_file import open_regular
 
 _MOST_NAMES = 100
 _LONGEST_NAME = 255
@@ -33,8 +35,23 @@ def is_held(part: Path) -> bool:
     """Whether a running process writes a part file; always False on Windows, where only renaming detects it."""
     if sys.platform == "win32" or not part.exists():
         return False
-    with part.open("rb") as stream:
+    with _open(part) as stream:
         return lock(stream) is False
+
+
+def _open(part: Path) -> IO[bytes]:
+    """A part file for reading.
+
+    Raises:
+        OSError: it cannot be opened.
+        OutputError: it is a pipe, a device or a folder, which this program never made.
+    """
+    try:
+        return open_regular(part)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        raise OutputError(f"{part} is a folder, a pipe or a device: remove it, or name another output") from None
 
 
 def unfinished_in(folder: Path) -> list[Path]:
@@ -66,7 +83,7 @@ def set_aside(path: Path, final: Path | None = None) -> Path | None:
     """
     final = final or path.with_name(path.name.removesuffix(f".part{path.suffix}") + path.suffix)
     try:
-        with path.open("rb") as stream:
+        with _open(path) as stream:
             state = lock(stream)
             if state is False:
                 raise busy(final, path)

@@ -26,6 +26,7 @@ from engine.backends.contract import (
 from engine.backends.openvino_core import openvino_core
 from engine.backends.openvino_precision import keep_attention_float32
 from engine.errors import BackendError, message_line
+from engine.system.missing import not_installed
 
 # A detector compiled for one exact shape runs about a quarter faster than one for any shape, but compiling takes part
 # of a second: only shapes that occur often get their own program, and the number of programs is limited.
@@ -44,7 +45,7 @@ def probe(device: str) -> Availability:
     if device == "cuda":
         return Availability(usable=False, detail="openvino does not run on NVIDIA GPUs; --device cpu")
     if importlib.util.find_spec("openvino") is None:
-        return Availability(usable=False, detail="the openvino package is not installed; pip install openvino")
+        return Availability(usable=False, detail=not_installed("openvino"))
     return Availability(usable=True, detail=importlib.metadata.version("openvino"))
 
 
@@ -109,6 +110,11 @@ class OpenVinoBackend(Closing):
         """See `Backend.infer`."""
         if self._model is None:
             raise BackendError("openvino: the backend is closed")
+        if self._in_bf16 and "keypoints" in want and len(want) > 1:
+            # Each set of outputs is a program of its own, and in bfloat16 each rounds in its own way: what is shown
+            # must not change the keypoints.
+            maps = self.infer(inputs, [name for name in want if name != "keypoints"])
+            return {**maps, **self.infer(inputs, ["keypoints"])}
         lengths = check_call(self.spec, inputs, want)
         if 0 in lengths.values() or not want:
             return empty_outputs(self.spec, lengths, want)

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from engine.artifacts.model_files import resolve_pose_model
-from engine.artifacts.part_file import check_target
 from engine.artifacts.weights_info import stated_ap
+from engine.artifacts.write_guard import check_targets
 from engine.backends import BACKENDS, probe_backends
 from engine.benchmark.measure import (
     Clip,
@@ -30,12 +30,15 @@ from engine.benchmark.selection import people_of, precisions_of, rows_of
 from engine.benchmark.serial import compare_serial
 from engine.benchmark.soak import soak, soak_frames
 from engine.benchmark.ultralytics_peer import compare, other_programs
-from engine.errors import BackendError, EngineError, OptionError, nearest_hint
+from engine.errors import BackendError, EngineError, OptionError, nearest_hint, one_line
 from engine.option_table import Place, values_of, words_of
 from engine.options import Options
+from engine.output.run_video import run_inputs
 from engine.pipeline.opening import open_pipeline
 from engine.pipeline.options import PipelineOptions
 from engine.pipeline.pose_pipeline import PosePipeline
+from engine.sources.opening import path_of
+from engine.system.installation import program_command
 from engine.types import Frame, UInt8Array
 
 COMPARISONS = ("ultralytics", "serial")
@@ -57,10 +60,9 @@ def run_benchmark(user_options: Options) -> int:
     options = options_of(user_options)
     plot = plot_of(user_options)
     long_runs = None if user_options.soak is None else soak_frames(user_options.soak)
-    for target in (user_options.report, plot):
-        if target is not None:
-            check_target(target, overwrite=True)
-    report: dict[str, Any] = {"command": " ".join(["python main.py", *sys.argv[1:]]), "machine": machine()}
+    inputs = run_inputs(user_options, path_of(user_options.video))
+    check_targets((user_options.report, plot), overwrite=user_options.overwrite, inputs=inputs)
+    report: dict[str, Any] = {"command": " ".join([program_command(), *sys.argv[1:]]), "machine": machine()}
     report["options"] = values_of(user_options, Place.BENCHMARK)
     clip = read_clip(user_options.video or "demo", user_options.frames)
     report["video"] = {"name": clip.info.name, "frames": len(clip.frames), "size_wh": clip.info.size_wh}
@@ -212,14 +214,14 @@ def _in_child(name: str, precision: str, user_options: Options, counts: tuple[in
 def _keep(report: dict[str, Any], path: Path | None, plot: Path | None) -> None:
     if path is not None:
         write_json(path, report)
-        print(f"\n{path}")
+        print(f"\n{one_line(path)}")
     if plot is None:
         return
     try:
         problem = write_plot(plot, report)
     except (EngineError, OSError) as error:
         raise BackendError(f"the plot {plot} cannot be written: {error}") from error
-    print(plot if problem is None else problem)
+    print(one_line(plot if problem is None else problem))
 
 
 def _note(line: str) -> None:

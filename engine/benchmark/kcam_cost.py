@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.artifacts.part_file import check_target
+from engine.artifacts.write_guard import check_targets
 from engine.backends import Backend
 from engine.benchmark.kcam_forms import FORMS, open_forms, write_forms
 from engine.benchmark.report import machine, table, write_json
@@ -34,8 +34,7 @@ def run_cost(options: CostOptions) -> Iterator[str]:
     Raises:
         EngineError: the measurement failed.
     """
-    if options.report is not None:
-        check_target(options.report, overwrite=True)
+    check_targets([options.report], inputs=[options.pose_model], overwrite=options.overwrite)
     found = {"command": " ".join(["python -m engine", *sys.argv[1:]]), **measure_cost(options, _note)}
     yield report_text(found)
     if options.report is not None:

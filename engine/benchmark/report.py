@@ -221,7 +221,7 @@ def write_json(path: Path, report: Mapping[str, Any]) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    part = PartFile(path, overwrite=True)
+    part = PartFile(path, overwrite=True)  # `check_targets` has let it pass before the measurement
     try:
         part.path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     except OSError as error:

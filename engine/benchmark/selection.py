@@ -59,6 +59,7 @@ class CostOptions:
     threads: int = option(1, "processor threads of one inference ({default})", int)
     rounds: int = option(40, "measured runs of each network ({default})", int, within=Range(low=1, high=10_000))
     report: Path | None = option(None, "write the numbers to a file", Path, metavar="FILE.json")
+    overwrite: bool = option(False, "replace a report that exists")
 
     def __post_init__(self) -> None:
         check_options(self)

@@ -17,6 +17,8 @@ from engine.detection.detector import open_detector
 from engine.errors import OptionError, SourceError
 from engine.geometry import boxes_to_affines, warp_crops
 from engine.sources.opening import open_source
+from engine.system.paths import path_from
+from engine.system.regular_file import read_regular
 from engine.types import Float32Array, UInt8Array
 
 _Pictures = Iterator[tuple[UInt8Array, Float32Array]]
@@ -34,13 +36,13 @@ def calibration_crops(source: str, spec: ModelSpec, *, least: int, most: int, no
             of a data set in COCO format, whose labelled boxes of the training split are used.
         spec: of the pose network.
         least, most: how many crops are needed, and how many are enough.
-        notify: receives progress now and then.
+        notify: receives progress at intervals.
 
     Raises:
         SourceError: the source cannot be read, or shows too few people.
         OptionError: the source is live, or the detector does not detect the classes that the network poses.
     """
-    labels = _labels_of(Path(source).expanduser())
+    labels = _labels_of(path_from(source))
     sample = _Sample(spec, most)
     for stride in _strides(source, labels, most):
         sample = _Sample(spec, most)
@@ -93,12 +95,12 @@ def _labels_of(folder: Path) -> Path | None:
 
 
 def _strides(source: str, labels: Path | None, most: int) -> Sequence[int]:
-    """Frame strides to try, the largest first: long videos are sampled sparsely, and again more densely if need be."""
+    """Frame strides to try, the largest first: long videos are sampled sparsely, and again more densely if needed."""
     if labels is not None:
         return (1,)
     with open_source(source) as opened:
         if opened.info.is_live:
-            raise OptionError(f"--calibrate {source} has no end; a video, a folder of photos or a data set fits")
+            raise OptionError(f"--calibrate {source} has no end; expected a video, a folder of photos or a data set")
         wanted = max(1, (opened.info.frame_count or 0) // most)
     return (1,) if wanted == 1 else (wanted, max(1, wanted // 8))
 
@@ -146,7 +148,7 @@ def _labelled(labels: Path, most: int, notify: Notify) -> _Pictures:
 
 def _picture(file: Path) -> UInt8Array | None:
     try:
-        image = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_COLOR)
+        image = cv2.imdecode(np.frombuffer(read_regular(file), np.uint8), cv2.IMREAD_COLOR)
     except (OSError, cv2.error):
         return None
     return None if image is None else np.asarray(image, np.uint8)

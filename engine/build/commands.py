@@ -18,7 +18,7 @@ from engine.artifacts.model_spec import read_spec
 from engine.backends.contract import OpenOptions
 from engine.backends.cuda_driver import gpu, why_no_cuda
 from engine.backends.trt_package import load_package
-from engine.errors import BackendError, ModelError
+from engine.errors import BackendError, ModelError, OptionError
 
 if TYPE_CHECKING:
     from engine.backends.trt_runtime import TensorRtBackend
@@ -136,10 +136,22 @@ def _speed(backend: TensorRtBackend, record: EngineRecord) -> Iterator[str]:
         yield f"batch {count}: {took_ms:.2f} ms, {count / took_ms * 1000:.0f} pictures a second (without copies)"
 
 
-def clean(*, only_damaged: bool) -> str:
-    """Delete compiled files (or only damaged ones) and report the freed space."""
-    freed = engine_cache.clean(only_damaged=only_damaged)
+def clean(*, only_damaged: bool, confirm: Callable[[], bool]) -> Iterator[str]:
+    """Delete compiled files (or only damaged ones): yields what would go, asks, and yields the freed space.
+
+    Raises:
+        OptionError: nobody agreed; nothing was deleted.
+    """
+    folders = engine_cache.removable(only_damaged=only_damaged)
     exports = cache_dir() / "onnx"
-    if not only_damaged:
-        freed += engine_cache.remove_folder(exports)
-    return f"{freed / 2**20:.1f} MiB freed in {cache_dir()}"
+    if not only_damaged and exports.is_dir():
+        folders.append(exports)
+    if not folders:
+        yield f"nothing to delete in {cache_dir()}"
+        return
+    for folder in folders:
+        yield f"{folder}  {engine_cache.size_of(folder) / 2**20:.1f} MiB"
+    if not confirm():
+        raise OptionError("nothing was deleted; --yes deletes what is listed")
+    freed = sum(engine_cache.remove_folder(folder) for folder in folders)
+    yield f"{freed / 2**20:.1f} MiB freed in {cache_dir()}"

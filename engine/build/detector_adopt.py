@@ -83,7 +83,7 @@ def _metadata_size(text: str | None, default: int) -> int:
     try:
         values = ast.literal_eval(text or "")
         side = max(values) if isinstance(values, (list, tuple)) else int(values)
-    except (ValueError, SyntaxError, TypeError):
+    except (ValueError, SyntaxError, TypeError, OverflowError, MemoryError, RecursionError):
         return default
     return side if isinstance(side, int) and 32 <= side <= 4096 else default
 

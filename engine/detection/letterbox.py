@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from engine.geometry import reduced
 from engine.types import Float32Array, UInt8Array
 
 _GREY = 114  # what the ultralytics detectors were trained on
@@ -43,7 +44,8 @@ class Letterbox:
         if (new_width, new_height) == (width, height):
             inside[:] = image_bgr
         else:
-            cv2.resize(image_bgr, (new_width, new_height), dst=inside, interpolation=cv2.INTER_LINEAR)
+            smaller, _ = reduced(image_bgr, new_width / width)
+            cv2.resize(smaller, (new_width, new_height), dst=inside, interpolation=cv2.INTER_LINEAR)
         return self._buffer
 
     def to_frame(self, boxes_xyxy: Float32Array, frame_size_wh: tuple[int, int]) -> Float32Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
@@ -118,6 +118,8 @@ def export(
     options: ExportOptions,
     progress: Progress | None = None,
     guard: StopFlag | None = None,
+    *,
+    is_cut_off: Callable[[], bool] = lambda: False,
 ) -> ExportSummary:
     """Write the video (or photos) and the poses of a source.
 
@@ -129,6 +131,8 @@ def export(
         options: what to write.
         progress: called for every frame; None for a bar on stderr.
         guard: an entered stop flag, for callers with further steps that must not be interrupted; None makes one.
+        is_cut_off: asked at the end of the source: whether somebody ended it early who may not be there to be told. The
+            files then get names that say so.
 
     Raises:
         OptionError: an output's name does not fit what is written.
@@ -138,7 +142,7 @@ def export(
     """
     if guard is None:
         with StopFlag() as own:
-            return export(source, pipeline, options, progress, own)
+            return export(source, pipeline, options, progress, own, is_cut_off=is_cut_off)
     started_s = time.monotonic()
     with Steps(lambda: guard.is_set) as steps:  # threads are joined after the files have their final names
         outputs = RunFiles(
@@ -150,7 +154,8 @@ def export(
             crf=options.crf,
             preset=options.preset,
         )
-        run = _Run(source, pipeline, options, outputs, SafeProgress(progress or FrameProgress(quiet=options.quiet)))
+        shown = SafeProgress(progress or FrameProgress(quiet=options.quiet))
+        run = _Run(source, pipeline, options, outputs, shown, is_cut_off=is_cut_off)
         written = run.from_start_to_end(guard, steps)
     return ExportSummary(
         frames=run.frames,
@@ -176,9 +181,11 @@ class _Run:
         options: ExportOptions,
         outputs: RunFiles,
         progress: Progress,
+        *,
+        is_cut_off: Callable[[], bool],
     ) -> None:
         self._source, self._pipeline, self._options = source, pipeline, options
-        self._outputs, self._progress = outputs, progress
+        self._outputs, self._is_cut_off, self._progress = outputs, is_cut_off, progress
         self.frames = self.frames_with_people = 0
         self.interrupted = False
         self.notes: list[str] = []
@@ -246,6 +253,8 @@ class _Run:
             if not self.interrupted:
                 raise SourceError(f"{self._source.info.name} gave no frame")
             return ()
+        if self._is_cut_off():
+            self._outputs.cut_off()
         return self._outputs.finish()
 
 

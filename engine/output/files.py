@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 
-from engine.artifacts.part_file import PartFile, check_target, check_writable
+from engine.artifacts.part_file import PartFile, check_writable
+from engine.artifacts.write_guard import check_targets
 from engine.errors import OptionError, OutputError
 from engine.output.poses_writer import PosesWriter, check_poses_path
 from engine.output.video_writer import VideoWriter
 from engine.skeleton import Skeleton
 from engine.sources.frame_source import FrameSource, SourceInfo
+from engine.sources.inputs import source_files
 from engine.sources.photos import WRITABLE_SUFFIXES, photos_in, write_photo
 from engine.types import FrameResult, UInt8Array
 
@@ -90,7 +92,7 @@ def photo_targets(info: SourceInfo, output: Path) -> dict[Path, Path]:
 class PhotosWriter:
     """Writes one image file per photo, each atomically."""
 
-    def __init__(self, targets: Mapping[Path, Path], *, overwrite: bool, inputs: tuple[Path, ...]) -> None:
+    def __init__(self, targets: Mapping[Path, Path], *, overwrite: bool, inputs: Sequence[Path]) -> None:
         """Check all targets before any is written.
 
         Raises:
@@ -98,8 +100,7 @@ class PhotosWriter:
         """
         self._targets = dict(targets)
         self._overwrite = overwrite
-        for target in self._targets.values():
-            check_target(target, overwrite=overwrite, inputs=inputs)
+        check_targets(self._targets.values(), overwrite=overwrite, inputs=inputs)
         for target in {target.parent: target for target in self._targets.values()}.values():
             check_writable(target)  # reported before the first inference
         self.written: list[Path] = []
@@ -148,14 +149,12 @@ class RunFiles:
         self._source = source
         info = source.info
         target = resolve_output(info, output)
-        inputs: tuple[Path, ...] = () if info.path is None else (info.path,)
+        inputs = source_files(info.path)
         if poses is not None:
             check_poses_path(poses)
-            check_target(poses, overwrite=overwrite, inputs=inputs)
-        if info.kind == "photos" and info.path is not None and info.path.is_dir():
-            if target.resolve() == info.path.resolve():
-                raise OutputError(f"the output {target} is the input itself: name another folder")
-            inputs = tuple(photos_in(info.path))
+            check_targets([poses], overwrite=overwrite, inputs=inputs)
+        if info.path is not None and info.path.is_dir() and target.resolve() == info.path.resolve():
+            raise OutputError(f"the output {target} is the input itself: name another folder")
         self._video: VideoWriter | None = None
         self._photos: PhotosWriter | None = None
         self._parts: list[PartFile] = []
@@ -168,7 +167,7 @@ class RunFiles:
             self._poses: PosesWriter | None = None
             if poses is not None:
                 self._parts.append(PartFile(poses, overwrite=overwrite, inputs=inputs))
-                self._poses = PosesWriter(self._parts[-1], skeleton)
+                self._poses = PosesWriter(self._parts[-1], skeleton, photos=info.kind == "photos")
         except BaseException:
             for part in self._parts:
                 part.discard()
@@ -211,6 +210,11 @@ class RunFiles:
             self._photos.write(image_bgr, photo)
         if self._poses is not None:
             self._poses.write(frame.index, time_s, result.poses, photo)
+
+    def cut_off(self) -> None:
+        """The source was not read to its end: the files get names that say so; each photo is whole."""
+        for part in self._parts:
+            part.cut_off()
 
     def finish(self) -> tuple[Path, ...]:
         """Close all files and give them their final names.

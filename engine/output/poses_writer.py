@@ -5,7 +5,9 @@
 - `.csv`: one row per person with the same values; a frame without people has a row with `frame` and `time_s` only, so
   that the frames can be counted.
 - `.json`: the list of COCO keypoint results. `image_id` is the photo's file name where that is a number (as in
-  COCO), else the frame number.
+  COCO), else the frame number; where another photo has that number already, the next free one.
+
+Of photos, `file_name` is given with each frame, row and result (the last column of a CSV).
 
 Coordinates are frame px, rounded to a hundredth; scores to four digits; times to a microsecond.
 """
@@ -18,19 +20,17 @@ import io
 import json
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-import numpy as np
-
 from engine.artifacts.part_file import PartFile
-from engine.errors import OptionError, OutputError, nearest_hint
+from engine.errors import OptionError, OutputError, nearest_hint, one_line
 from engine.skeleton import Skeleton
 from engine.types import Poses
 
 POSES_SUFFIXES = (".jsonl", ".csv", ".json")
 _COCO_PERSON = 1
+_MOST_DIGITS = 15  # whole numbers that every reader of JSON keeps exactly
 
 
 def check_poses_path(path: Path) -> None:
@@ -43,35 +43,6 @@ def check_poses_path(path: Path) -> None:
         found = path.suffix or "no suffix"
         hint = nearest_hint(found, POSES_SUFFIXES)
         raise OptionError(f"no format for the poses file {path}: its name ends with {found}.{hint}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Person:
-    id: int | None
-    box_xyxy: list[float]
-    score: float
-    keypoints: list[list[float]]
-
-
-def _rounded(values: Any, digits: int) -> Any:
-    """Nested lists of finite floats; NaN and infinity become 0, because JSON has neither."""
-    clean = np.nan_to_num(np.asarray(values, np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-    return (np.round(clean, digits) + 0.0).tolist()  # + 0.0 makes -0.0 a plain zero
-
-
-def _people(poses: Poses) -> list[_Person]:
-    scores = np.where(np.isfinite(poses.keypoints_xy).all(axis=2), poses.scores, 0)
-    places, scores = _rounded(poses.keypoints_xy, 2), _rounded(scores, 4)
-    boxes, person_scores = _rounded(poses.boxes_xyxy, 2), _rounded(poses.person_scores, 4)
-    return [
-        _Person(
-            id=None if poses.track_ids is None else int(poses.track_ids[number]),
-            box_xyxy=boxes[number],
-            score=person_scores[number],
-            keypoints=[[*place, score] for place, score in zip(places[number], scores[number], strict=True)],
-        )
-        for number in range(len(poses))
-    ]
 
 
 def _csv_line(cells: Iterable[Any]) -> str:
@@ -89,8 +60,8 @@ def csv_columns(skeleton: Skeleton) -> list[str]:
 class PosesWriter:
     """Writes one poses file; `write` flushes each frame to the operating system."""
 
-    def __init__(self, part: PartFile, skeleton: Skeleton) -> None:
-        """Open the file.
+    def __init__(self, part: PartFile, skeleton: Skeleton, *, photos: bool = False) -> None:
+        """Open the file; `photos` says whether the frames are photos, whose names are written.
 
         Raises:
             OptionError: unknown suffix.
@@ -99,7 +70,9 @@ class PosesWriter:
         check_poses_path(part.final)
         self._part = part
         self._form = part.final.suffix.lower()
-        self._columns = csv_columns(skeleton)
+        self._columns = csv_columns(skeleton) + ["file_name"] * photos
+        self._photos = photos
+        self._image_ids: set[int] = set()
         self._results = 0
         self.frames = 0
         self._whole_bytes = 0
@@ -123,35 +96,52 @@ class PosesWriter:
         Raises:
             OutputError: the file cannot be written.
         """
-        people = _people(poses)
+        people = poses.to_dicts()
         time_s = round(time_s, 6) + 0.0
         if self._form == ".jsonl":
-            line = {"frame": frame, "time_s": time_s, "people": [vars(person) for person in people]}
+            line = {"frame": frame, "time_s": time_s, **self._named(photo), "people": people}
             self._put(json.dumps(line, allow_nan=False) + "\n")
         elif self._form == ".csv":
-            self._put("".join(self._csv_rows(frame, time_s, people)))
+            self._put("".join(self._csv_rows(frame, time_s, people, photo)))
         else:
-            image_id = int(photo.stem) if photo is not None and photo.stem.isdecimal() else frame
-            self._put("".join(self._coco_results(image_id, people)))
+            self._put("".join(self._coco_results(self._image_id(frame, photo), people, photo)))
         self.frames += 1
         self._part.sync_soon()
 
-    def _csv_rows(self, frame: int, time_s: float, people: Sequence[_Person]) -> Iterable[str]:
-        if not people:
-            yield _csv_line([frame, time_s] + [""] * (len(self._columns) - 2))
-        for person in people:
-            points = [value for point in person.keypoints for value in point]
-            number = "" if person.id is None else person.id
-            yield _csv_line([frame, time_s, number, *person.box_xyxy, person.score, *points])
+    def _named(self, photo: Path | None) -> dict[str, str]:
+        return {"file_name": one_line(photo.name if photo is not None else "")} if self._photos else {}
 
-    def _coco_results(self, image_id: int, people: Sequence[_Person]) -> Iterable[str]:
+    def _image_id(self, frame: int, photo: Path | None) -> int:
+        """The id of a picture, which no other picture of the file has."""
+        if photo is None:
+            return frame
+        stem = photo.stem
+        image_id = int(stem) if stem.isascii() and stem.isdecimal() and len(stem) <= _MOST_DIGITS else frame
+        while image_id in self._image_ids:
+            image_id += 1
+        self._image_ids.add(image_id)
+        return image_id
+
+    def _csv_rows(
+        self, frame: int, time_s: float, people: Sequence[dict[str, Any]], photo: Path | None
+    ) -> Iterable[str]:
+        name = list(self._named(photo).values())
+        if not people:
+            yield _csv_line([frame, time_s] + [""] * (len(self._columns) - 2 - len(name)) + name)
         for person in people:
-            x1, y1, x2, y2 = person.box_xyxy
+            points = [value for point in person["keypoints"] for value in point]
+            number = "" if person["id"] is None else person["id"]
+            yield _csv_line([frame, time_s, number, *person["box_xyxy"], person["score"], *points, *name])
+
+    def _coco_results(self, image_id: int, people: Sequence[dict[str, Any]], photo: Path | None) -> Iterable[str]:
+        for person in people:
+            x1, y1, x2, y2 = person["box_xyxy"]
             result = {
                 "image_id": image_id,
+                **self._named(photo),
                 "category_id": _COCO_PERSON,
-                "keypoints": [value for point in person.keypoints for value in point],
-                "score": person.score,
+                "keypoints": [value for point in person["keypoints"] for value in point],
+                "score": person["score"],
                 "bbox": [x1, y1, round(x2 - x1, 2), round(y2 - y1, 2)],
             }
             yield (",\n" if self._results else "\n") + json.dumps(result, allow_nan=False)

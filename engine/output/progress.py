@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from engine.errors import one_line
+
 _LINE_EVERY_S = 5.0
 
 
@@ -73,7 +75,7 @@ class FrameProgress:
             return
         from tqdm import tqdm
 
-        common: dict[str, Any] = {"total": total, "desc": name, "unit": " frames", "leave": False}
+        common: dict[str, Any] = {"total": total, "desc": one_line(name), "unit": " frames", "leave": False}
         if sys.stderr.isatty():
             self._bar = tqdm(**common, dynamic_ncols=True, file=sys.stderr)
             return

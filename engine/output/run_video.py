@@ -8,13 +8,14 @@ import sys
 from pathlib import Path
 from typing import TextIO
 
-from engine.artifacts.folders import is_offline
+from engine.artifacts.folders import WEIGHTS_DIR, is_offline
 from engine.artifacts.model_files import find_detector, resolve_pose_model
-from engine.artifacts.part_file import check_target, check_writable
+from engine.artifacts.part_file import check_writable
 from engine.artifacts.weights_info import read_weights_info
+from engine.artifacts.write_guard import check_targets
 from engine.detection.given_boxes import NO_DETECTOR
-from engine.errors import ModelError, OptionError
-from engine.options import Options
+from engine.errors import ModelError, OptionError, one_line
+from engine.options import Options, PoseOptions
 from engine.output.export import ExportOptions, ExportSummary, export
 from engine.output.files import photo_targets, resolve_output
 from engine.output.poses_writer import check_poses_path
@@ -23,6 +24,7 @@ from engine.pipeline.opening import open_pipeline
 from engine.pipeline.options import PipelineOptions
 from engine.pipeline.pose_pipeline import PosePipeline
 from engine.sources.frame_source import SignalLoss, SourceInfo
+from engine.sources.inputs import source_files
 from engine.sources.opening import open_source
 from engine.system.stop_flag import StopFlag
 
@@ -55,10 +57,7 @@ def run_video(user_options: Options) -> int:
         given = options.boxes is not None or options.detector == NO_DETECTOR
         if not given and (not options.download or is_offline()):
             find_detector(options.detector)
-        inputs = () if options.boxes is None else (options.boxes,)
-        check_outputs(
-            source.info, user_options.output, user_options.poses, overwrite=user_options.overwrite, inputs=inputs
-        )
+        check_outputs(source.info, user_options)
         with open_pipeline(options, notify=_discard if user_options.quiet else _notify) as pipeline:
             if not user_options.quiet:
                 _print(what_runs(pipeline))
@@ -115,31 +114,28 @@ def attention_view(text: str | None, pose_model: str | None) -> AttentionView | 
     return view
 
 
-def check_outputs(
-    info: SourceInfo, output: Path | None, poses: Path | None, *, overwrite: bool, inputs: tuple[Path, ...] = ()
-) -> None:
+def check_outputs(info: SourceInfo, user_options: Options) -> None:
     """Refuse, before the networks are loaded, outputs that the export would refuse.
-
-    Args:
-        info: of the source, which is an input.
-        output, poses: files to write.
-        overwrite: whether they may exist.
-        inputs: other files that the run reads.
 
     Raises:
         OptionError: a name does not fit the kind of output.
         OutputError: a file exists, is the input, or cannot be written.
     """
-    inputs = inputs if info.path is None else (info.path, *inputs)
-    target = resolve_output(info, output)
+    poses = user_options.poses
+    target = resolve_output(info, user_options.output)
     targets = list(photo_targets(info, target).values()) if info.kind == "photos" else [target]
     if poses is not None:
         check_poses_path(poses)
         targets.append(poses)
-    for file in targets:
-        check_target(file, overwrite=overwrite, inputs=inputs)
+    inputs = run_inputs(user_options, info.path)
+    check_targets(targets, overwrite=user_options.overwrite, inputs=inputs)
     for file in targets if info.kind != "photos" else {file.parent: file for file in targets}.values():
         check_writable(file)
+
+
+def run_inputs(user_options: PoseOptions, source: Path | None) -> tuple[str | Path | None, ...]:
+    """All that a run of the program reads, for the guard of what it writes."""
+    return (*source_files(source), user_options.pose_model, user_options.detector, user_options.boxes, WEIGHTS_DIR)
 
 
 def what_runs(pipeline: PosePipeline) -> str:
@@ -158,9 +154,9 @@ def what_runs(pipeline: PosePipeline) -> str:
 
 def summary_text(summary: ExportSummary) -> str:
     """Summary of a run for the console."""
-    lines = [str(path) for path in summary.outputs[:3]]
+    lines = [one_line(path) for path in summary.outputs[:3]]
     if len(summary.outputs) > 3:
-        lines.append(f"and {len(summary.outputs) - 3} more in {summary.outputs[-1].parent}")
+        lines.append(f"and {len(summary.outputs) - 3} more in {one_line(summary.outputs[-1].parent)}")
     frames = f"{summary.frames} {'frame' if summary.frames == 1 else 'frames'}"
     lines.append(
         f"{'stopped after ' if summary.interrupted else ''}{frames}, {summary.frames_with_people} with people, "
@@ -172,7 +168,7 @@ def summary_text(summary: ExportSummary) -> str:
         lines.append(f"{summary.dropped_frames} arrived faster than they could be processed and were dropped")
     if summary.audio_note is not None:
         lines.append(summary.audio_note)
-    return "\n".join([*lines, *summary.notes])
+    return "\n".join([*lines, *map(one_line, summary.notes)])
 
 
 def _print(text: str, stream: TextIO | None = None) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from engine.artifacts.model_files import default_models
 from engine.artifacts.model_spec import ModelSpec
-from engine.backends import OpenedBackend, open_pose_backend
+from engine.backends import Backend, OpenedBackend, open_pose_backend
 from engine.build import parity_gate
 from engine.detection.detector import PersonDetector, open_detector
 from engine.detection.given_boxes import NO_DETECTOR, WholePicture, read_boxes
@@ -19,7 +20,59 @@ from engine.pipeline.pose_pipeline import Detector, PosePipeline
 ONNX_BACKENDS = ("openvino", "onnxruntime")  # those that run detectors
 
 
+@dataclass(frozen=True, kw_only=True)
+class Networks:
+    """A detector and a pose network that are open.
+
+    Attributes:
+        detector: finds boxes.
+        pose: finds keypoints.
+        description: what runs and where, see `PosePipeline.describe`.
+    """
+
+    detector: Detector
+    pose: Backend
+    description: Mapping[str, Any]
+
+    def pipeline(self, options: PipelineOptions) -> PosePipeline:
+        """A pipeline of these networks, which it closes when it is closed.
+
+        Raises:
+            ModelError: the pose network lacks the wanted maps.
+        """
+        return PosePipeline(
+            self.detector,
+            self.pose,
+            max_people=options.max_people,
+            want_areas=options.want_areas,
+            want_attention=options.want_attention,
+            tracking=options.tracking,
+            tracker=options.tracker,
+            smoothing=options.smoothing,
+            detect_every=options.detect_every,
+            person_threshold=options.person_threshold,
+            description=self.description,
+        )
+
+    def close(self) -> None:
+        """Close both."""
+        try:
+            self.pose.close()
+        finally:
+            self.detector.close()
+
+
 def open_pipeline(options: PipelineOptions, *, notify: Callable[[str], None] = lambda _line: None) -> PosePipeline:
+    """Open the pose network and the detector that the options name, as a pipeline; raises as `open_networks`."""
+    networks = open_networks(options, notify=notify)
+    try:
+        return networks.pipeline(options)
+    except BaseException:
+        networks.close()
+        raise
+
+
+def open_networks(options: PipelineOptions, *, notify: Callable[[str], None] = lambda _line: None) -> Networks:
     """Open the pose network and the detector that the options name.
 
     Args:
@@ -49,21 +102,9 @@ def open_pipeline(options: PipelineOptions, *, notify: Callable[[str], None] = l
         opened_so_far.enter_context(pose.backend)
         detector, running = _open_boxes(options, pose.backend.spec, notify)
         opened_so_far.callback(detector.close)
-        pipeline = PosePipeline(
-            detector,
-            pose.backend,
-            max_people=options.max_people,
-            want_areas=options.want_areas,
-            want_attention=options.want_attention,
-            tracking=options.tracking,
-            tracker=options.tracker,
-            smoothing=options.smoothing,
-            detect_every=options.detect_every,
-            person_threshold=options.person_threshold,
-            description={**_description(pose, "pose_model", ""), **running},
-        )
+        description = {**_description(pose, "pose_model", ""), **running}
         opened_so_far.pop_all()
-    return pipeline
+    return Networks(detector=detector, pose=pose.backend, description=description)
 
 
 def _open_boxes(

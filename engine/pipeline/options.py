@@ -81,4 +81,4 @@ def check_detect_every(value: object) -> None:
     """
     if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
         return
-    raise OptionError(f"detection every {value!r} frames makes no sense; 1 or more, or 'auto', fits")
+    raise OptionError(f"detection every {value!r} frames makes no sense; expected 1 or more, or 'auto'")

@@ -157,6 +157,8 @@ class PoseStage:
 
     def _poses(self, keypoints: Float32Array, detections: Detections, crop_to_frame: Float32Array) -> Poses:
         """Poses in frame px from keypoints (N, K, 3) in crop px."""
+        # A keypoint that is no number (float16 that overflowed in one crop) is one that was not found.
+        keypoints = np.where(np.isfinite(keypoints).all(axis=2, keepdims=True), keypoints, 0)
         scores = np.ascontiguousarray(keypoints[:, :, 2], np.float32)
         return Poses(
             keypoints_xy=apply_affines(crop_to_frame, keypoints[:, :, :2]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import time
 from fractions import Fraction
 from typing import Any
 
@@ -23,21 +24,30 @@ def reason(error: BaseException) -> str:
     return str(text) if text else type(error).__name__
 
 
-def open_container(media: str, shown: str, *, options: dict[str, str] | None = None, timeout_s: Any = None) -> Any:
-    """Open a file or URL with PyAV for reading.
+def open_container(media: Any, shown: str, *, options: dict[str, str] | None = None, timeout_s: Any = None) -> Any:
+    """Open a file, a URL or a `Pipe` with PyAV for reading. What a local file names is read from local files only.
 
     Raises:
-        SourceError: it cannot be opened, or FFmpeg does not recognise its content.
+        SourceError: it cannot be opened, does not answer, or FFmpeg does not recognise its content.
     """
+    is_url = isinstance(media, str) and not media.startswith("file:")
+    options = dict(options or {}) if is_url else {"protocol_whitelist": "file,crypto,data", **(options or {})}
+    started_s = time.monotonic()
+    limit_s = min(timeout_s) if isinstance(timeout_s, tuple) else timeout_s
     try:
-        container = av.open(media, "r", options=options or {}, timeout=timeout_s, metadata_errors="replace")
+        container = av.open(media, "r", options=options, timeout=timeout_s, metadata_errors="replace")
+        if limit_s is not None and not container.streams and time.monotonic() - started_s >= limit_s:
+            container.close()
+            raise SourceError(f"{shown}: no answer in {limit_s:.0f} s")
+    except av.error.ExitError:  # the time limit
+        raise SourceError(f"{shown}: no answer in {time.monotonic() - started_s:.0f} s") from None
     except (av.error.InvalidDataError, av.error.EOFError):
         raise SourceError(
             f"{shown} cannot be read as a video: expected MP4, MKV, AVI or the like, found other data"
             " (or a video so cut off that its index is missing)"
         ) from None
     except (av.error.FFmpegError, OSError, ValueError) as error:
-        if getattr(error, "errno", None) == errno.EIO and media.startswith("file:"):
+        if getattr(error, "errno", None) == errno.EIO and not is_url:
             raise SourceError(f"{shown} cannot be read: its header is damaged or cut off, or the disk fails") from None
         # "from None", because the error's own text repeats the URL with its password.
         raise SourceError(f"cannot open {shown}: {reason(error)}") from None

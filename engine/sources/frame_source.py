@@ -47,6 +47,7 @@ class SourceInfo:
         time_base: seconds of one unit of `Frame.pts`; None where frames have no time stamps.
         frame_count: number of frames, an estimate; None where unknown.
         is_live: frames arrive in real time; only the newest is kept and older ones are dropped.
+        read_once: a pipe, which cannot be opened a second time.
         media: file or URL that PyAV opens for the sound of this source; None where there is no sound to keep. May
             contain a password, so it is never displayed.
         media_start_s: time of frame time 0 on the clock of `media`, in seconds.
@@ -61,6 +62,7 @@ class SourceInfo:
     time_base: Fraction | None = None
     frame_count: int | None = None
     is_live: bool = False
+    read_once: bool = False
     media: str | None = field(default=None, repr=False)
     media_start_s: Fraction = Fraction(0)
     tags: PictureTags = PictureTags()

@@ -12,11 +12,15 @@ from engine.errors import SourceError
 from engine.sources.addresses import shown
 from engine.sources.demo import DemoSource
 from engine.sources.frame_source import FrameSource, PictureTags, SourceBase, SourceInfo
+from engine.sources.inputs import check_list
 from engine.sources.live import CameraCapture, LiveSource
 from engine.sources.photos import PHOTO_SUFFIXES, PhotoSource, photos_in
+from engine.sources.pipe import STDIN, Pipe, is_pipe
 from engine.sources.reconnect import ReconnectingSource, Retry
 from engine.sources.streams import open_url
 from engine.sources.video import VideoSource
+from engine.system.missing import not_installed
+from engine.system.paths import path_from
 from engine.types import Frame
 
 __all__ = [
@@ -49,7 +53,7 @@ def list_cameras() -> list[CameraInfo]:
     try:
         import cv2_enumerate_cameras
     except ImportError as error:
-        raise SourceError("cameras cannot be listed: pip install cv2-enumerate-cameras") from error
+        raise SourceError(f"cameras cannot be listed: {not_installed('cv2_enumerate_cameras')}") from error
     try:
         found = cv2_enumerate_cameras.enumerate_cameras()
     except (OSError, RuntimeError, NotImplementedError) as error:
@@ -66,8 +70,8 @@ def open_source(text: str, *, loop: bool = False, retry: Retry | None = Retry())
     """Open the source that a text names and check that it yields frames.
 
     Args:
-        text: path of a video, photo or folder of photos; a camera's number; a URL; or 'demo'.
-        loop: restart at the end, endlessly, with continuous time stamps; ignored for live sources.
+        text: path of a video, photo or folder of photos; a camera's number; a URL; '-' for standard input; or 'demo'.
+        loop: restart at the end, endlessly, with continuous time stamps; ignored for live sources and pipes.
         retry: when to reconnect a lost live source; None never reconnects.
 
     Raises:
@@ -76,7 +80,7 @@ def open_source(text: str, *, loop: bool = False, retry: Retry | None = Retry())
     source = _open_once(text)
     if source.info.is_live and retry is not None:
         return ReconnectingSource(source, lambda: _open_again(text), retry)
-    if loop and not source.info.is_live:
+    if loop and not source.info.is_live and not source.info.read_once:
         return LoopedSource(source, lambda: _open_once(text))
     return source
 
@@ -98,7 +102,9 @@ def _open_once(text: str) -> FrameSource:
     text = text.strip()
     if not text:
         raise SourceError("no source was given: expected a video, photo, folder, camera number, URL or 'demo'")
-    path = Path(text).expanduser()
+    if text == STDIN:
+        return _open_pipe(Pipe(None, "standard input"), None)
+    path = path_from(text)
     if text.lower().startswith(_URL_SCHEMES):
         return open_url(text)
     if _exists(path):  # a file named "demo" or "0" takes precedence over the keyword
@@ -116,6 +122,12 @@ def _open_once(text: str) -> FrameSource:
     )
 
 
+def path_of(text: str | None) -> Path | None:
+    """The file or folder that a source's text names; None where it names something else, or nothing."""
+    path = path_from((text or "").strip())
+    return path if text and not text.lower().startswith(_URL_SCHEMES) and _exists(path) else None
+
+
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
@@ -127,6 +139,8 @@ def _open_path(path: Path) -> FrameSource:
     if path.is_dir():
         return PhotoSource(photos_in(path), name=path.resolve().name, path=path)
     try:
+        if is_pipe(path):
+            return _open_pipe(Pipe(path, str(path)), path)
         size = path.stat().st_size
         with path.open("rb"):
             pass
@@ -136,8 +150,14 @@ def _open_path(path: Path) -> FrameSource:
         raise SourceError(f"{path} is empty (0 bytes): expected a video or a photo")
     if path.suffix.lower() in PHOTO_SUFFIXES:
         return PhotoSource([path], name=path.name, path=path)
+    check_list(path)
     # The prefix "file:" keeps FFmpeg from reading a colon in a file name as a protocol.
     return VideoSource(f"file:{path}", name=path.name, path=path, shown=str(path))
+
+
+def _open_pipe(pipe: Pipe, path: Path | None) -> FrameSource:
+    name = path.name if path is not None else "stdin"
+    return VideoSource("", name=name, path=path, shown=pipe.shown, pipe=pipe)
 
 
 class LoopedSource(SourceBase):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,8 @@ import numpy as np
 from engine.errors import OutputError, SourceError
 from engine.sources.decoded_picture import on_white
 from engine.sources.frame_source import SourceBase, SourceInfo
+from engine.sources.photo_format import orientation, picture_count, size_wh
+from engine.system.regular_file import read_regular
 from engine.types import Frame, UInt8Array
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".webp", ".tif", ".tiff", ".jp2", ".ppm", ".pgm", ".avif")
@@ -23,6 +27,8 @@ WRITABLE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 """Lower-case suffixes that photos can be written with."""
 
 _JPEG_QUALITY = 95
+_MOST_BYTES = 2**31 - 1  # of a decoded picture: OpenCV counts them in 32 bits
+_LONGEST_SIDE = 32_767  # and places in a picture in 16
 
 
 def natural_key(path: Path) -> list[tuple[int, int, str]]:
@@ -44,20 +50,56 @@ def _to_8_bit(image: Any) -> UInt8Array:
 def decode_photo(data: UInt8Array) -> UInt8Array | None:
     """Decode the bytes of a photo to (H, W, 3) uint8 BGR, upright; None where they are not a photo.
 
-    EXIF orientation is applied, transparent parts are blended onto white, grey becomes three channels.
+    Orientation is applied, transparent parts are blended onto white, grey becomes three channels.
     """
+    content = data.tobytes()
     try:
-        image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
-        if image is None:
-            return None
-        if image.ndim == 2 or image.shape[2] != 4:
-            # OpenCV applies the EXIF orientation only when it reads in colour.
-            mode = cv2.IMREAD_COLOR if image.dtype in (np.uint8, np.uint16) else cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
-            image = cv2.imdecode(data, mode)
-            return None if image is None else np.ascontiguousarray(_to_8_bit(image))
+        with _without_messages():
+            image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+            if image is None:
+                return None
+            turn = orientation(content)
+            if image.ndim == 2 or image.shape[2] != 4:
+                deep = image.dtype not in (np.uint8, np.uint16)
+                # OpenCV applies the EXIF orientation only when it reads in colour; here it is applied below.
+                mode = cv2.IMREAD_COLOR | (cv2.IMREAD_ANYDEPTH if deep else 0)
+                image = cv2.imdecode(data, mode | (cv2.IMREAD_IGNORE_ORIENTATION if turn != 1 else 0))
+                return None if image is None else np.ascontiguousarray(turned(_to_8_bit(image), turn))
     except cv2.error:  # broken headers and pictures beyond OpenCV's size limit
         return None
-    return on_white(_to_8_bit(image))
+    return turned(on_white(_to_8_bit(image)), turn)
+
+
+def turned(image: UInt8Array, orientation: int) -> UInt8Array:
+    """An image (H, W, 3) as an EXIF orientation, 1 to 8, says that it is to be shown."""
+    if orientation >= 5:
+        image = np.asarray(cv2.transpose(image), np.uint8)
+    flips = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}
+    return np.asarray(cv2.flip(image, flips[orientation]), np.uint8) if orientation in flips else image
+
+
+_MESSAGES = threading.Lock()
+
+
+@contextlib.contextmanager
+def _without_messages() -> Iterator[None]:
+    """Keep OpenCV and the libraries under it from writing to stderr of damaged photos; our own line suffices."""
+    with _MESSAGES:
+        level = cv2.utils.logging.getLogLevel()
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+        kept = None
+        with contextlib.suppress(OSError):  # a process without stderr
+            kept = os.dup(2)
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, 2)
+            os.close(nowhere)
+        try:
+            yield
+        finally:
+            if kept is not None:
+                os.dup2(kept, 2)
+                os.close(kept)
+            cv2.utils.logging.setLogLevel(level)
 
 
 def read_photo(path: Path) -> UInt8Array:
@@ -68,15 +110,29 @@ def read_photo(path: Path) -> UInt8Array:
     """
     try:
         # Read by Python, because OpenCV cannot open every non-ASCII path on every system.
-        data = np.fromfile(path, np.uint8)
+        data = np.frombuffer(read_regular(path), np.uint8)
     except OSError as error:
         raise SourceError(f"cannot read {path}: {error.strerror or error}") from error
     if len(data) == 0:
         raise SourceError(f"{path} is empty (0 bytes): expected a photo")
+    stated = size_wh(data.tobytes())
+    _check_size(path, stated)
     image = decode_photo(data)
+    if image is not None and stated is None:
+        _check_size(path, (image.shape[1], image.shape[0]))
     if image is None:
         raise SourceError(f"{path} is not a photo that can be read: expected JPEG, PNG or another picture format")
     return image
+
+
+def _check_size(path: Path, size_wh: tuple[int, int] | None) -> None:
+    """Refuse a photo that OpenCV cannot scale or crop: it would end the process."""
+    width, height = size_wh or (0, 0)
+    if width * height * 3 > _MOST_BYTES or max(width, height) > _LONGEST_SIDE:
+        raise SourceError(
+            f"{path} is too large: {width}x{height} px; up to {_LONGEST_SIDE} px on a side and {_MOST_BYTES / 3e6:.0f}"
+            " megapixels are read"
+        )
 
 
 def write_photo(path: Path, image_bgr: UInt8Array, suffix: str) -> None:
@@ -155,10 +211,22 @@ class PhotoSource(SourceBase):
                 self._notes.append(f"skipped: {error}")
                 continue
             self._read.append(path)
+            count = self._count_of(path)
+            if count > 1:
+                self._notes.append(
+                    f"{path}: the first of its {count} pictures; the others (animation, pages) are left out"
+                )
             index = len(self._read) - 1
             yield Frame(image_bgr=image, index=index, timestamp_s=float(index))
         if not self._read and not self._closed:
             raise SourceError(f"none of the {len(self._paths)} photos in {self._info.path} can be read")
+
+    @staticmethod
+    def _count_of(path: Path) -> int:
+        try:
+            return picture_count(read_regular(path))
+        except OSError:  # removed meanwhile
+            return 1
 
     def close(self) -> None:
         """Stop yielding photos."""

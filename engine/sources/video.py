@@ -16,6 +16,7 @@ from engine.errors import SourceError
 from engine.sources.container import first_video_stream, open_container, reason, stream_rate
 from engine.sources.decoded_picture import frame_to_bgr, picture_tags, upright_size_wh
 from engine.sources.frame_source import SourceBase, SourceInfo
+from engine.sources.pipe import Pipe
 from engine.sources.truncation import is_cut_off
 from engine.sources.video_decoder import VideoDecoder
 from engine.types import Frame
@@ -64,7 +65,14 @@ class VideoSource(SourceBase):
     """A finite video: every frame that can be decoded, in order."""
 
     def __init__(
-        self, media: str, *, name: str, path: Path | None = None, shown: str | None = None, container: Any = None
+        self,
+        media: str,
+        *,
+        name: str,
+        path: Path | None = None,
+        shown: str | None = None,
+        container: Any = None,
+        pipe: Pipe | None = None,
     ) -> None:
         """Open the video and decode its first frame.
 
@@ -74,12 +82,14 @@ class VideoSource(SourceBase):
             path: the file, where there is one.
             shown: its name in messages.
             container: an already opened PyAV container of `media`; closed with the source.
+            pipe: read in place of `media`; closed with the source.
 
         Raises:
             SourceError: it is not a video, or none of its frames can be read.
         """
         self._media, self._path, self._shown = media, path, shown or name
-        self._container = open_container(media, self._shown) if container is None else container
+        self._pipe = pipe
+        self._container = container if container is not None else self._open(pipe or media)
         self._closed = self._sought = False
         self._unlisted = 0  # samples of an MP4 that are not in its index
         self._lock = threading.Lock()  # FFmpeg must not decode while another thread closes the container
@@ -98,12 +108,13 @@ class VideoSource(SourceBase):
                     frame_rate=rate,
                     time_base=self._time_base,
                     frame_count=self._estimate(rate),
-                    media=media if self._container.streams.audio else None,
+                    read_once=pipe is not None,
+                    media=media if self._container.streams.audio and pipe is None else None,
                 )
             )
             # Only a file is read twice: a URL may return other data the second time, or none.
             self._decoder = VideoDecoder(
-                self._container, self._stream, reopen=None if path is None else self._open_again
+                self._container, self._stream, reopen=None if path is None or pipe is not None else self._open_again
             )
             self._pictures = iter(self._decoder)
             self._first = next(self._pictures, None)
@@ -115,6 +126,16 @@ class VideoSource(SourceBase):
                 raise SourceError(f"{error} (the file is cut off)") from None
             raise
         self._complete_info(self._first)
+
+    def _open(self, media: Pipe | str) -> Any:
+        try:
+            return open_container(media, self._shown)
+        except SourceError as error:
+            if self._pipe is None or "gave nothing" in str(error):
+                raise
+            raise SourceError(
+                f"{error}; read from a pipe, an MP4 must begin with its index (ffmpeg -movflags faststart)"
+            ) from None
 
     def _complete_info(self, first: Any) -> None:
         """Add to `info` what only a decoded frame reveals."""
@@ -176,6 +197,8 @@ class VideoSource(SourceBase):
         Raises:
             SourceError: the video cannot be read from another position.
         """
+        if self._pipe is not None:
+            raise SourceError(f"{self._shown} is a pipe, which is read in its order only")
         target = max(0, round(position_s / self._time_base)) + self._shift
         with self._lock:
             try:
@@ -218,6 +241,8 @@ class VideoSource(SourceBase):
             image = frame_to_bgr(decoded)
             yield Frame(image_bgr=image, index=index, timestamp_s=float(pts * self._time_base), pts=pts)
             index += 1
+        if self._pipe is not None and self._container.streams.audio:
+            self._notes.append(f"audio: left out, because {self._shown} can only be read once")
         if not self._closed and not self._sought:
             self._note_problems(index, last_pts, steps)
 
@@ -269,7 +294,7 @@ class VideoSource(SourceBase):
 
     def _is_cut_off(self) -> bool:
         try:
-            return self._path is not None and is_cut_off(self._path)
+            return self._path is not None and self._pipe is None and is_cut_off(self._path)
         except OSError:  # deleted meanwhile
             return False
 
@@ -277,6 +302,8 @@ class VideoSource(SourceBase):
         """Close the container."""
         self._closed = True
         self._decoder.close()
+        if self._pipe is not None:
+            self._pipe.close()
         with self._lock:
             self._container.close()
             # The generator and this object refer to each other. The cycle keeps decoded pictures alive, which would

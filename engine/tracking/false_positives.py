@@ -23,6 +23,10 @@ _FEWEST_COMMON = 3
 _SHARED, _SAME_PLACE = 5, 0.5
 """Two poses that have so many keypoints at the same place (each with a similarity above that) are one person as well,
 wherever the others are: two halves of a person's box both show the face."""
+_TIE = 0.7
+"""Share of the best score from which a duplicate ties with it; the larger box then wins. Scores of duplicates are alike
+and change by some percent with the size of the picture or the rounding of a runtime; the sizes of boxes do not. A box
+that is also a duplicate of someone else does not tie."""
 _INSIDE, _NOT_MUCH_SMALLER = 0.85, 0.25
 """A box of which so much lies in another, at most four times as large, is a part of that person (a head, a half). A
 child in front of an adult is smaller, or less of the box lies inside."""
@@ -61,14 +65,17 @@ class FalsePositiveFilter:
         return None if len(chosen) == len(poses) else chosen
 
     def _duplicates(self, poses: Poses) -> npt.NDArray[np.bool_]:
-        """(N,) bool: has the same pose as, or is a part of, a person with a higher score."""
+        """(N,) bool: has the same pose as, or is a part of, a person with a higher score, or a larger box in a tie."""
         same = self._same_pose(poses) | _nested(poses.boxes_xyxy)
-        dropped = np.zeros(len(poses), bool)
-        ordered = np.argsort(-poses.person_scores, kind="stable")
-        for position, best in enumerate(ordered):
-            if not dropped[best]:
-                rest = ordered[position + 1 :]
-                dropped[rest] |= same[best, rest]
+        scores, areas = poses.person_scores, box_areas(poses.boxes_xyxy)
+        waiting = np.argsort(-scores, kind="stable")
+        dropped = np.ones(len(poses), bool)
+        while len(waiting):
+            best, its = waiting[0], waiting[same[waiting[0], waiting] | (waiting == waiting[0])]
+            others = waiting[~np.isin(waiting, its)]
+            tied = its[(scores[its] >= _TIE * scores[best]) & ~same[np.ix_(its, others)].any(axis=1)]
+            dropped[max((best, *tied), key=lambda one: areas[one])] = False
+            waiting = others
         return dropped
 
     def _same_pose(self, poses: Poses) -> npt.NDArray[np.bool_]:

@@ -33,5 +33,5 @@ def test_float32_runtimes_agree_and_a_runtime_that_is_none_is_one_line(
     assert found["within_1px"] == 1.0 and found["attention_max_error"] < 1e-3
     assert "3 people, 9 keypoints" in capsys.readouterr().out
 
-    assert main([*command, "--runtimes", "openvin"]) == 2
+    assert main([*command, "--overwrite", "--runtimes", "openvin"]) == 2
     assert "openvino" in capsys.readouterr().err  # the nearest name

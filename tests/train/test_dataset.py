@@ -158,7 +158,7 @@ def test_the_paper_steps_down_at_170_and_200_of_210(folder: Path) -> None:
         ({"epochs": 0}, "--epochs"),
         ({"schedule": "stairs"}, "--schedule"),
         ({"precision": "fp8"}, "--precision"),
-        ({"cut_out_probability": 1.5}, "--cut-out-probability is 1.5; 0 to 1 fits"),
+        ({"cut_out_probability": 1.5}, "--cut-out-probability is 1.5; expected 0 to 1"),
         ({"batch_size": 5, "devices": 2}, "shared evenly"),
         ({"batch_size": 12, "devices": 2, "accumulate": 4}, "by 2 devices in 4 passes"),
     ],

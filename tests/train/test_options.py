@@ -106,17 +106,17 @@ def test_an_option_more_is_found_on_the_command_line_and_checked(monkeypatch: py
     requested = ["--model", "resnet18", "--data", "d", "--tilt-deg"]
     run = config_from(parse_options([*requested, "7"]))
     assert run.to_dict()["tilt_deg"] == 7
-    with pytest.raises(OptionError, match=r"--tilt-deg is -7\.0; 0 or more fits"):
+    with pytest.raises(OptionError, match=r"--tilt-deg is -7\.0; expected 0 or more"):
         config_from(parse_options([*requested, "-7"]))
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--epochs", "0"), "--epochs is 0; at least 1 fits"),
-        (("--hours", "0"), "--hours is 0.0; a positive number fits"),
-        (("--ema-decay", "1"), "--ema-decay is 1.0; 0 to below 1 fits"),
-        (("--checkpoint-minutes", "0"), "--checkpoint-minutes is 0.0; above 0 fits"),
+        (("--epochs", "0"), "--epochs is 0; expected at least 1"),
+        (("--hours", "0"), "--hours is 0.0; expected a positive number"),
+        (("--ema-decay", "1"), "--ema-decay is 1.0; expected 0 to below 1"),
+        (("--checkpoint-minutes", "0"), "--checkpoint-minutes is 0.0; expected above 0"),
         (("--optimizer", "sgd"), "--optimizer is 'sgd'. Known: adam, adamw."),
     ],
 )

@@ -74,7 +74,7 @@ def test_sizes_and_flip_test_are_measured_reported_and_drawn(data: Path, weights
     assert (points[1]["AP_even"], points[1]["AP_odd"]) == tuple(found["halves"][half]["AP"] for half in ("even", "odd"))
     drawn = cv2.imread(str(plot))
     assert drawn is not None and drawn.std() > 10
-    assert main(["--add", str(report), str(report), "--report", str(expected)]) == 0
+    assert main(["--add", str(report), str(report), "--report", str(expected), "--overwrite"]) == 0
     assert len(json.loads(expected.read_text())["points"]) == 8
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from engine.errors import SourceError
 from engine.geometry import box_centers_sizes
 from engine.skeleton import COCO17
 from engine.types import Float32Array
+from train.data.documents import read_json, reason
 from train.data.people import PeopleSet, sizes_of
 
 
@@ -76,7 +76,7 @@ def read_detections(file: Path, people: PeopleSet) -> PersonBoxes:
         SourceError: the file cannot be read, or no box of it belongs to the split.
     """
     try:
-        listed = json.loads(file.read_text(encoding="utf-8"))
+        listed = read_json(file)
         if not isinstance(listed, list):
             raise ValueError(f"a list of boxes was expected, found {type(listed).__name__}")
         category = category_id(people)
@@ -90,8 +90,8 @@ def read_detections(file: Path, people: PeopleSet) -> PersonBoxes:
         raise SourceError(f"{file} cannot be read: {error.strerror}") from error
     except KeyError as error:
         raise SourceError(f"{file} is not a file of person boxes: an entry has no {error}") from error
-    except (ValueError, TypeError) as error:
-        raise SourceError(f"{file} is not a file of person boxes: {error}") from error
+    except (ValueError, TypeError, OverflowError) as error:
+        raise SourceError(f"{file} is not a file of person boxes: {reason(error)}") from error
     if not chosen:
         raise SourceError(
             f"{file} contains no box of category {category} in any of the {len(index_of)} pictures of {people.origin}"
@@ -128,13 +128,13 @@ def read_pictures(data: Path, split: str) -> PeopleSet:
     """
     file = data / "annotations" / f"image_info_{split}2017.json"
     try:
-        images = json.loads(file.read_text(encoding="utf-8"))["images"]
+        images = read_json(file)["images"]
         files = tuple(data / f"{split.partition('-')[0]}2017" / str(image["file_name"]) for image in images)
         sizes = sizes_of(images)
     except OSError as error:
         raise SourceError(f"{file} cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise SourceError(f"{file} is not a list of COCO pictures: {error!r}") from error
+        raise SourceError(f"{file} is not a list of COCO pictures: {reason(error)}") from error
     return PeopleSet(
         origin=file,
         image_files=files,

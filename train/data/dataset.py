@@ -19,6 +19,7 @@ from torch.utils.data import Dataset
 from engine.errors import SourceError
 from engine.geometry import apply_affines, warp_crops
 from engine.heatmap import encode_heatmaps
+from engine.system.regular_file import read_regular
 from engine.types import Float32Array, UInt8Array
 from train.config import TrainConfig
 from train.data.augmentation import cut_by_frame, degrade, jitter_color
@@ -102,7 +103,7 @@ class ImageStore:
         if self._sizes_wh is not None:
             flags |= cv2.IMREAD_IGNORE_ORIENTATION
         try:
-            content = np.fromfile(file, np.uint8)
+            content = np.frombuffer(read_regular(file), np.uint8)
             image = cv2.imdecode(content, flags)
             if image is not None and self._sizes_wh is not None:
                 height, width = image.shape[:2]

@@ -11,10 +11,11 @@ from typing import Any
 
 import cv2
 import numpy as np
-import yaml  # type: ignore[import-untyped]
 
 from engine.errors import ModelError, SourceError
-from engine.skeleton import COCO17, Skeleton
+from engine.skeleton import COCO17, MOST_KEYPOINTS, Skeleton
+from engine.system.regular_file import read_regular
+from train.data.documents import read_yaml, reason
 from train.data.people import PeopleSet, Person
 from train.data.skeletons import make_skeleton, report_unknown_sides
 
@@ -35,13 +36,15 @@ def read_yolo_pose(file: Path, split: str) -> PeopleSet:
     settings = _settings(file)
     try:
         keypoints, dimensions = (int(number) for number in settings["kpt_shape"])
+        if not 1 <= keypoints <= MOST_KEYPOINTS:
+            raise ValueError(f"{keypoints} keypoints; 1 to {MOST_KEYPOINTS} fit")
         class_names = _names(settings["names"])
         skeleton, mirrors = _skeleton(settings, keypoints)
         folders = settings[split] if isinstance(settings[split], list) else [settings[split]]
-    except (KeyError, TypeError, ValueError, IndexError, ModelError) as error:
-        raise SourceError(f"{file} is not the YAML of a pose data set: {error!r}") from error
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, ModelError) as error:
+        raise SourceError(f"{file} is not the YAML of a pose data set: {reason(error)}") from error
     if dimensions not in (2, 3):
-        raise SourceError(f"{file}: kpt_shape is [{keypoints}, {dimensions}]; [K, 2] or [K, 3] fits")
+        raise SourceError(f"{file}: kpt_shape is [{keypoints}, {dimensions}]; expected [K, 2] or [K, 3]")
     if not mirrors:
         report_unknown_sides(file)
     root = Path(str(settings.get("path", ".")))
@@ -87,11 +90,11 @@ def read_yolo_pose(file: Path, split: str) -> PeopleSet:
 
 def _settings(file: Path) -> dict[str, Any]:
     try:
-        settings = yaml.safe_load(file.read_text(encoding="utf-8"))
+        settings = read_yaml(file)
     except OSError as error:
         raise SourceError(f"{file} cannot be read: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise SourceError(f"{file} is not YAML: {str(error).splitlines()[0]}") from error
+    except ValueError as error:
+        raise SourceError(f"{file} is not the YAML of a pose data set: {error}") from error
     if not isinstance(settings, dict):
         raise SourceError(f"{file} is not the YAML of a pose data set: it holds no fields")
     return settings
@@ -109,14 +112,14 @@ def _skeleton(settings: dict[str, Any], keypoints: int) -> tuple[Skeleton, bool]
     """
     names = settings.get("kpt_names")
     if isinstance(names, dict):  # ultralytics lists them by class; all classes of a set share their keypoints
-        names = names[next(iter(names))]
+        names = next(iter(names.values()), None)
     flip = settings.get("flip_idx")
     if names is None and keypoints == COCO17.num_keypoints and (flip is None or tuple(flip) == COCO17.flip_order):
         return COCO17, True
     labels = tuple(str(name) for name in names) if names else tuple(f"keypoint_{i}" for i in range(keypoints))
     if len(labels) != keypoints:
         raise ValueError(f"{len(labels)} kpt_names for {keypoints} keypoints")
-    edges = tuple((int(a), int(b)) for a, b in settings.get("skeleton", []))
+    edges = tuple((int(a), int(b)) for a, b in settings.get("skeleton") or ())
     return make_skeleton(settings, labels, edges, 1.0 / keypoints)
 
 
@@ -135,7 +138,7 @@ def _pictures(root: Path, folder: str, file: Path) -> list[Path]:
 def _size(picture: Path) -> tuple[int, int] | None:
     """Width and height of a picture, or None where it cannot be decoded."""
     try:
-        image = cv2.imdecode(np.fromfile(picture, np.uint8), cv2.IMREAD_COLOR)
+        image = cv2.imdecode(np.frombuffer(read_regular(picture), np.uint8), cv2.IMREAD_COLOR)
     except (OSError, cv2.error):
         return None
     return None if image is None else (image.shape[1], image.shape[0])

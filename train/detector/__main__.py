@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from engine.system.entry import run_command
 from train.detector.training import main
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_command(main))

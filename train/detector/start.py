@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.errors import ModelError, OptionError
+from engine.system.regular_file import read_regular
 from engine.types import UInt8Array
 
 _PREFIX = "model.model."
@@ -174,7 +175,7 @@ def _measure_batch_norms(model: nn.Module, biases: dict[str, Tensor], pictures: 
 
 def _square(picture: Path, side: int) -> Tensor:
     """(1, 3, side, side) float32 RGB, 0 to 1, letterboxed in grey as ultralytics does it."""
-    image: Any = cv2.imdecode(np.fromfile(picture, np.uint8), cv2.IMREAD_COLOR)
+    image: Any = cv2.imdecode(np.frombuffer(read_regular(picture), np.uint8), cv2.IMREAD_COLOR)
     if image is None:
         raise ModelError(f"{picture} is not a picture that can be decoded")
     factor = side / max(image.shape[:2])

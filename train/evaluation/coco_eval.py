@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.types import Float32Array
+from engine.types import Float32Array, require_finite
 
 METRIC_NAMES = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")
 """The numbers that pycocotools gives for keypoints, in its order."""
@@ -123,12 +123,17 @@ def keypoint_ap(
         ground_truth: a COCO keypoint data set.
         results: as `coco_results` gives them.
         sigmas: K OKS constants.
+
+    Raises:
+        ModelError: a result holds NaN or infinity.
     """
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
     if not results:
         return dict.fromkeys(METRIC_NAMES, 0.0)
+    for result in results:  # pycocotools takes NaN for a distance of 0
+        require_finite([*result["keypoints"], result["score"]], "a result")
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress, and writes into what it is given
         truth = COCO()
         truth.dataset = {"info": {}, **ground_truth}

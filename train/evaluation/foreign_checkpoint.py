@@ -11,6 +11,7 @@ from pathlib import Path
 
 from engine.artifacts.model_files import resolve_pose_model
 from engine.errors import OptionError
+from engine.system.paths import path_from
 from models.checkpoints import CheckpointError, load_foreign_pose_model, read_metadata, save_pose_model
 from models.foreign_weights import ChannelOrder
 from models.pose_model import PoseModelConfig, parse_size
@@ -47,7 +48,7 @@ def usable_weights(
     Raises:
         EngineError, CheckpointError: the weights cannot be used.
     """
-    path = Path(name).expanduser()
+    path = path_from(name)
     if not _is_foreign(path, model):
         if udp or any(value is not None for value in (model, input_size, save_to, channel_order)):
             options = "--model, --input-size, --channel-order, --udp and --save"

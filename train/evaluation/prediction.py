@@ -12,7 +12,7 @@ from torch import Tensor
 
 from engine.geometry import apply_affines, boxes_to_affines, invert_affines, warp_crops
 from engine.heatmap import Decoder, decode_heatmaps
-from engine.types import Float32Array, UInt8Array
+from engine.types import Float32Array, UInt8Array, require_finite
 from train.data.boxes import PersonBoxes, labelled_boxes
 from train.data.dataset import ImageStore
 from train.data.people import PeopleSet
@@ -107,7 +107,9 @@ def predict_boxes(
     """
     keypoints = np.zeros((len(boxes), 0, 3), np.float32)
     for batch in iterate_crops(boxes, images, input_size_wh, batch_size, udp=udp):
-        decoded = decode(predict(batch.crops), input_size_wh)
+        heatmaps = predict(batch.crops)
+        require_finite(heatmaps, "what the network gives")
+        decoded = decode(heatmaps, input_size_wh)
         if keypoints.shape[1] == 0:
             keypoints = np.zeros((len(boxes), *decoded.shape[1:]), np.float32)
         keypoints[batch.indices, :, :2] = apply_affines(batch.crop_to_image, decoded[..., :2])

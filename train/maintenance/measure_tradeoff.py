@@ -52,13 +52,14 @@ class TradeoffOptions:
     add: Sequence[Path] = option((), "reports of earlier calls to draw along", Path, many=True)
     report: Path | None = option(None, "write the numbers as JSON", Path)
     output: Path | None = option(None, "PNG to draw", Path)
+    overwrite: bool = option(False, "replace files that exist")
 
     def __post_init__(self) -> None:
         check_options(self)
         if not self.weights and not self.add:
             raise OptionError("nothing to draw; give --weights, or reports of earlier calls with --add")
         if self.output is not None and self.output.suffix.lower() != ".png":
-            raise OptionError(f"--output is {self.output}; a name that ends in .png fits")
+            raise OptionError(f"--output is {self.output}; expected a name that ends in .png")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

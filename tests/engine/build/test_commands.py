@@ -1,4 +1,4 @@
-"""What people meet: list, check and clean, and one line for what does not serve."""
+"""list, check and clean, and one-line errors."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("one_thread", "export_once")
 
 @pytest.mark.usefixtures("own_cache", "quick")
 @pytest.mark.parametrize("damage", ["cut", "no spec", "no record", "foreign record"])
-def test_a_damaged_engine_is_not_shown_to_the_runtime(damage: str, small_weights: Path, use_gpu: Use) -> None:
+def test_a_damaged_engine_is_not_passed_to_the_runtime(damage: str, small_weights: Path, use_gpu: Use) -> None:
     use_gpu()
     file, _ = build(small_weights)
     if damage == "cut":
@@ -84,9 +84,7 @@ def test_no_disk_space_leaves_nothing_behind(
     assert not list(own_cache.rglob("*.engine"))
 
 
-def test_a_build_that_the_package_refuses_is_told_in_its_words(
-    own_cache: Path, small_weights: Path, use_gpu: Use
-) -> None:
+def test_a_build_refused_by_the_package_reports_its_message(own_cache: Path, small_weights: Path, use_gpu: Use) -> None:
     use_gpu()
     standin_tensorrt.Builder.fail_with = "no tactic\nfor layer 7"
     with pytest.raises(BackendError, match="could not compile the network: no tactic for layer 7"):
@@ -119,7 +117,7 @@ def test_list_check_and_clean(
     captured = capfd.readouterr()
     assert "attention: off by" in captured.err
     assert read_record(tmp_path / "out.engine").state == "failed"
-    assert command_line.main(["clean"]) == 0
+    assert command_line.main(["clean", "--yes"]) == 0
     assert "MiB freed" in capfd.readouterr().out
     assert list(engine_cache.entries()) == []
 
@@ -136,7 +134,7 @@ def test_exported_graphs_are_listed_and_cleaned_with_the_engines(
     assert "M parameters, " in shipped and "GFLOPs" in shipped
     assert first.split()[:4] == ["small", "onnx", "fp32", "96x64"] and first.endswith(str(graph))
     assert second.startswith("torn-1  damaged: ")
-    assert command_line.main(["clean"]) == 0
+    assert command_line.main(["clean", "--yes"]) == 0
     assert command_line.main(["list"]) == 0
     assert "nothing has been built yet" in capfd.readouterr().out
 
@@ -161,8 +159,8 @@ def test_an_unknown_option_is_one_line(capfd: pytest.CaptureFixture[str]) -> Non
         (["--runtime", "onnx", "--precision", "fp16"], "exports in fp32"),
         (["--max-people", "0"], "--max-people is for --runtime tensorrt"),
         (["--runtime", "openvino", "--with-crop"], "not for openvino"),
-        (["--runtime", "openvino", "--precision", "int8"], "int8 needs people to measure with"),
-        (["--half-weights"], "--half-weights is for --detector, and none was named"),
+        (["--runtime", "openvino", "--precision", "int8"], "int8 needs images of people"),
+        (["--one-to-many"], "--one-to-many needs --detector"),
         (["--runtime", "tensorrt"], "no NVIDIA GPU"),
         (["--runtime", "tensorrt-rtx"], "--target sm75"),
     ],
@@ -202,7 +200,7 @@ def test_models_that_do_not_exist_are_named(
     assert not own_cache.exists()
 
 
-def test_a_file_that_is_there_is_never_replaced_unasked(
+def test_an_existing_file_is_not_replaced_without_force(
     small_weights: Path, own_cache: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     weights = tmp_path / "my.safetensors"
@@ -212,8 +210,8 @@ def test_a_file_that_is_there_is_never_replaced_unasked(
     build_it = ["build", "--pose-model", str(weights), "--output"]
     for output, options, message in (
         (kept, [], "kept.onnx exists already"),
-        (weights, [], "is the model itself"),
-        (weights, ["--force"], "is the model itself"),
+        (weights, [], "is the input itself"),
+        (weights, ["--force"], "is the input itself"),
     ):
         assert command_line.main([*build_it, str(output), *options]) == 2
         assert message in capfd.readouterr().err
@@ -222,7 +220,7 @@ def test_a_file_that_is_there_is_never_replaced_unasked(
     assert kept.stat().st_size > 1000
 
 
-def test_what_differs_is_said(small_weights: Path) -> None:
+def test_deviations_are_reported(small_weights: Path) -> None:
     key = engine_build._key(
         EngineOrder(model=small_weights, runtime="tensorrt"), standin_tensorrt.module(), ADA, None
     )  # fmt: skip

@@ -1,0 +1,70 @@
+"""How every command ends: by Ctrl-C, with a console that takes no more, without memory or a folder to stand in."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+from engine.system.console import any_character
+
+EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_CLOSED_PIPE = 2, 130, 141
+
+
+def run_command(main: Callable[[], int]) -> int:
+    """Run the main function of a command and return its exit code; what ends it from outside is one line."""
+    any_character()
+    try:
+        Path.cwd()
+        code = main()
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        return _say("stopped", EXIT_INTERRUPTED)
+    except MemoryError:
+        return _say("error: there is not enough memory for this", EXIT_BAD_INPUT)
+    except BrokenPipeError:
+        return _say("", EXIT_CLOSED_PIPE)
+    except OSError as error:
+        if not _cwd_exists():
+            return _say("error: the current folder does not exist any more: change to another", EXIT_BAD_INPUT)
+        if error.filename is None and error.errno in (errno.ENOSPC, errno.EIO, errno.EBADF, errno.EDQUOT):
+            return _say(f"error: the output cannot be written: {error.strerror}", EXIT_BAD_INPUT)
+        raise
+
+
+def _cwd_exists() -> bool:
+    try:
+        return bool(Path.cwd())
+    except OSError:
+        return False
+
+
+def _say(line: str, code: int) -> int:
+    """Show a last line, and let the interpreter find nothing to complain about when it flushes stdout at its end."""
+    with contextlib.suppress(OSError, ValueError):
+        if line:
+            print(line, file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+    return code
+
+
+def quiet_interrupts() -> None:
+    """Show Ctrl-C during the imports of a command as one line; to be called by the package of the command."""
+    if sys.argv[:1] != ["-m"]:  # as it stands while `python -m` imports the packages of a module
+        return
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if issubclass(kind, KeyboardInterrupt):
+            print("stopped", file=sys.stderr)
+        else:
+            sys.__excepthook__(kind, error, trace)
+
+    sys.excepthook = hook
