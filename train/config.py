@@ -128,6 +128,18 @@ class TrainConfig:
     )
     warmup_steps: int = option(0, "linear start ({default})", int, within=NOT_NEGATIVE)
     alpha: float = option(0.2, "weight of the coarse loss (equation 4) ({default})", float, within=NOT_NEGATIVE)
+    teacher: str | None = option(
+        None, "learn from the flip-averaged heatmaps of this network, too: a shipped name or a .safetensors file"
+    )
+    teacher_weight: float = option(
+        1.0,
+        "of the teacher's loss where there is a label; where there is none it counts as one ({default})",
+        float,
+        within=NOT_NEGATIVE,
+    )
+    teacher_threshold: float = option(
+        0.3, "peak of a teacher's heatmap from which it teaches ({default})", float, within=SHARE
+    )
     ohkm: int = option(
         0,
         "online hard keypoint mining: the final loss counts only the N worst keypoints of each person, 8 in CPN; 0 for "

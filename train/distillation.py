@@ -22,16 +22,20 @@ class Teacher:
     Args:
         checkpoint: the network.
         threshold: peak of a heatmap from which it teaches.
-        device: where it runs.
     """
 
-    def __init__(self, checkpoint: PoseCheckpoint, threshold: float, device: torch.device) -> None:
+    def __init__(self, checkpoint: PoseCheckpoint, threshold: float) -> None:
         self.config = checkpoint.config
         self.threshold = threshold
-        self._model = checkpoint.model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._model = checkpoint.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._flip_order = list(Skeleton.from_dict(checkpoint.skeleton).flip_order)
-        self._mean = torch.tensor(checkpoint.mean, device=device).view(3, 1, 1)
-        self._std = torch.tensor(checkpoint.std, device=device).view(3, 1, 1)
+        self._mean, self._std = (torch.tensor(values).view(3, 1, 1) for values in (checkpoint.mean, checkpoint.std))
+
+    def to(self, device: torch.device) -> Teacher:
+        """Move it to a device."""
+        self._model.to(device)
+        self._mean, self._std = self._mean.to(device), self._std.to(device)
+        return self
 
     def __deepcopy__(self, _memo: object) -> Teacher:
         return self  # weight averaging copies the whole training module
@@ -43,7 +47,7 @@ class Teacher:
         The teacher runs at its own input size; its heatmaps are resampled to the grid of the student's.
         """
         size_wh = (crops.shape[2], crops.shape[1])
-        images = normalize_crops(crops, self._mean, self._std)
+        images = normalize_crops(crops.to(self._mean.device), self._mean, self._std)
         own_wh = self.config.input_size_wh
         if size_wh != own_wh:
             images = functional.interpolate(images, (own_wh[1], own_wh[0]), mode="bilinear", antialias=True)
@@ -105,7 +109,7 @@ def resample(
     )
 
 
-def open_teacher(name: str, skeleton: Skeleton, *, udp: bool, threshold: float, device: torch.device) -> Teacher:
+def open_teacher(name: str, skeleton: Skeleton, *, udp: bool, threshold: float) -> Teacher:
     """Open the network that teaches.
 
     Args:
@@ -113,7 +117,6 @@ def open_teacher(name: str, skeleton: Skeleton, *, udp: bool, threshold: float, 
         skeleton: of the data set.
         udp: whether the student has UDP coordinates.
         threshold: see `Teacher`.
-        device: where it runs.
 
     Raises:
         OptionError: it has other keypoints or coordinates than the student.
@@ -121,7 +124,7 @@ def open_teacher(name: str, skeleton: Skeleton, *, udp: bool, threshold: float, 
     """
     file: Path = resolve_pose_model(name)
     if file.suffix.lower() != ".safetensors":
-        raise OptionError(f"--teacher is {file}; a .safetensors file, or a shipped name, fits")
+        raise OptionError(f"--teacher is {file}; expected a .safetensors file or a shipped name")
     checkpoint = load_pose_model(file)
     names = Skeleton.from_dict(checkpoint.skeleton).keypoint_names
     if names != skeleton.keypoint_names:
@@ -130,4 +133,4 @@ def open_teacher(name: str, skeleton: Skeleton, *, udp: bool, threshold: float, 
         raise OptionError(
             f"--teacher {file} was trained {'with' if not udp else 'without'} UDP coordinates; use the same --udp"
         )
-    return Teacher(checkpoint, threshold, device)
+    return Teacher(checkpoint, threshold)

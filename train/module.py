@@ -22,6 +22,7 @@ from train.data.batches import EpochBatches, loader_processes
 from train.data.dataset import ImageStore, Sample, TrainDataset, without_unreadable
 from train.data.people import PeopleSet
 from train.debug_pictures import write_debug_pictures
+from train.distillation import Teacher
 from train.evaluation.prediction import normalize_crops
 from train.loss import total_loss
 from train.processes import process_count, process_rank
@@ -58,6 +59,8 @@ class PoseTraining(L.LightningModule):
         self._use(people, validation)
         if process_count(config) == 1:
             self.leave_out_unreadable()
+        self.teacher: Teacher | None = None
+        """What teaches beside the labels; opened by `train.run.build_training`."""
         self.best_ap = -1.0
         self.kept_step = -1  # of the weights that were last written
         self.elapsed_s = 0.0
@@ -160,6 +163,8 @@ class PoseTraining(L.LightningModule):
     def on_train_start(self) -> None:
         """Freeze what is frozen: Lightning sets no mode, and leaves `on_train_epoch_start` out of a resumed epoch."""
         self.train()
+        if self.teacher is not None:
+            self.teacher.to(self.device)
 
     def on_train_batch_start(self, batch: Sample, batch_idx: int) -> None:
         """Set the learning rate for the share of the run that is done."""
@@ -179,9 +184,19 @@ class PoseTraining(L.LightningModule):
         self._last_tick = now
 
     def training_step(self, batch: Sample, batch_idx: int) -> Tensor:
-        """Loss of equation 4 on one batch."""
+        """Loss of equation 4 on one batch, against the labels and against what the teacher finds."""
         alpha = self.config.alpha if self.config.pose_model.coarse_supervision else 0.0
-        losses = total_loss(self(batch["crop"]), batch["targets"], batch["weights"], alpha, self.config.ohkm)
+        output = self(batch["crop"])
+        losses = total_loss(output, batch["targets"], batch["weights"], alpha, self.config.ohkm)
+        if self.teacher is not None:
+            lesson = self.teacher.lesson(
+                batch["crop"],
+                batch["weights"],
+                (output.heatmaps.shape[3], output.heatmaps.shape[2]),
+                self.config.teacher_weight,
+            )
+            taught = total_loss(output, *lesson, alpha)["loss"]
+            losses |= {"loss_teacher": taught, "loss": losses["loss"] + taught}
         if not losses["loss"].isfinite():
             raise Diverged.at(self.global_step, f"the loss is {losses['loss'].item()}")
         self.log_dict({f"train/{name}": value.detach() for name, value in losses.items()}, prog_bar=False)

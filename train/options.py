@@ -66,6 +66,7 @@ everyday
   python -m train.curves              draw the curves of a run
   python -m train.figures             draw areas and attention for a photo
   python -m train.combine             average weights; choose the decoding
+  python -m train.pseudo_label        label pictures with trained networks, or fill the gaps of labels
   python -m train.detector            train a person detector
   python -m train.detector_recall     recall of a detector; its boxes for --boxes
   python -m train.detector_average    average detectors of one run

@@ -30,6 +30,7 @@ from engine.heatmap import decoder_for
 from engine.option_table import AT_LEAST_1, NOT_NEGATIVE, SHARE, add_options, check_options, described, option
 from engine.skeleton import Skeleton
 from engine.sources.photos import photos_in, read_photo
+from engine.system.entry import run_command
 from engine.system.one_line_parser import OneLineParser
 from engine.tracking.false_positives import FalsePositiveFilter, confidences
 from engine.types import Float32Array, Poses, UInt8Array, mean_visible_scores
@@ -268,7 +269,7 @@ def pseudo_label(options: PseudoLabelOptions) -> Counter[str]:
         raise OutputError(f"{options.output} is not empty; name another --output")
     weights = resolve_pose_model(options.weights)
     if weights.suffix.lower() != ".safetensors":
-        raise OptionError(f"--weights is {weights}; a .safetensors file, or a shipped name, fits")
+        raise OptionError(f"--weights is {weights}; expected a .safetensors file or a shipped name")
     checkpoint = load_pose_model(weights)
     skeleton = Skeleton.from_dict(checkpoint.skeleton)
     sets = {name: read_people(options.data, name) for name in ("train", "val")} if options.data is not None else {}
@@ -276,9 +277,8 @@ def pseudo_label(options: PseudoLabelOptions) -> Counter[str]:
         if people.skeleton.keypoint_names != skeleton.keypoint_names:
             raise OptionError(f"{weights} and {people.origin} name different keypoints")
     photos = [] if options.images is None else photos_in(options.images)
-    teacher = Teacher(
-        checkpoint, options.keypoint_threshold, torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    )
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    teacher = Teacher(checkpoint, options.keypoint_threshold).to(device)
     detector, _ = open_detector(options.detector, score_threshold=options.box_threshold, max_people=100, notify=print)
     with detector:
         labeller = Labeller(detector, teacher, skeleton, options)
@@ -352,4 +352,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_command(main))

@@ -35,6 +35,7 @@ from train.averaging import recalibrate_batch_norm, unfold_batch_norm, warm_aver
 from train.config import TrainConfig
 from train.console import ConsoleLines
 from train.data.reading import read_people
+from train.distillation import open_teacher
 from train.module import Diverged, PoseTraining
 from train.processes import connected, process_rank
 
@@ -51,7 +52,7 @@ def build_training(config: TrainConfig, resume: bool = False) -> PoseTraining:
     Raises:
         OptionError: this machine has no such arithmetic.
         SourceError: the data set cannot be used.
-        CheckpointError: the starting weights cannot be used.
+        CheckpointError, ModelError: the starting weights, or the teacher, cannot be used.
     """
     if config.precision == "fp16" and not torch.accelerator.is_available():
         raise OptionError("--precision fp16 needs a GPU, and PyTorch finds none here; bf16 and fp32 train on the CPU")
@@ -65,6 +66,10 @@ def build_training(config: TrainConfig, resume: bool = False) -> PoseTraining:
         initialize(model, config.init)
     model = model.to(memory_format=torch.channels_last)
     training = PoseTraining(config, model, people, read_people(config.data, "val"))
+    if config.teacher is not None:
+        training.teacher = open_teacher(
+            config.teacher, people.skeleton, udp=pose_model.udp, threshold=config.teacher_threshold
+        )
     if config.compile:
         training.model.compile()
     return training
@@ -97,7 +102,7 @@ def train(config: TrainConfig, resume: bool = False) -> Path:
     if not resume and last.is_file():
         raise OptionError(f"{config.output} contains a run; continue it with --resume, or choose another --output")
     written = (config.output / name for name in ("config.json", "best.safetensors", "last.safetensors"))
-    read = [config.data, config.init, config.boxes]
+    read = [config.data, config.init, config.boxes, config.teacher]
     check_targets(written, inputs=[] if resume else read, overwrite=resume, flag="--resume")
     torch.set_num_threads(config.threads or os.cpu_count() or 1)
     L.seed_everything(config.seed, verbose=False)

@@ -117,6 +117,10 @@ def attention_view(text: str | None, pose_model: str | None) -> AttentionView | 
 def check_outputs(info: SourceInfo, user_options: Options) -> None:
     """Refuse, before the networks are loaded, outputs that the export would refuse.
 
+    Args:
+        info: of the source, which is an input.
+        user_options: what is written, and what else is read.
+
     Raises:
         OptionError: a name does not fit the kind of output.
         OutputError: a file exists, is the input, or cannot be written.

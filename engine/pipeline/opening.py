@@ -101,7 +101,6 @@ def open_networks(options: PipelineOptions, *, notify: Callable[[str], None] = l
         )
         opened_so_far.enter_context(pose.backend)
         detector, running = _open_boxes(options, pose.backend.spec, notify)
-        opened_so_far.callback(detector.close)
         description = {**_description(pose, "pose_model", ""), **running}
         opened_so_far.pop_all()
     return Networks(detector=detector, pose=pose.backend, description=description)
@@ -169,9 +168,8 @@ def _advice_on_classes(posed: ModelSpec) -> Iterator[None]:
         classes = ",".join(posed.class_names)
         raise OptionError(
             f"{posed.name} poses {classes}, which this detector does not find: {error} Train a detector for it ("
-            "python -m train.detector --data DIR --output runs/detector; python -m engine build --detector "
-            f"runs/detector/run/weights/last.pt --class-names {classes} --output FILE.onnx) and give it with "
-            "--detector FILE.onnx, or use --detector none for the whole picture, or --boxes FILE"
+            "python -m train.detector --data DIR --output runs/mine) and give it with --detector runs/mine/mine.onnx, "
+            "or use --detector none for the whole picture, or --boxes FILE"
         ) from error
 
 

@@ -18,8 +18,6 @@ from tests.engine.small_pose_model import SKELETON, random_crops, write_small_mo
 from train.distillation import Teacher, open_teacher, resample
 from train.evaluation.prediction import flip_averaged, normalize_crops
 
-CPU = torch.device("cpu")
-
 
 def gaussian(
     place_xy: tuple[float, float], input_wh: tuple[int, int], maps_wh: tuple[int, int], sigma_px: float, udp: bool
@@ -60,7 +58,7 @@ def teacher_file(tmp_path: Path) -> Path:
 
 def test_it_teaches_the_mean_of_the_flip_test(teacher_file: Path) -> None:
     checkpoint = load_pose_model(teacher_file)
-    teacher = Teacher(checkpoint, 0.0, CPU)
+    teacher = Teacher(checkpoint, 0.0)
     crops = random_crops(2, seed=3)
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (checkpoint.mean, checkpoint.std))
 
@@ -78,7 +76,7 @@ def test_it_teaches_the_mean_of_the_flip_test(teacher_file: Path) -> None:
 def test_it_fills_in_what_has_no_label_and_is_silent_where_it_is_not_sure(
     teacher_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    teacher = Teacher(load_pose_model(teacher_file), 0.5, CPU)
+    teacher = Teacher(load_pose_model(teacher_file), 0.5)
     maps = torch.zeros(1, 4, 3, 2)
     maps[0, :, 1, 1] = torch.tensor([0.9, 0.9, 0.4, 0.4])
     monkeypatch.setattr(teacher, "heatmaps", lambda crops, size_wh: maps)
@@ -90,11 +88,11 @@ def test_it_fills_in_what_has_no_label_and_is_silent_where_it_is_not_sure(
 
 
 def test_a_teacher_of_other_keypoints_or_coordinates_is_refused(teacher_file: Path, tmp_path: Path) -> None:
-    open_teacher(str(teacher_file), SKELETON, udp=False, threshold=0.3, device=CPU)
+    open_teacher(str(teacher_file), SKELETON, udp=False, threshold=0.3)
     with pytest.raises(OptionError, match="the data set has others"):
-        open_teacher(str(teacher_file), COCO17, udp=False, threshold=0.3, device=CPU)
+        open_teacher(str(teacher_file), COCO17, udp=False, threshold=0.3)
     with pytest.raises(OptionError, match="without UDP coordinates"):
-        open_teacher(str(teacher_file), SKELETON, udp=True, threshold=0.3, device=CPU)
+        open_teacher(str(teacher_file), SKELETON, udp=True, threshold=0.3)
     with pytest.raises(OptionError, match="safetensors"):
         (tmp_path / "graph.onnx").write_bytes(b"x")
-        open_teacher(str(tmp_path / "graph.onnx"), SKELETON, udp=False, threshold=0.3, device=CPU)
+        open_teacher(str(tmp_path / "graph.onnx"), SKELETON, udp=False, threshold=0.3)

@@ -32,6 +32,9 @@ class FixedTeacher:
 
     config = SimpleNamespace(input_size_wh=SIZE, udp=False, decode="quarter", sigma=2.0)
 
+    def to(self, _device: torch.device) -> FixedTeacher:
+        return self
+
     def heatmaps(self, crops: Tensor, heatmap_size_wh: tuple[int, int]) -> Tensor:
         maps, _ = encode_heatmaps(POINTS, np.ones(4, np.float32), SIZE, heatmap_size_wh, 2.0)
         maps[3] *= 0.2

@@ -57,6 +57,22 @@ def test_a_run_that_ends_before_a_validation_leaves_its_weights(run: tuple[Path,
         assert load_pose_model(tmp_path / f"{name}.safetensors").notes["step"] == "1"
 
 
+def test_a_run_learns_from_a_teacher_as_well(run: tuple[Path, Path], tmp_path: Path) -> None:
+    """The teacher is in the loss and in no file of the run."""
+    data, finished = run
+    common = [*TINY, "--data", str(data), "--workers", "0", "--ema-decay", "0.5", "--max-steps", "2"]
+    taught = ["--teacher", str(finished / "best.safetensors"), "--teacher-threshold", "0.0"]
+    assert main([*common, *taught, "--output", str(tmp_path / "taught")]) == 0
+    assert "train/loss_teacher" in (tmp_path / "taught" / "log" / "version_0" / "metrics.csv").read_text()
+    assert main([*common, "--output", str(tmp_path / "alone")]) == 0
+    states = [
+        torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        for name in ("taught", "alone")
+    ]
+    assert states[0].keys() == states[1].keys()
+    assert any(not torch.equal(value, states[1][name]) for name, value in states[0].items())
+
+
 def test_curves_become_a_picture(run: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     picture = tmp_path / "docs" / "curves.png"
     assert draw_curves(["--run", str(run[1]), "--output", str(picture)]) == 0

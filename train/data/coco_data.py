@@ -38,8 +38,10 @@ def read_coco(annotation_file: Path, image_folder: Path) -> PeopleSet:
         files = tuple(image_folder / image["file_name"] for image in coco["images"])
         sizes = sizes_of(coco["images"])
         annotations = list(coco["annotations"])
+        for each in coco["categories"]:
+            _whole_number(each["id"])
         skeleton, mirrors = _skeleton(coco, category, names)
-    except (*_WRONG, ModelError, StopIteration, OSError) as error:
+    except (*_WRONG, StopIteration, OSError, ModelError) as error:
         raise SourceError(f"{annotation_file} is not a COCO keypoint file: {reason(error)}") from error
     if not mirrors:
         report_unknown_sides(annotation_file)
@@ -83,8 +85,11 @@ def _complete(annotation: dict[str, Any]) -> None:
     area = annotation.get("area")
     if isinstance(area, bool) or not isinstance(area, (int, float)) or area <= 0:
         annotation["area"] = _AREA_SHARE * width * height
-    annotation.setdefault("num_keypoints", sum(value > 0 for value in annotation["keypoints"][2::3]))
-    annotation.setdefault("category_id", 1)
+    count = annotation.get("num_keypoints")
+    if type(count) is not int or count < 0:
+        annotation["num_keypoints"] = sum(value > 0 for value in annotation["keypoints"][2::3])
+    annotation["iscrowd"] = int(bool(annotation.get("iscrowd")))
+    _whole_number(annotation.setdefault("category_id", 1))
 
 
 def _person(annotation: dict[str, Any], images: dict[int, tuple[int, dict[str, Any]]], keypoints: int) -> Person | None:

@@ -134,8 +134,9 @@ def test_all_people_are_posed_and_numbers_of_people_alternate(clip: Clip) -> Non
 
 def test_no_detections_give_no_people_measurement(clip: Clip) -> None:
     nobody = FixedDetector(boxes(), np.zeros(0, np.float32))
-    assert cut_out_people(nobody.detect, clip) == []
-    assert measure_people(small_pipeline(nobody), nobody.detect, clip, (1, 4)) == []
+    pipeline = small_pipeline(nobody)
+    assert cut_out_people(pipeline.detect, clip) == []
+    assert measure_people(pipeline, pipeline.detect, clip, (1, 4)) == []
 
 
 def test_tables_are_in_columns() -> None:

@@ -81,4 +81,4 @@ def test_an_unknown_class_names_the_detector_that_is_needed() -> None:
     with pytest.raises(OptionError) as caught:
         opening._open_boxes(PipelineOptions(backend="onnxruntime"), posed, lambda _line: None)
     message = str(caught.value)
-    assert "unknown class 'robot'" in message and "--class-names robot" in message and "--detector none" in message
+    assert "unknown class 'robot'" in message and "python -m train.detector" in message and "--detector none" in message

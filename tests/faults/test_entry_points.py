@@ -1,0 +1,227 @@
+"""Every entry point ends well: Ctrl-C, a console that is gone or full, no memory, no folder to stand in."""
+
+from __future__ import annotations
+
+import ast
+import errno
+import importlib
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from engine import __main__ as engine_command
+from engine.artifacts import folders
+from engine.system import entry
+from tests.faults.ledger import ROOT, Fault
+from tests.signals import arriving
+
+pytestmark = pytest.mark.fault("entry points")
+
+FILES = sorted(
+    file
+    for folder in ("engine", "train", "app")
+    for file in (ROOT / folder).rglob("*.py")
+    if "__main__" in file.read_text(encoding="utf-8") and "SystemExit" in file.read_text(encoding="utf-8")
+) + [ROOT / "main.py"]
+
+
+def module_of(file: Path) -> str:
+    return ".".join(file.relative_to(ROOT).with_suffix("").parts)
+
+
+@pytest.mark.parametrize("file", FILES, ids=module_of)
+def test_every_entry_point_is_run_by_the_one_function(file: Path, fault: Fault) -> None:
+    """That is where Ctrl-C, a closed pipe, a full console and the like are handled."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    guards = [node for node in tree.body if isinstance(node, ast.If) and "__main__" in ast.unparse(node.test)]
+    assert len(guards) == 1
+    assert "raise SystemExit(run_command(main))" in ast.unparse(guards[0])
+
+
+class Console(io.StringIO):
+    """Fails when it is written to."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.error = error
+
+    def write(self, text: str) -> int:
+        raise self.error
+
+    def fileno(self) -> int:
+        raise io.UnsupportedOperation
+
+
+ENDS: dict[str, tuple[BaseException, int]] = {
+    "Ctrl-C": (KeyboardInterrupt(), 130), "closed pipe": (BrokenPipeError(errno.EPIPE, "Broken pipe"), 141),
+    "full": (OSError(errno.ENOSPC, "No space left on device"), 2), "gone": (OSError(errno.EIO, "I/O error"), 2),
+    "no memory": (MemoryError(), 2),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("file", FILES, ids=module_of)
+def test_a_console_that_takes_no_more(
+    file: Path, end: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], fault: Fault
+) -> None:
+    """While the help is printed, which every one has."""
+    module = importlib.import_module(module_of(file))
+    if not hasattr(module, "main"):
+        pytest.skip("its main function stands elsewhere")
+    error, code = ENDS[end]
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", Console(error))
+        patch.setattr(sys, "argv", [str(file), "--help"])
+        try:
+            ended: object = entry.run_command(module.main)
+        except SystemExit as exit_:
+            ended = exit_.code
+    assert ended in (code, 0)
+    err = capsys.readouterr().err
+    fault.quiet(err)
+    assert len(err.strip().splitlines()) <= 1
+
+
+def raising(error: BaseException) -> Callable[[], int]:
+    def main() -> int:
+        raise error
+
+    return main
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_what_each_end_says(end: str, capsys: pytest.CaptureFixture[str], fault: Fault) -> None:
+    error, code = ENDS[end]
+    kept = os.dup(1)
+    try:
+        assert entry.run_command(raising(error)) == code
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+    err = capsys.readouterr().err
+    assert len(err.splitlines()) == (end != "closed pipe")
+
+
+def test_other_errors_are_not_hidden(fault: Fault) -> None:
+    for error in (ValueError("a fault"), FileNotFoundError(errno.ENOENT, "No such file", "x")):
+        with pytest.raises(type(error)):
+            entry.run_command(raising(error))
+    fault.more(2)
+
+
+COMMANDS = {
+    "help": ["main.py", "--help"],
+    "doctor": ["main.py", "--doctor"],
+    "list": ["-m", "engine", "list"],
+    "clean": ["-m", "engine", "clean"],
+    "engine help": ["-m", "engine", "build", "--help"],
+}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("console", ["closed", "full"])
+@pytest.mark.parametrize("name", COMMANDS)
+def test_real_consoles(name: str, console: str, tmp_path: Path, fault: Fault) -> None:
+    environment = {**os.environ, folders.CACHE_VARIABLE: str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
+    if console == "full":
+        with open("/dev/full", "w") as stdout:  # noqa: PTH123 - a device
+            done = subprocess.run(
+                [sys.executable, *COMMANDS[name]], cwd=ROOT, env=environment, stdout=stdout, stderr=subprocess.PIPE,
+                text=True, timeout=100, check=False,
+            )  # fmt: skip
+        code, err = done.returncode, done.stderr
+    else:
+        process = subprocess.Popen(
+            [sys.executable, *COMMANDS[name]], cwd=ROOT, env=environment, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        err = process.stderr.read()
+        code = process.wait(100)
+    fault.quiet(err)
+    assert "Exception ignored" not in err
+    assert code in (0, 2, 141), err
+    assert len(err.strip().splitlines()) <= 1, err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps a folder that is in use")
+@pytest.mark.parametrize("words", [["--doctor"], ["--video", "demo"], ["--video", "x.mp4"], ["--help"]], ids=str)
+def test_a_working_folder_that_was_deleted(words: list[str], tmp_path: Path, fault: Fault) -> None:
+    program = (
+        "import os, subprocess, sys; os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone');"
+        f"sys.exit(subprocess.run([sys.executable, {str(ROOT / 'main.py')!r}, *{words!r}]).returncode)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False
+    )
+    fault.quiet(done.stderr)
+    assert done.returncode in (0, 2), done.stderr
+    if done.returncode:
+        assert "current folder does not exist" in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends signals to a child")
+@pytest.mark.parametrize("after_s", [0.6, 2.5])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["-m", "engine", "cost", "--rounds", "1000"],
+        ["-m", "engine", "build", "--pose-model", "kcam_resnet18", "--force"],
+        ["-m", "train.figures", "--weights", "kcam_resnet18", "--image", "x.png"],
+        ["main.py", "--doctor"],
+        ["main.py", "--benchmark", "--frames", "500"],
+    ],
+    ids=lambda words: " ".join(words[:3]),
+)
+def test_ctrl_c(words: list[str], after_s: float, tmp_path: Path, fault: Fault) -> None:
+    """While it imports, and while it works."""
+    number = arriving("SIGINT")
+    process = fault.start(*words, env={folders.CACHE_VARIABLE: str(tmp_path)})
+    time.sleep(after_s)
+    process.send_signal(number)
+    done = fault.end(process, 60)
+    assert done.code in (130, -signal.SIGINT, 0, 2), done
+
+
+# engine clean
+
+
+@pytest.fixture
+def filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv(folders.CACHE_VARIABLE, str(tmp_path))
+    file = tmp_path / "onnx" / "a" / "a.onnx"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"hours of work")
+    return file
+
+
+@pytest.mark.parametrize(
+    ("answer", "deleted"), [("y\n", True), ("yes\n", True), ("n\n", False), ("\n", False), ("", False)]
+)
+def test_cleaning_asks(
+    answer: str, deleted: bool, filled: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str],
+    fault: Fault,
+) -> None:  # fmt: skip
+    terminal = io.StringIO(answer)
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stdin", terminal)
+    assert engine_command.main(["clean"]) == (0 if deleted else 2)
+    out, _ = capfd.readouterr()
+    assert str(filled.parents[1]) in out, "it says what it would delete"
+    fault.keeps(filled.exists() != deleted, "it was deleted unasked")
+
+
+def test_cleaning_without_a_terminal_wants_yes(filled: Path, monkeypatch: pytest.MonkeyPatch, fault: Fault) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
+    assert engine_command.main(["clean"]) == 2
+    fault.keeps(filled.exists(), "it was deleted unasked")
+    assert engine_command.main(["clean", "--yes"]) == 0
+    assert not filled.exists()
