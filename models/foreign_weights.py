@@ -195,7 +195,7 @@ def _check_extent(path: Path, name: str, value: Tensor) -> None:
     """Refuse a tensor with less data than its shape: a view that repeats a few bytes, or a type without data."""
     plain = value.layout == torch.strided and value.device.type == "cpu" and not value.is_quantized
     if not plain or value.numel() * value.element_size() > value.untyped_storage().nbytes():
-        raise CheckpointError(f"{path} is not read: '{name}' holds less than its shape {tuple(value.shape)} says")
+        raise CheckpointError(f"{path} is not read: '{name}' holds less than its shape {tuple(value.shape)} needs")
 
 
 def _why_refused(error: Exception) -> str:

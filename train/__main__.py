@@ -14,7 +14,7 @@ from train.options import config_from, parse_options
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Train; exit code 2 and one line where the input does not serve."""
+    """Train; exit code 2 and one line where the input cannot be used."""
     try:
         options = parse_options(argv)
         config = config_from(options)

@@ -61,7 +61,7 @@ def measure(weights: str, people: PeopleSet, runtimes: list[tuple[str, str]]) ->
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Print a table; exit code 2 and one line where the input does not serve."""
+    """Print a table; exit code 2 and one line where the input cannot be used."""
     parser = OneLineParser(prog="python -m train.agreement", description="Runtimes against float32 PyTorch.")
     parser.add_argument("--weights", required=True, help="a shipped name or a .safetensors file")
     parser.add_argument("--data", type=Path, required=True)

@@ -1,7 +1,7 @@
 """`python -m train.clip_check`: the program's own poses files against frames that were labelled by eye.
 
-The data set lists only people with keypoints, so a detector's precision cannot be read off it; a few dozen frames of
-video in which everybody is labelled can tell it, and whether left and right are told apart.
+The data set labels only people with keypoints, so a detector's precision cannot be measured on it. A few dozen frames
+of video in which everybody is labelled allow that, and show exchanged left and right sides.
 """
 
 from __future__ import annotations
@@ -170,7 +170,7 @@ def table(scores: dict[str, ClipScore]) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Print the table; exit code 2 and one line where the input does not serve."""
+    """Print the table; exit code 2 and one line where the input cannot be used."""
     parser = OneLineParser(
         prog="python -m train.clip_check", description="Check poses against labelled frames of video."
     )

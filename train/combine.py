@@ -71,7 +71,7 @@ def combine(files: Sequence[Path], output: Path, decode: Decode | None = None, s
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Write the file; exit code 2 and one line where the input does not serve."""
+    """Write the file; exit code 2 and one line where the input cannot be used."""
     parser = OneLineParser(prog="python -m train.combine", description="Average weights of one network.")
     parser.add_argument("--weights", type=Path, nargs="+", required=True, help="one or more .safetensors files")
     parser.add_argument("--output", type=Path, required=True)

@@ -1,4 +1,4 @@
-"""`python -m train.curves`: loss, AP and what KCAM does over a run, as a picture."""
+"""`python -m train.curves`: loss, AP, PCK and statistics of KCAM over a run, as a picture."""
 
 from __future__ import annotations
 
@@ -15,10 +15,17 @@ from engine.system.one_line_parser import OneLineParser
 Curve = list[tuple[float, float]]
 
 _PANELS: tuple[tuple[str, Mapping[str, str]], ...] = (
-    ("loss on train", {"train/loss_output": "final heatmaps", "train/loss_inter": "coarse heatmaps"}),
-    ("on val, ground-truth boxes (%)", {"val/AP": "AP", "val/AP50": "AP50"}),
     (
-        "what KCAM does on val",
+        "loss",
+        {
+            "train/loss_output": "final heatmaps, train",
+            "train/loss_inter": "coarse heatmaps, train",
+            "val/loss": "total, val",
+        },
+    ),
+    ("on val (%)", {"val/AP": "AP", "val/AP50": "AP50", "val/PCK": "PCK, labelled boxes"}),
+    (
+        "KCAM on val",
         {"val/attention_entropy": "entropy of S / log K", "val/representation_cosine": "cosine between the R_k"},
     ),
 )
@@ -79,7 +86,7 @@ def draw(curves: Mapping[str, Curve], title: str, output: Path) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Draw; exit code 2 and one line where the input does not serve."""
+    """Draw; exit code 2 and one line where the input cannot be used."""
     parser = OneLineParser(prog="python -m train.curves", description="Curves of a training as a picture.")
     parser.add_argument("--run", type=Path, required=True, help="the --output of a training")
     parser.add_argument("--output", type=Path, required=True, help="PNG to write")

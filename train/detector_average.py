@@ -81,7 +81,7 @@ def _layout(proto: Any) -> tuple[Any, ...]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Write the file; exit code 2 and one line where the input does not serve."""
+    """Write the file; exit code 2 and one line where the input cannot be used."""
     parser = OneLineParser(prog="python -m train.detector_average", description="Average detectors of one run.")
     parser.add_argument("--weights", type=Path, nargs="+", required=True, help=".onnx files of 'engine build'")
     parser.add_argument("--shares", type=float, nargs="+", required=True, help="how much each counts")

@@ -91,7 +91,7 @@ def detection_entries(image_id: int, category: int, found: Detections) -> list[d
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Measure and print; exit code 2 and one line where the input does not serve."""
+    """Measure and print; exit code 2 and one line where the input cannot be used."""
     parser = OneLineParser(prog="python -m train.detector_recall", description="Recall of a detector.")
     parser.add_argument("--detector", required=True, help="a shipped name, FILE.onnx or FILE.pt")
     parser.add_argument("--data", type=Path, required=True, help="folder with SPLIT.json and pictures in SPLIT/")

@@ -126,7 +126,7 @@ def make_figures(
     """Draw both figures and return their paths; arguments as in `build_parser`.
 
     Raises:
-        EngineError, CheckpointError: photo, weights or options do not serve.
+        EngineError, CheckpointError: photo, weights or options cannot be used.
     """
     from train.paper.drawing import draw_figure_2, draw_sheet, save_figure
 
@@ -147,7 +147,7 @@ def make_figures(
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Draw; exit code 2 and one line where the input does not serve."""
+    """Draw; exit code 2 and one line where the input cannot be used."""
     arguments = build_parser().parse_args(argv)
     try:
         for path in make_figures(**vars(arguments)):

@@ -66,7 +66,7 @@ def count_ids(waypoints: list[list[float]], reach_px: float, poses: list[dict[st
 
 
 def _ids_near(place: Float32Array, reach_px: float, people: list[dict[str, Any]]) -> list[int]:
-    """Ids of the boxes whose middle is within reach of a place (2,) in px, the nearest first; without ids nobody."""
+    """Ids of the boxes whose centre is within reach of a place (2,) in px, nearest first; without ids none."""
     found = []
     for person in people:
         x1, y1, x2, y2 = person["box_xyxy"]
@@ -99,7 +99,7 @@ _SUMS = ("frames", "boxed", "changes")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Print the table; exit code 2 and one line where the input does not serve."""
+    """Print the table; exit code 2 and one line where the input cannot be used."""
     parser = OneLineParser(prog="python -m train.id_check", description="Count how often ids change.")
     parser.add_argument("--labels", type=Path, required=True, help="tests/data/clip_ids.json, or a file like it")
     parser.add_argument("--poses", type=Path, required=True, help="folder with CLIP.jsonl of main.py --poses")

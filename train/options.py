@@ -70,6 +70,7 @@ everyday
   python -m train.detector            train a person detector
   python -m train.detector_recall     recall of a detector; its boxes for --boxes
   python -m train.detector_average    average detectors of one run
+  python -m train.pseudo_label        label photos, or the gaps of a data set, with trained networks
 
 paper
   python -m train.ablate              train the rows of table 1 or 2

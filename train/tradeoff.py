@@ -48,7 +48,7 @@ def read_report(file: Path) -> list[dict[str, Any]]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Measure and draw; exit code 2 and one line where the input does not serve."""
+    """Measure and draw; exit code 2 and one line where the input cannot be used."""
     given = vars(build_parser().parse_args(argv))
     try:
         options = TradeoffOptions(**given)

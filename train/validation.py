@@ -11,7 +11,7 @@ from torch import Tensor
 
 from engine.geometry import apply_affines, invert_affines
 from engine.heatmap import decoder_for, encode_heatmaps
-from engine.types import Float32Array, UInt8Array
+from engine.types import Float32Array, UInt8Array, require_finite
 from models.pose_model import PoseOutput
 from train.config import TrainConfig
 from train.data.boxes import PersonBoxes, category_id, crop_areas, labelled_boxes, read_detections
@@ -182,5 +182,7 @@ def correct_keypoints(
 
 
 def _numpy(heatmaps: Tensor) -> Float32Array:
+    """Raises ModelError where a value is not finite."""
     values: Float32Array = heatmaps.detach().float().cpu().numpy()
+    require_finite(values, "what the network gives")
     return values

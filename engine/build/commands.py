@@ -13,6 +13,7 @@ from engine.artifacts import engine_cache
 from engine.artifacts.atomic import UNFINISHED
 from engine.artifacts.engine_file import EngineRecord, failure_of, read_engine, write_record
 from engine.artifacts.folders import cache_dir
+from engine.artifacts.model_files import bundled_pose_models, resolve_pose_model
 from engine.artifacts.model_spec import read_spec
 from engine.backends.contract import OpenOptions
 from engine.backends.cuda_driver import gpu, why_no_cuda
@@ -27,7 +28,7 @@ _PACKAGES = {"tensorrt": "tensorrt", "torch2trt": "tensorrt", "tensorrt_rtx": "t
 
 
 def list_engines() -> list[str]:
-    """One line per engine or exported graph: what it is, whether it was checked, and its path."""
+    """One line per shipped pose model with its cost, and per engine or exported graph with its state and path."""
     lines = []
     for entry in engine_cache.entries():
         if entry.record is None:
@@ -47,7 +48,23 @@ def list_engines() -> list[str]:
             str(entry.file),
         ]
         lines.append("  ".join(part for part in parts if part))
-    return [*lines, *_graphs()] or [f"nothing has been built yet ({cache_dir()})"]
+    built = [*lines, *_graphs()] or [f"nothing has been built yet ({cache_dir()})"]
+    return [*_shipped_weights(), *built]
+
+
+def _shipped_weights() -> list[str]:
+    """One line per shipped pose model: input size, parameters and FLOPs."""
+    from models.checkpoints import read_metadata
+    from models.cost import cost_of
+    from models.pose_model import PoseModelConfig
+
+    lines = []
+    for name in bundled_pose_models():
+        file = resolve_pose_model(name)
+        config = PoseModelConfig.from_dict(read_metadata(file)["config"])
+        size = f"{config.input_size_wh[1]}x{config.input_size_wh[0]}"
+        lines.append("  ".join((name, "weights", size, str(cost_of(config)), f"{_mib(file):.1f} MiB", str(file))))
+    return lines
 
 
 def _graphs() -> list[str]:

@@ -118,16 +118,18 @@ class PosePipeline:
             detections = self._propagator.predict(frame.timestamp_s, (width, height))
             detected = self._schedule.due(frame.image_bgr, frame.timestamp_s, detections.boxes_xyxy)
         if detected:
-            detections = self.detect(frame)
+            if isinstance(self._detector, BoxesOfFile):
+                detections = self._at_most(self._detector.of_frame(frame.index))
+            else:
+                detections = self.detect(frame.image_bgr)
         timings = StageTimings(detect_ms=(time.perf_counter() - started) * 1000)
         return PendingFrame(frame=frame, detections=detections, detected=detected, timings=timings)
 
-    def detect(self, frame: Frame) -> Detections:
-        """The people that the detector finds in a frame, or a file gives: at most `max_people`, the highest scores."""
-        if isinstance(self._detector, BoxesOfFile):
-            detections = self._detector.of_frame(frame.index)
-        else:
-            detections = self._detector.detect(frame.image_bgr)
+    def detect(self, image_bgr: UInt8Array) -> Detections:
+        """The people whom the detector finds in a picture (H, W, 3): at most `max_people`, the highest scores."""
+        return self._at_most(self._detector.detect(image_bgr))
+
+    def _at_most(self, detections: Detections) -> Detections:
         if len(detections) <= self._max_people:
             return detections
         best = np.argsort(-detections.scores, kind="stable")[: self._max_people]

@@ -6,17 +6,29 @@ import pytest
 import torch
 
 from models.build import build_model
+from models.cost import cost_of
 from models.pose_model import MODEL_NAMES, PoseModelConfig, parse_size
 
 
 @pytest.mark.parametrize(
-    ("name", "millions"),
-    [("resnet50", 34.0), ("resnet101", 53.0), ("resnet152", 68.6), ("hrnet_w32", 28.5), ("hrnet_w48", 63.6)],
+    ("name", "size", "millions", "gflops"),
+    [
+        ("resnet50", (192, 256), 34.0, None),  # its 8.9 count transposed convolutions four times
+        ("resnet101", (192, 256), 53.0, None),
+        ("resnet152", (288, 384), 68.6, None),
+        ("hrnet_w32", (192, 256), 28.5, 7.1),
+        ("hrnet_w48", (288, 384), 63.6, 32.9),
+    ],
 )
-def test_parameter_counts_are_the_published_ones(name: str, millions: float) -> None:
-    with torch.device("meta"):
-        model = build_model(name)
-    assert round(sum(parameter.numel() for parameter in model.parameters()) / 1e6, 1) == millions
+def test_parameters_and_flops_are_the_published_ones(
+    name: str, size: tuple[int, int], millions: float, gflops: float | None
+) -> None:
+    cost = cost_of(PoseModelConfig(name=name, input_size_wh=size))
+    assert round(cost.parameters / 1e6, 1) == millions
+    if gflops is not None:
+        assert cost.gflops * 1e9 / 2**30 == pytest.approx(gflops, abs=0.1)  # the papers' unit
+        kcam = cost_of(PoseModelConfig(name=f"kcam_{name}", input_size_wh=size))
+        assert cost.gflops < kcam.gflops < 1.4 * cost.gflops
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Crops and target heatmaps for training and evaluation.
 
-What a sample looks like depends on the seed and its key alone, so a run can be repeated and resumed exactly.
+A sample depends on the seed and its key alone, so a run can be repeated and resumed exactly.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Where the random crop of a person lies: half body, scale, rotation and mirroring.
 
-The official code is deep-high-resolution-net.pytorch; docs/decisions/0020-official-code.md lists what is taken from it.
+The official code is deep-high-resolution-net.pytorch; docs/decisions/0021-official-code.md lists what is taken from it.
 """
 
 from __future__ import annotations

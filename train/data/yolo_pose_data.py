@@ -26,8 +26,9 @@ def read_yolo_pose(file: Path, split: str) -> PeopleSet:
     """Read a split of an ultralytics pose data set.
 
     Args:
-        file: YAML with `train`, `val`, `kpt_shape`, `names`, and optionally `path`, `kpt_names`, `skeleton` (pairs of
-            keypoint indices from 0), and `flip_idx`, `sigmas` and `upper_body`, see `skeletons.make_skeleton`.
+        file: YAML with `train`, `val`, `names`, `kpt_shape` (or `kpt_names` alone, for K of three numbers each), and
+            optionally `path`, `skeleton` (pairs of keypoint indices from 0), and `flip_idx`, `sigmas` and `upper_body`,
+            see `skeletons.make_skeleton`.
         split: "train" or "val".
 
     Raises:
@@ -35,7 +36,8 @@ def read_yolo_pose(file: Path, split: str) -> PeopleSet:
     """
     settings = _settings(file)
     try:
-        keypoints, dimensions = (int(number) for number in settings["kpt_shape"])
+        shape = settings.get("kpt_shape") or (len(_keypoint_names(settings) or ()), 3)
+        keypoints, dimensions = (int(number) for number in shape)
         if not 1 <= keypoints <= MOST_KEYPOINTS:
             raise ValueError(f"{keypoints} keypoints; 1 to {MOST_KEYPOINTS} fit")
         class_names = _names(settings["names"])
@@ -105,14 +107,18 @@ def _names(names: Any) -> tuple[str, ...]:
     return tuple(str(value) for value in values)
 
 
+def _keypoint_names(settings: dict[str, Any]) -> Any:
+    """`kpt_names`; ultralytics lists them by class, and all classes of a set share their keypoints."""
+    names = settings.get("kpt_names")
+    return next(iter(names.values()), None) if isinstance(names, dict) else names
+
+
 def _skeleton(settings: dict[str, Any], keypoints: int) -> tuple[Skeleton, bool]:
     """The skeleton as far as the YAML states it, and whether mirroring is known; COCO's for 17 keypoints without names.
 
     An unknown OKS sigma is 1 / K, as in ultralytics.
     """
-    names = settings.get("kpt_names")
-    if isinstance(names, dict):  # ultralytics lists them by class; all classes of a set share their keypoints
-        names = next(iter(names.values()), None)
+    names = _keypoint_names(settings)
     flip = settings.get("flip_idx")
     if names is None and keypoints == COCO17.num_keypoints and (flip is None or tuple(flip) == COCO17.flip_order):
         return COCO17, True

@@ -30,7 +30,7 @@ _MARGIN = 0.1
 _CROWD_OVERLAP = 0.1
 _TRUNK = ("shoulder", "hip")
 _LEAST_TRUNK = 0.3
-"""Of the root of the box's area: a trunk seen from its end is taken for longer than it looks."""
+"""Of the root of the box's area: a trunk seen from its end counts as at least this long."""
 _HEIGHTS = (0.06, 0.5)
 """Of a pasted person, as shares of the picture's shorter side; small ones are as likely as large ones."""
 _MOST_PASTED = 8
@@ -57,7 +57,7 @@ def cut_outs(people: PeopleSet, images: ImageStore, most: int, seed: int) -> lis
     """Cut out up to so many people who stand alone, evenly from the sources that the data set names.
 
     Raises:
-        SourceError: nobody is tall enough, labelled well enough and alone.
+        SourceError: no person is tall enough, without overlap, and has enough labels.
     """
     by_source: dict[str, list[Person]] = {}
     for person in _alone(people):
@@ -72,8 +72,8 @@ def cut_outs(people: PeopleSet, images: ImageStore, most: int, seed: int) -> lis
                 chosen.append(cut_out(candidates[index], image, people.skeleton))
     if not chosen:
         raise SourceError(
-            f"{people.origin} holds nobody to paste: people of {_LEAST_HEIGHT_PX:.0f} px or more who overlap nobody "
-            "and whose shoulders, hips and half of all keypoints are labelled were expected"
+            f"{people.origin} contains no person to paste: expected people of {_LEAST_HEIGHT_PX:.0f} px or more "
+            "without overlap, with labelled shoulders and hips and half of all keypoints"
         )
     return chosen[:most]
 
@@ -160,7 +160,7 @@ def paste(
 
     Args:
         image: (H, W, 3) uint8 BGR.
-        boxes_xyxy: (N, 4) float32, whoever is in the picture, px.
+        boxes_xyxy: (N, 4) float32, of all people in the picture, px.
 
     Returns:
         boxes (M, 4) float32 of those pasted, px.
@@ -199,7 +199,7 @@ def _shrunk(person: CutOut, height_px: float, mirrored: bool) -> CutOut:
 
 
 def _place(image: UInt8Array, person: CutOut, there: Float32Array, rng: np.random.Generator) -> tuple[int, int] | None:
-    """Left and top px at which a cut-out fits and covers nobody by much; None where it finds none."""
+    """Left and top px at which a cut-out fits and hides little of other people; None if none was found."""
     room = np.array(image.shape[1::-1]) - person.alpha.shape[::-1]
     if (room < 0).any():
         return None

@@ -73,7 +73,7 @@ def restore_detector(
 
     Args:
         file: an ONNX file that `python -m engine build --detector` made from the same architecture.
-        architecture: its YAML name in the ultralytics package, or what such a file says.
+        architecture: its YAML name in the ultralytics package, or the content of such a file.
         pictures: what the batch norms are measured on; a few dozen serve.
         input_size: side of the square input in px.
 

@@ -223,7 +223,7 @@ def _start(options: DetectorOptions) -> Path:
 
 
 def _settings(options: DetectorOptions, data_yaml: Path) -> dict[str, Any]:
-    """What ultralytics is told of a new training."""
+    """Settings of a new training for ultralytics."""
     return {
         "data": str(data_yaml),
         "imgsz": options.input_size,
@@ -247,7 +247,7 @@ def _settings(options: DetectorOptions, data_yaml: Path) -> dict[str, Any]:
 
 
 def _optimizer(options: DetectorOptions) -> dict[str, Any]:
-    """What ultralytics is told of the optimizer: nothing leaves the choice to it, which goes by the number of steps."""
+    """Optimizer settings for ultralytics; without any it chooses by the number of steps."""
     if options.optimizer is None:
         return {}
     return {
@@ -283,7 +283,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Train; exit code 2 and one line where the input does not serve."""
+    """Train; exit code 2 and one line where the input cannot be used."""
     given = vars(build_parser().parse_args(argv))
     try:
         detector = train(DetectorOptions(**given))

@@ -1,9 +1,9 @@
 """AP of the people of one kind: tall or short, cut off by the picture's border, or in a crowd; of halves of a split.
 
-pycocotools knows how to leave people out: whoever is marked as having no labelled keypoint is still there to be
-matched, but neither found nor missed. That alone is not enough: a result on a left-out person that is not good enough
-to match would count as a false alarm. So a result belongs to the labelled box that its own box overlaps most and is
-left out with it; results on nobody stay and are false alarms for every kind.
+pycocotools ignores people without a labelled keypoint: they can be matched, but count neither as found nor as missed.
+That alone is not enough, because a result on an ignored person that is not good enough to match would count as a false
+positive. So a result belongs to the labelled box that its own box overlaps most and is ignored with it; results that
+belong to no label are false positives for every kind.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TALL_PX = 128.0
 CROWD_OVERLAP = 0.1
 _BORDER_PX = 1.0
 """A labelled box that ends so near the border ends there because the picture does."""
-_NOBODY = 0.1
+_NO_LABEL = 0.1
 """Overlap below which a result's box belongs to no label."""
 
 
@@ -63,7 +63,7 @@ def breakdown(
     boxes_xyxy: Float32Array,
     sigmas: Sequence[float],
 ) -> dict[str, dict[str, float]]:
-    """For each kind the number of people with labelled keypoints, AP, AP50 and AR in percent (-1: nobody).
+    """For each kind the number of people with labelled keypoints, AP, AP50 and AR in percent (-1 without people).
 
     Args:
         ground_truth: a COCO keypoint data set.
@@ -92,7 +92,7 @@ def halves(
 ) -> dict[str, dict[str, float]]:
     """For "even" and "odd" ids of the pictures the number of people with labelled keypoints, and AP and its kin.
 
-    Whoever chooses between networks by one half can report the other, which had no say.
+    Networks that were chosen by one half can be reported by the other.
 
     Args:
         ground_truth: a COCO keypoint data set.
@@ -136,7 +136,7 @@ def _owners(
             continue
         table = overlaps(boxes_xyxy[rows], _xyxy([labels[row] for row in candidates]))
         for row, best, value in zip(rows, table.argmax(axis=1), table.max(axis=1), strict=True):
-            if value >= _NOBODY:
+            if value >= _NO_LABEL:
                 owners[row] = candidates[int(best)]
     return owners
 

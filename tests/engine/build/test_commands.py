@@ -130,7 +130,8 @@ def test_exported_graphs_are_listed_and_cleaned_with_the_engines(
     torn.mkdir()
     (torn / "torn.onnx").write_bytes(b"half")
     assert command_line.main(["list"]) == 0
-    first, second = capfd.readouterr().out.splitlines()
+    shipped, first, second = capfd.readouterr().out.splitlines()
+    assert "M parameters, " in shipped and "GFLOPs" in shipped
     assert first.split()[:4] == ["small", "onnx", "fp32", "96x64"] and first.endswith(str(graph))
     assert second.startswith("torn-1  damaged: ")
     assert command_line.main(["clean", "--yes"]) == 0
