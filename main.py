@@ -148,7 +148,12 @@ def _report(error: Exception, verbose: bool) -> int:
     return EXIT_FAILURE
 
 
-if __name__ == "__main__":
+def command() -> int:
+    """The program as a command: `python main.py`, and `kcam-pose` where it is installed."""
     from engine.system.entry import run_command
 
-    raise SystemExit(run_command(main))
+    return run_command(main)
+
+
+if __name__ == "__main__":
+    raise SystemExit(command())

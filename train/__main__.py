@@ -39,5 +39,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def command() -> int:
+    """Training as a command: `python -m train`, and `kcam-pose-train` where it is installed."""
+    return run_command(main)
+
+
 if __name__ == "__main__":
-    raise SystemExit(run_command(main))
+    raise SystemExit(command())
