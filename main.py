@@ -149,11 +149,13 @@ def _report(error: Exception, verbose: bool) -> int:
 
 
 def command() -> int:
-    """The program as a command: `python main.py`, and `kcam-pose` where it is installed."""
+    """The installed command `kcam-pose`; ends as `python main.py` does."""
     from engine.system.entry import run_command
 
     return run_command(main)
 
 
 if __name__ == "__main__":
-    raise SystemExit(command())
+    from engine.system.entry import run_command
+
+    raise SystemExit(run_command(main))

@@ -40,9 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def command() -> int:
-    """Training as a command: `python -m train`, and `kcam-pose-train` where it is installed."""
+    """The installed command `kcam-pose-train`; ends as `python -m train` does."""
     return run_command(main)
 
 
 if __name__ == "__main__":
-    raise SystemExit(command())
+    raise SystemExit(run_command(main))
