@@ -148,6 +148,13 @@ def _report(error: Exception, verbose: bool) -> int:
     return EXIT_FAILURE
 
 
+def command() -> int:
+    """The installed command `kcam-pose`; ends as `python main.py` does."""
+    from engine.system.entry import run_command
+
+    return run_command(main)
+
+
 if __name__ == "__main__":
     from engine.system.entry import run_command
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from engine.backends import Array, Backend
+from engine.detection.given_boxes import WholePicture
 from engine.errors import OptionError, nearest_hint
 from engine.option_table import options_of
 from engine.options import PoseOptions
@@ -35,9 +36,10 @@ class Pipeline:
 
     def __init__(self, networks: Networks, options: PoseOptions, maps: Mapping[str, bool]) -> None:
         self._networks = networks
-        self._shared = dataclasses.replace(
-            networks, detector=_SharedDetector(networks.detector), pose=_SharedBackend(networks.pose)
-        )
+        # Boxes without a detector are data, which several threads may read at once.
+        given = isinstance(networks.detector, WholePicture)
+        detector = networks.detector if given else _SharedDetector(networks.detector)
+        self._shared = dataclasses.replace(networks, detector=detector, pose=_SharedBackend(networks.pose))
         self._options, self._maps = options, maps
         self._still = self._pipeline(still=True)
         self._sequence = self._pipeline(still=False)

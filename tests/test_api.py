@@ -18,7 +18,10 @@ import pytest
 import engine
 import main
 from engine import Pipeline, draw, open_pipeline
+from engine.option_table import options_of
+from engine.options import PoseOptions
 from engine.types import UInt8Array
+from tests.engine.clips import save_photo
 
 ROOT = Path(__file__).resolve().parent.parent
 PUBLIC = {
@@ -66,6 +69,7 @@ def test_the_public_names_are_these_and_documented() -> None:
     for name in PUBLIC:
         assert getattr(engine, name).__name__ == name
         assert f"`{name}" in text, f"docs/python.md does not say what {name} is"
+    assert [item.name for item in options_of(PoseOptions) if f"`{item.name}`" not in text] == []
     with pytest.raises(AttributeError, match="no attribute 'open_pipelin'"):
         engine.open_pipelin  # noqa: B018
 
@@ -130,6 +134,18 @@ def test_maps_come_on_request_and_can_be_drawn(pipeline: Pipeline, street: UInt8
     before = street.copy()
     plain, tinted = draw(street, result), draw(street, result, attention="areas:left_wrist", boxes=True)
     assert (street == before).all() and (plain != street).any() and (tinted != plain).any()
+
+
+def test_boxes_can_be_given(exact: Pipeline, street: UInt8Array, tmp_path: Path) -> None:
+    found = exact(street)
+    file = tmp_path / "boxes.jsonl"
+    file.write_text(json.dumps(found.to_dict()) + "\n")
+    with open_pipeline(boxes=file, backend="openvino", precision="fp32") as opened:
+        given = opened(street)
+        (streamed,) = opened.stream(save_photo(tmp_path / "street.png", street))
+    assert len(found.poses) >= 3
+    np.testing.assert_allclose(given.detections.boxes_xyxy, found.poses.boxes_xyxy, atol=0.01)
+    np.testing.assert_allclose(streamed.detections.boxes_xyxy, found.poses.boxes_xyxy, atol=0.01)
 
 
 def test_results_are_those_of_supervision(pipeline: Pipeline, street: UInt8Array) -> None:

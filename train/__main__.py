@@ -39,5 +39,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def command() -> int:
+    """The installed command `kcam-pose-train`; ends as `python -m train` does."""
+    return run_command(main)
+
+
 if __name__ == "__main__":
     raise SystemExit(run_command(main))
