@@ -24,12 +24,15 @@ from tests.signals import arriving
 
 pytestmark = pytest.mark.fault("entry points")
 
-FILES = sorted(
-    file
-    for folder in ("engine", "train", "app")
-    for file in (ROOT / folder).rglob("*.py")
-    if "__main__" in file.read_text(encoding="utf-8") and "SystemExit" in file.read_text(encoding="utf-8")
-) + [ROOT / "main.py"]
+FILES = [
+    ROOT / "main.py",
+    *sorted(
+        file
+        for folder in ("engine", "train", "app")
+        for file in (ROOT / folder).rglob("*.py")
+        if "raise SystemExit" in file.read_text(encoding="utf-8")
+    ),
+]
 
 
 def module_of(file: Path) -> str:
@@ -207,7 +210,7 @@ def filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ("answer", "deleted"), [("y\n", True), ("yes\n", True), ("n\n", False), ("\n", False), ("", False)]
 )
 def test_cleaning_asks(
-    answer: str, deleted: bool, filled: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str],
+    *, answer: str, deleted: bool, filled: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str],
     fault: Fault,
 ) -> None:  # fmt: skip
     terminal = io.StringIO(answer)
