@@ -27,11 +27,11 @@ EXIT_INTERRUPTED = 130
 
 EPILOG = """\
 examples:
-  python main.py --video demo
-  python main.py --video walk.mp4 --output walk_pose.mp4 --poses walk.jsonl
-  python main.py --video walk.mp4 --attention left_wrist
-  python main.py --video 0 --duration 10
-  python main.py --doctor
+  PROGRAM --video demo
+  PROGRAM --video walk.mp4 --output walk_pose.mp4 --poses walk.jsonl
+  PROGRAM --video walk.mp4 --attention left_wrist
+  PROGRAM --video 0 --duration 10
+  PROGRAM --doctor
 
 Ctrl-C ends a run early; what was done until then is kept as a whole file.
 Exit codes: 0 done; 1 a fault of the program; 2 something to put right (one line says what); 130 stopped by Ctrl-C
@@ -52,11 +52,12 @@ def build_parser() -> argparse.ArgumentParser:
     """Every option of the program, from the table in engine/options.py."""
     from engine.option_table import add_options
     from engine.options import GROUPS, WHAT, Options
+    from engine.system.installation import program_command
 
     parser = OneLineParser(
-        prog="main.py",
+        prog=program_command().removeprefix("python "),
         description="Human pose in real time, with a look into what the network attends to.",
-        epilog=EPILOG,
+        epilog=EPILOG.replace("PROGRAM", program_command()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )

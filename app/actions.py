@@ -1,4 +1,4 @@
-"""All commands and their keys in one table, from which the menus and the list under F1 are made."""
+"""The table of commands and keys, from which the menus and the list under F1 are generated."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Command:
     """One command.
 
     Attributes:
-        name: of its slot.
-        menu: where it is listed.
-        text: what it does.
+        name: name of its slot.
+        menu: menu that lists it.
+        text: label.
         keys: the first is shown in the menu.
     """
 
@@ -75,7 +75,7 @@ def commands() -> tuple[Command, ...]:
 
 
 def add_actions(window: QMainWindow, slots: Mapping[str, Callable[[], object]]) -> None:
-    """Make the menus of a window; `slots` has one for each command, by its name."""
+    """Add the menus to a window; `slots` has a callable for each command, by name."""
     bar = window.menuBar()
     assert bar is not None  # noqa: S101 - a main window has one
     menus: dict[str, QMenu] = {}
@@ -125,7 +125,7 @@ class KeysDialog(QDialog):
         grid = QGridLayout()
         grid.setVerticalSpacing(4)
         grid.setHorizontalSpacing(14)
-        # The same in every group, so that the texts are aligned.
+        # The same in every group, for aligned texts.
         grid.setColumnMinimumWidth(0, self.fontMetrics().horizontalAdvance("Ctrl+Shift+O") + 32)
         grid.setColumnStretch(1, 1)
         label = QLabel(title)

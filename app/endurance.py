@@ -1,7 +1,7 @@
-"""`python -m app.endurance`: a long run of the real window on the demo: does memory grow, does latency increase?
+"""`python -m app.endurance`: a long run of the real window on the demo that checks for growth of memory and latency.
 
-Prints a line a minute, and at the end whether memory grew by more than 50 MB after the first minute or latency
-increased (exit code 1). Without a screen, start it inside Xvfb.
+Prints a line per minute; exit code 1 if memory grew by more than 50 MB after the first minute or latency increased.
+Without a screen, start it inside Xvfb.
 """
 
 from __future__ import annotations
@@ -58,12 +58,12 @@ def verdict(samples: list[Sample]) -> list[str]:
     if first.memory_mb is not None and last.memory_mb is not None:
         growth = last.memory_mb - first.memory_mb
         if growth > _MOST_GROWTH_MB:
-            wrong.append(f"memory grew by {growth:.0f} MB, at most {_MOST_GROWTH_MB:.0f} wanted")
+            wrong.append(f"memory grew by {growth:.0f} MB, at most {_MOST_GROWTH_MB:.0f} allowed")
     limit = max(first.latency_p50 * _MOST_DELAY_RATIO, first.latency_p50 + _MOST_DELAY_MS)
     if last.latency_p50 > limit:
         wrong.append(f"the delay went from {first.latency_p50:.1f} to {last.latency_p50:.1f} ms")
     if last.frames <= first.frames:
-        wrong.append("no frame was painted any more")
+        wrong.append("no more frames were painted")
     return wrong
 
 
@@ -108,8 +108,8 @@ def run(minutes: float, every_s: float) -> list[Sample]:
 def main(argv: list[str] | None = None) -> int:
     """Run; 0 if nothing grew, 1 if something did, 2 if it could not run."""
     parser = OneLineParser(prog="python -m app.endurance", description="A long run of the window.")
-    parser.add_argument("--minutes", type=float, default=10.0, help="how long (10)")
-    parser.add_argument("--every", type=float, default=60.0, help="seconds between two lines (60)")
+    parser.add_argument("--minutes", type=float, default=10.0, help="duration (10)")
+    parser.add_argument("--every", type=float, default=60.0, help="seconds between lines (60)")
     arguments = parser.parse_args(argv)
     if not (0.05 <= arguments.minutes <= 10_000 and arguments.every >= 1):
         print("endurance: --minutes must be 0.05 or more and --every 1 or more", file=sys.stderr)
@@ -120,7 +120,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"endurance: {error}", file=sys.stderr)
         return 2
     wrong = verdict(samples)
-    print("; ".join(wrong) or "no growth of memory beyond 50 MB, delay at the end as at the start")
+    print("; ".join(wrong) or "no growth of memory beyond 50 MB, no increase of delay")
     return 1 if wrong else 0
 
 

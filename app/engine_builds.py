@@ -1,4 +1,4 @@
-"""Builds an engine in a child process while the video goes on, and opens a pipeline with it when it is ready."""
+"""Builds an engine in a child process while the video plays, and then opens a pipeline with it."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class EngineBuilds(QObject):
             self._refresh()
 
     def _refresh(self) -> None:
-        """Offer what can be built for the chosen network and the open source."""
+        """Offer the possible builds for the chosen network and the open source."""
         source = self._session.source
         people_in = None if source is None or source.info.is_live or source.text == "demo" else source.text
         try:
@@ -69,7 +69,7 @@ class EngineBuilds(QObject):
             self._notice.report("error", str(error))
 
     def start(self, offer: BuildOffer) -> None:
-        """Begin to build; the running pipeline goes on."""
+        """Start a build; the pipeline keeps running."""
         if self._build is not None:
             return
         self._offer = offer
@@ -118,6 +118,6 @@ class EngineBuilds(QObject):
         if not offer.backend:
             self._notice.report("done", self.tr("Built {file}").format(file=file))
             return
-        self._notice.report("done", self.tr("{title} is ready; changing over").format(title=offer.title))
+        self._notice.report("done", self.tr("{title} is ready; switching to it").format(title=offer.title))
         self._panel.set_options(replace(self._panel.options, backend=offer.backend, precision=offer.precision))
         self._open_pipeline(self._panel.options)

@@ -31,7 +31,7 @@ def log_file() -> Path:
 
 
 class ErrorReport(QObject):
-    """Takes unexpected exceptions from any thread; shows the first and logs all."""
+    """Receives unexpected exceptions from any thread; shows the first and logs all."""
 
     _reported = pyqtSignal(str)
 
@@ -59,7 +59,7 @@ class ErrorReport(QObject):
         return handler
 
     def install(self) -> None:
-        """Set the hooks of Python, of its threads and of Qt; before the application object is made."""
+        """Set the hooks of Python, of its threads and of Qt; before the application object is created."""
         sys.excepthook = self._hook
         threading.excepthook = self._thread_hook
         qInstallMessageHandler(self._qt_message)
@@ -107,7 +107,7 @@ class ErrorReport(QObject):
         box.setWindowTitle(self.tr("Something unexpected happened"))
         box.setText(self.tr("Internal error: {summary}").format(summary=summary))
         box.setInformativeText(
-            self.tr("The window goes on. Further errors are only logged.\nThe log is {file}").format(file=self.file)
+            self.tr("The window stays open. Further errors are only logged.\nThe log is {file}").format(file=self.file)
         )
         box.setModal(False)
         box.show()

@@ -1,4 +1,4 @@
-"""`python main.py`: error hooks, application object, window, and then everything that is slow."""
+"""`python main.py`: error hooks, application object, window, then everything slow."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def chosen_options(options: Options, remembered: PipelineOptions) -> PipelineOptions:
-    """What was remembered, with what the command line names in its place.
+    """The remembered options, overridden by those of the command line.
 
     Raises:
         OptionError: a value is not valid.
@@ -31,7 +31,7 @@ def chosen_options(options: Options, remembered: PipelineOptions) -> PipelineOpt
 
 @contextlib.contextmanager
 def _signals_close(window: MainWindow) -> Iterator[None]:
-    """Let Ctrl-C and the like close the window; the handlers are restored afterwards."""
+    """Make Ctrl-C and termination signals close the window; the handlers are restored afterwards."""
     numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
     # SIG_IGN: started with nohup, to outlive the terminal.
     previous = {number: signal.getsignal(number) for number in numbers if signal.getsignal(number) != signal.SIG_IGN}

@@ -16,7 +16,7 @@ from app.widgets.video_view import VideoView
 
 
 class LookControl(QObject):
-    """Joins the overlay panel, the mirror button and clicks on the video with the session's drawing thread."""
+    """Connects the overlay panel, the mirror button and clicks on the video with the session's drawing thread."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class LookControl(QObject):
     # --- probe ------------------------------------------------------------------------------------------------------
 
     def show_probe_state(self, is_set: bool) -> None:
-        """Follow a probe that the drawing thread placed or dropped; attention maps are fetched as long as it is set."""
+        """Show whether the drawing thread has a probe; attention maps are fetched while it has."""
         if is_set is not self._panel.has_probe:
             self._panel.set_probe_state(is_set)
             self.apply()

@@ -1,4 +1,4 @@
-"""The window: makes widgets, session and controllers and joins them; its slots run in the GUI thread and never wait."""
+"""The window: creates and connects widgets, session and controllers; its slots run in the GUI thread and never wait."""
 
 from __future__ import annotations
 
@@ -70,12 +70,12 @@ class MainWindow(QMainWindow):
         open_source: Callable[[str], FrameSource] = open_source,
         open_pipeline: OpenPipeline = open_with_maps,
     ) -> None:
-        """Make the window; nothing is opened before `start`.
+        """Create the window; nothing is opened before `start`.
 
         Args:
-            settings: what is remembered.
+            settings: remembered settings.
             options: the first pipeline.
-            report: takes unexpected exceptions, each with the place where it was raised.
+            report: receives unexpected exceptions, each with its origin.
             status_json: file to write the status to, once a second.
             open_source, open_pipeline: open them; tests pass fakes.
         """
@@ -272,14 +272,14 @@ class MainWindow(QMainWindow):
         self.transport.set_recording(self.outputs.recording_text())
 
     def reset_settings(self) -> None:
-        """Forget everything that is remembered, and go on with the defaults."""
+        """Reset all settings to their defaults."""
         self.settings.reset()
         self.sources.refresh()
         self._apply_settings(PipelineOptions())
         self.pipeline_control.open(self.pose_panel.options)
 
     def _toggle_full_screen(self) -> None:
-        """Only the video, or the window again."""
+        """Toggle full screen, which shows only the video."""
         full = not self.isFullScreen()
         bar = self.menuBar()
         for widget in (self.header, self.transport, self.tabs, *([bar] if bar is not None else [])):

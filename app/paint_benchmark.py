@@ -61,7 +61,7 @@ def made_up_result(rng: np.random.Generator) -> FrameResult:
 
 
 def make_picture(result: FrameResult, size_wh: tuple[int, int]) -> tuple[Picture, float]:
-    """The picture that the drawing thread makes of a result, and its time in ms."""
+    """The picture drawn by the drawing thread for a result, and the time in ms."""
     shown = Shown(
         shot=Shot(frame=result.frame, captured_s=0.0, position_s=0.0, serial=1), result=result, skeleton=COCO17
     )

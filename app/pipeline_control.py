@@ -15,7 +15,7 @@ from engine.pipeline.pose_pipeline import PipelineOptions
 
 
 class PipelineControl(QObject):
-    """Joins the pose panel with the session."""
+    """Connects the pose panel with the session."""
 
     def __init__(
         self,
@@ -27,7 +27,7 @@ class PipelineControl(QObject):
         is_building: Callable[[], bool],
         parent: QObject,
     ) -> None:
-        """Begin to follow the panel; `is_building` tells whether the notice bar shows the progress of an engine."""
+        """Connect the signals; `is_building`: whether the notice bar shows the progress of a build."""
         super().__init__(parent)
         self._session, self._settings, self._panel, self._notice = session, settings, pose_panel, notice
         self._is_building = is_building
@@ -36,7 +36,7 @@ class PipelineControl(QObject):
         pose_panel.changed.connect(self.open)
 
     def open(self, options: PipelineOptions) -> None:
-        """Open another pipeline, and remember its options once it runs; the present one goes on meanwhile."""
+        """Open another pipeline, and remember its options once it runs; the current one keeps running meanwhile."""
         self._chosen = options
         self._session.set_options(options)
         if not self._session.is_opening:
@@ -70,7 +70,7 @@ class PipelineControl(QObject):
                 )
 
     def _show_present(self) -> None:
-        """Show the pipeline that runs, in place of the one that was asked for."""
+        """Show the running pipeline instead of the requested one."""
         if self._session.options is not None:
             self._panel.set_options(self._session.options)
         self._panel.show_running(self._session.description)

@@ -10,17 +10,18 @@ from PyQt5.QtCore import QCoreApplication, Qt
 from PyQt5.QtWidgets import QApplication
 
 from engine.errors import OptionError
+from engine.system.installation import program_command
 from engine.system.qt_platform import XCB_ADVICE, why_no_xcb
 
 NAME = "kcam-pose"
 TITLE = "KCAM Pose"
 PROGRAM_VERSION = "0.1.0"
-# Keeps the application alive: a window that outlives it crashes when it is deleted.
+# Keeps a reference: a window that outlives the application crashes on deletion.
 _made: list[QApplication] = []
 
 
 def drop_opencv_plugins() -> None:
-    """Undo what importing cv2 did to Qt.
+    """Undo the Qt plugin path that importing cv2 sets.
 
     Its Linux wheels point Qt to their own plugins, which are built for another Qt: QApplication would abort.
     """
@@ -44,7 +45,7 @@ def require_screen() -> None:
     if not platform and not os.environ.get("DISPLAY") and not os.environ.get("WAYLAND_DISPLAY"):
         raise OptionError(
             "the window needs a screen, and neither DISPLAY nor WAYLAND_DISPLAY names one; "
-            "write a pose video instead: python main.py --video demo"
+            f"write a pose video instead: {program_command()} --video demo"
         )
     reason = why_no_xcb() if platform or os.environ.get("DISPLAY") else None
     if reason is not None:

@@ -38,7 +38,7 @@ class Settings:
             return None
 
     def read_options(self, group: str, table: type) -> dict[str, Any]:
-        """The remembered options of a table; one that no longer fits is left out."""
+        """The remembered options of a table; one that is no longer valid is omitted."""
         found = {}
         for option in options_of(table, Place.SETTINGS):
             value = self._read(f"{group}/{option.name}", bool if option.is_switch else option.read)
@@ -92,7 +92,7 @@ class Settings:
         return [text for text in texts if not has_secret(text)]
 
     def add_recent(self, text: str) -> None:
-        """Remember a source; addresses that may carry a password or a key are not remembered."""
+        """Remember a source; addresses that may contain a password or a key are not."""
         if has_secret(text):
             return
         self.store.setValue("sources/recent", [text, *(old for old in self.recent if old != text)][:_MOST_RECENT])

@@ -22,7 +22,7 @@ from engine.sources.addresses import shown
 
 
 class SourceControl(QObject):
-    """Joins the source menu and the transport bar with the session."""
+    """Connects the source menu and the transport bar with the session."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class SourceControl(QObject):
         transport.speed_changed.connect(session.set_speed)
 
     def open(self, text: str) -> None:
-        """Open a source; the present one is shown until the new one is open."""
+        """Open a source; the current one is shown until the new one is open."""
         self._notice.clear_level("error", "warning")
         self._header.set_source(self.tr("Opening {name}…").format(name=Path(shown(text)).name or shown(text)))
         if self._session.playback is None:
@@ -79,7 +79,7 @@ class SourceControl(QObject):
             self._offer_others(self.tr("No camera found"))
 
     def _offer_others(self, title: str) -> None:
-        self._welcome.show_message(title, self.tr("Open a video, drop one here, or look at the built-in demo."))
+        self._welcome.show_message(title, self.tr("Open a video, drop one here, or try the built-in demo."))
 
     # --- playing ----------------------------------------------------------------------------------------------------
 
@@ -148,7 +148,7 @@ class SourceControl(QObject):
         self._notice.report("error", event.message, action=(self.tr("Try again"), lambda: self.open(event.text)))
         source = self._session.source
         if self._session.playback is not None and source is not None:
-            self._header.show_source(source.info)  # the source before goes on
+            self._header.show_source(source.info)  # the previous source continues
         else:
             self._header.set_source("")
             self._offer_others(self.tr("No camera found") if event.text.isdecimal() else self.tr("No video"))

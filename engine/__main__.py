@@ -1,4 +1,4 @@
-"""`python -m engine build | list | check | clean | cost`: prepare models for the runtimes, in a process of its own.
+"""`python -m engine build | list | check | clean | cost`: prepare models for the runtimes, in a separate process.
 
 Progress of a build goes to stdout as JSON lines: {"event": "progress", "message": ...} while it works, then {"event":
 "done", "output": ...} or {"event": "error", "kind": ..., "message": ...}. To cancel, terminate the process.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import json
 import os
 import sys
@@ -18,17 +19,20 @@ from typing import Any, TextIO
 from engine.benchmark.selection import CostOptions
 from engine.build.options import (
     DETECTORS,
+    EXPORTS,
     GROUPS,
     BuildOptions,
     check_for_detectors,
     check_for_tensorrt,
+    check_half_weights,
     check_output,
     given_of,
 )
 from engine.errors import BackendError, EngineError, OptionError, OutputError, nearest_hint
-from engine.option_table import add_options
+from engine.option_table import add_options, options_of
 from engine.options import PRECISIONS
 from engine.system.entry import run_command
+from engine.system.missing import explain_import_error
 from engine.system.one_line_parser import OneLineParser
 from engine.system.parent_watch import end_with_stdin
 
@@ -38,12 +42,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser = OneLineParser(prog="python -m engine", description="Prepare models for the runtimes.")
     commands = parser.add_subparsers(dest="command", required=True)
     _add_build_options(commands.add_parser("build", help="export or compile a pose model or a detector"))
-    commands.add_parser("list", help="what has been compiled")
+    commands.add_parser("list", help="list compiled models")
     check = commands.add_parser("check", help="compare an engine with float32 PyTorch, and measure its speed")
-    check.add_argument("engine", type=Path, help="an .engine file; list shows where they stand")
-    check.add_argument("--weights", type=Path, help="what it was made of, if that was moved since")
+    check.add_argument("engine", type=Path, help="an .engine file; see list for the paths")
+    check.add_argument("--weights", type=Path, help="weights it was built from, if they were moved")
     check.add_argument("--photos", type=Path, help="folder of pictures to compare on")
-    clean = commands.add_parser("clean", help="delete what has been compiled")
+    clean = commands.add_parser("clean", help="delete compiled models")
     clean.add_argument("--damaged", action="store_true", help="only engines whose files are damaged")
     clean.add_argument("--yes", action="store_true", help="delete without asking")
     add_options(commands.add_parser("cost", help="measure what KCAM costs over its bare backbone"), CostOptions)
@@ -56,10 +60,10 @@ def _add_build_options(build: argparse.ArgumentParser) -> None:
 
 
 def build(options: BuildOptions, events: TextIO) -> Path:
-    """Do what the options ask and return the file that was written.
+    """Run the build and return the file that was written.
 
     Raises:
-        EngineError: it cannot be done; the message says why.
+        EngineError: the build failed.
     """
     from engine.build.engine_build import RUNTIMES
 
@@ -67,7 +71,9 @@ def build(options: BuildOptions, events: TextIO) -> Path:
         _send(events, event="progress", message=line)
 
     named = [options.pose_model, options.detector, options.fetch_detector]
-    if all(name is None for name in named):
+    if options.shipped:
+        options = _as_shipped(options)
+    elif all(name is None for name in named):
         raise OptionError("name what to build: --pose-model or --detector")
     if options.output is not None and options.pose_model is not None and options.detector is not None:
         raise OptionError("--output is one file; build the pose model and the detector one after the other")
@@ -76,6 +82,7 @@ def build(options: BuildOptions, events: TextIO) -> Path:
     if options.calibrate is not None and options.precision != "int8":
         raise OptionError("--calibrate is for --precision int8")
     check_output(options)
+    check_half_weights(options)
     check_for_detectors(options)
     if options.fetch_detector is not None:
         from engine.artifacts.download import fetch
@@ -83,7 +90,7 @@ def build(options: BuildOptions, events: TextIO) -> Path:
         return fetch(options.fetch_detector, sha256=options.sha256, notify=notify)
     if options.runtime in RUNTIMES:
         return _build_engines(options, notify)
-    known = ("onnx", "openvino", *RUNTIMES)
+    known = (*EXPORTS, *RUNTIMES)
     if options.runtime not in known:
         raise OptionError(f"--runtime {options.runtime} is not known.{nearest_hint(options.runtime, known)}")
     check_for_tensorrt(options)
@@ -96,8 +103,19 @@ def build(options: BuildOptions, events: TextIO) -> Path:
     if options.detector is not None:
         detector = _export_detector(options, notify)
         written = written or detector
-    assert written is not None  # noqa: S101 - one of them was named
+    assert written is not None  # noqa: S101 - one of them was given
     return written
+
+
+def _as_shipped(options: BuildOptions) -> BuildOptions:
+    """The options that export the default network as it ships: float16 weights, beside its `.safetensors` file."""
+    from engine.artifacts.model_files import resolve_pose_model, shipped_export
+
+    given = {item.name for item in options_of(options) if getattr(options, item.name) != item.default}
+    if given - {"shipped", "force", "end_with_stdin"}:
+        raise OptionError("--shipped goes with --force alone: it is the default network, and where it ships")
+    weights = resolve_pose_model()
+    return dataclasses.replace(options, pose_model=weights.stem, half_weights=True, output=shipped_export(weights))
 
 
 def _check_calibration(options: BuildOptions) -> None:
@@ -105,7 +123,7 @@ def _check_calibration(options: BuildOptions) -> None:
     if is_int8 and (options.pose_model is None or options.detector is not None):
         raise OptionError("int8 is for pose models, one at a time: --pose-model W --precision int8")
     if is_int8 and options.calibrate is None:
-        raise OptionError("int8 needs people to measure with: --calibrate VIDEO|FOLDER")
+        raise OptionError("int8 needs images of people for calibration: --calibrate VIDEO|FOLDER")
 
 
 def _export_pose(options: BuildOptions, notify: Callable[[str], None]) -> Path:
@@ -116,7 +134,7 @@ def _export_pose(options: BuildOptions, notify: Callable[[str], None]) -> Path:
 
     weights = resolve_pose_model(options.pose_model)
     if options.precision == "int8":
-        assert options.calibrate is not None  # noqa: S101 - _check_calibration saw to it
+        assert options.calibrate is not None  # noqa: S101 - by _check_calibration
         if options.output is None:
             return ensure_int8(weights, options.calibrate, force=options.force, notify=notify)
         from engine.build.quantize import quantize_pose
@@ -125,7 +143,7 @@ def _export_pose(options: BuildOptions, notify: Callable[[str], None]) -> Path:
         return options.output
     if options.output is None:
         return compiler.ensure_onnx(weights, force=options.force, notify=notify)
-    export_pose(weights, options.output)
+    export_pose(weights, options.output, half_weights=options.half_weights)
     return options.output
 
 
@@ -151,7 +169,7 @@ def _export_detector(options: BuildOptions, notify: Callable[[str], None]) -> Pa
 
 
 def _build_engines(options: BuildOptions, notify: Callable[[str], None]) -> Path:
-    """Compile what is named; the pose model's file is the one that is returned where both are."""
+    """Compile the given models; returns the pose model's file if there are two."""
     from engine.artifacts import compiler, engine_cache
     from engine.artifacts.model_files import resolve_pose_model
     from engine.build.engine_build import EngineOrder, build_engine
@@ -188,7 +206,7 @@ def _send(events: TextIO, **values: str) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command; exit code 2 and one line where the input cannot be used."""
+    """Run the command; exit code 2 and one line for unusable input."""
     given = vars(build_parser().parse_args(argv))
     command = given.pop("command")
     if given.get("end_with_stdin"):
@@ -208,15 +226,14 @@ def main(argv: list[str] | None = None) -> int:
             target = f" ({error.filename})" if error.filename else ""
             return _fail(command, output, OutputError(f"{error.strerror or error}{target}"))
         except ImportError as error:
-            advice = "pip install -r requirements.txt"
-            return _fail(command, output, BackendError(f"the package {error.name} is missing; {advice}"))
+            return _fail(command, output, BackendError(explain_import_error(error) or str(error)))
         _send(output, event="done", output=str(written.resolve()))
     return 0
 
 
 @contextlib.contextmanager
 def _own_stdout() -> Iterator[TextIO]:
-    """The real stdout for what is meant for it: packages print there as they please, and are sent to stderr instead."""
+    """The real stdout for our own output; whatever packages print to stdout goes to stderr."""
     sys.stdout.flush()
     number = sys.stdout.fileno()
     with os.fdopen(os.dup(number), "w", encoding="utf-8", errors="backslashreplace") as real:
@@ -230,7 +247,7 @@ def _own_stdout() -> Iterator[TextIO]:
 
 
 def _run_command(command: str, given: dict[str, Any]) -> Iterable[str]:
-    """The lines of the commands that are for people."""
+    """Output lines of the commands other than `build`."""
     from engine.build import commands as engine_commands
 
     if command == "list":

@@ -1,7 +1,7 @@
-"""`--doctor`: what runs on this machine, and one line of advice for each thing that is missing.
+"""`--doctor`: what runs on this machine, and one line of advice for each missing part.
 
-Written for machines on which nearly everything is missing: every check runs by itself, and whatever it needs is
-imported inside it.
+Works on machines on which nearly everything is missing: the checks are independent, and each imports what it needs
+inside.
 """
 
 from __future__ import annotations
@@ -20,18 +20,20 @@ from importlib import metadata
 from pathlib import Path
 
 from engine.artifacts.folders import CACHE_VARIABLE, WEIGHTS_DIR, cache_dir
+from engine.artifacts.model_files import INT8_SUFFIX
 from engine.artifacts.weights_info import stated_ap
+from engine.system.installation import DISTRIBUTION, ROOT, install_command, is_checkout
 from engine.system.missing import explain_import_error
 from engine.system.processor import output_of, processor
 from engine.system.qt_platform import XCB_ADVICE, why_no_xcb
 
-ROOT = Path(__file__).resolve().parent.parent
-INSTALL = "python -m pip install -r requirements.txt"
+OPTIONAL = "Training and export"
+PIP = "python -m pip install"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One line of the report, and what to do about it where something is missing."""
+    """One line of the report, with advice where something is missing."""
 
     section: str
     name: str
@@ -40,16 +42,17 @@ class Finding:
 
 
 def run_doctor() -> int:
-    """Print the report; exit code 0, for a report on a bare machine is a success, too."""
+    """Print the report; exit code 0, also if parts are missing."""
     print(format_findings(examine()))
     return 0
 
 
 def examine() -> list[Finding]:
-    """The findings of all checks. A check that fails is a finding itself, and the others go on."""
+    """The findings of all checks; a check that fails is a finding itself."""
     checks: tuple[tuple[str, Callable[[], Iterable[Finding]]], ...] = (
         ("System", system),
         ("Packages", packages),
+        (OPTIONAL, optional_packages),
         ("NVIDIA GPU", gpus),
         ("Backends", backends),
         ("Weights", weights),
@@ -66,7 +69,7 @@ def examine() -> list[Finding]:
             advice = explain_import_error(error)
             found.append(Finding(section=section, name="unknown", text=f"not examined: {error}", advice=advice))
         except Exception as error:
-            # A report with a hole in it still helps; the hole is shown.
+            # An incomplete report still helps.
             found.append(
                 Finding(section=section, name="unknown", text=f"not examined: {type(error).__name__}: {error}")
             )
@@ -74,7 +77,7 @@ def examine() -> list[Finding]:
 
 
 def format_findings(findings: Iterable[Finding]) -> str:
-    """The report as text: sections, two columns, advice under the line it belongs to."""
+    """The report as text: sections, two columns, advice under its line."""
     rows = list(findings)
     width = max((len(row.name) for row in rows), default=0)
     columns = max(60, shutil.get_terminal_size((100, 24)).columns)
@@ -90,7 +93,7 @@ def format_findings(findings: Iterable[Finding]) -> str:
             text, columns, initial_indent=f"  {row.name:<{width}}  ", subsequent_indent=indent, break_on_hyphens=False
         ) or [f"  {row.name}"]
         if row.advice:
-            # Not wrapped: a command in it can be copied as it is.
+            # Not wrapped, so that a command in it can be copied.
             lines.append(f"{indent}-> {' '.join(row.advice.split())}")
     advised = sum(row.advice is not None for row in rows)
     lines += ["", f"{advised} of {len(rows)} lines come with advice (->)." if advised else "Nothing is missing."]
@@ -101,7 +104,7 @@ def system() -> Iterator[Finding]:
     """Operating system, Python and processor."""
     yield Finding(section="System", name="system", text=f"{platform.platform()} ({platform.machine()})")
     version = platform.python_version()
-    advice = None if sys.version_info >= (3, 11) else "install Python 3.11 or 3.12 and make the environment with it"
+    advice = None if sys.version_info >= (3, 11) else "install Python 3.11 or 3.12 and create the environment with it"
     yield Finding(section="System", name="python", text=f"{version}, {sys.executable}", advice=advice)
     name, features = processor()
     listed = f", {' '.join(features)}" if features else ""
@@ -109,24 +112,57 @@ def system() -> Iterator[Finding]:
 
 
 def packages() -> Iterator[Finding]:
-    """Every package of requirements.txt: its version, or that it is missing or too old."""
-    for name, lowest in required_packages(ROOT / "requirements.txt"):
-        try:
-            version = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            yield Finding(section="Packages", name=name, text="not installed", advice=INSTALL)
+    """Every package that a run needs: its version, or that it is missing or too old."""
+    install = install_command("run")
+    for name, lowest in required_packages("run"):
+        version = installed_version(name)
+        if version is None:
+            yield Finding(section="Packages", name=name, text="not installed", advice=install)
             continue
         old = version_key(version) < version_key(lowest)
         text = f"{version}, older than {lowest}" if old else version
-        advice = f"{INSTALL} --upgrade" if old else None
+        advice = f"{install} --upgrade" if old else None
         if name == "opencv-python":
             text, advice = _with_import_trouble("cv2", text, advice)
         yield Finding(section="Packages", name=name, text=text, advice=advice)
 
 
-def required_packages(requirements: Path) -> list[tuple[str, str]]:
-    """Names and lower bounds of a requirements file."""
-    lines = requirements.read_text(encoding="utf-8").splitlines()
+def optional_packages() -> Iterator[Finding]:
+    """The packages of training and export; without them a run on a processor lacks nothing."""
+    install = install_command("train")
+    missing = []
+    for name, lowest in required_packages("train"):
+        version = installed_version(name)
+        if version is None:
+            missing.append(name)
+            continue
+        old = version_key(version) < version_key(lowest)
+        text = f"{version}, older than {lowest}" if old else version
+        yield Finding(section=OPTIONAL, name=name, text=text, advice=f"{install} --upgrade" if old else None)
+    if missing:
+        text = f"{', '.join(missing)}; fine for videos, the window and Python: the shipped networks run without them"
+        yield Finding(section=OPTIONAL, name="not installed", text=text)
+        text = "training, weights of your own until they are exported, INT8, TensorRT, the torch backend"
+        yield Finding(section=OPTIONAL, name="who needs them", text=text)
+        yield Finding(section=OPTIONAL, name="to install them", text=install)
+
+
+def installed_version(name: str) -> str | None:
+    """The version of an installed package, None where it is missing."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def required_packages(extra: str) -> list[tuple[str, str]]:
+    """Names and lower bounds of a set of packages ("run" or "train"): of its requirements file, or as installed."""
+    if is_checkout():
+        lines = (ROOT / f"requirements-{extra}.txt").read_text(encoding="utf-8").splitlines()
+    else:
+        mark = re.compile(r"extra == ['\"]([\w-]+)['\"]")
+        marked = [(line, mark.search(line)) for line in metadata.requires(DISTRIBUTION) or ()]
+        lines = [line for line, found in marked if (found.group(1) if found else "run") == extra]
     found = (re.match(r"\s*([A-Za-z0-9][\w.-]*)\s*(?:>=\s*([\w.]+))?", line) for line in lines)
     return [(match.group(1), match.group(2) or "0") for match in found if match]
 
@@ -137,20 +173,21 @@ def version_key(version: str) -> tuple[int, ...]:
 
 
 def _with_import_trouble(module: str, text: str, advice: str | None) -> tuple[str, str | None]:
-    """Text and advice for a package that is there, unless it cannot be loaded."""
+    """Text and advice for an installed package, which may fail to load."""
     try:
         importlib.import_module(module)
     except ImportError as error:
-        return f"{text}, but it does not load: {error}", explain_import_error(error) or f"{INSTALL} --force-reinstall"
+        return (
+            f"{text}, but it does not load: {error}",
+            explain_import_error(error) or f"{install_command('run')} --force-reinstall",
+        )
     return text, advice
 
 
 def gpus() -> Iterator[Finding]:
-    """What NVIDIA's driver reports."""
+    """GPUs that NVIDIA's driver reports."""
     if shutil.which("nvidia-smi") is None:
-        yield Finding(
-            section="NVIDIA GPU", name="none", text="no driver (nvidia-smi is not there); the processor is used"
-        )
+        yield Finding(section="NVIDIA GPU", name="none", text="no driver (nvidia-smi not found); the processor is used")
         return
     fields = "index,name,driver_version,memory.total,compute_cap"
     listing = output_of(["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader"])
@@ -161,22 +198,24 @@ def gpus() -> Iterator[Finding]:
         yield Finding(
             section="NVIDIA GPU",
             name="none",
-            text="nvidia-smi is there, but lists no GPU",
-            advice="run nvidia-smi and see what it says; a driver update often needs a restart of the machine",
+            text="nvidia-smi lists no GPU",
+            advice="run nvidia-smi and read its output; a driver update often needs a restart of the machine",
         )
 
 
 def backends() -> Iterator[Finding]:
-    """Every runtime on every device it has: its version, or why it cannot run here."""
+    """Every runtime on each of its devices: its version, or why it cannot run here."""
     from engine.backends import BACKENDS, probe_backends
     from engine.backends.cuda_driver import why_no_cuda
 
     no_cuda = why_no_cuda()
     for label, usable, detail in probe_backends():
-        reason, _, command = detail.partition("; pip install ")
+        reason, _, command = detail.partition(f"; {PIP} ")
         for_cuda = "(cuda)" in label or BACKENDS.get(label) == ("cuda",)
-        # What only a GPU could use is no advice for a machine without one.
-        advice = f"python -m pip install {command}" if command and not (for_cuda and no_cuda) else None
+        # No advice to install GPU packages on a machine without a GPU.
+        advice = f"{PIP} {command}" if command and not (for_cuda and no_cuda) else None
+        if label == "torch (cpu)":
+            advice = None  # the other runtimes are faster, and bring all that a run needs
         if for_cuda and no_cuda and no_cuda not in reason:
             reason += f", and {no_cuda}"
         yield Finding(
@@ -185,14 +224,16 @@ def backends() -> Iterator[Finding]:
 
 
 def weights() -> Iterator[Finding]:
-    """The pose networks and detectors that ship, which are the default, and the AP that their model cards state."""
+    """The shipped pose networks and detectors, the defaults, and the AP in their model cards."""
     choice = WEIGHTS_DIR / "default.json"
     default: dict[str, str] = json.loads(choice.read_text(encoding="utf-8")) if choice.is_file() else {}
     for kind, key, pattern in (("pose model", "pose_model", "*.safetensors"), ("detector", "detector", "*.onnx")):
-        files = sorted(WEIGHTS_DIR.glob(pattern))
+        files = [file for file in sorted(WEIGHTS_DIR.glob(pattern)) if kind == "pose model" or _is_detector(file)]
         for file in files:
             marks = [kind, f"{file.stat().st_size / 2**20:.1f} MiB"]
             marks += ["the default"] if file.stem == default.get(key) else []
+            if kind == "pose model" and file.with_suffix(".onnx").is_file():
+                marks.append("also in exported form")
             marks.append(stated_ap(file.with_suffix(".md")) or "no AP stated")
             yield Finding(section="Weights", name=file.stem, text=", ".join(marks))
         if default.get(key) not in [file.stem for file in files]:
@@ -213,8 +254,12 @@ def window() -> Iterator[Finding]:
     yield Finding(section="Window", name="Qt xcb", text=text, advice=None if reason is None else XCB_ADVICE)
 
 
+def _is_detector(file: Path) -> bool:
+    return not file.name.endswith(INT8_SUFFIX) and not file.with_suffix(".safetensors").is_file()
+
+
 def cameras() -> Iterator[Finding]:
-    """Cameras, by the number to give to --video, with their names."""
+    """Cameras with their numbers (for --video) and names."""
     from engine.sources.opening import list_cameras
 
     found = list_cameras()
@@ -241,7 +286,7 @@ def encoders() -> Iterator[Finding]:
 
 
 def cache() -> Iterator[Finding]:
-    """Where compiled networks are kept, and how much that is."""
+    """Folder and size of the cache of compiled networks."""
     folder = cache_dir()
     if not folder.is_dir():
         yield Finding(section="Cache", name="folder", text=f"{folder} (made at first use; {CACHE_VARIABLE} moves it)")

@@ -1,4 +1,4 @@
-"""The errors that a person may meet: each message says what failed, on what, and what to do next."""
+"""The errors for users: each message states what failed, on what, and what to do next."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _escaped(sign: str) -> str:
 
 
 class EngineError(Exception):
-    """Something expected went wrong; the message is one line that can be shown to a person as it is."""
+    """An expected failure; the message is one line for the user."""
 
     def __str__(self) -> str:
         return one_line(super().__str__())
@@ -47,7 +47,7 @@ class OutputError(EngineError):
 
 
 class OptionError(EngineError):
-    """A value that a person gave is not valid."""
+    """A value given by the user is not valid."""
 
 
 def message_line(error: Exception, at: int = 0) -> str:

@@ -1,10 +1,10 @@
-"""From boxes to crops and back. Training and inference share this file, so that a network sees what it learnt on.
+"""From boxes to crops and back; shared by training and inference, so that both crop alike.
 
 Convention of the official SimpleBaseline and HRNet code: a box is widened to the aspect ratio of the input and
 padded by 1.25; the centre of the box goes to (W / 2, H / 2) of the crop; one heatmap px is W / w crop px.
 
 With `udp` (Huang et al., "The Devil is in the Details: Delving into Unbiased Data Processing") lengths run between the
-middles of the outer pixels: the centre goes to ((W - 1) / 2, (H - 1) / 2), and one heatmap px is (W - 1) / (w - 1) crop
+centres of the outer pixels: the centre goes to ((W - 1) / 2, (H - 1) / 2), and one heatmap px is (W - 1) / (w - 1) crop
 px. Then mirroring a crop mirrors its heatmap exactly, and the flip test needs no shift.
 """
 
@@ -50,7 +50,7 @@ def box_centers_sizes(
     """Centres (N, 2) and padded sizes (N, 2) of boxes at the aspect ratio of the input, in frame px, float32.
 
     Args:
-        boxes_xyxy: (N, 4) float32, frame px. A box without area is taken as one px wide or high.
+        boxes_xyxy: (N, 4) float32, frame px. A box without area counts as one px wide or high.
         input_size_wh: width and height of the crop in px.
         padding: factor on the box size.
     """
@@ -101,7 +101,7 @@ def boxes_to_affines(
 def heatmap_stride(
     input_size_wh: tuple[int, int], heatmap_size_wh: tuple[int, int], *, udp: bool = False
 ) -> tuple[float, float]:
-    """Crop px a heatmap px, along x and y."""
+    """Crop px per heatmap px, along x and y."""
     less = 1 if udp else 0
     (width, height), (map_width, map_height) = input_size_wh, heatmap_size_wh
     return (width - less) / (map_width - less), (height - less) / (map_height - less)
@@ -127,7 +127,7 @@ def invert_affines(affines: Float32Array) -> Float32Array:
 
 
 def apply_affines(affines: Float32Array, points_xy: Float32Array) -> Float32Array:
-    """Map points (N, K, 2) through affines (N, 2, 3), one affine a person; float32."""
+    """Map points (N, K, 2) through affines (N, 2, 3), one affine per person; float32."""
     mapped = np.einsum("nij,nkj->nki", affines[:, :, :2], points_xy) + affines[:, None, :, 2]
     return np.asarray(mapped, np.float32)
 
@@ -155,13 +155,13 @@ def reduced(image_bgr: UInt8Array, scale: float) -> tuple[UInt8Array, int]:
 def warp_crops(
     image_bgr: UInt8Array, affines: Float32Array, input_size_wh: tuple[int, int], out: UInt8Array | None = None
 ) -> UInt8Array:
-    """Cut people out of a frame: (N, H, W, 3) uint8 BGR, one warp a person straight into the batch.
+    """Cut people out of a frame: (N, H, W, 3) uint8 BGR, one warp per person, directly into the batch.
 
     Args:
         image_bgr: (frame height, frame width, 3) uint8.
         affines: (N, 2, 3) float32, frame px to crop px.
         input_size_wh: width and height of the crop in px.
-        out: array of at least N crops to write into, so that a stream allocates nothing; its first N are returned.
+        out: array of at least N crops to write into, which avoids allocations; its first N are returned.
     """
     width, height = input_size_wh
     if out is None:

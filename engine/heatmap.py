@@ -1,4 +1,4 @@
-"""Keypoints to heatmaps and back, side by side: the one must undo the other. Shared with training."""
+"""Encoding of keypoints as heatmaps and its inverse; shared with training."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def encode_heatmaps(
         udp: see geometry.py.
 
     Returns:
-        heatmaps (K, h, w) float32 and weights (K,) float32: 1 where the map teaches, 0 where the keypoint is not
-        labelled or its Gaussian lies wholly outside.
+        heatmaps (K, h, w) float32 and weights (K,) float32: 1 where the map is trained on, 0 where the keypoint is
+        not labelled or its Gaussian lies wholly outside.
     """
     width, height = heatmap_size_wh
     stride = np.array(heatmap_stride(input_size_wh, heatmap_size_wh, udp=udp), np.float32)
@@ -77,7 +77,7 @@ def decode_heatmaps(heatmaps: Float32Array, input_size_wh: tuple[int, int], *, u
         picked = np.clip(y, 0, height - 1) * width + np.clip(x, 0, width - 1)
         return np.take_along_axis(flat, picked[..., None], axis=2)[..., 0]
 
-    # The official code leaves a peak alone when it lies on the outer px, or on the first px inside the left or top.
+    # The official code does not shift a peak on the outer px, or on the first px inside the left or top.
     free = (x > 1) & (x < width - 1) & (y > 1) & (y < height - 1)
     shift_x = np.sign(at(y, x + 1) - at(y, x - 1)) * 0.25 * free
     shift_y = np.sign(at(y + 1, x) - at(y - 1, x)) * 0.25 * free
@@ -91,20 +91,20 @@ def decode_heatmaps(heatmaps: Float32Array, input_size_wh: tuple[int, int], *, u
 def decode_heatmaps_dark(
     heatmaps: Float32Array, input_size_wh: tuple[int, int], sigma: float = 0.0, *, udp: bool = False
 ) -> Float32Array:
-    """Distribution-aware decoding (Zhang et al., DARK): the maximum of the Gaussian that the map is taken for.
+    """Distribution-aware decoding (Zhang et al., DARK): the maximum of a Gaussian fitted to the map.
 
-    The map is smoothed with the Gaussian it was taught with, so that it has one summit; near that summit the
-    logarithm of a Gaussian is a parabola, and one Newton step from the highest px leads to its top.
+    The map is smoothed with the Gaussian of the training targets, so that it has one maximum; the logarithm of a
+    Gaussian is a parabola, so one Newton step from the highest px leads to its maximum.
 
     Args:
         heatmaps: (N, K, h, w) float32.
         input_size_wh: width and height of the crop in px.
-        sigma: of the taught Gaussians in heatmap px; 0 for the recipe's.
+        sigma: of the target Gaussians in heatmap px; 0 for the recipe's.
         udp: see geometry.py.
 
     Returns:
-        (N, K, 3) float32 as `decode_heatmaps`. A peak on the two outer px stays where it is, as does one around
-        which the smoothed map has no maximum (noise, where a Newton step would lead anywhere).
+        (N, K, 3) float32 as `decode_heatmaps`. A peak on the two outer px is not moved, nor one around which the
+        smoothed map has no maximum (noise, where a Newton step is arbitrary).
     """
     height, width = heatmaps.shape[2:]
     sigma = sigma or recipe_sigma(height)
@@ -135,13 +135,13 @@ def decode_heatmaps_dark(
 
 
 DARK_MAX_STEP = 2.0
-"""The top of a Gaussian lies within half a px of its highest sample; noise and neighbours move it a little further."""
+"""The maximum of a Gaussian is within half a px of its highest sample; noise and neighbours move it further."""
 
 
 def _smoothed_patches(heatmaps: Float32Array, x: np.ndarray, y: np.ndarray, sigma: float) -> np.ndarray:
-    """(N, K, 5, 5) float64: each map smoothed by a Gaussian, on the 5x5 px around (x, y) alone.
+    """(N, K, 5, 5) float64: each map smoothed by a Gaussian, only on the 5x5 px around (x, y).
 
-    Beyond the map there is nothing, and beyond three sigma the kernel ends.
+    The map is zero-padded, and the kernel ends at three sigma.
     """
     height, width = heatmaps.shape[2:]
     columns = _kernel_rows(x, width, sigma)  # (N, K, 5, w)
@@ -150,23 +150,23 @@ def _smoothed_patches(heatmaps: Float32Array, x: np.ndarray, y: np.ndarray, sigm
 
 
 def _kernel_rows(center: np.ndarray, length: int, sigma: float) -> np.ndarray:
-    """(N, K, 5, length): for each of the five px around `center`, what every px of a line gives to it."""
+    """(N, K, 5, length): for each of the five px around `center`, the weights of all px of a line."""
     targets = center[..., None] + np.arange(-2, 3)  # (N, K, 5)
     distance = np.arange(length) - targets[..., None]
     return np.asarray(np.exp(-(distance**2) / (2 * sigma**2)) * (np.abs(distance) <= np.ceil(3 * sigma)))
 
 
 DECODERS: Mapping[str, Decoder] = {"quarter": decode_heatmaps, "dark": decode_heatmaps_dark}
-"""How heatmaps become keypoints, by name."""
+"""Decoders by name."""
 
 
 def decoder_for(name: str, *, sigma: float = 0.0, udp: bool = False) -> Decoder:
-    """The decoder of that name for a network that learnt Gaussians of this sigma in these coordinates."""
+    """The decoder of that name for a network trained on Gaussians of this sigma in these coordinates."""
     if name == "dark":
         return functools.partial(decode_heatmaps_dark, sigma=sigma, udp=udp)
     return functools.partial(decode_heatmaps, udp=udp)
 
 
 def recipe_sigma(heatmap_height: int) -> float:
-    """Standard deviation of the Gaussians in heatmap px: 2 at 64 px height, 3 at 96; never below 1.5, mere dots."""
+    """Standard deviation of the Gaussians in heatmap px: 2 at 64 px height, 3 at 96; at least 1.5."""
     return max(1.5, 2.0 * heatmap_height / 64)

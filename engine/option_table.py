@@ -1,6 +1,6 @@
 """The form of an option table: a frozen dataclass whose fields carry each option's declaration as metadata.
 
-Command line, settings, panels and reports are made from such a table, so that an option is written down once.
+Command line, settings, panels and reports are generated from such a table, so that an option is declared once.
 Standard library only: `main.py --help` works with nothing installed.
 """
 
@@ -18,13 +18,13 @@ from engine.errors import OptionError, nearest_hint
 
 
 class Place(enum.Flag):
-    """Where an option shows.
+    """Where an option is available.
 
     Attributes:
         COMMAND_LINE: as a flag.
         PANEL: as a control of the window.
         SETTINGS: the window remembers it.
-        BENCHMARK: `--benchmark` measures with it, passes it on to its child processes, and reports it.
+        BENCHMARK: `--benchmark` uses it, passes it to its child processes, and reports it.
         STATUS: `--status-json` reports it.
     """
 
@@ -37,7 +37,7 @@ class Place(enum.Flag):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Range:
-    """Numbers that fit; `above` and `below` exclude the ends, `words` replace the usual words for a person."""
+    """Valid numbers; `above` and `below` exclude the ends, `words` replace the default text in messages."""
 
     low: float = -math.inf
     high: float = math.inf
@@ -46,7 +46,7 @@ class Range:
     words: str = ""
 
     def holds(self, value: float) -> bool:
-        """Whether a value lies within; NaN never does."""
+        """Whether a value is in the range; NaN never is."""
         over_low = self.low < value if self.above else self.low <= value
         under_high = value < self.high if self.below else value <= self.high
         return over_low and under_high
@@ -70,19 +70,19 @@ SEED = Range(low=0, high=2**32 - 1, words="0 to 4294967295")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Control:
-    """How a panel shows an option: a check box for a switch, a box of choices, a slider for a share, or a number.
+    """How a panel shows an option: a check box for a switch, a box of choices, a slider for a fraction, or a number.
 
     Attributes:
-        label: words beside it.
-        section: title of the part of the panel where it stands.
+        label: text beside it.
+        section: title of its group in the panel.
         hint: tool tip.
-        spoken: what a screen reader says; the label unless given.
+        spoken: text for screen readers; the label unless given.
         choices: texts to choose from, for an option whose valid values are not all listed.
         low, high: ends of a slider or of a number.
         step: of a slider.
-        form: how a slider's value is written, with `{value}` or `{percent}`; a score in hundredths unless given.
-        none: what stands for no value, at a slider's 0.
-        files: title and pattern of a file dialog, for a model: a shipped one by name, or a file.
+        form: format of a slider's value, with `{value}` or `{percent}`; a score in hundredths unless given.
+        none: text for no value, at a slider's 0.
+        files: title and pattern of a file dialog, for a model.
         needs: the switch without which this option has no effect.
     """
 
@@ -105,19 +105,19 @@ class Option:
     """The declaration of an option.
 
     Attributes:
-        name, default: of the field; they are filled in by `options_of`.
+        name, default: of the field; set by `options_of`.
         help: for the command line; `{default}` stands for the default.
-        read: makes a value of a text, ValueError where it does not fit; switches need none.
+        read: parses a text, ValueError where it is invalid; unused for switches.
         group: title of its group in `--help`.
         metavar: the value's name in `--help`.
         given_flag: its flag, unless it is `--name`, or `--no-name` for a switch that is on by default.
-        const: the value of the flag alone, for one whose value may be left out.
+        const: value of the flag without an argument, where that is allowed.
         many: takes one or more values; the field is a tuple or list.
-        required: whether the command line must name it.
-        within: numbers that fit.
-        choices: values that fit.
-        places: where it shows.
-        control: how a panel shows it.
+        required: whether the command line must have it.
+        within: valid numbers.
+        choices: valid values.
+        places: where it is available.
+        control: its control in a panel.
     """
 
     name: str = ""
@@ -152,7 +152,7 @@ def described(help: str = "", read: Callable[[str], Any] = str, *, flag: str = "
 
 
 def option(default: T, help: str = "", read: Callable[[str], Any] = str, **rest: Any) -> T:
-    """A field that is an option and has a default; it has the default's type, so that type checkers compare it."""
+    """A field that is an option with a default; typed as the default for type checkers."""
     return dataclasses.field(default=default, metadata=described(help, read, **rest))
 
 
@@ -166,7 +166,7 @@ def options_of(table: Any, place: Place | None = None) -> tuple[Option, ...]:
     """The options of a table (a dataclass, or an instance of one), in the order of its fields.
 
     Args:
-        place: only those that show there.
+        place: only those available there.
     """
     found = []
     for field in dataclasses.fields(table):
@@ -181,7 +181,7 @@ def options_of(table: Any, place: Place | None = None) -> tuple[Option, ...]:
 
 
 def add_options(container: argparse._ActionsContainer, table: type, group: str | None = None) -> None:
-    """Add the options of a table (of one group of it) to a parser; those that are not given leave no attribute."""
+    """Add the options of a table (of one group of it) to a parser; options not given leave no attribute."""
     for item in options_of(table, Place.COMMAND_LINE):
         if group is not None and item.group != group:
             continue
@@ -200,7 +200,7 @@ def add_options(container: argparse._ActionsContainer, table: type, group: str |
 
 
 def _for_argparse(read: Callable[[str], Any]) -> Callable[[str], Any]:
-    """argparse says only "invalid value" of a ValueError; this keeps what was wrong with it."""
+    """argparse reports a ValueError only as "invalid value"; this keeps its message."""
 
     def parse(text: str) -> Any:
         try:
@@ -227,10 +227,10 @@ def finite_number(text: str) -> float:
 
 
 def check_options(options: object) -> None:
-    """Compare the values of a table with what its options allow; None is left to whoever resolves it.
+    """Check the values of a table against its options; None is accepted.
 
     Raises:
-        OptionError: a value does not fit; the message names the option.
+        OptionError: a value is invalid; the message names the option.
     """
     for item in options_of(options):
         value = getattr(options, item.name)
@@ -240,12 +240,12 @@ def check_options(options: object) -> None:
             raise OptionError(f"{item.flag} is {value}; finite numbers fit")
         if item.choices and value not in item.choices:
             raise OptionError(f"{item.flag} is '{value}'.{nearest_hint(str(value), item.choices)}")
-        if item.within is not None and not item.within.holds(value):
-            raise OptionError(f"{item.flag} is {value}; {item.within} fits")
+        if item.within is not None and not (isinstance(value, (int, float)) and item.within.holds(value)):
+            raise OptionError(f"{item.flag} is {value}; expected {item.within}")
 
 
 def words_of(options: object, place: Place) -> list[str]:
-    """The command line that gives the options of a place the values they have here."""
+    """The command-line arguments that set the options of a place to these values."""
     words: list[str] = []
     for item in options_of(options, place):
         value = getattr(options, item.name)
@@ -255,6 +255,6 @@ def words_of(options: object, place: Place) -> list[str]:
 
 
 def values_of(options: object, place: Place) -> dict[str, Any]:
-    """The values that show in a place, as JSON takes them."""
+    """The values of the options of a place, for JSON."""
     values = {item.name: getattr(options, item.name) for item in options_of(options, place)}
     return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}

@@ -1,7 +1,7 @@
-"""The table of options of the program: whoever adds one adds a field here.
+"""The table of options of the program: an option is a field here.
 
-`PoseOptions` say what runs; command line, window, settings, benchmark and status are made from them. `Options` add what
-only the command line has. Standard library only.
+`PoseOptions` define the pipeline; command line, window, settings, benchmark and status are generated from them.
+`Options` add those of the command line. Standard library only.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Literal
 from engine.option_table import AT_LEAST_1, SHARE, Control, Place, option
 
 DetectEvery = int | Literal["auto"]
-"""Run the detector on every so many frames; "auto": as seldom as the scene allows."""
+"""Run the detector on every Nth frame; "auto": as rarely as the scene allows."""
 
 # Names as literals: the table imports no backend. A test compares them with `engine.backends`.
 BACKENDS = ("tensorrt", "tensorrt_rtx", "torch", "openvino", "onnxruntime")
@@ -75,7 +75,7 @@ def seconds(text: str) -> float:
 
 
 def attention_scale(text: str) -> str:
-    """How colours are spread over the values of an attention map: "unit" or "auto"."""
+    """Colour scale of an attention map: "unit" or "auto"."""
     if text not in ("unit", "auto"):
         raise ValueError(f"invalid choice: '{text}' (choose from 'unit', 'auto')")
     return text
@@ -83,7 +83,7 @@ def attention_scale(text: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class PoseOptions:
-    """What runs and where. None leaves a value to the models that ship, or to the kind of the source."""
+    """Networks, where they run, and how. None: the shipped models' default, or depending on the source."""
 
     pose_model: str | None = option(
         None,
@@ -99,14 +99,21 @@ class PoseOptions:
     )
     detector: str | None = option(
         None,
-        "person detector: name, .onnx or .pt (the shipped one)",
+        "person detector: name, .onnx or .pt; none: the whole picture is one box (the shipped one)",
         group=NETWORKS,
         metavar="NAME|FILE",
         places=_EVERYWHERE,
         control=Control(label="Detector", section="Networks", files=("Open a detector", "Detectors (*.onnx *.pt)")),
     )
+    boxes: Path | None = option(
+        None,
+        "take the boxes of a file instead of a detector's: .jsonl as --poses writes it, or a JSON list of COCO results",
+        Path,
+        group=NETWORKS,
+        metavar="FILE",
+    )
     classes: str | None = option(
-        None, "what to detect, with commas between (person)", group=NETWORKS, metavar="NAMES", places=_REPORTED
+        None, "classes to detect, separated by commas (person)", group=NETWORKS, metavar="NAMES", places=_REPORTED
     )
     backend: str = option(
         "auto",
@@ -124,22 +131,20 @@ class PoseOptions:
         places=_EVERYWHERE,
         control=Control(label="Precision", section="Networks", choices=PRECISIONS),
     )
-    device: str = option("auto", "auto, cpu, cuda, cuda:1, ...", group=NETWORKS, metavar="NAME", places=_REPORTED)
+    device: str = option("auto", "auto, cpu, cuda, cuda:1, coreml", group=NETWORKS, metavar="NAME", places=_REPORTED)
     score_threshold: float | None = option(
         None,
-        "leave out person boxes with a lower score, 0 to 1",
+        "minimum score of person boxes, 0 to 1",
         fraction,
         group=NETWORKS,
         metavar="X",
         within=SHARE,
         places=_EVERYWHERE,
-        control=Control(
-            label="Box score", section="People", hint="Leave out boxes with a lower score", low=0.01, high=0.95
-        ),
+        control=Control(label="Box score", section="People", hint="Minimum score of boxes", low=0.01, high=0.95),
     )
     person_threshold: float | None = option(
         None,
-        "leave out people of lower confidence (box and keypoints together)",
+        "minimum confidence of people (box and keypoints together)",
         fraction,
         group=NETWORKS,
         metavar="X",
@@ -148,26 +153,24 @@ class PoseOptions:
         control=Control(
             label="Confidence",
             section="People",
-            hint="Leave out people whose confidence (box and keypoints together) is lower",
+            hint="Minimum confidence of people (box and keypoints together)",
             high=0.95,
         ),
     )
     max_people: int = option(
         16,
-        "most people in a frame ({default})",
+        "maximum number of people in a frame ({default})",
         whole_number,
         group=NETWORKS,
         metavar="N",
         within=AT_LEAST_1,
         places=_EVERYWHERE,
-        control=Control(label="Most people", section="People", low=1, high=64),
+        control=Control(label="Maximum people", section="People", low=1, high=64),
     )
-    download: bool = option(
-        False, "let a missing detector be fetched from its publisher", group=NETWORKS, places=_REPORTED
-    )
+    download: bool = option(False, "download a missing detector from its publisher", group=NETWORKS, places=_REPORTED)
     detect_every: DetectEvery | None = option(
         None,
-        "look for people on every Nth frame, or as seldom as the scene allows (files: 1, cameras: auto)",
+        "detect people on every Nth frame, or as rarely as the scene allows (files: 1, cameras: auto)",
         frames_or_auto,
         group=TIME,
         metavar="N|auto",
@@ -175,21 +178,21 @@ class PoseOptions:
         control=Control(
             label="Detect every",
             section="People",
-            hint="Look for people on every so many frames; between them boxes follow the poses",
-            spoken="Detect every so many frames",
+            hint="Detect people on every Nth frame; in between, boxes follow the poses",
+            spoken="Detect every N frames",
             choices=("auto", "1", "2", "3", "5", "10"),
         ),
     )
     tracking: bool = option(
         True,
-        "no ids for people, and so no smoothing either",
+        "no ids for people, and no smoothing",
         group=TIME,
         places=_EVERYWHERE,
-        control=Control(label="Follow people (ids)", section="People"),
+        control=Control(label="Track people (ids)", section="People"),
     )
     tracker: str = option(
         "bytetrack",
-        "by which method ids are kept: bytetrack, ocsort, botsort, cbiou or sort ({default})",
+        "tracking method: bytetrack, ocsort, botsort, cbiou or sort ({default})",
         group=TIME,
         metavar="NAME",
         places=_EVERYWHERE,
@@ -197,7 +200,7 @@ class PoseOptions:
     )
     smoothing: bool = option(
         True,
-        "keypoints as the network gives them",
+        "no smoothing of keypoints",
         group=TIME,
         places=_EVERYWHERE,
         control=Control(label="Smooth keypoints over time", section="People", needs="tracking"),
@@ -217,35 +220,35 @@ class Options(PoseOptions):
     """The command line of main.py.
 
     Attributes:
-        given: names of the options that a person gave; the window remembers the others.
+        given: names of the options on the command line; the window remembers the others.
     """
 
     video: str | None = option(
         None, "write a pose video of: FILE, FOLDER, PHOTO, CAMERA_INDEX, URL or demo", group=WHAT, metavar="SOURCE"
     )
-    source: str | None = option(None, "what the window shows first; the same choices", group=WHAT, metavar="SOURCE")
-    doctor: bool = option(False, "what runs on this machine, and what to do about the rest", group=WHAT)
+    source: str | None = option(None, "source the window opens first; the same choices", group=WHAT, metavar="SOURCE")
+    doctor: bool = option(False, "report what runs on this machine, with advice for the rest", group=WHAT)
     status_json: Path | None = option(
-        None, "the window writes its numbers there once a second", Path, group=WINDOW, metavar="FILE"
+        None, "write the window's statistics to a file once a second", Path, group=WINDOW, metavar="FILE"
     )
-    benchmark: bool = option(False, "measure how fast this machine is; --backend all: each", group=BENCHMARK)
-    people: str = option("1,4,8,16", "also with so many people ({default})", group=BENCHMARK, metavar="N,N")
+    benchmark: bool = option(False, "measure the speed of this machine; --backend all: of each", group=BENCHMARK)
+    people: str = option("1,4,8,16", "also with these numbers of people ({default})", group=BENCHMARK, metavar="N,N")
     frames: int = option(200, "frames to measure with ({default})", whole_number, group=BENCHMARK, metavar="N")
     report: Path | None = option(
-        None, "keep the numbers, and a plot beside them", Path, group=BENCHMARK, metavar="FILE.json"
+        None, "write the results, and a plot beside them", Path, group=BENCHMARK, metavar="FILE.json"
     )
     plot: Path | None = option(
-        None, "draw frames/s against people, a line a backend", Path, group=BENCHMARK, metavar="FILE.png"
+        None, "plot frames/s against people, one line per backend", Path, group=BENCHMARK, metavar="FILE.png"
     )
     soak: str | None = option(
         None,
-        "also whether delay and memory stay flat over so many frames (2000,20000)",
+        "also check that delay and memory stay constant over N,N frames (2000,20000)",
         group=BENCHMARK,
         metavar="LIVE,EXPORT",
         const="2000,20000",
     )
     compare: str | None = option(
-        None, "also against: ultralytics, serial (one core, one thread)", group=BENCHMARK, metavar="NAMES"
+        None, "also compare with: ultralytics, serial (one core, one thread)", group=BENCHMARK, metavar="NAMES"
     )
     output: Path | None = option(
         None, "the video or photo to write (outputs/<name>_pose.mp4)", Path, group=OUTPUT, metavar="FILE"
@@ -268,8 +271,8 @@ class Options(PoseOptions):
     )
     max_frames: int | None = option(None, "stop after N frames", whole_number, group=OUTPUT, metavar="N")
     duration: float | None = option(None, "stop after S seconds of the source", seconds, group=OUTPUT, metavar="S")
-    overwrite: bool = option(False, "replace files that exist", group=OUTPUT)
-    offline: bool = option(False, "fetch nothing, whatever else is asked", group=NETWORKS)
+    overwrite: bool = option(False, "replace existing files", group=OUTPUT)
+    offline: bool = option(False, "never download, overrides --download", group=NETWORKS)
     quiet: bool = option(False, "no progress bar and no summary", group=MESSAGES)
     verbose: bool = option(False, "show the traceback of an error", group=MESSAGES)
     given: frozenset[str] = frozenset()

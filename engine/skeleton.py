@@ -1,4 +1,4 @@
-"""What a set of keypoints is: names, edges to draw, left-right pairs, OKS sigmas and colours."""
+"""A set of keypoints: names, edges to draw, left-right pairs, OKS sigmas and colours."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _LONGEST_NAME = 200
 
 @dataclass(frozen=True, kw_only=True)
 class Skeleton:
-    """Keypoints and how they hang together; travels with weights and specs, so that K is never fixed in code.
+    """Keypoints and their relations; stored with weights and specs, so that K is never fixed in code.
 
     Attributes:
         keypoint_names: K names.
         edges: pairs of keypoint indices to join by a line.
-        flip_pairs: pairs of keypoint indices that trade places in a mirrored picture.
+        flip_pairs: pairs of keypoint indices that are swapped in a mirrored picture.
         oks_sigmas: K values, the per-keypoint constants of object keypoint similarity.
         upper_body: keypoint indices of the upper half, for half-body augmentation; may be empty.
     """
@@ -60,7 +60,7 @@ class Skeleton:
 
     @property
     def flip_order(self) -> tuple[int, ...]:
-        """(K,) permutation that puts the keypoints of a mirrored picture back under their own names."""
+        """(K,) permutation that restores the keypoint order in a mirrored picture."""
         order = list(range(self.num_keypoints))
         for a, b in self.flip_pairs:
             order[a], order[b] = b, a
@@ -79,7 +79,7 @@ class Skeleton:
         raise OptionError(f"unknown keypoint '{name}'.{nearest_hint(wanted, self.keypoint_names)}")
 
     def color_bgr(self, keypoint: int) -> tuple[int, int, int]:
-        """Colour of a keypoint: by side of the body where the names say it, else spread around the hue circle."""
+        """Colour of a keypoint: by side of the body where the names contain it, else spread over the hues."""
         name = self.keypoint_names[keypoint]
         if not self.flip_pairs:
             red, green, blue = colorsys.hsv_to_rgb(keypoint / self.num_keypoints, 0.75, 0.95)
@@ -91,7 +91,7 @@ class Skeleton:
         return _MIDDLE_BGR
 
     def edge_color_bgr(self, edge: tuple[int, int]) -> tuple[int, int, int]:
-        """Colour of a line: that of its keypoints where they agree, else the middle's."""
+        """Colour of a line: that of its keypoints if equal, else the middle's."""
         first, second = (self.color_bgr(keypoint) for keypoint in edge)
         return first if first == second else _MIDDLE_BGR
 

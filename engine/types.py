@@ -1,4 +1,4 @@
-"""What travels along the way of a frame: frozen dataclasses that check their arrays when they are made.
+"""The data of a frame in the pipeline: frozen dataclasses that validate their arrays.
 
 Letters: N persons, K keypoints, H W frame or crop, h w heatmap. "Frame px" are pixels of the whole frame with the
 centre of the top left pixel at (0, 0).
@@ -7,12 +7,16 @@ centre of the top left pixel at (0, 0).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from engine.errors import ModelError
+from engine.skeleton import Skeleton
+
+if TYPE_CHECKING:
+    import supervision
 
 Float32Array = npt.NDArray[np.float32]
 UInt8Array = npt.NDArray[np.uint8]
@@ -87,7 +91,7 @@ class Detections:
 
     @staticmethod
     def empty() -> Detections:
-        """No one in the frame."""
+        """No person in the frame."""
         return Detections(
             boxes_xyxy=np.zeros((0, 4), np.float32), scores=np.zeros(0, np.float32), class_ids=np.zeros(0, np.int64)
         )
@@ -98,11 +102,11 @@ class Detections:
 
 
 VISIBLE_SCORE = 0.2
-"""Keypoints with a score above this count when a person is scored, as in the official evaluation code."""
+"""Keypoints with a higher score count for the score of a person, as in the official evaluation code."""
 
 
 def mean_visible_scores(keypoint_scores: Float32Array) -> Float32Array:
-    """(N,) float32: mean of the keypoint scores (N, K) above VISIBLE_SCORE; 0 where no keypoint is."""
+    """(N,) float32: mean of the keypoint scores (N, K) above VISIBLE_SCORE; 0 if there is none."""
     visible = keypoint_scores > VISIBLE_SCORE
     total = np.where(visible, keypoint_scores, 0).sum(axis=1)
     mean: Float32Array = (total / np.maximum(visible.sum(axis=1), 1)).astype(np.float32)
@@ -153,9 +157,28 @@ class Poses:
             track_ids=None if self.track_ids is None else self.track_ids[index],
         )
 
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """Each person as plain values for JSON, as in a `.jsonl` file: id, box_xyxy, score and keypoints (x, y, score).
+
+        Coordinates are rounded to a hundredth of a px, scores to four digits. A keypoint that is not finite is (0, 0)
+        with the score 0, because JSON has no NaN.
+        """
+        finite = np.isfinite(self.keypoints_xy).all(axis=2)
+        points, scores = _rounded(self.keypoints_xy, 2), _rounded(np.where(finite, self.scores, 0), 4)
+        boxes, person_scores = _rounded(self.boxes_xyxy, 2), _rounded(self.person_scores, 4)
+        return [
+            {
+                "id": None if self.track_ids is None else int(self.track_ids[number]),
+                "box_xyxy": boxes[number],
+                "score": person_scores[number],
+                "keypoints": [[*point, score] for point, score in zip(points[number], scores[number], strict=True)],
+            }
+            for number in range(len(self))
+        ]
+
     @staticmethod
     def empty(num_keypoints: int) -> Poses:
-        """No one in the frame."""
+        """No person in the frame."""
         return Poses(
             keypoints_xy=np.zeros((0, num_keypoints, 2), np.float32),
             scores=np.zeros((0, num_keypoints), np.float32),
@@ -163,6 +186,12 @@ class Poses:
             box_scores=np.zeros(0, np.float32),
             person_scores=np.zeros(0, np.float32),
         )
+
+
+def _rounded(values: Any, digits: int) -> Any:
+    """Nested lists of finite floats; what is not finite becomes 0."""
+    clean = np.nan_to_num(np.asarray(values, np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    return (np.round(clean, digits) + 0.0).tolist()  # + 0.0 makes -0.0 a plain zero
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -210,10 +239,45 @@ class StageTimings:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FrameResult:
-    """Everything known about one frame when it has gone through the pipeline."""
+    """All results of the pipeline for one frame.
+
+    Attributes:
+        frame: the picture itself, its number and its time.
+        detections: boxes of the detector, before any were dropped as false positives.
+        poses: the people.
+        attention: the maps that were asked for, of the people in `poses`, or None.
+        timings: how long the stages took.
+        skeleton: names and lines of the keypoints; None only where no pipeline made this result.
+    """
 
     frame: Frame
     detections: Detections
     poses: Poses
     attention: AttentionMaps | None = None
     timings: StageTimings = field(default_factory=StageTimings)
+    skeleton: Skeleton | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, as a line of a `.jsonl` file: frame, time_s and people (`Poses.to_dicts`)."""
+        return {
+            "frame": self.frame.index,
+            "time_s": round(self.frame.timestamp_s, 6) + 0.0,
+            "people": self.poses.to_dicts(),
+        }
+
+    def to_supervision(self) -> supervision.KeyPoints:
+        """The people as `supervision.KeyPoints` (N, K), for that package's annotators and metrics.
+
+        Its `data` has `track_id` (N,) int64 where people have ids.
+        """
+        import supervision
+
+        poses = self.poses
+        return supervision.KeyPoints(
+            xy=poses.keypoints_xy,
+            class_id=np.zeros(len(poses), np.int64),
+            keypoint_confidence=poses.scores,
+            detection_confidence=poses.person_scores,
+            visible=poses.scores > VISIBLE_SCORE,
+            data={} if poses.track_ids is None else {"track_id": poses.track_ids},
+        )

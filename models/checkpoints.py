@@ -284,7 +284,7 @@ def load_foreign_pose_model(
     return ForeignPoseModel(model.eval(), weights.mean, weights.std, weights.channel_order)
 
 
-def initialize_from(model: PoseModel, path: Path, *, say: Callable[[str], None] = lambda _line: None) -> list[str]:
+def initialize_from(model: PoseModel, path: Path, *, notify: Callable[[str], None] = lambda _line: None) -> list[str]:
     """Initialise a network from any weights that fit it: ours, an official checkpoint, an ImageNet backbone, MoveNet.
 
     Tensors whose name and shape agree are copied; the others keep their random initialisation. A first layer that was
@@ -294,7 +294,7 @@ def initialize_from(model: PoseModel, path: Path, *, say: Callable[[str], None] 
     Args:
         model: to initialise.
         path: see `read_foreign_weights`.
-        say: receives one line where the first layer was turned from BGR to RGB.
+        notify: receives one line where the first layer was turned from BGR to RGB.
 
     Returns:
         The names that kept their random initialisation, without batch counters.
@@ -314,7 +314,7 @@ def initialize_from(model: PoseModel, path: Path, *, say: Callable[[str], None] 
     _check_finite(fitting, path)
     model.load_state_dict(fitting, strict=False)
     if weights.channel_order == "bgr":
-        say(f"{path} was trained on BGR pictures; its first layer was turned to RGB")
+        notify(f"{path} was trained on BGR pictures; its first layer was turned to RGB")
     return [k for k in own if k not in fitting and not k.endswith("num_batches_tracked")]
 
 

@@ -61,21 +61,21 @@ class PoseModelConfig:
             raise ValueError(f"unknown model '{self.name}'.{hint} Known: {', '.join(MODEL_NAMES)}")
         for field in ("num_keypoints", "deconv_channels"):
             if type(getattr(self, field)) is not int:
-                raise ValueError(f"{field} is {getattr(self, field)!r}; a whole number fits")
+                raise ValueError(f"{field} is {getattr(self, field)!r}; expected a whole number")
         if not 1 <= self.num_keypoints <= _MAX_KEYPOINTS:
-            raise ValueError(f"num_keypoints is {self.num_keypoints}; 1 to {_MAX_KEYPOINTS} fits")
+            raise ValueError(f"num_keypoints is {self.num_keypoints}; expected 1 to {_MAX_KEYPOINTS}")
         if len(self.input_size_wh) != 2 or any(n % 32 or not 0 < n <= _MAX_SIDE for n in self.input_size_wh):
             raise ValueError(f"input_size_wh is {self.input_size_wh}; two multiples of 32 up to {_MAX_SIDE} fit")
         if not 1 <= self.deconv_channels <= 4096:
-            raise ValueError(f"deconv_channels is {self.deconv_channels}; 1 to 4096 fits")
+            raise ValueError(f"deconv_channels is {self.deconv_channels}; expected 1 to 4096")
         if self.fusion not in ("concat", "add", "none"):
-            raise ValueError(f"fusion is '{self.fusion}'; concat, add or none fits")
+            raise ValueError(f"fusion is '{self.fusion}'; expected concat, add or none")
         if self.area_normalization not in ("sum", "softmax"):
-            raise ValueError(f"area_normalization is '{self.area_normalization}'; sum or softmax fits")
+            raise ValueError(f"area_normalization is '{self.area_normalization}'; expected sum or softmax")
         if self.decode not in ("quarter", "dark"):
-            raise ValueError(f"decode is '{self.decode}'; quarter or dark fits")
+            raise ValueError(f"decode is '{self.decode}'; expected quarter or dark")
         if not 0 <= self.sigma <= _MAX_SIDE:
-            raise ValueError(f"sigma is {self.sigma}; 0 or more fits")
+            raise ValueError(f"sigma is {self.sigma}; expected 0 or more")
 
     @property
     def has_kcam(self) -> bool:

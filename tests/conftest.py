@@ -1,4 +1,4 @@
-"""Fixtures that several tests share."""
+"""Shared fixtures."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def photo_paths() -> list[Path]:
 
 @pytest.fixture(scope="session")
 def videos_dir() -> Path:
-    """Development clips that stand beside the checkout on some machines."""
+    """Development clips, which some machines have beside the checkout."""
     folder = ROOT.parent / "shared" / "videos"
     if not folder.is_dir():
         pytest.skip("the development clips (../shared/videos) are not on this machine")
@@ -31,7 +31,7 @@ def videos_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def people_data_dir() -> Path:
-    """The small data set, unpacked into data/people17 as CONTRIBUTING.md says."""
+    """The small data set, unpacked into data/people17 (see CONTRIBUTING.md)."""
     folder = ROOT / "data" / "people17"
     if not (folder / "val.json").is_file():
         pytest.skip("data/people17 is not unpacked on this machine")

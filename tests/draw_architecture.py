@@ -1,7 +1,7 @@
-"""`make architecture`: docs/architecture.svg, drawn from the imports themselves: which room imports from which.
+"""`make architecture`: docs/architecture.svg, generated from the imports: which room imports from which.
 
 A row is a room, with the sentence of its `__init__.py`; a number in it counts the imports from the room of that column.
-Rooms stand in the order in which they may import each other, so every number stands left of the diagonal.
+Rooms are in the order in which they may import each other, so every number is left of the diagonal.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _ROW, _CELL, _LEFT, _TOP = 30, 34, 760, 132
 
 
 def rooms() -> list[str]:
-    """All rooms, each behind those that it may import."""
+    """All rooms, each after those that it may import."""
     return ["models", *(f"engine.{room}" for level in ENGINE_ORDER for room in level), "train", "app", "main"]
 
 
@@ -49,7 +49,7 @@ def arrows(counts: Iterable[tuple[str, str]]) -> str:
 
 
 def sentence(room: str) -> str:
-    """What a room is for, in one line."""
+    """The purpose of a room, in one line."""
     if room in SENTENCES:
         return SENTENCES[room]
     folder = ROOT / room.replace(".", "/")
@@ -109,7 +109,7 @@ def _cell(x: int, y: int, count: int, *, allowed: bool) -> str:
 
 
 def main(argv: Iterable[str] = ()) -> int:
-    """Write the picture; to another file where one is named."""
+    """Write the picture, optionally to another file."""
     target = Path(next(iter(argv), PICTURE))
     target.write_text(draw(), encoding="utf-8")
     print(target)

@@ -8,7 +8,7 @@ import pytest
 
 
 def arriving(name: str) -> signal.Signals:
-    """The signal of that name; skips a test whose children would never see it.
+    """The signal of that name; skips a test whose children would not receive it.
 
     A shell that starts these tests in the background, and nohup, leave some signals ignored, in children, too.
     """

@@ -1,4 +1,4 @@
-"""Long runs: a live source with changes of the model, and an export of many frames; fails where something grows.
+"""Long runs: a live source with changes of the model, and an export of many frames; fails on growth.
 
     python -m tests.soak [--live-seconds 1800] [--frames 100000]
 
@@ -33,7 +33,7 @@ from engine.system.one_line_parser import OneLineParser
 from tests.faults.live_server import Connection, camera
 
 SWITCH_S = 15.0
-"""How long one model serves."""
+"""How long one model is used."""
 HANG_UP_S = 40.0
 """How long one connection of the camera lasts."""
 CHOICES = (
@@ -51,7 +51,7 @@ _SLOWER, _SLOWER_MS = 1.5, 20.0
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """What this process holds at a moment, and the latency since the last sample."""
+    """Resources of this process, and the latency since the last sample."""
 
     memory_mb: float
     threads: int
@@ -68,7 +68,7 @@ class Watch:
     latencies_ms: list[float] = field(default_factory=list)
 
     def take(self) -> None:
-        """A sample; of the garbage only what nobody could free counts."""
+        """A sample, taken after garbage collection."""
         gc.collect()
         process = psutil.Process()
         self.samples.append(
@@ -84,7 +84,7 @@ class Watch:
     def report(self, what: str) -> list[str]:
         """Print the table; returns what has grown."""
         if len(self.samples) < 3:
-            return [f"{self.name}: too short to tell, {len(self.samples)} sample(s)"]
+            return [f"{self.name}: too short to judge, {len(self.samples)} sample(s)"]
         quarter = max(1, (len(self.samples) - 1) // 4)
         start, end = _of_several(self.samples[1 : 1 + quarter]), _of_several(self.samples[-quarter:])
         print(f"\n{self.name}: {what}")
@@ -101,12 +101,12 @@ class Watch:
         return [
             f"{self.name}: {name} went from {getattr(start, name):.1f} to {getattr(end, name):.1f}"
             for name, limit in limits.items()
-            if not getattr(end, name) <= limit  # so that a latency of which nothing is known is told, too
+            if not getattr(end, name) <= limit  # so that an unknown latency is reported, too
         ]
 
 
 def _of_several(samples: list[Sample]) -> Sample:
-    """What several samples agree on: the runtimes end their threads when they please, so the fewest count."""
+    """The minimum of several samples, because the runtimes end their threads at any time."""
 
     def values(name: str) -> list[float]:
         found = [float(getattr(sample, name)) for sample in samples]
@@ -133,7 +133,7 @@ def demo_parts(count: int = 150) -> list[bytes]:
 
 
 def live(seconds: float, switch_s: float) -> list[str]:
-    """Watch a camera for a while and change the model over and over."""
+    """Run a camera for a while and change the model repeatedly."""
     parts = demo_parts()
 
     def show(connection: Connection) -> None:

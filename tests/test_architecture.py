@@ -1,4 +1,4 @@
-"""Who may import whom (docs/architecture.md), read from the source with `ast`: one rule a room."""
+"""Import rules (docs/architecture.md), checked on the source with `ast`: one rule per room."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("models", "engine", "train", "app")
 
 VOCABULARY = ("types", "skeleton", "geometry", "heatmap")
-"""Files at the root of engine/ that everyone shares."""
+"""Files at the root of engine/ that all rooms may import."""
 ENGINE_ORDER = (
     ("system",), ("errors",), ("option_table",), ("options",), ("vocabulary",), ("artifacts",),
     ("sources", "overlay"), ("backends",), ("detection",), ("tracking",),
     ("build",), ("pipeline",), ("output",), ("benchmark",), ("root",),
 )  # fmt: skip
-"""Rooms of engine/; each imports itself and those before it, and none beside it."""
+"""Rooms of engine/; each imports itself and those before it."""
 
 APP_ORDER = ("live", "widgets", "output")
 """Rooms of app/; each imports those before it."""
@@ -34,7 +34,7 @@ PICKLES = ("pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "mars
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """What a room may import beside itself, the standard library and, in engine/, the rooms before it.
+    """What a room may import besides itself, the standard library and, in engine/, the rooms before it.
 
     Names stand for themselves and what is below them; `never` takes out of `always`.
     """
@@ -53,6 +53,7 @@ ENGINE_FOR_TRAIN = tuple(
         "option_table",
         "system",
         "artifacts",
+        "sources",
         "overlay",
         "backends",
         "detection",
@@ -69,7 +70,7 @@ ROOMS: Mapping[str, Rule] = {
     "engine.errors": Rule(),
     "engine.option_table": Rule(),
     "engine.options": Rule(),
-    "engine.vocabulary": Rule(always=COMMON),
+    "engine.vocabulary": Rule(always=COMMON, lazily=("supervision",)),
     "engine.artifacts": Rule(always=(*COMMON, "platformdirs", "filelock", "safetensors")),
     "engine.sources": Rule(always=(*COMMON, "av"), lazily=("cv2_enumerate_cameras",)),
     "engine.overlay": Rule(always=COMMON),
@@ -87,7 +88,7 @@ ROOMS: Mapping[str, Rule] = {
             "tqdm",
             "matplotlib", "yaml", "psutil", *ENGINE_FOR_TRAIN,
         ),
-        lazily=("onnx",),
+        lazily=("onnx", "scipy"),
     ),
     "app": Rule(
         always=("app", "engine", "PyQt5", "pyqtgraph", "numpy", "cv2", "platformdirs"),
@@ -97,11 +98,11 @@ ROOMS: Mapping[str, Rule] = {
             for name in ("torch", "tensorrt", "tensorrt_rtx", "openvino", "onnxruntime", "pose_graph", "trt_runtime")
         ) + tuple(f"engine.build.{name}" for name in ("onnx_export", "engine_build", "quantize", "tensorrt_build")),
     ),
-    "main": Rule(lazily=("engine", "app")),
+    "main": Rule(always=("engine.system",), lazily=("engine", "app")),
 }  # fmt: skip
 
 TORCH_MODULES = ("engine.backends.pose_graph", "engine.backends.graph_decode")
-"""Torch modules themselves: to the others they are what torch is."""
+"""Modules that import torch and so count as torch."""
 
 
 def module_of(path: str) -> str:
@@ -135,7 +136,7 @@ def imports_of(tree: ast.AST, known: frozenset[str] = frozenset(), lazy: bool = 
     """Every import of a syntax tree; lazy are those inside a function or seen by type checkers only.
 
     Args:
-        known: modules of the program, so that `from engine.build import quantize` is told from a name of a module.
+        known: modules of the program, so that `from engine.build import quantize` is seen as a module.
     """
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.Import):
@@ -189,7 +190,7 @@ def breaches(path: str, source: str) -> list[str]:
 
 
 def _why_not(own: str, room: str, item: Import) -> str | None:  # noqa: PLR0911 - one line a rule
-    """What is wrong with an import; None where nothing is."""
+    """Why an import is a breach; None if it is allowed."""
     rule, module = ROOMS[room], item.module
     top = module.partition(".")[0]
     if module.startswith("."):
@@ -277,27 +278,27 @@ def program_imports() -> dict[str, set[str]]:
     return imported
 
 
-def test_no_circles_lazy_imports_included() -> None:
+def test_no_cycles_lazy_imports_included() -> None:
     assert circles(program_imports()) == []
 
 
-def test_a_circle_is_seen() -> None:
+def test_a_cycle_is_detected() -> None:
     assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c"]]
 
 
-def test_every_room_says_what_it_is_for() -> None:
+def test_every_room_states_its_purpose() -> None:
     silent = [path for path in product_files() if path.endswith("__init__.py") and path.count("/") == 2]
     silent = [path for path in silent if not ast.get_docstring(ast.parse((ROOT / path).read_text(encoding="utf-8")))]
     assert silent == []
 
 
-def test_the_picture_shows_the_arrows_that_there_are() -> None:
+def test_the_diagram_matches_the_imports() -> None:
     from tests.draw_architecture import PICTURE, arrows, import_counts
 
     assert escape(arrows(import_counts())) in PICTURE.read_text(encoding="utf-8"), "make architecture"
 
 
-def test_no_file_is_a_drawer_for_odds_and_ends() -> None:
+def test_no_file_is_a_utility_module() -> None:
     assert [path for path in product_files() if Path(path).name in ("utils.py", "helpers.py", "misc.py")] == []
 
 
@@ -342,7 +343,7 @@ def test_no_file_is_a_drawer_for_odds_and_ends() -> None:
         ("models/checkpoints.py", "import torch\ntorch.load('x.pth', weights_only=False)"),
     ],
 )
-def test_a_breach_is_seen(path: str, source: str) -> None:
+def test_a_breach_is_detected(path: str, source: str) -> None:
     assert len(breaches(path, source)) == 1
 
 
@@ -362,7 +363,7 @@ def test_a_breach_is_seen(path: str, source: str) -> None:
         ("main.py", "import argparse\ndef f():\n    from engine.doctor import run_doctor"),
     ],
 )  # fmt: skip
-def test_what_the_rules_allow_is_not_a_breach(path: str, source: str) -> None:
+def test_allowed_imports_are_no_breach(path: str, source: str) -> None:
     assert breaches(path, source) == []
 
 

@@ -1,4 +1,4 @@
-"""An export or a window on OpenVINO or ONNX Runtime never imports torch: real networks, in a process of their own."""
+"""An export or a window on OpenVINO or ONNX Runtime never imports torch: real networks, in a separate process."""
 
 from __future__ import annotations
 

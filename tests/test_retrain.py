@@ -1,4 +1,4 @@
-"""Retraining for something that is no person, and the result in the program: names and skeleton are the new ones."""
+"""Retraining for other objects, and the result in the program, with its new names and skeleton."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_a_set_with_other_keypoints_becomes_a_model_that_the_program_runs(
     assert finished.returncode == 0, finished.stderr
     with poses.open(newline="") as stream:
         rows = list(csv.DictReader(stream))
-    assert len(rows) == 1  # the robot; the dog is not what the weights pose
+    assert len(rows) == 1  # the robot; the weights do not pose dogs
     columns = " ".join(rows[0])
     assert all(name in columns for name in NAMES) and "nose" not in columns
     assert (tmp_path / "out.png").is_file()

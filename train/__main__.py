@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import sys
 from collections.abc import Sequence
 
@@ -21,16 +23,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             profile(config)
             return 0
+        from train.processes import process_rank
         from train.run import train
 
-        weights = train(config, resume=bool(options.get("resume")))
+        first = process_rank(config) == 0
+        with contextlib.nullcontext() if first else contextlib.redirect_stdout(io.StringIO()):
+            weights = train(config, resume=bool(options.get("resume")))
+            print(f"weights: {weights}")
     except (EngineError, CheckpointError) as error:
         print(f"train: {error}", file=sys.stderr)
         return 2
     except OSError as error:  # a full disk, a folder that may not be written
         print(f"train: {error.filename or 'the run'} cannot be written: {error.strerror}", file=sys.stderr)
         return 2
-    print(f"weights: {weights}")
     return 0
 
 

@@ -1,7 +1,8 @@
 """`python -m train.ablate`: the rows of the paper's table 1 or 2, trained at one budget and several seeds.
 
-Every row sees the same data in the same order for the same number of steps, and is judged by the weights at the end of
-its budget, which no look at val has chosen. What is finished is not trained again; what was stopped goes on.
+Every row sees the same data in the same order for the same number of steps, and is measured with the weights at the end
+of its budget, which were not chosen by their AP on val: with flip test, and with a detector's boxes if --boxes gives
+them. Finished rows are not trained again; a stopped one is resumed.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import re
 import statistics
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,8 +32,10 @@ from train.options import config_from, parse_options
 from train.paper.tables import TABLES, PaperRow, number, table
 from train.run import train
 
-# Where and how fast a row is trained makes no difference to what it is.
-_FREE_FIELDS = ("output", "workers", "threads", "checkpoint_minutes", "checkpoint_steps", "cache_images", "seed")
+# These do not change what a row is.
+_FREE_FIELDS = (
+    "output", "workers", "threads", "checkpoint_minutes", "checkpoint_steps", "cache_images", "seed", "debug_pictures",
+)  # fmt: skip
 _BARE = PaperRow(name="bare backbone", metrics={})
 
 
@@ -77,37 +82,65 @@ def base_config(argv: Sequence[str]) -> TrainConfig:
         raise OptionError("--resume and --profile do not go with an ablation; it resumes by itself")
     by_epochs = options.get("hours") is None and "max_steps" not in options
     if by_epochs and "validate_every" not in options:
-        options["validate_every"] = options.get("epochs", TrainConfig.epochs)  # a look at the end is enough
+        options["validate_every"] = options.get("epochs", TrainConfig.epochs)  # only at the end
     config = config_from(options)
     if not config.pose_model.has_kcam:
         raise OptionError(f"--model {config.pose_model.name} has no KCAM head to switch; kcam_... has")
-    if config.devices * config.nodes > 1:
-        raise OptionError("an ablation trains on one device; train its rows with python -m train to use more")
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        raise OptionError("an ablation starts the processes of --devices itself; start it without torchrun")
+    if config.nodes > 1:
+        raise OptionError("an ablation runs on one machine; train its rows with python -m train to use more")
     if by_epochs and config.epochs % config.validate_every:
         raise OptionError(f"--validate-every {config.validate_every} leaves the last of {config.epochs} epochs unsaved")
     return config
 
 
 def run_row(config: TrainConfig) -> dict[str, Any]:
-    """Train and evaluate one run, or read what it gave before.
+    """Train and evaluate one run, or read its result if it is finished.
 
     Raises:
-        EngineError, CheckpointError: data, weights or options do not serve.
+        EngineError, CheckpointError: data, weights or options cannot be used.
     """
     _check_same_run(config)
     result = config.output / "result.json"
     if result.is_file():
         return dict(json.loads(result.read_text(encoding="utf-8")))
-    train(config, resume=(config.output / "checkpoints" / "last.ckpt").is_file())
-    weights = config.output / "last.safetensors"
-    report, _ = evaluate(EvaluateOptions(weights=str(weights), data=config.data, decode=config.pose_model.decode))
+    _train(config, resume=(config.output / "checkpoints" / "last.ckpt").is_file())
+    report, _ = evaluate(
+        EvaluateOptions(
+            weights=str(config.output / "last.safetensors"),
+            data=config.data,
+            boxes="gt" if config.boxes is None else str(config.boxes),
+            flip_test=True,
+            decode=config.pose_model.decode,
+        )
+    )
     content = {key: report[key] for key in ("metrics", "breakdown", "context", "boxes", "flip_test", "decode")}
     write_atomically(result, (json.dumps(content, indent=1) + "\n").encode())
     return content
 
 
+def _train(config: TrainConfig, resume: bool) -> None:
+    """Train a row here, or on several devices in a process of its own.
+
+    Lightning starts the processes of the other devices with the command line of this one, which is the whole ablation.
+
+    Raises:
+        EngineError, CheckpointError: data, weights or options cannot be used.
+    """
+    if config.devices == 1:
+        train(config, resume=resume)
+        return
+    file = config.output / "row.json"
+    write_atomically(file, (json.dumps(config.to_dict(), indent=1) + "\n").encode())
+    command = [sys.executable, "-m", "train", "--config", str(file), *(["--resume"] if resume else [])]
+    status = subprocess.run(command, check=False).returncode
+    if status != 0:
+        raise OptionError(f"the training of {config.output} ended with exit code {status}; its messages are above")
+
+
 def _check_same_run(config: TrainConfig) -> None:
-    """Refuse to go on with, or to report, a run of other options under the same name."""
+    """Refuse to resume, or to report, a run of other options under the same name."""
     saved = config.output / "config.json"
     if not saved.is_file():
         return
@@ -116,7 +149,7 @@ def _check_same_run(config: TrainConfig) -> None:
     older = {name: before[name] for name in ("sigma", "decode") if name in before}
     before["pose_model"] = PoseModelConfig.from_dict({**older, **before["pose_model"]}).to_dict()
     for values in (before, now):
-        values["pose_model"].pop("num_keypoints")  # the data set says it
+        values["pose_model"].pop("num_keypoints")  # follows from the data set
     for key in sorted(set(before) & set(now) - set(_FREE_FIELDS)):
         if before[key] != now[key]:
             raise OptionError(
@@ -138,7 +171,7 @@ def summarize(results: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float
 def format_table(
     table_number: int, rows: Sequence[PaperRow], results: Mapping[str, Sequence[Mapping[str, Any]]]
 ) -> str:
-    """The paper's lines and ours below each other; rows without a finished run show the paper's alone."""
+    """The paper's rows, each with ours below it if it is finished."""
     lines = []
     for row in rows:
         if row.metrics:
@@ -155,15 +188,15 @@ def _seeds(count: int) -> str:
 
 
 def describe_budget(config: TrainConfig) -> str:
-    """What all rows had in common, in one line."""
+    """The common conditions of all rows, in one line."""
     width, height = config.pose_model.input_size_wh
     length = f"{config.hours} hours" if config.hours is not None else f"{config.epochs} epochs"
     steps = f", at most {config.max_steps} steps" if config.max_steps > 0 else ""
     return (
         f"ours: {config.pose_model.name} {height}x{width} on {config.data}, {length}{steps}, "
-        f"batch {config.batch_size}, learning rate {config.learning_rate:g}, start {config.init}; val with labelled "
-        f"boxes, no flip test, {config.pose_model.decode} decoding, weights at the end; "
-        "mean ± sample standard deviation"
+        f"batch {config.batch_size}, learning rate {config.learning_rate:g}, start {config.init}; val with "
+        f"{'labelled boxes' if config.boxes is None else f'boxes of {config.boxes.name}'}, flip test, "
+        f"{config.pose_model.decode} decoding, weights at the end; mean ± sample standard deviation"
     )
 
 
@@ -171,14 +204,14 @@ def ablate(base: TrainConfig, *, table: int, bare: bool, seeds: int, output: Pat
     """Train all runs, seed by seed, and keep `tableN.json` up to date after each.
 
     Args:
-        base: what all runs have in common.
+        base: the common configuration of all runs.
         table: number of the paper's table.
         bare: also the backbone without the head.
         seeds: runs of each row.
         output: folder to write; None for `runs/ablation_tableN`.
 
     Raises:
-        EngineError, CheckpointError: data, weights or options do not serve.
+        EngineError, CheckpointError: data, weights or options cannot be used.
     """
     output = output or Path("runs") / f"ablation_table{table}"
     rows = plan(table, bare)
@@ -214,11 +247,11 @@ def _is_table(file: Path) -> bool:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Train and print; exit code 2 and one line where the input does not serve."""
+    """Train and print; exit code 2 and one line where the input cannot be used."""
     arguments, rest = build_parser().parse_known_args(argv)
     try:
         if arguments.seeds < 1:
-            raise OptionError(f"--seeds is {arguments.seeds}; at least 1 fits")
+            raise OptionError(f"--seeds is {arguments.seeds}; expected at least 1")
         ablate(base_config(rest), **vars(arguments))
     except (EngineError, CheckpointError) as error:
         print(f"train.ablate: {error}", file=sys.stderr)

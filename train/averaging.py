@@ -1,4 +1,4 @@
-"""A running average of the weights, and batch norms that fit it."""
+"""A running average of the weights, and batch norms recalibrated for it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import torch
 from lightning.pytorch.callbacks import WeightAveraging
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from train.data.batches import EpochBatches
 from train.data.dataset import TrainDataset
@@ -88,7 +89,7 @@ def unfold_batch_norm(training: PoseTraining, batches: int = 32) -> int:
     return len(norms)
 
 
-def is_folded(norm: nn.BatchNorm2d) -> bool:
+def is_folded(norm: _BatchNorm) -> bool:
     """Whether a batch norm only adds an offset, because the rest of it was folded into the convolution before it."""
     mean, variance = norm.running_mean, norm.running_var
     if mean is None or variance is None:

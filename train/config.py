@@ -1,6 +1,6 @@
-"""Everything that fixes a training run, checked when it is made and saved with the run.
+"""The configuration of a training run; it is checked when it is made and saved with the run.
 
-These tables are also the command line of `python -m train`: whoever adds an option adds a field here.
+These tables are also the command line of `python -m train`: to add an option, add a field here.
 """
 
 from __future__ import annotations
@@ -8,11 +8,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from engine.errors import OptionError
+from engine.errors import OptionError, nearest_hint
 from engine.heatmap import recipe_sigma
 from engine.option_table import AT_LEAST_1, NOT_NEGATIVE, POSITIVE, SEED, SHARE, Range, check_options, described, option
 from models.checkpoints import write_atomically
@@ -39,9 +40,14 @@ def _number_pairs(text: str) -> tuple[tuple[float, float], ...]:
     return tuple((float(name), number) for name, number in _named_numbers(text))
 
 
+def _tuples(value: Any) -> Any:
+    """JSON knows lists only."""
+    return tuple(_tuples(part) for part in value) if isinstance(value, list) else value
+
+
 @dataclass(frozen=True, kw_only=True)
 class NetworkOptions:
-    """Fields of PoseModelConfig, where they are explained, that a run may choose."""
+    """The fields of PoseModelConfig, which explains them, that a run may set."""
 
     name: str = field(
         metadata=described(
@@ -74,21 +80,22 @@ class NetworkOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """A training run. Defaults are the paper's recipe where it gives one.
+    """A training run. Defaults are the paper's recipe as far as it gives one.
 
     Attributes:
         pose_model: the network.
         data: data set, see `train.data.people.read_people`.
-        hours: the schedules of learning rate and input size are then fitted to it, not to epochs.
+        hours: the schedules of learning rate and input size then follow the time and not the epochs.
         schedule: "step" (times 0.1 at each milestone) or "cosine" to zero.
         milestones: the paper's 170 and 200 of 210 epochs.
         augmentation, rotation_deg, scale_range: see `train.data.placement.draw_scale_rotation`.
+        accumulate: batch_size stays the number of people a step.
         source_shares: people of sources that are not named come once.
         grow: a run spends most of its time on small and cheap pictures; empty for the full size throughout.
-        ema_decay: the average is what is evaluated and saved.
+        ema_decay: the average is evaluated and saved.
         freeze_backbone: the head is trained on features and coarse heatmaps that stay as they are.
         freeze_until: batch norms included; 0 trains all of it, 32 none.
-        backbone_learning_rate_factor: a pretrained backbone wants smaller steps than the layers behind it, which start
+        backbone_learning_rate_factor: a pretrained backbone needs smaller steps than the layers behind it, which start
             at random.
         devices, nodes: of Lightning's trainer; batch_size is divided among them.
         workers: None for as many as suit the machine, see `batches.loader_processes`.
@@ -103,11 +110,17 @@ class TrainConfig:
     output: Path = field(metadata=described("folder of the run (runs/MODEL)", Path))
     init: str = option("random", "random, imagenet, a weights file, or the .json of MoveNet (mobilenet_v2) ({default})")
     epochs: int = option(210, "passes over the people ({default})", int, within=AT_LEAST_1)
-    hours: float | None = option(None, "stop by the clock; schedules are fitted to it", float, within=POSITIVE)
+    hours: float | None = option(None, "stop after this time; schedules follow it", float, within=POSITIVE)
     batch_size: int = option(128, "people a step, over all devices together ({default})", int, within=AT_LEAST_1)
+    accumulate: int = option(
+        1, "forward and backward passes a step, each with batch-size / N people ({default})", int, within=AT_LEAST_1
+    )
     optimizer: str = option("adam", "adam or adamw ({default})", choices=("adam", "adamw"))
     learning_rate: float = option(5e-4, "at its highest ({default})", float, within=POSITIVE)
     adam_epsilon: float = option(1e-8, "what keeps Adam's division finite ({default})", float, within=POSITIVE)
+    gradient_clip: float = option(
+        0.0, "largest norm of the gradient; 0 for no limit ({default})", float, within=NOT_NEGATIVE
+    )
     weight_decay: float = option(0.0, "0 reproduces the paper ({default})", float, within=NOT_NEGATIVE)
     schedule: str = option("step", "step or cosine ({default})", choices=("step", "cosine"))
     milestones: tuple[float, ...] = option(
@@ -115,10 +128,29 @@ class TrainConfig:
     )
     warmup_steps: int = option(0, "linear start ({default})", int, within=NOT_NEGATIVE)
     alpha: float = option(0.2, "weight of the coarse loss (equation 4) ({default})", float, within=NOT_NEGATIVE)
+    teacher: str | None = option(
+        None, "learn from the flip-averaged heatmaps of this network, too: a shipped name or a .safetensors file"
+    )
+    teacher_weight: float = option(
+        1.0,
+        "of the teacher's loss where there is a label; where there is none it counts as one ({default})",
+        float,
+        within=NOT_NEGATIVE,
+    )
+    teacher_threshold: float = option(
+        0.3, "peak of a teacher's heatmap from which it teaches ({default})", float, within=SHARE
+    )
+    ohkm: int = option(
+        0,
+        "online hard keypoint mining: the final loss counts only the N worst keypoints of each person, 8 in CPN; 0 for "
+        "all ({default})",
+        int,
+        within=NOT_NEGATIVE,
+    )
     augmentation: str = option(
         "paper-uniform",
-        "how scale and rotation are drawn: evenly from their ranges as the paper has it (paper-uniform), or from clipped "
-        "normal distributions, with 40 % upright, as the official code does (official) ({default})",
+        "how scale and rotation are drawn: evenly from their ranges as in the paper (paper-uniform), or from clipped "
+        "normal distributions, with 40 % upright, as in the official code (official) ({default})",
         choices=("paper-uniform", "official"),
     )
     rotation_deg: float = option(
@@ -161,6 +193,7 @@ class TrainConfig:
     precision: str = option("fp32", "fp32, bf16 or fp16 (mixed) ({default})", choices=("fp32", "bf16", "fp16"))
     compile: bool = option(False, "torch.compile the network")
     freeze_batch_norm: bool = option(False, "keep the batch norms' statistics as they are")
+    sync_batch_norm: bool = option(False, "batch norms take their statistics over all GPUs")
     freeze_backbone: bool = option(False, "train the KCAM head alone")
     freeze_until: int = option(
         0, "keep the backbone up to this output stride as it is: 2, 4, 8, 16, 32 (all of it) ({default})", int
@@ -171,9 +204,22 @@ class TrainConfig:
     devices: int = option(1, "processes (CPU) or cards a machine ({default})", int, within=AT_LEAST_1)
     nodes: int = option(1, "machines ({default})", int, within=AT_LEAST_1)
     checkpoint_minutes: float = option(
-        10.0, "the most work that a stop can lose ({default})", float, within=Range(low=0, high=10_000, above=True)
+        10.0,
+        "between checkpoints; the most work that a stop can lose ({default})",
+        float,
+        within=Range(low=0, high=10_000, above=True),
     )
     checkpoint_steps: int = option(0, "also save every so many steps ({default})", int)
+    boxes: Path | None = option(
+        None, "a detector's DETECTIONS.json: validate, and choose best.safetensors, with its boxes", Path
+    )
+    flip_test: bool = option(False, "validate, and choose best.safetensors, with the mirrored crop averaged in")
+    debug_pictures: int = option(
+        0,
+        "write so many crops of train and val, with targets and predictions, to OUTPUT/debug each epoch ({default})",
+        int,
+        within=NOT_NEGATIVE,
+    )
     validate_every: int = option(1, "epochs between validations ({default})", int, within=AT_LEAST_1)
     max_steps: int = option(-1, "stop after so many steps ({default})", int)
     cache_images: bool = option(True, "decode pictures anew every time")
@@ -193,23 +239,24 @@ class TrainConfig:
         checks: tuple[tuple[bool, str], ...] = (
             (
                 self.freeze_until in _STRIDES,
-                f"--freeze-until is {self.freeze_until}; {', '.join(map(str, _STRIDES))} fits",
+                f"--freeze-until is {self.freeze_until}; expected {', '.join(map(str, _STRIDES))}",
             ),
             (
                 self.backbone_learning_rate_factor > 0,
-                f"--backbone-learning-rate-factor is {self.backbone_learning_rate_factor}; above 0 fits "
+                f"--backbone-learning-rate-factor is {self.backbone_learning_rate_factor}; expected above 0 "
                 "(--freeze-until 32 keeps the backbone as it is)",
             ),
             (
                 self.pose_model.has_kcam or not self.freeze_backbone,
                 f"--freeze-backbone leaves nothing of {self.pose_model.name} to train; kcam_... has a head",
             ),
-            (0 < self.scale_range[0] <= self.scale_range[1], f"--scale-range is {self.scale_range}; LOW,HIGH fits"),
+            (0 < self.scale_range[0] <= self.scale_range[1], f"--scale-range is {self.scale_range}; expected LOW,HIGH"),
             (all(share >= 0 for _, share in self.source_shares), "--source-shares wants shares of 0 or more"),
             (all(0 < end <= 1 and 0 < factor <= 1 for end, factor in self.grow), f"--grow is {self.grow}; see --help"),
             (
-                self.batch_size % (self.devices * self.nodes) == 0,
-                f"--batch-size {self.batch_size} cannot be shared evenly by {self.devices * self.nodes} devices",
+                self.batch_size % (self.devices * self.nodes * self.accumulate) == 0,
+                f"--batch-size {self.batch_size} cannot be shared evenly by {self.devices * self.nodes} devices"
+                + (f" in {self.accumulate} passes" if self.accumulate > 1 else ""),
             ),
         )
         for holds, message in checks:
@@ -239,7 +286,27 @@ class TrainConfig:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         values = dataclasses.asdict(self)
-        return {**values, "data": str(self.data), "output": str(self.output), "pose_model": self.pose_model.to_dict()}
+        paths = {name: str(value) for name, value in values.items() if isinstance(value, Path)}
+        return {**values, **paths, "pose_model": self.pose_model.to_dict()}
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any]) -> TrainConfig:
+        """The inverse of `to_dict`.
+
+        Raises:
+            OptionError: a field is unknown, or its value does not fit.
+        """
+        known = {field.name for field in dataclasses.fields(TrainConfig)}
+        for key in values:
+            if key not in known:
+                raise OptionError(f"unknown field '{key}'.{nearest_hint(key, known)}")
+        fields = {key: _tuples(value) for key, value in values.items() if key != "pose_model"}
+        paths = {name: Path(fields[name]) for name in ("data", "output", "boxes") if fields.get(name) is not None}
+        try:
+            pose_model = PoseModelConfig.from_dict(dict(values["pose_model"]))
+            return TrainConfig(pose_model=pose_model, **{**fields, **paths})
+        except (KeyError, TypeError, ValueError) as error:
+            raise OptionError(f"not the configuration of a run: {error}") from error
 
     def save(self) -> None:
         """Write the resolved configuration into the output folder."""

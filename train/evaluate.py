@@ -30,6 +30,7 @@ from train.evaluation.breakdown import breakdown, halves
 from train.evaluation.coco_eval import MAIN_METRICS, METRIC_NAMES, coco_result, kept_people, keypoint_ap, rescore
 from train.evaluation.context import context_report
 from train.evaluation.foreign_checkpoint import usable_weights
+from train.evaluation.pckh import pckh
 from train.evaluation.prediction import PredictHeatmaps, flip_averaged, predict_boxes
 from train.paper.tables import compare_with_table_3, number, table
 
@@ -38,7 +39,7 @@ WEIGHTS, DATA, TEST, OUTPUT = "weights", "data", "test", "output"
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateOptions:
-    """What is measured, and how."""
+    """An evaluation."""
 
     weights: str = field(
         metadata=described(
@@ -63,10 +64,10 @@ class EvaluateOptions:
     data: Path = field(metadata=described("data set, as python -m train takes it", Path, group=DATA, required=True))
     split: str = option("val", "val, train, or a split of COCO without labels (test-dev)", group=DATA)
     boxes: str = option("gt", "gt for the labelled ones, or a detector's DETECTIONS.json", group=DATA)
-    flip_test: bool = option(False, "average with the mirrored crop", group=TEST)
+    flip_test: bool = option(False, "average with the mirrored crop, as in the paper", group=TEST)
     decode: str | None = option(
         None,
-        "heatmap to keypoint (as the weights say)",
+        "how heatmaps become keypoints (as stored in the weights)",
         group=TEST,
         metavar="{dark,quarter}",
         choices=tuple(sorted(DECODERS)),
@@ -95,7 +96,7 @@ def read_split(data: Path, split: str, boxes: str) -> PeopleSet:
     """The pictures of a split, with their people where they are labelled.
 
     Raises:
-        EngineError: the data set does not serve, or labels are asked for where there are none.
+        EngineError: the data set cannot be used, or the labelled boxes of a split without labels are wanted.
     """
     if not (data / "annotations" / f"image_info_{split}2017.json").is_file():
         return read_people(data, split)
@@ -113,7 +114,7 @@ def heatmaps_of(backend: Backend) -> PredictHeatmaps:
     return predict
 
 
-def predict_results(
+def predict_keypoints(
     backend: Backend,
     people: PeopleSet,
     images: ImageStore,
@@ -122,8 +123,8 @@ def predict_results(
     flip_test: bool,
     decode: str | None = None,
     batch_size: int = 16,
-) -> tuple[list[dict[str, Any]], Float32Array]:
-    """Results in COCO's form, rescored and rid of doubles, and the box (N, 4) that each was found in.
+) -> Float32Array:
+    """(N, K, 3) float32: x, y in picture px and score, for every box; zeros where the picture cannot be decoded.
 
     Raises:
         SourceError: none of the pictures can be decoded.
@@ -135,12 +136,23 @@ def predict_results(
         predict = flip_averaged(predict, people.skeleton.flip_order, udp=udp)
     decoder = decoder_for(decode or spec.decode, sigma=spec.sigma, udp=udp)
     keypoints = predict_boxes(predict, boxes, images, size, batch_size=batch_size, decode=decoder, udp=udp)
-    readable = [row for row, image in enumerate(boxes.images) if image not in images.broken]
-    if not readable:
+    if all(image in images.broken for image in boxes.images):
         raise SourceError(f"none of the pictures of {people.origin} can be decoded")
+    return keypoints
+
+
+def results_of(
+    keypoints: Float32Array,
+    people: PeopleSet,
+    images: ImageStore,
+    boxes: PersonBoxes,
+    input_size_wh: tuple[int, int],
+) -> tuple[list[dict[str, Any]], Float32Array]:
+    """Results in COCO's form, rescored and without duplicates, and the box (N, 4) that each was found in."""
+    readable = [row for row, image in enumerate(boxes.images) if image not in images.broken]
     boxes, keypoints = boxes.take(readable), keypoints[readable]
     scores = rescore(boxes.scores, keypoints[:, :, 2])
-    areas = crop_areas(boxes.boxes_xyxy, size)
+    areas = crop_areas(boxes.boxes_xyxy, input_size_wh)
     kept = kept_people(boxes.image_ids, keypoints[:, :, :2], scores, areas, people.skeleton.oks_sigmas)
     category = category_id(people)
     results = [coco_result(boxes.image_ids[i], keypoints[i], scores[i], category) for i in kept]
@@ -148,7 +160,7 @@ def predict_results(
 
 
 def evaluate(options: EvaluateOptions) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Measure; what the report holds, and the results in COCO's form.
+    """Measure; returns the content of the report, and the results in COCO's form.
 
     Raises:
         EngineError, CheckpointError: data, weights or backend cannot be used.
@@ -163,18 +175,23 @@ def evaluate(options: EvaluateOptions) -> tuple[dict[str, Any], list[dict[str, A
         )
         with opened.backend as backend:
             _check_keypoints(backend, people, options.weights)
-            results, found_in = predict_results(
+            flip_test = options.flip_test and people.mirrors
+            keypoints = predict_keypoints(
                 backend,
                 people,
                 images,
                 boxes,
-                flip_test=options.flip_test,
+                flip_test=flip_test,
                 decode=options.decode,
                 batch_size=options.batch_size,
             )
+            results, found_in = results_of(keypoints, people, images, boxes, backend.spec.input_size_wh)
+            report = _conditions(options, opened, boxes)
+            report["flip_test"] = flip_test
+            if people.head_sizes and options.boxes == "gt":
+                report["pckh"] = pckh(people, keypoints)
             people = without_broken(people, images)
-            report = _conditions(options, opened, people, boxes)
-            report["skipped"] = len(people.complaints)
+            report["people"], report["skipped"] = len(people.people), len(people.complaints)
             if people.people:
                 sigmas = people.skeleton.oks_sigmas
                 report["metrics"] = keypoint_ap(people.ground_truth, results, sigmas)
@@ -190,10 +207,8 @@ def _check_keypoints(backend: Backend, people: PeopleSet, name: str) -> None:
         raise OptionError(f"{name} and {people.origin} name different keypoints")
 
 
-def _conditions(
-    options: EvaluateOptions, opened: OpenedBackend, people: PeopleSet, boxes: PersonBoxes
-) -> dict[str, Any]:
-    """What was measured and how."""
+def _conditions(options: EvaluateOptions, opened: OpenedBackend, boxes: PersonBoxes) -> dict[str, Any]:
+    """The conditions of the measurement."""
     backend = opened.backend
     width, height = backend.spec.input_size_wh
     return {
@@ -206,7 +221,6 @@ def _conditions(
         "passed_over": [list(reason) for reason in opened.skipped],
         "data": str(options.data),
         "split": options.split,
-        "people": len(people.people),
         "boxes": options.boxes,
         "box_count": len(boxes),
         "flip_test": options.flip_test,
@@ -226,7 +240,7 @@ def describe(report: dict[str, Any]) -> str:
 
 
 def print_report(report: dict[str, Any]) -> None:
-    """Tables a person can read."""
+    """Print the report as tables."""
     print(f"{report['model']} {report['input_size']} on {report['data']} {report['split']}: {report['people']} people")
     print(describe(report))
     if report["skipped"]:
@@ -236,6 +250,9 @@ def print_report(report: dict[str, Any]) -> None:
         return
     print("  ".join(f"{name:>6}" for name in METRIC_NAMES))
     print("  ".join(f"{number(report['metrics'][name]):>6}" for name in METRIC_NAMES))
+    if "pckh" in report:
+        print("\nPCKh@0.5")
+        print(table(["", *report["pckh"]], [["", *(number(value) for value in report["pckh"].values())]]))
     print("\nby kind of person; the others are left out, with the results on them")
     rows = [
         [kind.replace("_", " "), f"{values['people']:.0f}", *(number(values[name]) for name in ("AP", "AP50", "AR"))]
@@ -257,7 +274,7 @@ def _write_json(path: Path, content: object, indent: int | None) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Evaluate; exit code 2 and one line where the input does not serve."""
+    """Evaluate; exit code 2 and one line where the input cannot be used."""
     given = vars(build_parser().parse_args(argv))
     try:
         options = EvaluateOptions(**given)

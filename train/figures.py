@@ -46,9 +46,9 @@ def _numbers(text: str, option: str, form: str) -> Float32Array:
     try:
         numbers = np.array([float(part) for part in text.split(",")], np.float32)
     except ValueError as error:
-        raise OptionError(f"{option} is '{text}'; {form} fits") from error
+        raise OptionError(f"{option} is '{text}'; expected {form}") from error
     if len(numbers) != len(form.split(",")) or not np.isfinite(numbers).all():
-        raise OptionError(f"{option} is '{text}'; {form} fits")
+        raise OptionError(f"{option} is '{text}'; expected {form}")
     return numbers
 
 
@@ -131,7 +131,7 @@ def make_figures(
     from train.paper.drawing import draw_figure_2, draw_sheet, save_figure
 
     if output.suffix.lower() != ".png":
-        raise OptionError(f"--output is {output}; a name that ends in .png fits")
+        raise OptionError(f"--output is {output}; expected a name that ends in .png")
     sheet = output.with_name(f"{output.stem}_sheet.png")
     check_targets([output, sheet], inputs=[weights, image, detector], overwrite=overwrite)
     file = resolve_pose_model(weights)

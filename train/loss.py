@@ -8,20 +8,27 @@ from torch import Tensor
 from models.pose_model import PoseOutput
 
 
-def heatmap_loss(heatmaps: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+def heatmap_loss(heatmaps: Tensor, targets: Tensor, weights: Tensor, hardest: int = 0) -> Tensor:
     """Equation 5 as the official HRNet code reads it: 0.5 x mean squared difference x visibility.
 
     The mean runs over batch, keypoints and pixels; see docs/decisions/0004-loss.md.
 
     Args:
         heatmaps, targets: (B, K, h, w).
-        weights: (B, K), 1 where the keypoint teaches, else 0.
+        weights: (B, K), 1 where the keypoint counts, else 0.
+        hardest: online hard keypoint mining: the mean runs over so many keypoints of each person, those of the largest
+            loss, as in the official code; 0 or K for all.
     """
     difference = (heatmaps.float() - targets) * weights[:, :, None, None]
-    return 0.5 * difference.square().mean()
+    if not 0 < hardest < heatmaps.shape[1]:
+        return 0.5 * difference.square().mean()
+    by_keypoint = 0.5 * difference.square().mean(dim=(2, 3))  # (B, K)
+    return by_keypoint.topk(hardest, dim=1).values.mean()
 
 
-def total_loss(output: PoseOutput, targets: Tensor, weights: Tensor, alpha: float) -> dict[str, Tensor]:
+def total_loss(
+    output: PoseOutput, targets: Tensor, weights: Tensor, alpha: float, hardest: int = 0
+) -> dict[str, Tensor]:
     """Equation 4: L = alpha * L_inter + L_output; `loss` is the total.
 
     Args:
@@ -29,8 +36,9 @@ def total_loss(output: PoseOutput, targets: Tensor, weights: Tensor, alpha: floa
         targets: (B, K, h, w).
         weights: (B, K).
         alpha: 0.2 in the paper; 0 switches coarse supervision off.
+        hardest: see `heatmap_loss`; of the final heatmaps alone, as CPN mines in its second network only.
     """
-    final = heatmap_loss(output.heatmaps, targets, weights)
+    final = heatmap_loss(output.heatmaps, targets, weights, hardest)
     losses = {"loss_output": final, "loss": final}
     if output.coarse_heatmaps is not None and alpha > 0:
         coarse = heatmap_loss(output.coarse_heatmaps, targets, weights)
@@ -41,7 +49,7 @@ def total_loss(output: PoseOutput, targets: Tensor, weights: Tensor, alpha: floa
 
 @torch.no_grad()
 def context_statistics(output: PoseOutput) -> dict[str, Tensor]:
-    """Whether KCAM has anything to look at, per batch.
+    """Whether the areas are sharp and the attention is not flat, per batch.
 
     Returns:
         `peak_times_pixels` (B, K): highest value of each area x its number of pixels (1 = uniform);

@@ -68,7 +68,7 @@ def _step(training: PoseTraining, optimizer: torch.optim.Optimizer, batch: Sampl
     crops, targets, weights = (batch[name].to(device, non_blocking=True) for name in ("crop", "targets", "weights"))
     dtype = _DTYPES.get(training.config.precision)
     with torch.autocast(device.type, dtype or torch.bfloat16, enabled=dtype is not None):
-        loss = total_loss(training(crops), targets, weights, training.config.alpha)["loss"]
+        loss = total_loss(training(crops), targets, weights, training.config.alpha, training.config.ohkm)["loss"]
     optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
@@ -83,4 +83,4 @@ def _rate(config: TrainConfig, run: Callable[[], object]) -> float:
     start = time.perf_counter()
     for _ in range(_STEPS):
         run()
-    return _STEPS * config.batch_size / (time.perf_counter() - start)
+    return _STEPS * config.batch_size / config.accumulate / (time.perf_counter() - start)

@@ -8,7 +8,6 @@ import io
 import json
 import logging
 import os
-import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -34,12 +33,15 @@ from models.checkpoints import (
 from models.pose_model import PoseModel
 from train.averaging import recalibrate_batch_norm, unfold_batch_norm, warm_average
 from train.config import TrainConfig
+from train.console import ConsoleLines
 from train.data.reading import read_people
+from train.distillation import open_teacher
 from train.module import Diverged, PoseTraining
+from train.processes import connected, process_rank
 
 _FREE_TO_CHANGE = frozenset(
     ("epochs", "hours", "max_steps", "output", "workers", "threads", "cache_images", "checkpoint_minutes",
-     "checkpoint_steps", "compile", "init")
+     "checkpoint_steps", "compile", "init", "debug_pictures")
 )  # fmt: skip
 _PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
@@ -49,11 +51,13 @@ def build_training(config: TrainConfig, resume: bool = False) -> PoseTraining:
 
     Raises:
         OptionError: this machine has no such arithmetic.
-        SourceError: the data set does not serve.
-        CheckpointError: the starting weights do not serve.
+        SourceError: the data set cannot be used.
+        CheckpointError, ModelError: the starting weights, or the teacher, cannot be used.
     """
     if config.precision == "fp16" and not torch.accelerator.is_available():
-        raise OptionError("--precision fp16 wants a GPU, and PyTorch finds none here; bf16 and fp32 train on the CPU")
+        raise OptionError("--precision fp16 needs a GPU, and PyTorch finds none here; bf16 and fp32 train on the CPU")
+    if config.sync_batch_norm and not torch.accelerator.is_available():
+        raise OptionError("--sync-batch-norm needs GPUs, and PyTorch finds none here")
     people = read_people(config.data, "train")
     pose_model = dataclasses.replace(config.pose_model, num_keypoints=people.skeleton.num_keypoints)
     config = dataclasses.replace(config, pose_model=pose_model)
@@ -62,22 +66,26 @@ def build_training(config: TrainConfig, resume: bool = False) -> PoseTraining:
         initialize(model, config.init)
     model = model.to(memory_format=torch.channels_last)
     training = PoseTraining(config, model, people, read_people(config.data, "val"))
+    if config.teacher is not None:
+        training.teacher = open_teacher(
+            config.teacher, people.skeleton, udp=pose_model.udp, threshold=config.teacher_threshold
+        )
     if config.compile:
         training.model.compile()
     return training
 
 
 def initialize(model: PoseModel, init: str) -> None:
-    """Give a network its starting weights: "random" keeps what it has.
+    """Give a network its starting weights; "random" leaves it as it is.
 
     Raises:
-        CheckpointError: the weights cannot be had or do not fit.
+        CheckpointError: the weights cannot be read or fetched, or do not fit.
     """
     if init == "random":
         return
     file = imagenet_file(model.config.backbone_name) if init == "imagenet" else Path(init)
-    fresh = initialize_from(model, file, say=print)
-    print(f"started from {file}; {len(fresh)} tensors keep their random start")
+    fresh = initialize_from(model, file, notify=print)
+    print(f"started from {file}; {len(fresh)} tensors keep their random initialisation")
 
 
 def train(config: TrainConfig, resume: bool = False) -> Path:
@@ -85,16 +93,18 @@ def train(config: TrainConfig, resume: bool = False) -> Path:
 
     Raises:
         OptionError: nothing to resume, or the options do not fit this machine.
-        SourceError: the data set does not serve.
-        CheckpointError: the starting weights, or the checkpoint to resume, do not serve.
+        SourceError: the data set cannot be used.
+        CheckpointError: the starting weights, or the checkpoint to resume, cannot be used.
     """
     last = config.output / "checkpoints" / "last.ckpt"
     if resume and not last.is_file():
         raise OptionError(f"--resume: {last} does not exist")
     if not resume and last.is_file():
-        raise OptionError(f"{config.output} holds a run already; go on with --resume, or name another --output")
+        raise OptionError(f"{config.output} contains a run; continue it with --resume, or choose another --output")
     written = (config.output / name for name in ("config.json", "best.safetensors", "last.safetensors"))
-    check_targets(written, inputs=[] if resume else [config.data, config.init], overwrite=resume, flag="--resume")
+    check_targets(
+        written, inputs=[] if resume else [config.data, config.init, config.teacher], overwrite=resume, flag="--resume"
+    )
     torch.set_num_threads(config.threads or os.cpu_count() or 1)
     L.seed_everything(config.seed, verbose=False)
     _quiet_lightning()
@@ -103,21 +113,22 @@ def train(config: TrainConfig, resume: bool = False) -> Path:
         check_resumable(training, last)
         changed = changed_options(training.config)
         if changed:
-            print(f"goes on with other options than before: {', '.join(changed)}")
+            print(f"continues with other options than before: {', '.join(changed)}")
     else:
         unfolded = unfold_batch_norm(training)
         if unfolded:
-            print(f"{unfolded} batch norms that were folded into the starting weights are put back")
+            print(f"{unfolded} batch norms that were folded into the starting weights were restored")
     try:
-        trainer = _trainer(training.config, last.parent)
+        trainer = _trainer(training, last.parent)
     except MisconfigurationException as error:  # such as more devices than this machine has
         raise OptionError(" ".join(str(error).split())) from error
-    training.config.save()
+    if process_rank(config) == 0:
+        training.config.save()
     trainer.fit(training, ckpt_path=last if resume else None, weights_only=True if resume else None)
-    if trainer.is_global_zero:
-        _finish(training)
+    training.to(trainer.strategy.root_device)  # Lightning has just moved it to the CPU
+    _finish(training)
     skipped = len(training.people.complaints) + len(training.validation.complaints)
-    if not config.cache_images:  # then they are met on the way, and not before
+    if not config.cache_images:  # then the others are found during the training
         skipped += training.images.broken_count
     if skipped:
         print(f"{skipped} broken pictures or labels were skipped")
@@ -126,9 +137,9 @@ def train(config: TrainConfig, resume: bool = False) -> Path:
 
 
 def changed_options(config: TrainConfig) -> list[str]:
-    """What a run that goes on does otherwise than the configuration in its output folder, as "name old -> new".
+    """Options of a resumed run that differ from those in its output folder, as "name old -> new".
 
-    Nothing is said of how long it runs, and of what leaves its results as they are.
+    Options that only change how long it runs, or that leave its results as they are, are not listed.
     """
     try:
         before = json.loads((config.output / "config.json").read_text(encoding="utf-8"))
@@ -146,21 +157,21 @@ def changed_options(config: TrainConfig) -> list[str]:
 
 
 def check_resumable(training: PoseTraining, last: Path) -> None:
-    """Refuse a checkpoint that this run cannot go on from, before anything of the run is written over.
+    """Refuse a checkpoint that this run cannot continue, before any file of the run is replaced.
 
     Raises:
-        CheckpointError: it is of another network, holds code, is damaged, or is not the state of such a training.
+        CheckpointError: it is of another network, contains code, is damaged, or is not the state of such a training.
     """
     load_tensors(training.model, read_foreign_tensors(last), last)
     try:
         content = torch.load(last, map_location="cpu", weights_only=True)
     except Exception as error:  # torch has several kinds for what it may not or cannot read
-        raise CheckpointError(f"{last} holds weights, but was not written by this program's training") from error
+        raise CheckpointError(f"{last} contains weights, but was not written by this program's training") from error
     needed = ("elapsed_s", "best_ap", "batches_done", "loops", "optimizer_states", "lr_schedulers", "state_dict")
     missing = [name for name in needed if name not in content]
     if missing:
         raise CheckpointError(
-            f"{last} holds weights, but no state of a training ('{missing[0]}' is missing); "
+            f"{last} contains weights, but no state of a training ('{missing[0]}' is missing); "
             "to start from them, give them to --init, with another --output"
         )
     before = sum(len(group["params"]) for state in content["optimizer_states"] for group in state["param_groups"])
@@ -173,28 +184,33 @@ def check_resumable(training: PoseTraining, last: Path) -> None:
 
 
 def _finish(training: PoseTraining) -> None:
-    """Keep what no look at val has kept, as a run may end between two; then fit the batch norms to averaged weights."""
+    """Validate and keep the weights at the end of a run; then fit the batch norms to averaged weights.
+
+    All processes compute, because they share the validation; the first one prints and writes.
+    """
     config = training.config
     size = config.pose_model.input_size_wh
+    first = connected()[0] == 0
     if training.kept_step != training.global_step:
         training.eval()
         metrics, _ = training.measure(size)
         print(f"weights at the end, step {training.global_step}: AP {metrics['AP']:.2f}")
-        training.keep_weights(metrics, size)
+        if first:
+            training.keep_weights(metrics, size)
     if not config.ema_decay:
         return
-    recalibrate_batch_norm(training)  # the network now holds the average
+    recalibrate_batch_norm(training)  # the network now contains the average
     metrics, _ = training.measure(size)
     print(
-        f"averaged weights with batch norms measured anew: AP {metrics['AP']:.2f} (best so far {training.best_ap:.2f})"
+        f"averaged weights with recalibrated batch norms: AP {metrics['AP']:.2f} (best so far {training.best_ap:.2f})"
     )
-    if metrics["AP"] >= training.best_ap:
+    if first and metrics["AP"] >= training.best_ap:
         notes = {"AP": f"{metrics['AP']:.2f}", "seed": str(config.seed)}
         training.write_weights(config.output / "best.safetensors", notes)
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Checkpoints under their name only when whole, whatever ends the writing.
+    """Checkpoints that get their name only when they are whole.
 
     Lightning fills a file of the system's temporary folder and moves it, which is a copy where that is another disk: a
     full one would then leave half a file in place of the last good checkpoint.
@@ -215,10 +231,10 @@ class WholeCheckpoints(TorchCheckpointIO):
         try:
             write_atomically(Path(path), content.getvalue())
         except OSError as error:
-            told = f"no checkpoint can be written to {Path(path).parent} ({error.strerror})"
+            message = f"no checkpoint can be written to {Path(path).parent} ({error.strerror})"
             if (Path(path).parent / "last.ckpt").is_file():
-                told += "; last.ckpt is as it was: make room, and go on with --resume"
-            raise OutputError(told) from error
+                message += "; last.ckpt is as it was: make room, and go on with --resume"
+            raise OutputError(message) from error
 
 
 class EpochCheckpoint(Checkpoint):
@@ -232,34 +248,40 @@ class EpochCheckpoint(Checkpoint):
         self.file = file
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """The epoch and the look at val are over."""
+        """The epoch and its validation are over."""
         trainer.save_checkpoint(self.file, weights_only=False)
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Ctrl-C among others; what could not be written is not tried again."""
+        """Ctrl-C among others; a checkpoint that could not be written is not tried again."""
         if not isinstance(exception, OSError | OutputError | Diverged | ModelError):
             trainer.save_checkpoint(self.file, weights_only=False)
 
 
-def _trainer(config: TrainConfig, checkpoints: Path) -> L.Trainer:
+def _trainer(training: PoseTraining, checkpoints: Path) -> L.Trainer:
+    config = training.config
     callbacks: list[Callback] = [
         EpochCheckpoint(checkpoints / "last.ckpt"),
         _checkpoint(checkpoints, train_time_interval=datetime.timedelta(minutes=config.checkpoint_minutes)),
+        ConsoleLines(config),
     ]
     if config.checkpoint_steps:
         callbacks.append(_checkpoint(checkpoints, every_n_train_steps=config.checkpoint_steps))
     if config.ema_decay:
         callbacks.append(warm_average(config.ema_decay))
+    logged_steps = _logged_steps(training)
     return L.Trainer(
         max_epochs=-1 if config.hours is not None else config.epochs,
         max_steps=config.max_steps,
         devices=config.devices,
         num_nodes=config.nodes,
+        accumulate_grad_batches=config.accumulate,
+        gradient_clip_val=config.gradient_clip or None,
+        sync_batchnorm=config.sync_batch_norm,
         use_distributed_sampler=False,  # EpochBatches shares the batches out itself
         precision=_PRECISIONS[config.precision],  # type: ignore[arg-type]
         logger=[
             # A resumed run writes version_1, ...: a fixed name would delete the curve so far.
-            CSVLogger(config.output, name="log", flush_logs_every_n_steps=20),
+            CSVLogger(config.output, name="log", flush_logs_every_n_steps=logged_steps),
             TensorBoardLogger(config.output, name="tensorboard"),
         ],
         callbacks=callbacks,
@@ -267,28 +289,34 @@ def _trainer(config: TrainConfig, checkpoints: Path) -> L.Trainer:
         check_val_every_n_epoch=config.validate_every,
         reload_dataloaders_every_n_epochs=1,
         num_sanity_val_steps=0,
-        log_every_n_steps=20,
+        log_every_n_steps=logged_steps,
         enable_model_summary=False,
-        enable_progress_bar=sys.stderr.isatty(),
+        enable_progress_bar=False,
         default_root_dir=config.output,
     )
 
 
+def _logged_steps(training: PoseTraining) -> int:
+    """Steps between logged losses: 20, and fewer where an epoch or the run is short."""
+    config = training.config
+    steps = max(1, int(training.shares.sum()) // config.batch_size)
+    if config.max_steps > 0:
+        steps = min(steps, config.max_steps)
+    return max(1, min(20, steps // 5))
+
+
 def _checkpoint(folder: Path, **when: object) -> ModelCheckpoint:
-    """All of them write the one `last.ckpt`; Lightning writes it beside and renames it."""
+    """Saves `last.ckpt` at other times than the end of an epoch."""
     return ModelCheckpoint(
         dirpath=folder, save_last=True, save_top_k=0, enable_version_counter=False, **when  # type: ignore[arg-type]
     )  # fmt: skip
 
 
 def _quiet_lightning() -> None:
-    """Hints that a person who trains here can do nothing about, or is told in one line anyway."""
+    """Suppress hints that do not help a user, or that a line of this program repeats."""
     for pattern in (r".*does not have many workers.*", r".*isinstance\(treespec, LeafSpec\).*", r".*litlogger.*",
                     r".*The number of training batches.*", r".*Checkpoint directory .* exists.*",
                     r".*Detected pickle protocol.*", r".*sync_dist=True.*"):  # fmt: skip
         warnings.filterwarnings("ignore", message=pattern)
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_advertisement)
-
-
-def _is_no_advertisement(record: logging.LogRecord) -> bool:
-    return "litlogger" not in record.getMessage()
+    for name in ("lightning.pytorch", "lightning.fabric"):  # found devices, reasons for the end, advertisements
+        logging.getLogger(name).setLevel(logging.WARNING)

@@ -77,9 +77,9 @@ def _placed_maps(maps: AttentionMaps | None, affine: Float32Array) -> AttentionM
 
 
 def compose(shown: Shown, look: Look, size_wh: tuple[int, int] | None = None, *, density: float = 1.0) -> Composed:
-    """Draw a shown frame in a size of its own.
+    """Draw a shown frame at a given size.
 
-    The overlay is drawn after the frame is scaled, so that lines and letters are sharp.
+    The overlay is drawn after the frame is scaled, so that lines and text are sharp.
 
     Args:
         shown: frame and, if there is one, its result.

@@ -1,4 +1,4 @@
-"""The drawing thread: makes pictures in the size of the view, so that the GUI thread only copies them to the screen."""
+"""The drawing thread: draws pictures at the size of the view, so that the GUI thread only copies them to the screen."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def to_qimage(image_bgr: UInt8Array) -> QImage:
 
 
 class Composer:
-    """Draws the newest result in the present look; draws again when the look, the size or the probe changes."""
+    """Draws the newest result in the current look, and again when look, size or probe change."""
 
     def __init__(self, *, picture_ready: Callable[[], None], emit: Callable[[Any], None]) -> None:
         """Start the thread.
@@ -82,11 +82,11 @@ class Composer:
 
     @property
     def look(self) -> Look:
-        """The present look."""
+        """The current look."""
         return self._look
 
     def set_look(self, look: Look) -> None:
-        """Draw in another look from now on."""
+        """Change the look."""
         with self._changed:
             self._look, self._dirty = look, True
             self._changed.notify_all()
@@ -99,13 +99,13 @@ class Composer:
             self._changed.notify_all()
 
     def place_probe(self, point_xy: tuple[float, float] | None) -> None:
-        """Fix the probe to the person at a point in frame px; None, or a point with nobody there, removes it."""
+        """Fix the probe to the person at a point in frame px; None, or a point outside all people, removes it."""
         with self._changed:
             self._probe_point, self._probe_clear, self._dirty = point_xy, point_xy is None, True
             self._changed.notify_all()
 
     def stop(self) -> None:
-        """Ask the thread to end."""
+        """Stop the thread; does not wait."""
         with self._changed:
             self._stopped = True
             self._changed.notify_all()

@@ -1,6 +1,6 @@
 """The inference thread: opens one pipeline, feeds it the newest frames and closes it, all in one thread.
 
-Another model or backend gets another thread; the old one goes on until the new one is ready.
+Another model or backend gets another thread; the old one runs until the new one is ready.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _EXIT_LIMIT_S = 20.0
 
 
 class Pipeline(Protocol):
-    """What the window needs of `engine.pipeline.pose_pipeline.PosePipeline`."""
+    """The interface that the window needs of `engine.pipeline.pose_pipeline.PosePipeline`."""
 
     @property
     def skeleton(self) -> Skeleton:
@@ -42,7 +42,7 @@ class Pipeline(Protocol):
         """Reset: the next frame does not follow the one before."""
 
     def fetch_attention(self, wanted: bool) -> None:
-        """Whether attention maps are shown; while they are not, results carry none."""
+        """Whether results include attention maps."""
 
     def describe(self) -> dict[str, Any]:
         """Networks, backends and devices that run."""
@@ -63,14 +63,14 @@ class OpenPipeline(Protocol):
     """The signature of `open_with_maps`."""
 
     def __call__(self, options: PipelineOptions, *, notify: Callable[[str], None]) -> Opened:
-        """Open what the options name."""
+        """Open a pipeline."""
 
 
 def open_with_maps(options: PipelineOptions, *, notify: Callable[[str], None]) -> Opened:
     """Open a pipeline whose results have the attention maps, if the network has any.
 
     Raises:
-        EngineError: it cannot be opened; the message says why.
+        EngineError: it cannot be opened.
     """
     has_attention = read_weights_info(resolve_pose_model(options.pose_model)).has_attention
     wanted = replace(options, want_areas=has_attention, want_attention=has_attention)
@@ -95,7 +95,7 @@ class Inference:
         open_pipeline: OpenPipeline,
         wants_attention: Callable[[], bool],
     ) -> None:
-        """Start to open the pipeline; nothing is processed before `begin`.
+        """Start opening the pipeline; nothing is processed before `begin`.
 
         Args:
             options: what to open.
@@ -104,7 +104,7 @@ class Inference:
             put: takes the serial and each result, in the inference thread.
             emit: takes events (app.live.shots), in the inference thread.
             open_pipeline: opens the options.
-            wants_attention: whether attention maps are shown; asked before each frame.
+            wants_attention: whether attention maps are shown; called before each frame.
         """
         self.options, self.serial = options, serial
         self._shots, self._put, self._emit, self._open = shots, put, emit, open_pipeline
@@ -115,11 +115,11 @@ class Inference:
         self._thread.start()
 
     def begin(self) -> None:
-        """Start to take frames."""
+        """Start processing frames."""
         self._begun.set()
 
     def stop(self) -> None:
-        """Ask the thread to end, and a child process that builds for it; does not wait."""
+        """Stop the thread and a child process that builds for it; does not wait."""
         self._stopped.set()
         self._begun.set()
         self._shots.wake()

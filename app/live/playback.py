@@ -45,7 +45,7 @@ class Playback:
         loop: bool = True,
         speed: float = 1.0,
     ) -> None:
-        """Start to open the source and, once it is open, to play it.
+        """Start opening the source; it plays once it is open.
 
         Args:
             text: what `engine.sources.opening.open_source` takes.
@@ -117,7 +117,7 @@ class Playback:
             self._changed.notify_all()
 
     def stop(self) -> None:
-        """Ask the thread to end; does not wait."""
+        """Stop the thread; does not wait."""
         with self._changed:
             self._stopped = True
             self._changed.notify_all()

@@ -16,7 +16,7 @@ from engine.types import Float32Array, Poses
 _SAME_PERSON = 0.3
 """Without ids: intersection over union from which a box of the next frame counts as the same person's."""
 _WAIT_S = 0.5
-"""Without ids: how long a person may be missing; after that somebody else may stand there."""
+"""Without ids: how long a person may be missing; after that, another person may be there."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -39,13 +39,13 @@ class ProbeReading:
 class Probe:
     """A point that is fixed to a person: it keeps its relative position in the person's box.
 
-    It is removed when the person is gone, and never moves to somebody else. People with ids are followed by id alone,
+    It is removed when the person is gone, and never moves to another person. People with ids are tracked by id only,
     for as long as the tracker keeps a lost id.
     """
 
     def __init__(self) -> None:
         self.placed = 0
-        """Counts how often the user placed or removed it: distinguishes a click from following."""
+        """Counts how often the user placed or removed it: distinguishes a click from tracking."""
         self._box: Float32Array | None = None
         self._track_id: int | None = None
         self._origin = (0, 0)  # serials of the source and of the pipeline whose ids these are
@@ -63,11 +63,11 @@ class Probe:
         self.placed += 1
 
     def copy(self) -> Probe:
-        """A copy on the same person, which follows on its own from here."""
+        """An independent copy on the same person."""
         return copy.copy(self)  # its arrays are replaced and never written to
 
     def place(self, shown: Shown, point_xy: tuple[float, float]) -> bool:
-        """Fix the probe to the person at a point in frame px; False, without a change, if nobody is there."""
+        """Fix the probe to the person at a point in frame px; False, without a change, if there is none."""
         if shown.result is None:
             return False
         point, poses = np.array(point_xy, np.float32), shown.result.poses

@@ -65,7 +65,7 @@ class Session(QObject):
     # --- source ---------------------------------------------------------------------------------------------------
 
     def open(self, text: str) -> None:
-        """Open a source; the present one goes on until the new one is open."""
+        """Open a source; the current one plays until the new one is open."""
         if self._closed:
             return
         if self._next_playback is not None:
@@ -82,12 +82,12 @@ class Session(QObject):
 
     @property
     def playback(self) -> Playback | None:
-        """The source that is shown."""
+        """The current source."""
         return self._playback
 
     @property
     def dropped_frames(self) -> int:
-        """Frames that came faster than they were processed."""
+        """Frames that arrived faster than they were processed."""
         return self._shots.dropped + (0 if self._playback is None else self._playback.dropped_frames)
 
     @property
@@ -102,7 +102,7 @@ class Session(QObject):
             self._playback.set_loop(loop)
 
     def set_speed(self, speed: float) -> None:
-        """Speed of files, 1 for their own."""
+        """Playback speed of files, 1 for real time."""
         self.speed = speed
         if self._playback is not None:
             self._playback.set_speed(speed)
@@ -110,7 +110,7 @@ class Session(QObject):
     # --- pipeline -------------------------------------------------------------------------------------------------
 
     def set_options(self, options: PipelineOptions) -> None:
-        """Open another pipeline; the present one goes on until the new one is ready."""
+        """Open another pipeline; the current one runs until the new one is ready."""
         if self._closed:
             return
         if self._next_inference is not None:
@@ -136,12 +136,12 @@ class Session(QObject):
 
     def _process_again(self) -> None:
         last = self._last_shot
-        if last is not None:  # due now: the time that it stood on the screen is not latency
+        if last is not None:  # due now: the time on the screen is not latency
             self._shots.put(replace(last, captured_s=time.monotonic()))
 
     @property
     def description(self) -> dict[str, Any]:
-        """What the running pipeline reports of itself; empty without one."""
+        """Description of the running pipeline; empty without one."""
         return {} if self.ready is None else self.ready.description
 
     @property
@@ -163,11 +163,11 @@ class Session(QObject):
     # --- pictures -------------------------------------------------------------------------------------------------
 
     def take_picture(self) -> Picture | None:
-        """The newest picture that was not taken yet."""
+        """The newest picture, if it was not taken yet."""
         return self.composer.pictures.take()
 
     def close(self) -> None:
-        """End all threads; one that does not end in time is left behind."""
+        """End all threads; one that does not end in time is abandoned."""
         self._closed = True
         workers = [
             worker

@@ -1,4 +1,4 @@
-"""What travels between the threads of the window: frames, results with their origin, and events."""
+"""The data exchanged between the threads of the window: frames, results with their origin, and events."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class SourceFailed:
 
 @dataclass(frozen=True, kw_only=True)
 class SignalLost:
-    """A live source went away and will be tried again."""
+    """A live source was lost and will be reconnected."""
 
     serial: int
     message: str
@@ -72,7 +72,7 @@ class SignalLost:
 
 @dataclass(frozen=True, kw_only=True)
 class SignalBack:
-    """A live source is back."""
+    """A live source is reconnected."""
 
     serial: int
 
@@ -87,7 +87,7 @@ class PlaybackChanged:
 
 @dataclass(frozen=True, kw_only=True)
 class PipelineProgress:
-    """What a pipeline that is being opened is doing, where that takes long."""
+    """Progress of a pipeline that is being opened."""
 
     serial: int
     message: str
@@ -113,7 +113,7 @@ class PipelineFailed:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Unexpected:
-    """A bug: an exception in one of the threads that nothing handles."""
+    """A bug: an unhandled exception in one of the threads."""
 
     error: BaseException
     where: str

@@ -1,4 +1,4 @@
-"""`--status-json FILE`: what the window shows, written once a second and replaced atomically."""
+"""`--status-json FILE`: the window's state, written once a second and replaced atomically."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from engine.types import Frame
 
 @dataclass(frozen=True, kw_only=True)
 class ExportProgress:
-    """Number of frames that are written; `total` is None if unknown."""
+    """Number of written frames; `total` is None if unknown."""
 
     done: int
     total: int | None
@@ -39,7 +39,7 @@ class ExportEnded:
 
 
 class _Stoppable(SourceBase):
-    """A source with a stop flag: it ends early, and the file that was written until then is complete."""
+    """A source with a stop flag: it ends early, and the file is complete up to there."""
 
     def __init__(self, source: FrameSource, stopped: threading.Event) -> None:
         super().__init__(source.info)

@@ -136,7 +136,7 @@ class Outputs(QObject):
 
     def _begin(self, suffix: str) -> Recording | None:
         source = self._session.source
-        if source is None or self._closed:  # nothing would stop a recording that starts now
+        if source is None or self._closed:  # a recording that starts now would never be stopped
             return None
         try:
             return Recording(
@@ -162,7 +162,7 @@ class Outputs(QObject):
     # --- export ---------------------------------------------------------------------------------------------------
 
     def ask_export(self, options: PipelineOptions) -> None:
-        """Ask where to export the whole file to, and start."""
+        """Ask for the target of an export, and start it."""
         source = self._session.source
         if source is None or self.export_job is not None:
             return
@@ -203,7 +203,7 @@ class Outputs(QObject):
         if progress is not None:
             percent = min(100, 100 * progress.done // progress.total) if progress.total else None
             text += self.tr(" · {done} of {total} frames").format(done=progress.done, total=progress.total or "?")
-        if progress is None or self._notice.level not in ("error", "warning"):  # these stay until they are read
+        if progress is None or self._notice.level not in ("error", "warning"):  # these stay until they are closed
             self._notice.report("busy", text, action=(self.tr("Cancel"), job.cancel), percent=percent)
 
     def _export_ended(self, ended: ExportEnded) -> None:
@@ -254,10 +254,10 @@ class Outputs(QObject):
         else:
             text = self.tr("{frames} frames recorded in {path}").format(frames=ended.frames, path=ended.path)
             if ended.dropped:
-                text += self.tr(" ({count} left out: the encoder was too slow)").format(count=ended.dropped)
+                text += self.tr(" ({count} dropped: the encoder was too slow)").format(count=ended.dropped)
             self._report_file(text, ended.path)
 
-    # --- what an earlier run left unfinished ----------------------------------------------------------------------
+    # --- unfinished files of earlier runs -------------------------------------------------------------------------
 
     def _offer_unfinished(self) -> None:
         """Offer once to keep unfinished files, as soon as the notice bar is free; without an answer they stay."""
@@ -266,7 +266,7 @@ class Outputs(QObject):
         self._unfinished_timer.stop()
         found = unfinished_in(self.folder)
         if found:
-            text = self.tr("An earlier run was cut off: {names}").format(names=", ".join(path.name for path in found))
+            text = self.tr("An earlier run was aborted: {names}").format(names=", ".join(path.name for path in found))
             self._notice.report("warning", text, action=(self.tr("Keep"), lambda: self._keep(found)))
 
     def _keep(self, found: list[Path]) -> None:

@@ -1,4 +1,4 @@
-"""Records what is shown, in a thread of its own: the annotated video or the poses."""
+"""Records the displayed frames, in its own thread: the annotated video or the poses."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ class Recording:
         Args:
             path: `.mp4` for the annotated video, `.jsonl` for poses.
             info: of the source.
-            look: gives the present look; called in the recording thread.
-            probe: gives the probe of the newest picture; called in the recording thread, which copies it.
+            look: returns the current look; called in the recording thread.
+            probe: returns the probe of the newest picture; called in the recording thread, which copies it.
             emit: takes RecordingEnded, in the recording thread.
 
         Raises:
@@ -162,7 +162,7 @@ class Recording:
         self.frames += 1
 
     def _read_probe(self, shown: Shown) -> ProbeReading | None:
-        """The probe in this frame; followed here as well: the window skips frames and is ahead of the encoder."""
+        """The probe in this frame; tracked separately, because the window skips frames and runs before the encoder."""
         newest = self._newest_probe()
         if newest.placed != self._probe.placed:
             self._probe = newest.copy()

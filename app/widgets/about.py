@@ -19,7 +19,8 @@ _PARTS = (
     ("torch", "BSD-3-Clause"), ("torchvision", "BSD-3-Clause"), ("safetensors", "Apache-2.0"), ("timm", "Apache-2.0"),
     ("onnx", "Apache-2.0"), ("onnxslim", "MIT"), ("onnxruntime", "MIT"), ("openvino", "Apache-2.0"),
     ("nncf", "Apache-2.0"), ("tensorrt", "NVIDIA's own"), ("tensorrt-rtx-cu13", "NVIDIA's own"),
-    ("ultralytics", "AGPL-3.0"), ("trackers", "Apache-2.0"), ("lightning", "Apache-2.0"), ("tensorboard", "Apache-2.0"),
+    ("ultralytics", "AGPL-3.0"), ("trackers", "Apache-2.0"), ("supervision", "MIT"),
+    ("lightning", "Apache-2.0"), ("tensorboard", "Apache-2.0"),
     ("pycocotools", "BSD-2-Clause"), ("matplotlib", "PSF"), ("PyYAML", "MIT"), ("psutil", "BSD-3-Clause"),
 )  # fmt: skip
 
@@ -85,5 +86,5 @@ class AboutDialog(QDialog):
         buttons.rejected.connect(self.reject)
         close = buttons.button(QDialogButtonBox.StandardButton.Close)
         if close is not None:
-            close.setIcon(QIcon())  # the platform's icon suits bright themes only
+            close.setIcon(QIcon())  # the platform's icon fits bright themes only
         layout.addWidget(buttons)

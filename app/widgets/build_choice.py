@@ -1,4 +1,4 @@
-"""The part of the pose panel for building engines: what can be built, and why something cannot."""
+"""The part of the pose panel for building engines: the possible builds, and why others are not possible."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class ElidedCombo(QComboBox):
 
 
 class ElidedLabel(QLabel):
-    """One line of plain text that asks for its whole width and accepts less."""
+    """One line of plain text that prefers its whole width and accepts less."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -73,7 +73,7 @@ class ElidedLabel(QLabel):
         return self.fontMetrics().elidedText(self.text(), Qt.TextElideMode.ElideRight, self.contentsRect().width())
 
     def setText(self, text: str | None) -> None:
-        """Show another text, and the whole of it in the tool tip."""
+        """Set the text, which the tool tip shows in full."""
         super().setText(text)
         self.setToolTip(text or "")
 

@@ -1,4 +1,4 @@
-"""A control for an option of a table: which one follows from what the table says of the option."""
+"""Controls for the options of a table, chosen by the option's declaration."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class ModelChoice(ElidedCombo):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class OptionControl:
-    """A widget, how its value is read and shown, and how it says that a person changed it."""
+    """A widget, functions to read and show its value, and its signal for changes by the user."""
 
     widget: Any
     value: Callable[[], Any]
@@ -133,7 +133,7 @@ def make_control(option: Option, look: Control, tr: Callable[[str], str]) -> Opt
 
 
 def _writer(look: Control, tr: Callable[[str], str]) -> Callable[[int], str]:
-    """Writes the value that stands at a place of a slider."""
+    """Formats the value at a slider position."""
 
     def write(place: int) -> str:
         if look.none and place == 0:
@@ -144,13 +144,13 @@ def _writer(look: Control, tr: Callable[[str], str]) -> Callable[[int], str]:
 
 
 def _choose(box: QComboBox, text: str) -> None:
-    """Choose a text; the command line may name one that is not offered."""
+    """Choose a text; the command line may give one that is not listed."""
     if box.findText(text) < 0:
         box.addItem(text)
     box.setCurrentText(text)
 
 
 def _show_number(box: QSpinBox, value: int) -> None:
-    """Show a number; the command line may name one beyond the range that is offered."""
+    """Show a number; the command line may give one outside the range."""
     box.setMaximum(max(box.maximum(), value))
     box.setValue(value)

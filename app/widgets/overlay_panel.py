@@ -58,7 +58,7 @@ class OverlayPanel(QWidget):
 
         Args:
             parent: the widget above.
-            options: what to begin with; their class is the table.
+            options: initial values; their class is the table.
         """
         super().__init__(parent)
         self._base = options or OverlayOptions()
@@ -94,14 +94,14 @@ class OverlayPanel(QWidget):
         self._sync()
 
     def _make_drawing(self) -> None:
-        """A control for each option of the table that shows in a panel: switches, and sliders below them."""
+        """Add a control for each option of the table that has one: switches, and sliders below them."""
         self.controls: dict[str, OptionControl] = {}
         self._switches: list[QCheckBox] = []
         self._sliders = QFormLayout()
         self._sliders.setVerticalSpacing(8)
         for item in options_of(self._base, Place.PANEL):
             look = item.control
-            assert look is not None  # noqa: S101 - what shows in a panel has one
+            assert look is not None  # noqa: S101 - options in a panel have one
             control = self.controls[item.name] = make_control(item, look, self.tr)
             control.show(item.default)
             control.touched.connect(self._emit_changed)
@@ -130,11 +130,11 @@ class OverlayPanel(QWidget):
         self.figure = BodyFigure(self._skeleton)
         self.figure.chosen.connect(self._choose)
         self.keypoints = QComboBox()
-        self.keypoints.setAccessibleName(self.tr("Keypoint to look into"))
+        self.keypoints.setAccessibleName(self.tr("Keypoint of the attention map"))
         self.keypoints.activated.connect(self._choose)
         self.auto_scale = QCheckBox(self.tr("Stretch the scale to the highest value"))
         self.auto_scale.toggled.connect(self._emit_changed)
-        self._probe_text = faint(self.tr("Click on a person in the video: what does that point draw on?"))
+        self._probe_text = faint(self.tr("Click on a person in the video to see the attention at that point."))
         self.clear_probe = QPushButton(self.tr("Remove the probe (Esc)"))
         self.clear_probe.clicked.connect(self.probe_cleared)
         self.clear_probe.hide()
@@ -222,7 +222,7 @@ class OverlayPanel(QWidget):
         self._keypoint = keypoint
         if self.kinds.checkedId() == 0 and self._has_attention:
             self._quiet = True
-            self._button(2).setChecked(True)  # whoever clicks a keypoint wants to see it
+            self._button(2).setChecked(True)  # a clicked keypoint is to be shown
             self._quiet = False
         self._sync()
         self._emit_changed()

@@ -15,11 +15,11 @@ from app.widgets.value_slider import ValueSlider
 from engine.option_table import Control, Option, Place, options_of
 from engine.pipeline.options import PipelineOptions
 
-_SETTLE_MS = 350  # a slider on its way must not open a pipeline at every step
+_SETTLE_MS = 350  # a moving slider must not open a pipeline at every step
 
 
 class PosePanel(QWidget):
-    """Choices that need another pipeline; the present one goes on until it is open.
+    """Choices that need another pipeline; the current one runs until it is open.
 
     Signals:
         changed: other PipelineOptions, once they have settled.
@@ -32,7 +32,7 @@ class PosePanel(QWidget):
 
         Args:
             parent: the widget above.
-            options: what to begin with; their class is the table.
+            options: initial values; their class is the table.
         """
         super().__init__(parent)
         self._base = options or PipelineOptions()
@@ -83,7 +83,7 @@ class PosePanel(QWidget):
 
     @property
     def options(self) -> PipelineOptions:
-        """What is chosen; what the panel does not show stays as it was given."""
+        """The chosen options; those not in the panel keep their given values."""
         return replace(self._base, **{name: control.value() for name, control in self.controls.items()})
 
     def set_options(self, options: PipelineOptions) -> None:
@@ -96,7 +96,7 @@ class PosePanel(QWidget):
         self.blockSignals(False)
 
     def show_running(self, description: dict[str, Any]) -> None:
-        """Show what runs, and why other backends were skipped."""
+        """Show the running networks, and why other backends were skipped."""
         if not description:
             self.running.setText("")
             self.skipped.setText("")

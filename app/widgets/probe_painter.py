@@ -23,7 +23,7 @@ _LISTED = 4
 
 def _make_colors() -> list[QColor]:
     ramp = cv2.applyColorMap(np.linspace(0, 255, _STEPS).astype(np.uint8)[:, None], cv2.COLORMAP_TURBO)[:, 0]
-    # The ends of the ramp are almost black on video; the paper's range is blue to red.
+    # The ends of the colour map are almost black on video; the paper uses blue to red.
     return [QColor(int(red), int(green), int(blue)) for blue, green, red in ramp]
 
 

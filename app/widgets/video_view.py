@@ -48,7 +48,7 @@ class VideoView(QWidget):
 
     @property
     def picture(self) -> Picture | None:
-        """What is shown."""
+        """The shown picture."""
         return self._picture
 
     def show_picture(self, picture: Picture) -> None:
@@ -120,7 +120,7 @@ class VideoView(QWidget):
             area = self.picture_area()
             ratio = self.devicePixelRatioF()
             if abs(area.width() * ratio - picture.image.width()) < 2:
-                # Made for this size: aligned to device px and not scaled.
+                # Drawn for this size: aligned to device px, not scaled.
                 picture.image.setDevicePixelRatio(ratio)
                 left, top = round(area.x() * ratio) / ratio, round(area.y() * ratio) / ratio
                 painter.drawImage(QPointF(left, top), picture.image)

@@ -17,7 +17,7 @@ from pathlib import Path
 from engine import errors
 from engine.artifacts.atomic import filling
 from engine.artifacts.folders import cache_dir, is_offline
-from engine.artifacts.model_files import find_detector, official_detector_file
+from engine.artifacts.model_files import find_detector, official_detector_file, shipped_export
 from engine.artifacts.model_spec import GRAPH_VERSION, ModelSpec, read_spec, sha256_of, spec_path
 from engine.errors import BackendError, EngineError, ModelError
 
@@ -33,11 +33,11 @@ def discard_notice(_line: str) -> None:
 
 
 def ensure_onnx(weights: Path, *, force: bool = False, notify: Notify = discard_notice) -> Path:
-    """The ONNX form of a pose model, exported into the cache at first use.
+    """The ONNX form of a pose model: the one that ships with its weights, or one exported into the cache at first use.
 
     Args:
         weights: a `.safetensors` file; an `.onnx` file with its spec is checked and returned as it is.
-        force: export it even if the cache has it.
+        force: export it into the cache even if there is one.
         notify: receives one line when something has to be built.
 
     Raises:
@@ -50,9 +50,17 @@ def ensure_onnx(weights: Path, *, force: bool = False, notify: Notify = discard_
             raise ModelError(f"{weights} is a detector; a pose model was expected")
         return weights
     digest = digest_of(weights)
+    task = "exporting it to ONNX"
+    shipped = shipped_export(weights)
+    if shipped is not None and shipped.is_file() and not force:
+        problem = _why_unusable(shipped, digest)
+        if problem is None:
+            return shipped
+        task = f"{shipped.name}, which ships with it, {problem}; {task}"
     # The input size is part of the weights' header, and so of the hash.
     arguments = ["--pose-model", str(weights.resolve())]
-    return ensure_entry(entry_of(weights, digest) / f"{weights.stem}.onnx", digest, arguments, notify, force=force)
+    file = entry_of(weights, digest) / f"{weights.stem}.onnx"
+    return ensure_entry(file, digest, arguments, notify, task=task, force=force)
 
 
 def ensure_detector(
@@ -137,13 +145,16 @@ def why_unusable(file: Path, digest: str) -> str | None:
     """Why a cached file cannot be used, in a few words for the user; "" if it is missing, None if it can be used."""
     if not file.parent.is_dir():
         return ""
+    problem = _why_unusable(file, digest)
+    return None if problem is None else f"its file in the cache {problem}, exporting it anew"
+
+
+def _why_unusable(file: Path, digest: str) -> str | None:
     try:
         spec = read_spec(file)
     except ModelError:
-        return "its file in the cache is damaged, exporting it anew"
-    if not _is_for(spec, digest):
-        return "its file in the cache is out of date, exporting it anew"
-    return None
+        return "is damaged"
+    return None if _is_for(spec, digest) else "is out of date"
 
 
 def _is_for(spec: ModelSpec, digest: str) -> bool:

@@ -71,7 +71,15 @@ def bundled_pose_models() -> tuple[str, ...]:
 def bundled_detectors() -> tuple[str, ...]:
     """Names of the detectors that ship with the program."""
     files = (file for file in WEIGHTS_DIR.glob("*.onnx") if not file.name.endswith(INT8_SUFFIX))
-    return tuple(sorted(file.stem for file in files))
+    return tuple(sorted({file.stem for file in files} - set(bundled_pose_models())))
+
+
+def shipped_export(weights: Path) -> Path | None:
+    """The path of the exported form that ships beside shipped weights, whether it exists or not; None for others.
+
+    `python -m engine build --shipped` writes it.
+    """
+    return weights.with_suffix(".onnx") if weights.parent == WEIGHTS_DIR else None
 
 
 def resolve_pose_model(name_or_path: str | Path | None = None) -> Path:
@@ -88,7 +96,7 @@ def resolve_pose_model(name_or_path: str | Path | None = None) -> Path:
     if path.suffix.lower() in (".safetensors", ".onnx"):
         return _existing_file(path)
     if path.suffix.lower() in (".pth", ".pt"):
-        raise ModelError(f"{path} is a pickled file; convert it to safetensors first (README, section Weights)")
+        raise ModelError(f"{path} is a pickled file; convert it to safetensors first (docs/training.md)")
     if path.exists():
         raise ModelError(f"{path} is not a pose model; a .safetensors file was expected")
     raise ModelError(f"unknown pose model '{text}'.{nearest_hint(text, bundled_pose_models())}")

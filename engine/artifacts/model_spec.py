@@ -54,9 +54,9 @@ class TensorSpec:
             raise ModelError(f"tensor '{self.name}' has dtype '{self.dtype}'.{nearest_hint(self.dtype, DTYPES)}")
         for length in self.shape:
             if isinstance(length, bool) or not isinstance(length, (int, str)) or (length in ("",) or length == 0):
-                raise ModelError(f"tensor '{self.name}' has the dimension {length!r}; a positive number or a name fits")
+                raise ModelError(f"tensor '{self.name}' has dimension {length!r}; expected a positive number or a name")
             if isinstance(length, int) and not 0 < length <= 65536:
-                raise ModelError(f"tensor '{self.name}' has the dimension {length}; 1 to 65536 fits")
+                raise ModelError(f"tensor '{self.name}' has the dimension {length}; expected 1 to 65536")
         if math.prod(length for length in self.shape if isinstance(length, int)) > _MOST_ELEMENTS:
             raise ModelError(f"tensor '{self.name}' has the shape {self.shape}, which is too large")
 

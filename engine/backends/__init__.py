@@ -40,9 +40,12 @@ BACKENDS: dict[str, tuple[str, ...]] = {
     "tensorrt_rtx": ("cuda",),
     "torch": ("cuda", "cpu"),
     "openvino": ("cpu",),
-    "onnxruntime": ("cpu", "cuda"),
+    "onnxruntime": ("coreml", "cpu", "cuda"),
 }
 """Runtimes by name, each a file of this folder, and the devices it runs on, the default first."""
+
+_OPTIONAL_DEVICE = "coreml"
+"""Where this device fails and none was named, the runtime's next one is taken, and the reason is reported."""
 
 AUTO_ORDER: tuple[tuple[str, str], ...] = (
     ("tensorrt", "cuda"),
@@ -80,7 +83,7 @@ def open_pose_backend(
         model: a shipped name, a `.safetensors` file, an `.onnx` file with its spec, or None for the default.
         backend: one of BACKENDS, or auto.
         precision: auto, fp32, fp16, bf16 or int8.
-        device: auto, cpu, cuda or cuda:N.
+        device: auto, cpu, coreml, cuda or cuda:N.
         threads: processor threads of one inference; None leaves it to the runtime.
         with_crop: see `OpenOptions`.
         notify: receives one line before anything that takes long.
@@ -126,7 +129,7 @@ def _open(name: str, options: OpenOptions, open_one: Callable[[RuntimeModule, Op
     if name != "auto":
         if name not in BACKENDS:
             raise OptionError(f"unknown backend '{name}'.{nearest_hint(name, ('auto', *BACKENDS))}")
-        return OpenedBackend(backend=_open_named(name, options, open_one), skipped=())
+        return _open_named(name, options, open_one)
     wanted_kind = options.device.partition(":")[0]
     skipped: list[tuple[str, str]] = []
     for candidate, kind in AUTO_ORDER:
@@ -148,19 +151,26 @@ def _open(name: str, options: OpenOptions, open_one: Callable[[RuntimeModule, Op
     raise BackendError(f"no backend can run this with precision {options.precision} on {options.device}: {reasons}")
 
 
-def _open_named(name: str, options: OpenOptions, open_one: Callable[[RuntimeModule, OpenOptions], Backend]) -> Backend:
+def _open_named(
+    name: str, options: OpenOptions, open_one: Callable[[RuntimeModule, OpenOptions], Backend]
+) -> OpenedBackend:
     """The named runtime, on the named device or else on the first of its devices that can be used."""
-    kind = options.device.partition(":")[0]
     module = _module(name)
-    if kind == "auto":
-        probes = {device: module.probe(device) for device in BACKENDS[name]}
-        usable = [device for device, probe in probes.items() if probe.usable]
+    skipped: tuple[tuple[str, str], ...] = ()
+    kinds = [options.device.partition(":")[0]]
+    if kinds == ["auto"]:
         # onnxruntime uses CUDA only on request: its CUDA package often lacks the libraries that it needs.
-        kind = (usable or list(probes))[0]
-    probe = module.probe(kind)
+        usable = [device for device in BACKENDS[name] if module.probe(device).usable]
+        kinds = usable or [next(device for device in BACKENDS[name] if device != _OPTIONAL_DEVICE)]
+    if options.device == "auto" and kinds[0] == _OPTIONAL_DEVICE:
+        try:
+            return OpenedBackend(backend=open_one(module, _on_device(options, kinds.pop(0))), skipped=())
+        except BackendError as error:
+            skipped = ((f"{name} ({_OPTIONAL_DEVICE})", str(error)),)
+    probe = module.probe(kinds[0])
     if not probe.usable:
         raise BackendError(f"{name} cannot run here: {probe.detail}")
-    return open_one(module, _on_device(options, kind))
+    return OpenedBackend(backend=open_one(module, _on_device(options, kinds[0])), skipped=skipped)
 
 
 def _on_device(options: OpenOptions, kind: str) -> OpenOptions:

@@ -94,7 +94,7 @@ class OpenOptions:
 
     Attributes:
         precision: one of PRECISIONS; auto is the fastest that the device computes natively within the tolerance.
-        device: "auto", "cpu", "cuda" or "cuda:N".
+        device: "auto", "cpu", "coreml", "cuda" or "cuda:N".
         threads: processor threads of one inference; None leaves it to the runtime (one per physical core).
         with_crop: prefer a pose network that takes the whole frame and crops inside the graph, where the runtime has
             one (its spec then has the inputs `frame` and `crop_to_frame`); other runtimes take crops regardless.
@@ -113,10 +113,12 @@ class OpenOptions:
         if self.precision not in PRECISIONS:
             raise OptionError(f"unknown precision '{self.precision}'.{nearest_hint(self.precision, PRECISIONS)}")
         kind, _, number = self.device.partition(":")
-        if kind not in ("auto", "cpu", "cuda") or (":" in self.device and not (kind == "cuda" and number.isdigit())):
-            raise OptionError(f"unknown device '{self.device}'; auto, cpu, cuda or cuda:0 was expected")
+        if kind not in ("auto", "cpu", "cuda", "coreml") or (
+            ":" in self.device and not (kind == "cuda" and number.isdigit())
+        ):
+            raise OptionError(f"unknown device '{self.device}'; auto, cpu, coreml, cuda or cuda:0 was expected")
         if self.threads is not None and not 1 <= self.threads <= 1024:
-            raise OptionError(f"the number of threads is {self.threads}; 1 to 1024 fits")
+            raise OptionError(f"the number of threads is {self.threads}; expected 1 to 1024")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +133,7 @@ class RuntimeModule(Protocol):
     """The interface of the modules of this folder that wrap a runtime."""
 
     def probe(self, device: str) -> Availability:
-        """Whether the runtime can run on "cpu" or "cuda" here; fast, does not import the runtime."""
+        """Whether the runtime can run on "cpu", "coreml" or "cuda" here; fast, does not import the runtime."""
         ...
 
     def open_pose(self, model: Path, options: OpenOptions) -> Backend:

@@ -1,9 +1,11 @@
-"""ONNX Runtime: on every processor, and on request on CUDA where the onnxruntime-gpu package is installed."""
+"""ONNX Runtime: on every processor, through CoreML on a Mac, and on request on CUDA (package onnxruntime-gpu)."""
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import importlib.util
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,14 +26,18 @@ from engine.backends.contract import (
 )
 from engine.backends.cuda_driver import why_no_cuda
 from engine.errors import BackendError, message_line
+from engine.system.missing import not_installed
 
 _PACKAGES = ("onnxruntime", "onnxruntime-gpu")
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "coreml": "CoreMLExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
 def probe(device: str) -> Availability:
-    """Whether ONNX Runtime can run on "cpu" or "cuda" here."""
+    """Whether ONNX Runtime can run on "cpu", "coreml" or "cuda" here."""
     if importlib.util.find_spec("onnxruntime") is None:
-        return Availability(usable=False, detail="the onnxruntime package is not installed; pip install onnxruntime")
+        return Availability(usable=False, detail=not_installed("onnxruntime"))
+    if device == "coreml" and sys.platform != "darwin":
+        return Availability(usable=False, detail="CoreML is part of macOS")
     versions = {}
     for package in _PACKAGES:
         try:
@@ -41,7 +47,7 @@ def probe(device: str) -> Availability:
     if device == "cuda":
         if "onnxruntime-gpu" not in versions:
             return Availability(
-                usable=False, detail="it runs on CUDA with another package; pip install onnxruntime-gpu"
+                usable=False, detail="it runs on CUDA with another package; python -m pip install onnxruntime-gpu"
             )
         reason = why_no_cuda()
         if reason is not None:
@@ -50,14 +56,32 @@ def probe(device: str) -> Availability:
 
 
 def open_pose(model: Path, options: OpenOptions) -> OnnxRuntimeBackend:
-    """Open a pose model."""
+    """Open a pose model; on CoreML after a comparison with the processor.
+
+    Raises:
+        BackendError: CoreML deviates from the processor, or there is no gate to compare them.
+    """
     file = find_int8(model) if options.precision == "int8" else ensure_onnx(model, notify=options.notify)
-    return OnnxRuntimeBackend(file, options)
+    backend = OnnxRuntimeBackend(file, options)
+    if backend.device != "coreml":
+        return backend
+    try:
+        if options.gate is None:
+            raise BackendError("CoreML is not used, because nothing compares it with the processor here")
+        options.notify(f"onnxruntime has {', '.join(backend.found)}: comparing CoreML with the processor")
+        checked = options.gate(backend, file)
+        if checked.state != "passed":
+            raise BackendError(f"CoreML is not used, because it deviates from the processor: {checked.report}")
+    except BaseException:
+        backend.close()
+        raise
+    return backend
 
 
 def open_detector(onnx_file: Path, options: OpenOptions) -> OnnxRuntimeBackend:
-    """Open a detector."""
-    return OnnxRuntimeBackend(onnx_file, options)
+    """Open a detector; never on CoreML, which does not suit its open input size."""
+    device = "cpu" if options.device == "coreml" else options.device
+    return OnnxRuntimeBackend(onnx_file, dataclasses.replace(options, device=device))
 
 
 class OnnxRuntimeBackend(Closing):
@@ -72,11 +96,16 @@ class OnnxRuntimeBackend(Closing):
 
     def __init__(self, onnx_file: Path, options: OpenOptions) -> None:
         self.spec = read_spec(onnx_file)
+        self.device = "cpu" if options.device == "auto" else options.device
+        kind = self.device.partition(":")[0]
         supported = "int8" if self.spec.precision == "int8" else "fp32"
+        if kind == "coreml":
+            if supported == "int8":
+                raise BackendError("CoreML does not run INT8 graphs; --device cpu does")
+            supported = "fp16"
         if options.precision not in ("auto", supported):
             raise refuse_precision(self.name, options.precision, [supported], "bf16 runs on openvino and torch")
-        self.precision = self.spec.precision
-        self.device = "cpu" if options.device == "auto" else options.device
+        self.precision = supported
         try:
             import onnxruntime
         except ImportError as error:
@@ -94,19 +123,26 @@ class OnnxRuntimeBackend(Closing):
             raise
         except Exception as error:  # its errors have no common base class
             raise BackendError(f"onnxruntime cannot run {onnx_file.name}: {message_line(error)}") from error
-        if self.device != "cpu" and self._session.get_providers()[0] != "CUDAExecutionProvider":
+        if self._session.get_providers()[0] != _PROVIDERS[kind]:
             # It falls back to the processor and reports that only in its log.
-            raise BackendError("onnxruntime could not start on CUDA; its CUDA libraries are missing or do not fit")
+            raise BackendError(f"onnxruntime could not start on {kind}; its libraries are missing or do not fit")
         self._run_options = onnxruntime.RunOptions()
         self._run_options.only_execute_path_to_fetches = True
 
     def _providers(self, onnxruntime: Any) -> list[Any]:
-        if self.device == "cpu":
-            return ["CPUExecutionProvider"]
-        if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
-            raise BackendError("onnxruntime is installed without CUDA; pip install onnxruntime-gpu")
-        number = int(self.device.partition(":")[2] or 0)
-        return [("CUDAExecutionProvider", {"device_id": number}), "CPUExecutionProvider"]
+        kind, _, number = self.device.partition(":")
+        available = onnxruntime.get_available_providers()
+        self.found = tuple(name.removesuffix("ExecutionProvider") for name in available)
+        if _PROVIDERS[kind] not in available:
+            advice = "; python -m pip install onnxruntime-gpu" if kind == "cuda" else ""
+            raise BackendError(f"onnxruntime is installed without {kind}; it has {', '.join(self.found)}{advice}")
+        # The processor computes what the other provider does not take.
+        settings: dict[str, dict[str, Any]] = {
+            "cuda": {"device_id": int(number or 0)},
+            "coreml": {"ModelFormat": "MLProgram", "MLComputeUnits": "ALL"},
+        }
+        own = [(_PROVIDERS[kind], settings[kind])] if kind in settings else []
+        return [*own, _PROVIDERS["cpu"]]
 
     def infer(self, inputs: Mapping[str, Array], want: Sequence[str]) -> dict[str, Array]:
         """See `Backend.infer`."""

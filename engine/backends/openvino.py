@@ -26,6 +26,7 @@ from engine.backends.contract import (
 from engine.backends.openvino_core import openvino_core
 from engine.backends.openvino_precision import keep_attention_float32
 from engine.errors import BackendError, message_line
+from engine.system.missing import not_installed
 
 # A detector compiled for one exact shape runs about a quarter faster than one for any shape, but compiling takes part
 # of a second: only shapes that occur often get their own program, and the number of programs is limited.
@@ -44,7 +45,7 @@ def probe(device: str) -> Availability:
     if device == "cuda":
         return Availability(usable=False, detail="openvino does not run on NVIDIA GPUs; --device cpu")
     if importlib.util.find_spec("openvino") is None:
-        return Availability(usable=False, detail="the openvino package is not installed; pip install openvino")
+        return Availability(usable=False, detail=not_installed("openvino"))
     return Availability(usable=True, detail=importlib.metadata.version("openvino"))
 
 

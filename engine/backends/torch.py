@@ -26,12 +26,13 @@ from engine.backends.device_cuda import open_memory
 from engine.backends.torch_graphs import GraphedModule
 from engine.errors import BackendError, message_line
 from engine.skeleton import Skeleton
+from engine.system.missing import not_installed
 
 
 def probe(device: str) -> Availability:
     """Whether PyTorch can run on "cpu" or "cuda" here."""
     if importlib.util.find_spec("torch") is None:
-        return Availability(usable=False, detail="the torch package is not installed; pip install torch")
+        return Availability(usable=False, detail=not_installed("torch"))
     version = importlib.metadata.version("torch")
     if device == "cuda":
         reason = why_no_cuda()

@@ -8,8 +8,8 @@ import importlib.util
 from typing import Any
 
 from engine.errors import BackendError
+from engine.system.missing import not_installed
 
-REQUIREMENTS = {"tensorrt": "requirements-tensorrt.txt", "tensorrt_rtx": "requirements-rtx.txt"}
 _DISTRIBUTIONS = {
     "tensorrt": ("tensorrt", "tensorrt-cu13", "tensorrt-cu12"),
     "tensorrt_rtx": ("tensorrt-rtx-cu13", "tensorrt-rtx-cu12", "tensorrt-rtx"),
@@ -20,7 +20,7 @@ _OLDEST_TENSORRT = (10, 12)
 def why_not_installed(package: str) -> str | None:
     """The reason why a package cannot be loaded and what to install, or None; imports nothing."""
     if importlib.util.find_spec(package) is None:
-        return f"the {package} package is not installed; pip install -r {REQUIREMENTS[package]}"
+        return not_installed(package)
     return None
 
 

@@ -38,6 +38,7 @@ from engine.pipeline.opening import open_pipeline
 from engine.pipeline.options import PipelineOptions
 from engine.pipeline.pose_pipeline import PosePipeline
 from engine.sources.opening import path_of
+from engine.system.installation import program_command
 from engine.types import Frame, UInt8Array
 
 COMPARISONS = ("ultralytics", "serial")
@@ -61,7 +62,7 @@ def run_benchmark(user_options: Options) -> int:
     long_runs = None if user_options.soak is None else soak_frames(user_options.soak)
     inputs = run_inputs(user_options, path_of(user_options.video))
     check_targets((user_options.report, plot), overwrite=user_options.overwrite, inputs=inputs)
-    report: dict[str, Any] = {"command": " ".join(["python main.py", *sys.argv[1:]]), "machine": machine()}
+    report: dict[str, Any] = {"command": " ".join([program_command(), *sys.argv[1:]]), "machine": machine()}
     report["options"] = values_of(user_options, Place.BENCHMARK)
     clip = read_clip(user_options.video or "demo", user_options.frames)
     report["video"] = {"name": clip.info.name, "frames": len(clip.frames), "size_wh": clip.info.size_wh}

@@ -1,1 +1,1 @@
-"""How a network becomes an engine: graph, typing, compilers, INT8, parity gate. Imports the rooms up to `tracking`."""
+"""Builds engines from networks: graph, typing, compilers, INT8, parity gate. Imports the rooms up to `tracking`."""

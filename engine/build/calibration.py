@@ -36,7 +36,7 @@ def calibration_crops(source: str, spec: ModelSpec, *, least: int, most: int, no
             of a data set in COCO format, whose labelled boxes of the training split are used.
         spec: of the pose network.
         least, most: how many crops are needed, and how many are enough.
-        notify: receives progress now and then.
+        notify: receives progress at intervals.
 
     Raises:
         SourceError: the source cannot be read, or shows too few people.
@@ -95,12 +95,12 @@ def _labels_of(folder: Path) -> Path | None:
 
 
 def _strides(source: str, labels: Path | None, most: int) -> Sequence[int]:
-    """Frame strides to try, the largest first: long videos are sampled sparsely, and again more densely if need be."""
+    """Frame strides to try, the largest first: long videos are sampled sparsely, and again more densely if needed."""
     if labels is not None:
         return (1,)
     with open_source(source) as opened:
         if opened.info.is_live:
-            raise OptionError(f"--calibrate {source} has no end; a video, a folder of photos or a data set fits")
+            raise OptionError(f"--calibrate {source} has no end; expected a video, a folder of photos or a data set")
         wanted = max(1, (opened.info.frame_count or 0) // most)
     return (1,) if wanted == 1 else (wanted, max(1, wanted // 8))
 

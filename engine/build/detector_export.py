@@ -16,7 +16,7 @@ from typing import Any
 
 from engine.artifacts.model_spec import ModelSpec, TensorSpec
 from engine.build.detector_adopt import DEFAULT_INPUT_SIZE, adopt_graph, names_in_order
-from engine.build.onnx_export import save_with_spec, trace_to_onnx
+from engine.build.onnx_export import save_with_spec, store_weights_in_float16, trace_to_onnx
 from engine.errors import ModelError, message_line
 from engine.system.ultralytics_env import disable_telemetry, prepare_ultralytics
 
@@ -48,7 +48,7 @@ def export_detector(
         ModelError: the file cannot be used.
     """
     if input_size is not None and (input_size % 32 or not _SIZE_RANGE[0] <= input_size <= _SIZE_RANGE[1]):
-        raise ModelError(f"the detector's input size is {input_size}; a multiple of 32 from 160 to 4096 fits")
+        raise ModelError(f"the detector's input size is {input_size}; expected a multiple of 32 from 160 to 4096")
     if source.suffix.lower() == ".pt":
         proto, names, side, output_name = _graph_of_pt(source, input_size, one_to_one)
         size_wh = (side, side)
@@ -133,27 +133,6 @@ def _load_pt(source: Path) -> tuple[Any, int]:
     size = (checkpoint.get("train_args") or {}).get("imgsz", DEFAULT_INPUT_SIZE)
     side = max(size) if isinstance(size, (list, tuple)) else int(size)
     return model, min(max(_SIZE_RANGE[0], round(side / 32) * 32), _SIZE_RANGE[1])
-
-
-def store_weights_in_float16(proto: Any) -> None:
-    """Convert float32 weights to float16, each followed by a cast, in place; computation stays in float32."""
-    import numpy as np
-    from onnx import TensorProto, helper, numpy_helper
-
-    casts = []
-    for tensor in proto.graph.initializer:
-        if tensor.data_type != TensorProto.FLOAT:
-            continue
-        values = numpy_helper.to_array(tensor)
-        # Small constants (strides, epsilons, biases) save nothing and lose precision.
-        if values.size < 512 or np.abs(values).max() > 65504:
-            continue
-        name = tensor.name
-        tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}_float16"))
-        casts.append(helper.make_node("Cast", [f"{name}_float16"], [name], name=f"cast_{name}", to=TensorProto.FLOAT))
-    nodes = list(proto.graph.node)
-    del proto.graph.node[:]
-    proto.graph.node.extend([*casts, *nodes])
 
 
 def _input_shape(proto: Any) -> tuple[int | str, ...]:

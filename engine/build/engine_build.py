@@ -69,9 +69,9 @@ class EngineOrder:
                 f"{self.runtime} builds in fp16 and fp32, not in {self.precision}; openvino has other precisions"
             )
         if not 1 <= self.max_people <= _MOST_PEOPLE:
-            raise OptionError(f"--max-people is {self.max_people}; 1 to {_MOST_PEOPLE} fits")
+            raise OptionError(f"--max-people is {self.max_people}; expected 1 to {_MOST_PEOPLE}")
         if not 64 <= self.max_frame <= 8192:
-            raise OptionError(f"--max-frame is {self.max_frame}; 64 to 8192 px fits")
+            raise OptionError(f"--max-frame is {self.max_frame}; expected 64 to 8192 px")
         if self.targets and self.runtime != "tensorrt-rtx":
             raise OptionError(f"{self.runtime} builds for the GPU it runs on; --target is for --runtime tensorrt-rtx")
         is_pose = self.model.suffix.lower() == ".safetensors"
@@ -101,7 +101,7 @@ def build_engine(order: EngineOrder, notify: Callable[[str], None]) -> Path:
     with _locked(folder, notify):
         found = engine_cache.find(name, key)
         if found.file is not None and found.file.parent == folder and not order.force:
-            notify(f"{found.file.name} is there already")
+            notify(f"{found.file.name} exists already")
             return _unless_failed(found.file)
         reason = found.reason or ("--force" if order.force else "another range of batches or frames is wanted")
         notify(f"building {name} for {', '.join(key.targets)} with {order.runtime} {key.runtime_version}: {reason}")

@@ -10,6 +10,7 @@ from engine.backends.cuda_driver import gpu, why_no_cuda
 from engine.backends.trt_package import installed_version, why_not_installed
 from engine.build import torch2trt_build
 from engine.build.tensorrt_build import DEFAULT_TARGETS
+from engine.system.missing import not_installed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +42,9 @@ def build_offers(pose_model: str | None, people_in: str | None = None) -> tuple[
     """
     model = ("--pose-model", pose_model or str(default_models().pose_model))
     no_gpu = why_no_cuda() or ""
-    tensorrt = why_not_installed("tensorrt") or no_gpu
-    rtx = why_not_installed("tensorrt_rtx") or ""
+    exporter = _missing("torch") or _missing("onnx")
+    tensorrt = why_not_installed("tensorrt") or no_gpu or exporter
+    rtx = why_not_installed("tensorrt_rtx") or exporter
     torch2trt = tensorrt or torch2trt_build.why_not(installed_version("tensorrt")) or ""
     device = gpu()
     here = device is not None and device.target in DEFAULT_TARGETS
@@ -58,7 +60,8 @@ def build_offers(pose_model: str | None, people_in: str | None = None) -> tuple[
                    arguments=(*model, "--runtime", "openvino", "--precision", "int8", "--calibrate", people_in or ""),
                    backend="openvino", precision="int8", why_not=_why_no_int8(pose_model, people_in)),
         BuildOffer(key="openvino", title="OpenVINO and ONNX Runtime graph",
-                   arguments=(*model, "--runtime", "openvino"), backend="openvino", why_not=_missing("openvino")),
+                   arguments=(*model, "--runtime", "openvino"), backend="openvino",
+                   why_not=_missing("openvino") or exporter),
         BuildOffer(key="tensorrt-rtx-ahead", title="TensorRT-RTX, for other RTX GPUs",
                    arguments=(*model, "--runtime", "tensorrt-rtx", "--target", ",".join(DEFAULT_TARGETS)), why_not=rtx),
     ]  # fmt: skip
@@ -66,11 +69,11 @@ def build_offers(pose_model: str | None, people_in: str | None = None) -> tuple[
 
 
 def _missing(package: str) -> str:
-    return "" if importlib.util.find_spec(package) else f"the {package} package is not installed; pip install {package}"
+    return "" if importlib.util.find_spec(package) else not_installed(package)
 
 
 def _why_no_int8(pose_model: str | None, people_in: str | None) -> str:
-    missing = _missing("openvino") or _missing("nncf")
+    missing = _missing("openvino") or _missing("torch") or _missing("nncf")
     if missing:
         return missing
     if pose_model is not None and pose_model.lower().endswith(".onnx"):

@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 
 
 def export_pose(
-    weights: Path, output: Path, *, precision: str = "fp32", with_crop: bool = False, fold: bool = True
+    weights: Path,
+    output: Path,
+    *,
+    precision: str = "fp32",
+    with_crop: bool = False,
+    fold: bool = True,
+    half_weights: bool = False,
 ) -> ModelSpec:
     """Write a pose model's graph (see pose_graph.py) and its spec.
 
@@ -29,6 +35,7 @@ def export_pose(
         precision: "fp32", or "fp16" or "bf16" for a graph with that precision written into it (strong_typing.py).
         with_crop: the graph takes the whole frame and the affines of its people instead of crops.
         fold: move KCAM's large convolutions to its representations; False keeps the paper's form, for comparisons.
+        half_weights: store weights in float16 and compute in float32, which halves the file.
 
     Raises:
         ModelError: the weights cannot be used.
@@ -56,6 +63,8 @@ def export_pose(
         example = torch.zeros((2, height, width, 3), dtype=torch.uint8)
         proto = trace_to_onnx(graph, (example,), ("crops",), names, axes | {"crops": {0: "N"}})
     lower_graph(proto, precision)
+    if half_weights:
+        store_weights_in_float16(proto)
     inputs, outputs = pose_tensors(graph, with_crop=with_crop)
     return save_with_spec(
         proto,
@@ -109,6 +118,27 @@ def trace_to_onnx(
                 dynamo=False,
             )
         return onnxslim.slim(onnx.load(str(file)))
+
+
+def store_weights_in_float16(proto: Any) -> None:
+    """Convert float32 weights to float16, each followed by a cast, in place; computation stays in float32."""
+    import numpy as np
+    from onnx import TensorProto, helper, numpy_helper
+
+    casts = []
+    for tensor in proto.graph.initializer:
+        if tensor.data_type != TensorProto.FLOAT:
+            continue
+        values = numpy_helper.to_array(tensor)
+        # Small constants (strides, epsilons, biases) save nothing and lose precision.
+        if values.size < 512 or np.abs(values).max() > 65504:
+            continue
+        name = tensor.name
+        tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}_float16"))
+        casts.append(helper.make_node("Cast", [f"{name}_float16"], [name], name=f"cast_{name}", to=TensorProto.FLOAT))
+    nodes = list(proto.graph.node)
+    del proto.graph.node[:]
+    proto.graph.node.extend([*casts, *nodes])
 
 
 def save_with_spec(

@@ -66,7 +66,7 @@ def shipped_photos() -> list[Photo]:
         if image is None:
             raise BackendError(
                 "the parity gate compares on the photos of the ultralytics package, which are not here; "
-                "pip install ultralytics, or name others with --photos"
+                "python -m pip install --no-deps ultralytics, or name others with --photos"
             )
         photos.append(Photo(image_bgr=np.asarray(image, np.uint8), boxes_xyxy=np.array(boxes, np.float32)))
     return photos
@@ -95,14 +95,16 @@ def check(backend: Backend, weights: Path, photos: Sequence[Photo] | None = None
 
     Args:
         backend: the engine.
-        weights: the file it was built from: `.safetensors` of a pose network, `.onnx` of a detector.
+        weights: the file it was built from: `.safetensors` of a pose network, `.onnx` of a detector; or its own
+            `.onnx` file, which is then compared with what ONNX Runtime makes of it on the processor.
         photos: the photos to compare on; None for those of the ultralytics package.
 
     Raises:
         BackendError: float32 cannot run here, or a runtime failed.
         ModelError: the weights are missing, or are not those of the engine.
     """
-    if not weights.is_file() or sha256_of(weights) != backend.spec.weights_sha256:
+    known = (backend.spec.weights_sha256, backend.spec.file_sha256)
+    if not weights.is_file() or sha256_of(weights) not in known:
         gone = f"its weights are no longer at {weights}"
         raise ModelError(f"{backend.spec.name} cannot be checked, because {gone}; build it again")
     chosen = shipped_photos() if photos is None else list(photos)
@@ -126,8 +128,14 @@ def summary(report: ParityReport) -> str:
 
 
 def compare_pose(backend: Backend, weights: Path, photos: Sequence[Photo]) -> ParityReport:
-    """Compare an engine with float32 PyTorch on variations of photos, until enough keypoints were compared."""
-    from engine.backends.torch import TorchBackend
+    """Compare an engine with float32 on variations of photos, until enough keypoints were compared.
+
+    The reference is PyTorch for `.safetensors`, and ONNX Runtime on the processor for an `.onnx` file.
+    """
+    if weights.suffix.lower() == ".onnx":
+        from engine.backends.onnxruntime import OnnxRuntimeBackend as Reference
+    else:
+        from engine.backends.torch import TorchBackend as Reference  # type: ignore[assignment]
 
     spec = backend.spec
     if spec.skeleton is None:
@@ -139,7 +147,7 @@ def compare_pose(backend: Backend, weights: Path, photos: Sequence[Photo]) -> Pa
     errors: list[Float32Array] = []
     seen = 0
     options = OpenOptions(precision="fp32", device="cpu", with_crop=with_crop)
-    with TorchBackend(weights, options) as reference:
+    with Reference(weights, options) as reference:
         for inputs in _variations(photos, spec.input_size_wh, with_crop):
             found, expected = backend.infer(inputs, want), reference.infer(inputs, want)
             ours.append(found["keypoints"])

@@ -79,15 +79,13 @@ def quantized_graph(plain: Path, crops: UInt8Array) -> Any:
         crops: (N, H, W, 3) uint8 BGR to measure ranges on.
 
     Raises:
-        BackendError: nncf is missing or failed.
+        BackendError: nncf failed.
     """
     import onnx
 
     silence_openvino()
-    try:
-        import nncf
-    except ImportError as error:
-        raise BackendError(f"INT8 needs the nncf package ({error}); pip install nncf") from error
+    import nncf
+
     nncf.set_log_level(logging.ERROR)
     proto = onnx.load(str(plain))
     dataset = nncf.Dataset([{"crops": crop[None]} for crop in crops])

@@ -137,7 +137,7 @@ def parse_network(trt: Any, builder: Any, logger: Any, onnx_file: Path, package:
     parser = trt.OnnxParser(network, logger)
     if not parser.parse(onnx_file.read_bytes()):
         errors = "; ".join(str(parser.get_error(index)) for index in range(min(parser.num_errors, 3)))
-        raise BackendError(f"{package} does not take the graph: {one_line(errors) or _errors(logger)}")
+        raise BackendError(f"{package} refuses the graph: {one_line(errors) or _errors(logger)}")
     return network
 
 

@@ -51,9 +51,9 @@ class PersonDetector:
         if spec.kind != "detector" or not {"boxes", "candidates"} & set(spec.output_names):
             raise ModelError(f"{spec.name} is not a detector")
         if not 0 <= score_threshold <= 1:
-            raise OptionError(f"the score threshold is {score_threshold}; 0 to 1 fits")
+            raise OptionError(f"the score threshold is {score_threshold}; expected 0 to 1")
         if max_people < 1:
-            raise OptionError(f"the number of people is {max_people}; 1 or more fits")
+            raise OptionError(f"the number of people is {max_people}; expected 1 or more")
         self.backend = backend
         self.score_threshold = score_threshold
         self.max_people = max_people
@@ -151,7 +151,7 @@ def _letterbox(spec: ModelSpec, input_size: int | None) -> Letterbox:
         raise OptionError(f"{spec.name} is fixed at {width}x{height} px; it cannot be run at {input_size}")
     # Below 160 px a wide, flat frame has fewer candidates than the graph's top-k takes.
     if input_size % 32 or not 160 <= input_size <= 4096:
-        raise OptionError(f"the detector's input size is {input_size}; a multiple of 32 from 160 to 4096 fits")
+        raise OptionError(f"the detector's input size is {input_size}; expected a multiple of 32 from 160 to 4096")
     return Letterbox(spec.input_size_wh if fixed else (input_size, input_size), fixed=fixed)
 
 

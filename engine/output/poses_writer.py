@@ -20,11 +20,8 @@ import io
 import json
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
-
-import numpy as np
 
 from engine.artifacts.part_file import PartFile
 from engine.errors import OptionError, OutputError, nearest_hint, one_line
@@ -46,35 +43,6 @@ def check_poses_path(path: Path) -> None:
         found = path.suffix or "no suffix"
         hint = nearest_hint(found, POSES_SUFFIXES)
         raise OptionError(f"no format for the poses file {path}: its name ends with {found}.{hint}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Person:
-    id: int | None
-    box_xyxy: list[float]
-    score: float
-    keypoints: list[list[float]]
-
-
-def _rounded(values: Any, digits: int) -> Any:
-    """Nested lists of finite floats; NaN and infinity become 0, because JSON has neither."""
-    clean = np.nan_to_num(np.asarray(values, np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-    return (np.round(clean, digits) + 0.0).tolist()  # + 0.0 makes -0.0 a plain zero
-
-
-def _people(poses: Poses) -> list[_Person]:
-    scores = np.where(np.isfinite(poses.keypoints_xy).all(axis=2), poses.scores, 0)
-    places, scores = _rounded(poses.keypoints_xy, 2), _rounded(scores, 4)
-    boxes, person_scores = _rounded(poses.boxes_xyxy, 2), _rounded(poses.person_scores, 4)
-    return [
-        _Person(
-            id=None if poses.track_ids is None else int(poses.track_ids[number]),
-            box_xyxy=boxes[number],
-            score=person_scores[number],
-            keypoints=[[*place, score] for place, score in zip(places[number], scores[number], strict=True)],
-        )
-        for number in range(len(poses))
-    ]
 
 
 def _csv_line(cells: Iterable[Any]) -> str:
@@ -128,11 +96,10 @@ class PosesWriter:
         Raises:
             OutputError: the file cannot be written.
         """
-        people = _people(poses)
+        people = poses.to_dicts()
         time_s = round(time_s, 6) + 0.0
         if self._form == ".jsonl":
-            line: dict[str, Any] = {"frame": frame, "time_s": time_s, **self._named(photo)}
-            line["people"] = [vars(person) for person in people]
+            line = {"frame": frame, "time_s": time_s, **self._named(photo), "people": people}
             self._put(json.dumps(line, allow_nan=False) + "\n")
         elif self._form == ".csv":
             self._put("".join(self._csv_rows(frame, time_s, people, photo)))
@@ -155,24 +122,26 @@ class PosesWriter:
         self._image_ids.add(image_id)
         return image_id
 
-    def _csv_rows(self, frame: int, time_s: float, people: Sequence[_Person], photo: Path | None) -> Iterable[str]:
+    def _csv_rows(
+        self, frame: int, time_s: float, people: Sequence[dict[str, Any]], photo: Path | None
+    ) -> Iterable[str]:
         name = list(self._named(photo).values())
         if not people:
             yield _csv_line([frame, time_s] + [""] * (len(self._columns) - 2 - len(name)) + name)
         for person in people:
-            points = [value for point in person.keypoints for value in point]
-            number = "" if person.id is None else person.id
-            yield _csv_line([frame, time_s, number, *person.box_xyxy, person.score, *points, *name])
+            points = [value for point in person["keypoints"] for value in point]
+            number = "" if person["id"] is None else person["id"]
+            yield _csv_line([frame, time_s, number, *person["box_xyxy"], person["score"], *points, *name])
 
-    def _coco_results(self, image_id: int, people: Sequence[_Person], photo: Path | None) -> Iterable[str]:
+    def _coco_results(self, image_id: int, people: Sequence[dict[str, Any]], photo: Path | None) -> Iterable[str]:
         for person in people:
-            x1, y1, x2, y2 = person.box_xyxy
+            x1, y1, x2, y2 = person["box_xyxy"]
             result = {
                 "image_id": image_id,
                 **self._named(photo),
                 "category_id": _COCO_PERSON,
-                "keypoints": [value for point in person.keypoints for value in point],
-                "score": person.score,
+                "keypoints": [value for point in person["keypoints"] for value in point],
+                "score": person["score"],
                 "bbox": [x1, y1, round(x2 - x1, 2), round(y2 - y1, 2)],
             }
             yield (",\n" if self._results else "\n") + json.dumps(result, allow_nan=False)

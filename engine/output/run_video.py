@@ -13,6 +13,7 @@ from engine.artifacts.model_files import find_detector, resolve_pose_model
 from engine.artifacts.part_file import check_writable
 from engine.artifacts.weights_info import read_weights_info
 from engine.artifacts.write_guard import check_targets
+from engine.detection.given_boxes import NO_DETECTOR
 from engine.errors import ModelError, OptionError, one_line
 from engine.options import Options, PoseOptions
 from engine.output.export import ExportOptions, ExportSummary, export
@@ -53,7 +54,8 @@ def run_video(user_options: Options) -> int:
             source.watch(_notify_signal)
         attention = attention_view(user_options.attention, user_options.pose_model)
         options = pipeline_options(user_options, attention, source.info)
-        if not options.download or is_offline():
+        given = options.boxes is not None or options.detector == NO_DETECTOR
+        if not given and (not options.download or is_offline()):
             find_detector(options.detector)
         check_outputs(source.info, user_options)
         with open_pipeline(options, notify=_discard if user_options.quiet else _notify) as pipeline:
@@ -115,6 +117,10 @@ def attention_view(text: str | None, pose_model: str | None) -> AttentionView | 
 def check_outputs(info: SourceInfo, user_options: Options) -> None:
     """Refuse, before the networks are loaded, outputs that the export would refuse.
 
+    Args:
+        info: of the source, which is an input.
+        user_options: what is written, and what else is read.
+
     Raises:
         OptionError: a name does not fit the kind of output.
         OutputError: a file exists, is the input, or cannot be written.
@@ -133,16 +139,18 @@ def check_outputs(info: SourceInfo, user_options: Options) -> None:
 
 def run_inputs(user_options: PoseOptions, source: Path | None) -> tuple[str | Path | None, ...]:
     """All that a run of the program reads, for the guard of what it writes."""
-    return (*source_files(source), user_options.pose_model, user_options.detector, WEIGHTS_DIR)
+    return (*source_files(source), user_options.pose_model, user_options.detector, user_options.boxes, WEIGHTS_DIR)
 
 
 def what_runs(pipeline: PosePipeline) -> str:
     """The networks, their backends and devices, and the skipped backends."""
     found = pipeline.describe()
+    runs_on = f" on {found['detector_backend']} ({found['detector_device']}, {found['detector_precision']})"
+    if found["detector_backend"] == "none":
+        runs_on = ""
     lines = [
         f"poses:  {found['pose_model']} on {found['backend']} ({found['device']}, {found['precision']})",
-        f"people: {found['detector']} on {found['detector_backend']} "
-        f"({found['detector_device']}, {found['detector_precision']})",
+        f"people: {found['detector']}{runs_on}",
     ]
     lines += [f"skipped {name}: {reason}" for name, reason in found["passed_over"]]
     return "\n".join(lines)

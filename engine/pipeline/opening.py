@@ -1,22 +1,78 @@
-"""Opens what the options name: the pose network, the detector, and the pipeline of both."""
+"""Opens what the options name: the pose network, the detector or given boxes, and the pipeline of both."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from engine.artifacts.model_files import default_models
-from engine.backends import OpenedBackend, open_pose_backend
+from engine.artifacts.model_spec import ModelSpec
+from engine.backends import Backend, OpenedBackend, open_pose_backend
 from engine.build import parity_gate
 from engine.detection.detector import PersonDetector, open_detector
+from engine.detection.given_boxes import NO_DETECTOR, WholePicture, read_boxes
+from engine.errors import OptionError
 from engine.pipeline.options import PipelineOptions
-from engine.pipeline.pose_pipeline import PosePipeline
+from engine.pipeline.pose_pipeline import Detector, PosePipeline
 
 ONNX_BACKENDS = ("openvino", "onnxruntime")  # those that run detectors
 
 
+@dataclass(frozen=True, kw_only=True)
+class Networks:
+    """A detector and a pose network that are open.
+
+    Attributes:
+        detector: finds boxes.
+        pose: finds keypoints.
+        description: what runs and where, see `PosePipeline.describe`.
+    """
+
+    detector: Detector
+    pose: Backend
+    description: Mapping[str, Any]
+
+    def pipeline(self, options: PipelineOptions) -> PosePipeline:
+        """A pipeline of these networks, which it closes when it is closed.
+
+        Raises:
+            ModelError: the pose network lacks the wanted maps.
+        """
+        return PosePipeline(
+            self.detector,
+            self.pose,
+            max_people=options.max_people,
+            want_areas=options.want_areas,
+            want_attention=options.want_attention,
+            tracking=options.tracking,
+            tracker=options.tracker,
+            smoothing=options.smoothing,
+            detect_every=options.detect_every,
+            person_threshold=options.person_threshold,
+            description=self.description,
+        )
+
+    def close(self) -> None:
+        """Close both."""
+        try:
+            self.pose.close()
+        finally:
+            self.detector.close()
+
+
 def open_pipeline(options: PipelineOptions, *, notify: Callable[[str], None] = lambda _line: None) -> PosePipeline:
+    """Open the pose network and the detector that the options name, as a pipeline; raises as `open_networks`."""
+    networks = open_networks(options, notify=notify)
+    try:
+        return networks.pipeline(options)
+    except BaseException:
+        networks.close()
+        raise
+
+
+def open_networks(options: PipelineOptions, *, notify: Callable[[str], None] = lambda _line: None) -> Networks:
     """Open the pose network and the detector that the options name.
 
     Args:
@@ -44,27 +100,35 @@ def open_pipeline(options: PipelineOptions, *, notify: Callable[[str], None] = l
             gate=parity_gate.check,
         )
         opened_so_far.enter_context(pose.backend)
-        detector, opened = _open_detector(options, pose.backend.spec.class_names, notify)
-        opened_so_far.enter_context(detector)
-        pipeline = PosePipeline(
-            detector,
-            pose.backend,
-            max_people=options.max_people,
-            want_areas=options.want_areas,
-            want_attention=options.want_attention,
-            tracking=options.tracking,
-            tracker=options.tracker,
-            smoothing=options.smoothing,
-            detect_every=options.detect_every,
-            person_threshold=options.person_threshold,
-            description={**_description(pose, "pose_model", ""), **_description(opened, "detector", "detector_")},
-        )
+        detector, running = _open_boxes(options, pose.backend.spec, notify)
+        description = {**_description(pose, "pose_model", ""), **running}
         opened_so_far.pop_all()
-    return pipeline
+    return Networks(detector=detector, pose=pose.backend, description=description)
+
+
+def _open_boxes(
+    options: PipelineOptions, posed: ModelSpec, notify: Callable[[str], None]
+) -> tuple[Detector, dict[str, Any]]:
+    """What gives the boxes (a file, the whole picture, or a detector), and its description.
+
+    Raises:
+        EngineError: as `open_pipeline`.
+    """
+    if options.boxes is not None:
+        return read_boxes(options.boxes), _no_detector(f"boxes of {options.boxes.name}")
+    if options.detector == NO_DETECTOR:
+        return WholePicture(), _no_detector("the whole picture")
+    detector, opened = _open_detector(options, posed, notify)
+    return detector, _description(opened, "detector", "detector_")
+
+
+def _no_detector(what: str) -> dict[str, Any]:
+    fields = dict.fromkeys(("detector_backend", "detector_device", "detector_precision"), "none")
+    return {"detector": what, **fields, "detector_passed_over": []}
 
 
 def _open_detector(
-    options: PipelineOptions, posed_classes: tuple[str, ...], notify: Callable[[str], None]
+    options: PipelineOptions, posed: ModelSpec, notify: Callable[[str], None]
 ) -> tuple[PersonDetector, OpenedBackend]:
     """The detector, on the pose network's backend where that runs detectors, else on the best one that does.
 
@@ -73,22 +137,40 @@ def _open_detector(
     """
     same_backend = options.backend in ONNX_BACKENDS
     classes = options.classes
-    if classes is None and "person" not in posed_classes:
-        classes = ",".join(posed_classes)
-    return open_detector(
-        options.detector,
-        backend=options.backend if same_backend else "auto",
-        precision="fp32" if options.precision == "fp32" else "auto",
-        device=options.device if same_backend or options.device == "cpu" else "auto",
-        # While other steps run in parallel, one thread is enough, and saves the synchronisation with a second.
-        threads=1 if options.overlapping and options.detect_every == 1 else options.threads,
-        download=options.download,
-        classes=classes,
-        score_threshold=options.score_threshold,
-        max_people=options.max_people,
-        notify=notify,
-        gate=parity_gate.check,
-    )
+    own = classes is None and "person" not in posed.class_names
+    if own:
+        classes = ",".join(posed.class_names)
+    with _advice_on_classes(posed) if own else contextlib.nullcontext():
+        return open_detector(
+            options.detector,
+            backend=options.backend if same_backend else "auto",
+            precision="fp32" if options.precision == "fp32" else "auto",
+            device=options.device if same_backend or options.device == "cpu" else "auto",
+            # While other steps run in parallel, one thread is enough, and saves the synchronisation with a second.
+            threads=1 if options.overlapping and options.detect_every == 1 else options.threads,
+            download=options.download,
+            classes=classes,
+            score_threshold=options.score_threshold,
+            max_people=options.max_people,
+            notify=notify,
+            gate=parity_gate.check,
+        )
+
+
+@contextlib.contextmanager
+def _advice_on_classes(posed: ModelSpec) -> Iterator[None]:
+    """Add to the error of an unknown class which detector the pose network needs, and how to make one."""
+    try:
+        yield
+    except OptionError as error:
+        if not str(error).startswith("unknown class"):
+            raise
+        classes = ",".join(posed.class_names)
+        raise OptionError(
+            f"{posed.name} poses {classes}, which this detector does not find: {error} Train a detector for it ("
+            "python -m train.detector --data DIR --output runs/mine) and give it with --detector runs/mine/mine.onnx, "
+            "or use --detector none for the whole picture, or --boxes FILE"
+        ) from error
 
 
 def _description(opened: OpenedBackend, what: str, prefix: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from engine.artifacts.model_files import default_person_threshold, default_score_threshold
 from engine.backends import OpenOptions
+from engine.detection.given_boxes import NO_DETECTOR
 from engine.errors import OptionError, nearest_hint
 from engine.option_table import check_options, metadata_of, options_of
 from engine.options import BACKENDS, DetectEvery, PoseOptions
@@ -41,6 +42,8 @@ class PipelineOptions(PoseOptions):
         if self.backend not in ("auto", *BACKENDS):
             raise OptionError(f"unknown backend '{self.backend}'.{nearest_hint(self.backend, ('auto', *BACKENDS))}")
         OpenOptions(precision=self.precision, device=self.device, threads=self.threads)  # checks them
+        if self.boxes is not None and self.detector is not None:
+            raise OptionError("--boxes and --detector both give the boxes; leave one of them out")
         check_options(self)
         check_tracker(self.tracker)
         check_detect_every(self.detect_every)
@@ -62,6 +65,10 @@ class PipelineOptions(PoseOptions):
         values["overlapping"] = not live and options.threads != 1
         if still:
             values |= {"tracking": False, "smoothing": False, "detect_every": 1}
+        if options.boxes is not None or options.detector == NO_DETECTOR:
+            # Nothing is to be found or doubted: boxes are given for each frame, and every one of them is posed.
+            values["detect_every"] = 1
+            values["person_threshold"] = options.person_threshold or 0.0
         values |= decided
         return cls(**{name: value for name, value in values.items() if value is not None})
 
@@ -74,4 +81,4 @@ def check_detect_every(value: object) -> None:
     """
     if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
         return
-    raise OptionError(f"detection every {value!r} frames makes no sense; 1 or more, or 'auto', fits")
+    raise OptionError(f"detection every {value!r} frames makes no sense; expected 1 or more, or 'auto'")

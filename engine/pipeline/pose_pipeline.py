@@ -10,6 +10,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 
 from engine.backends import Backend
+from engine.detection.given_boxes import BoxesOfFile
 from engine.detection.propagation import BoxPropagator
 from engine.detection.schedule import DetectSchedule
 from engine.errors import OptionError
@@ -73,7 +74,7 @@ class PosePipeline:
             OptionError: a value makes no sense.
         """
         if max_people < 1:
-            raise OptionError(f"at most {max_people} people in a frame makes no sense; 1 or more fits")
+            raise OptionError(f"at most {max_people} people in a frame makes no sense; expected 1 or more")
         check_detect_every(detect_every)
         self._posing = PoseStage(
             pose_backend, want_areas=want_areas, want_attention=want_attention, max_people=max_people
@@ -117,13 +118,16 @@ class PosePipeline:
             detections = self._propagator.predict(frame.timestamp_s, (width, height))
             detected = self._schedule.due(frame.image_bgr, frame.timestamp_s, detections.boxes_xyxy)
         if detected:
-            detections = self.detect(frame.image_bgr)
+            detections = self.detect(frame)
         timings = StageTimings(detect_ms=(time.perf_counter() - started) * 1000)
         return PendingFrame(frame=frame, detections=detections, detected=detected, timings=timings)
 
-    def detect(self, image_bgr: UInt8Array) -> Detections:
-        """The people whom the detector finds in a picture (H, W, 3): at most `max_people`, the highest scores."""
-        detections = self._detector.detect(image_bgr)
+    def detect(self, frame: Frame) -> Detections:
+        """The people that the detector finds in a frame, or a file gives: at most `max_people`, the highest scores."""
+        if isinstance(self._detector, BoxesOfFile):
+            detections = self._detector.of_frame(frame.index)
+        else:
+            detections = self._detector.detect(frame.image_bgr)
         if len(detections) <= self._max_people:
             return detections
         best = np.argsort(-detections.scores, kind="stable")[: self._max_people]
@@ -152,7 +156,12 @@ class PosePipeline:
                 poses = self._smoother.smooth(poses, frame.timestamp_s)
         timings = dataclasses.replace(pending.timings, track_ms=(time.perf_counter() - started) * 1000)
         return FrameResult(
-            frame=frame, detections=pending.detections, poses=poses, attention=attention, timings=timings
+            frame=frame,
+            detections=pending.detections,
+            poses=poses,
+            attention=attention,
+            timings=timings,
+            skeleton=self.skeleton,
         )
 
     def restart(self) -> None:

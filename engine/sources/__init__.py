@@ -1,1 +1,1 @@
-"""Where frames come from: files, cameras, streams, photos, the demo. Imports `artifacts` and what it may import."""
+"""Sources of frames: files, cameras, streams, photos, the demo. Imports the rooms up to `artifacts`."""

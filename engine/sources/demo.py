@@ -37,7 +37,9 @@ def photo_folder() -> Path:
     """
     spec = importlib.util.find_spec("ultralytics")
     if spec is None or not spec.submodule_search_locations:
-        raise SourceError("the demo needs the two photos of the ultralytics package: pip install ultralytics")
+        raise SourceError(
+            "the demo needs the two photos of the ultralytics package: python -m pip install --no-deps ultralytics"
+        )
     return Path(next(iter(spec.submodule_search_locations))) / "assets"
 
 

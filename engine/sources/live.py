@@ -15,6 +15,7 @@ import numpy as np
 from engine.errors import SourceError
 from engine.sources.container import reason
 from engine.sources.frame_source import PictureTags, SourceBase, SourceInfo
+from engine.system.installation import program_command
 from engine.system.latest_slot import LatestSlot
 from engine.types import Frame, UInt8Array
 
@@ -106,7 +107,7 @@ class LiveSource(SourceBase):
         taken = self._slot.take(timeout_s)
         if taken is None:
             if not self._slot.ended:
-                raise SourceError(f"{self._info.name} gave no picture for {timeout_s:.0f} s; is it still there?")
+                raise SourceError(f"{self._info.name} sent no picture for {timeout_s:.0f} s; is it still connected?")
             taken = self._slot.take()  # raises the error of a capture that ended between the two lines above
         return taken
 
@@ -163,7 +164,7 @@ class CameraCapture:
         if not self._camera.isOpened():
             raise SourceError(
                 f"camera {self._index} cannot be opened: no such camera, or another program uses it"
-                " (python main.py --doctor lists the cameras)"
+                f" ({program_command()} --doctor lists the cameras)"
             )
         # Drivers that queue frames would deliver old ones; drivers without a queue ignore the setting.
         self._camera.set(cv2.CAP_PROP_BUFFERSIZE, 1)
@@ -178,7 +179,7 @@ class CameraCapture:
         """
         done, image = self._camera.read()
         if not done or image is None:
-            raise SourceError(f"camera {self._index} stopped giving pictures; was it unplugged?")
+            raise SourceError(f"camera {self._index} stopped sending pictures; was it unplugged?")
         # OpenCV may return grey pictures for industrial cameras.
         return np.ascontiguousarray(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR) if image.ndim == 2 else image)
 

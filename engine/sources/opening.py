@@ -19,6 +19,7 @@ from engine.sources.pipe import STDIN, Pipe, is_pipe
 from engine.sources.reconnect import ReconnectingSource, Retry
 from engine.sources.streams import open_url
 from engine.sources.video import VideoSource
+from engine.system.missing import not_installed
 from engine.system.paths import path_from
 from engine.types import Frame
 
@@ -52,7 +53,7 @@ def list_cameras() -> list[CameraInfo]:
     try:
         import cv2_enumerate_cameras
     except ImportError as error:
-        raise SourceError("cameras cannot be listed: pip install cv2-enumerate-cameras") from error
+        raise SourceError(f"cameras cannot be listed: {not_installed('cv2_enumerate_cameras')}") from error
     try:
         found = cv2_enumerate_cameras.enumerate_cameras()
     except (OSError, RuntimeError, NotImplementedError) as error:

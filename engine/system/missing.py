@@ -1,8 +1,10 @@
-"""Turns a failed import into a line of advice; standard library only."""
+"""Turns a missing package into a line of advice; standard library only."""
 
 from __future__ import annotations
 
 import re
+
+from engine.system.installation import install_command
 
 # Packages whose name differs from their module's.
 PACKAGE_OF_MODULE = {
@@ -10,12 +12,19 @@ PACKAGE_OF_MODULE = {
     "cv2_enumerate_cameras": "cv2-enumerate-cameras",
     "tensorrt_rtx": "tensorrt-rtx-cu13",
 }
-# Packages with their own requirements file.
-REQUIREMENTS_OF_MODULE = {
-    "tensorrt": "requirements-tensorrt.txt",
-    "torch2trt": "requirements-tensorrt.txt",
-    "tensorrt_rtx": "requirements-rtx.txt",
-}
+# The extra that brings a module; all others belong to the set that every run needs.
+EXTRA_OF_MODULE = {
+    "tensorrt": "tensorrt",
+    "torch2trt": "tensorrt",
+    "tensorrt_rtx": "rtx",
+    **dict.fromkeys(
+        (
+            "torch", "torchvision", "timm", "lightning", "tensorboard", "pycocotools", "matplotlib", "psutil", "yaml",
+            "ultralytics", "onnx", "onnxslim", "nncf",
+        ),
+        "train",
+    ),
+}  # fmt: skip
 DEBIAN_PACKAGE_OF_LIBRARY = {
     "libGL.so.1": "libgl1",
     "libEGL.so.1": "libegl1",
@@ -50,6 +59,10 @@ def explain_import_error(error: ImportError) -> str | None:
     module = error.name.partition(".")[0]
     if module in OWN_PACKAGES:
         return None
-    requirements = REQUIREMENTS_OF_MODULE.get(module, "requirements.txt")
+    return not_installed(module)
+
+
+def not_installed(module: str) -> str:
+    """The line for a module whose package is missing, with the command that installs it."""
     package = PACKAGE_OF_MODULE.get(module, module)
-    return f"the package {package} is not installed; python -m pip install -r {requirements}"
+    return f"the package {package} is not installed; {install_command(EXTRA_OF_MODULE.get(module, 'run'))}"

@@ -39,7 +39,7 @@ class SmoothingOptions:
     def __post_init__(self) -> None:
         for name in ("still_hz", "per_speed_hz", "speed_hz", "gap_s"):
             if not 0 < getattr(self, name) < float("inf"):
-                raise OptionError(f"smoothing: {name} is {getattr(self, name)}; a number above 0 fits")
+                raise OptionError(f"smoothing: {name} is {getattr(self, name)}; expected a number above 0")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,8 @@ import numpy as np
 from engine.errors import ModelError, OptionError, nearest_hint
 from engine.geometry import overlaps
 from engine.options import TRACKERS, PoseOptions
+from engine.system.installation import install_command
+from engine.system.missing import not_installed
 from engine.types import Float32Array, Int64Array
 
 # Every posed box gets an id, so all boxes take part in the first round of association, whatever their scores. Only a
@@ -64,7 +66,7 @@ class PersonTracker:
         """
         check_tracker(name)
         if importlib.util.find_spec("trackers") is None:
-            raise ModelError("tracking needs the package trackers; pip install -r requirements.txt, or --no-tracking")
+            raise ModelError(f"{not_installed('trackers')}, or --no-tracking")
         self._name = name
         self._tracker: Any = None
         self._detections: Any = None  # supervision.Detections, the form in which the package takes boxes
@@ -116,7 +118,7 @@ class PersonTracker:
         except Exception as error:  # a broken installation can raise anything
             raise ModelError(
                 f"the tracker {self._name} cannot be loaded ({type(error).__name__}: {error}); "
-                "pip install -r requirements.txt, or --no-tracking"
+                f"{install_command('run')}, or --no-tracking"
             ) from error
 
     def _lost_frames(self, time_s: float) -> int:

@@ -1,4 +1,4 @@
-"""A window without a screen, on made-up sources and a made-up pipeline; its settings are thrown away."""
+"""A window without a screen, with fake sources, a fake pipeline and temporary settings."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def no_cameras(monkeypatch: pytest.MonkeyPatch) -> None:
 def make_window(
     qtbot: QtBot, settings: Settings, backstage: Backstage, tmp_path: Path, no_cameras: None
 ) -> Iterator[Callable[..., MainWindow]]:
-    """Makes windows that are closed at the end."""
+    """Creates windows that are closed at the end."""
     made: list[MainWindow] = []
 
     def make(

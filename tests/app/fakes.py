@@ -1,4 +1,4 @@
-"""Sources and a pipeline whose answers are known."""
+"""Fake sources and a fake pipeline with known results."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def fake_result(frame: Frame, *, attention: bool = True, skeleton: Skeleton = CO
     maps = None
     if attention:
         raw = np.ones((2, count, 12, 8), np.float32)
-        raw[:, min(9, count - 1)] = 40.0  # everything draws on the left wrist
+        raw[:, min(9, count - 1)] = 40.0  # everything attends to the left wrist
         maps = AttentionMaps(
             areas=np.full((2, count, 12, 8), 1 / 96, np.float32),
             attention=(raw / raw.sum(axis=1, keepdims=True)).astype(np.float32),
@@ -55,7 +55,7 @@ def fake_result(frame: Frame, *, attention: bool = True, skeleton: Skeleton = CO
 
 
 class FakePipeline:
-    """Answers at once, or after a while, or with an error."""
+    """A fake pipeline, with optional delay or error."""
 
     def __init__(self, backstage: Backstage, options: PipelineOptions) -> None:
         self._backstage, self.options = backstage, options
@@ -68,7 +68,7 @@ class FakePipeline:
         if self._backstage.process_error is not None:
             raise self._backstage.process_error
         time.sleep(self._backstage.process_s)
-        # As the real one: no maps while none are wanted.
+        # As the real one: no maps unless they are wanted.
         attention = self._backstage.has_attention and self.attention_wanted
         return fake_result(frame, attention=attention, skeleton=self.skeleton)
 
@@ -91,7 +91,7 @@ class FakePipeline:
 
 
 class Clip(SourceBase):
-    """A file of a hundred frames of 20 ms, each in a grey of its own."""
+    """A file of a hundred frames of 20 ms, each in a different grey."""
 
     def __init__(self, frames: int = 100, size_wh: tuple[int, int] = SIZE_WH, path: Path | None = None) -> None:
         super().__init__(
@@ -116,7 +116,7 @@ class Clip(SourceBase):
 
 
 class FakeCamera(SourceBase):
-    """Gives frames until it is unplugged."""
+    """Yields frames until it is unplugged."""
 
     def __init__(self, backstage: Backstage) -> None:
         super().__init__(SourceInfo(name="camera 0", kind="camera", size_wh=SIZE_WH, is_live=True))
@@ -130,11 +130,11 @@ class FakeCamera(SourceBase):
             image[:, : SIZE_WH[0] // 2] = 20
             yield Frame(image_bgr=image, index=index, timestamp_s=time.monotonic())
             index += 1
-        raise SourceError("camera 0 stopped giving pictures; was it unplugged?")
+        raise SourceError("camera 0 stopped sending pictures; was it unplugged?")
 
 
 class Backstage:
-    """What the fakes do, and what was asked of them."""
+    """Configures the fakes and records their calls."""
 
     def __init__(self) -> None:
         self.opened_options: list[PipelineOptions] = []

@@ -1,4 +1,4 @@
-"""Building an engine from the window: the video goes on, and the engine is changed over to when it is ready."""
+"""Building an engine from the window while the video plays, and switching to it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Children = list["subprocess.Popen[str]"]
 
 @pytest.fixture
 def children(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Children:
-    """Real child processes that stand for builds: they say something, and end when a file appears."""
+    """Real child processes in place of builds: they print progress, and end when a file appears."""
     made: Children = []
     real = subprocess.Popen
     code = (
@@ -46,7 +46,7 @@ def _begin(window: MainWindow, qtbot: QtBot, offer: BuildOffer = OFFER) -> None:
     qtbot.waitUntil(lambda: "compiling" in window.notice.text, timeout=8000)
 
 
-def test_the_video_goes_on_and_the_engine_takes_over(
+def test_the_video_plays_during_a_build_and_the_engine_is_used_afterwards(
     window: MainWindow, backstage: Backstage, qtbot: QtBot, children: Children, tmp_path: Path
 ) -> None:
     _begin(window, qtbot)
@@ -61,7 +61,7 @@ def test_the_video_goes_on_and_the_engine_takes_over(
     assert window.pose_panel.builds.button.isEnabled()
 
 
-def test_what_is_for_other_machines_changes_nothing_here(
+def test_a_build_for_other_machines_does_not_change_the_pipeline(
     window: MainWindow, backstage: Backstage, qtbot: QtBot, children: Children, tmp_path: Path
 ) -> None:
     _begin(window, qtbot, BuildOffer(key="ahead", title="For others", arguments=("--x",)))
@@ -86,7 +86,7 @@ def test_closing_during_a_build_ends_it_in_time(window: MainWindow, qtbot: QtBot
     assert children[0].poll() is not None
 
 
-def test_what_cannot_be_built_says_why(make_window: Callable[..., MainWindow], qtbot: QtBot) -> None:
+def test_an_impossible_build_shows_the_reason(make_window: Callable[..., MainWindow], qtbot: QtBot) -> None:
     offers = {offer.key: offer for offer in build_offers("kcam_resnet18")}
     assert "people" in offers["int8"].why_not or "not installed" in offers["int8"].why_not
     with_people = {offer.key: offer for offer in build_offers("kcam_resnet18", "walk.mp4")}
@@ -101,7 +101,7 @@ def test_what_cannot_be_built_says_why(make_window: Callable[..., MainWindow], q
     assert not choice.button.isEnabled() and choice.reason.text() == "there is no NVIDIA driver"
 
 
-def test_a_long_choice_ends_in_an_ellipsis_and_is_whole_in_the_list(qtbot: QtBot) -> None:
+def test_a_long_choice_is_elided_and_complete_in_the_list(qtbot: QtBot) -> None:
     box = ElidedCombo()
     qtbot.addWidget(box)
     long = "a_pose_network_with_a_name_that_is_longer_than_any_panel_is_wide.safetensors"
@@ -116,10 +116,10 @@ def test_a_long_choice_ends_in_an_ellipsis_and_is_whole_in_the_list(qtbot: QtBot
     view = box.view()
     assert view is not None and view.width() >= min(560, view.fontMetrics().horizontalAdvance(long))
     box.hidePopup()
-    assert box.currentText() == long  # only the painting is shortened
+    assert box.currentText() == long  # only the painted text is shortened
 
 
-def test_the_header_of_the_smallest_window_shortens_what_runs_and_not_the_numbers(
+def test_the_header_of_the_smallest_window_elides_the_networks_and_not_the_numbers(
     window: MainWindow, qtbot: QtBot
 ) -> None:
     window.resize(960, 600)

@@ -1,4 +1,4 @@
-"""Every control of the window reaches what it is for."""
+"""Every control of the window has its effect."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HAND = Skeleton(
 )
 
 
-QTEST: Any = QTest  # its stub takes static methods for methods
+QTEST: Any = QTest  # its stub declares static methods as methods
 
 
 def choose(box: Any, text: str) -> None:
@@ -248,7 +248,7 @@ def test_every_command_has_a_slot_and_is_listed(window: MainWindow, qtbot: QtBot
     assert clipboard is not None and clipboard.image().width() == 320
 
 
-def test_attention_is_fetched_while_somebody_looks(window: MainWindow, backstage: Backstage, qtbot: QtBot) -> None:
+def test_attention_is_fetched_only_while_it_is_shown(window: MainWindow, backstage: Backstage, qtbot: QtBot) -> None:
     def has_maps() -> bool:
         picture = window.view.picture
         return picture is not None and picture.shown.result is not None and picture.shown.result.attention is not None
@@ -256,7 +256,7 @@ def test_attention_is_fetched_while_somebody_looks(window: MainWindow, backstage
     qtbot.waitUntil(lambda: shows_people(window) and not has_maps())
     QTEST.keyClick(window, Qt.Key.Key_Space)
     qtbot.wait(60)
-    QTEST.keyClick(window, Qt.Key.Key_A)  # also of a frame that stands still
+    QTEST.keyClick(window, Qt.Key.Key_A)  # also for a paused frame
     qtbot.waitUntil(has_maps)
     while window.overlay_panel.options.attention is not None:
         QTEST.keyClick(window, Qt.Key.Key_A)

@@ -1,4 +1,4 @@
-"""What goes wrong, what is interrupted, and what is left behind."""
+"""Errors, interruptions, and cleanup."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ from tests.app.conftest import shows_people
 from tests.app.fakes import Backstage
 
 
-def test_an_expected_error_while_running_is_told_in_the_bar(
+def test_an_expected_error_while_running_is_shown_in_the_bar(
     window: MainWindow, backstage: Backstage, qtbot: QtBot
 ) -> None:
     backstage.process_error = BackendError("openvino failed: out of memory")
     qtbot.waitUntil(lambda: "out of memory" in window.notice.text)
     painted = window.statistics.frames_painted
-    qtbot.waitUntil(lambda: window.statistics.frames_painted > painted + 3)  # the video goes on
+    qtbot.waitUntil(lambda: window.statistics.frames_painted > painted + 3)  # the video keeps playing
     assert backstage.reported == []
     backstage.process_error = None
     window.notice.button.click()
     qtbot.waitUntil(lambda: shows_people(window) and not window.notice.text)
 
 
-def test_an_unexpected_error_is_reported_and_the_window_goes_on(
+def test_an_unexpected_error_is_reported_and_the_window_keeps_running(
     window: MainWindow, backstage: Backstage, qtbot: QtBot
 ) -> None:
     backstage.process_error = ZeroDivisionError("nobody expected this")
@@ -51,7 +51,7 @@ def test_an_unexpected_error_is_reported_and_the_window_goes_on(
     qtbot.waitUntil(lambda: window.statistics.frames_painted > painted + 3)
 
 
-def test_one_dialog_for_many_faults_and_all_are_in_the_log(qtbot: QtBot, tmp_path: Path) -> None:
+def test_many_errors_show_one_dialog_and_are_all_logged(qtbot: QtBot, tmp_path: Path) -> None:
     errors = ErrorReport(tmp_path / "log.txt")
     shown: list[str] = []
     errors.show_dialog = shown.append
@@ -101,7 +101,7 @@ def test_cameras_are_listed_by_name(settings: Settings, qtbot: QtBot, monkeypatc
     qtbot.waitUntil(menu.search.isFinished, timeout=5000)
 
 
-def test_a_lost_camera_is_found_again(
+def test_a_lost_camera_is_reconnected(
     make_window: Callable[..., MainWindow], backstage: Backstage, qtbot: QtBot
 ) -> None:
     window = make_window("0")
@@ -126,7 +126,7 @@ def test_files_are_opened_by_dropping_them(window: MainWindow, backstage: Backst
     qtbot.waitUntil(lambda: backstage.opened_sources[-1] == "/somewhere/clip two.mp4")
 
 
-def test_fifty_changes_leave_no_thread_and_no_memory(window: MainWindow, backstage: Backstage, qtbot: QtBot) -> None:
+def test_fifty_changes_leak_no_thread_and_no_memory(window: MainWindow, backstage: Backstage, qtbot: QtBot) -> None:
     def change(times: int) -> None:
         for number in range(times):
             window.source_control.open(f"clip{number}")
@@ -168,7 +168,7 @@ def test_closing_during_inference(window: MainWindow, backstage: Backstage) -> N
 def test_closing_and_cancelling_while_an_engine_is_built(
     window: MainWindow, backstage: Backstage, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The build is a real child process: it must be gone afterwards, and the video must go on meanwhile."""
+    """The build is a real child process: it must be gone afterwards, and the video must keep playing."""
     children: list[subprocess.Popen[str]] = []
     real = subprocess.Popen
 
@@ -209,7 +209,7 @@ def test_closing_while_recording_leaves_a_video_that_plays(window: MainWindow, q
     assert '"id": 3' in poses.read_text().splitlines()[0]
 
 
-def test_recording_and_snapshot_tell_where_they_are(window: MainWindow, qtbot: QtBot) -> None:
+def test_recording_and_snapshot_report_their_paths(window: MainWindow, qtbot: QtBot) -> None:
     window.transport.record.click()
     qtbot.waitUntil(lambda: window.outputs.video is not None and window.outputs.video.frames > 3)
     window.transport.record.click()
@@ -233,7 +233,7 @@ def test_a_whole_file_is_exported_and_the_result_opens(
     qtbot.waitUntil(lambda: backstage.opened_sources[-1] == str(output))
 
 
-def test_a_cancelled_export_leaves_a_whole_shorter_file(window: MainWindow, qtbot: QtBot, tmp_path: Path) -> None:
+def test_a_cancelled_export_leaves_a_complete_shorter_file(window: MainWindow, qtbot: QtBot, tmp_path: Path) -> None:
     output = tmp_path / "part.mp4"
     window.outputs.begin_export("clip", output, window.pose_panel.options)
     qtbot.waitUntil(lambda: " of 100 frames" in window.notice.text, timeout=20000)

@@ -26,7 +26,7 @@ from tests.app.test_controls import click_on_frame
 
 CLEAN = OverlayOptions(skeleton=False, ids=False)
 SHARE = 0.6
-"""The probed place in the first person's box, in each direction; keypoints 9 and 10 lie around it."""
+"""The probed place in the first person's box, in each direction; keypoints 9 and 10 are next to it."""
 
 
 def is_star(pixel_bgr: UInt8Array) -> bool:
@@ -35,7 +35,7 @@ def is_star(pixel_bgr: UInt8Array) -> bool:
 
 
 def shown_and_read(size_wh: tuple[int, int]) -> tuple[Shown, ProbeReading]:
-    """The made-up people in a grey frame, and a probe at (90, 150)."""
+    """The fake people in a grey frame, and a probe at (90, 150)."""
     frame = Frame(image_bgr=np.full((size_wh[1], size_wh[0], 3), 60, np.uint8), index=0, timestamp_s=0.0)
     shot = Shot(frame=frame, captured_s=0.0, position_s=0.0, serial=1)
     shown = Shown(shot=shot, result=fake_result(frame), skeleton=COCO17)
@@ -47,7 +47,7 @@ def shown_and_read(size_wh: tuple[int, int]) -> tuple[Shown, ProbeReading]:
 
 
 @pytest.mark.parametrize("mirror", [False, True])
-def test_star_circles_and_legend_are_in_the_picture(mirror: bool, qtbot: QtBot) -> None:
+def test_star_circles_and_legend_are_drawn(mirror: bool, qtbot: QtBot) -> None:
     shown, reading = shown_and_read((960, 540))
     look = Look(overlay=CLEAN, mirror=mirror)
     image = frame_picture(shown, look, reading)
@@ -60,12 +60,12 @@ def test_star_circles_and_legend_are_in_the_picture(mirror: bool, qtbot: QtBot) 
     assert shown.result is not None
     points = shown.result.poses.keypoints_xy[0]
     wrist, nose, other = at(*points[9]), at(*(points[0] - 3)), at(*shown.result.poses.keypoints_xy[1, 9])
-    assert wrist[2] > 120 > wrist[0]  # red: everything draws on the left wrist
+    assert wrist[2] > 120 > wrist[0]  # red: everything attends to the left wrist
     assert nose[0] > 120 > nose[2]  # blue
     np.testing.assert_array_equal(other, [60, 60, 60])  # the other person has no circles
     bare = compose(shown, look).image_bgr
     assert (image[380:, 720:] != bare[380:, 720:]).any()  # the legend
-    assert (image != bare).any(axis=2).mean() < 0.2  # and the frame is seen
+    assert (image != bare).any(axis=2).mean() < 0.2  # and the frame is visible
 
 
 def test_without_a_probe_the_picture_is_the_composed_one() -> None:
@@ -76,12 +76,12 @@ def test_without_a_probe_the_picture_is_the_composed_one() -> None:
 
 
 def stars_of(video: Path) -> list[bool | None]:
-    """For each frame: whether the star is where it belongs. Clip tells the frame's number by its grey."""
+    """For each frame: whether the star is at its place. The grey encodes the frame number."""
     found: list[bool | None] = []
     with open_source(str(video)) as source:
         for frame in source:
             shift = (round(float(frame.image_bgr[4, 4].mean())) - 50) % 20
-            if shift in (0, 1, 18, 19):  # the grey may be one off, and then the box is not known
+            if shift in (0, 1, 18, 19):  # the grey may be one off, and then the box is unknown
                 found.append(None)
                 continue
             column, row = round(40 + shift + SHARE * 80), round(30 + SHARE * 140)
@@ -94,7 +94,7 @@ def test_a_recording_shows_the_probe_from_the_click_on_and_a_snapshot_does(windo
     window.look_control.apply()
     window.transport.record.click()
     qtbot.waitUntil(lambda: window.outputs.video is not None and window.outputs.video.frames > 8)
-    window.source_control.toggle_playing()  # so that the person stands still under the click
+    window.source_control.toggle_playing()  # so that the person does not move under the click
     qtbot.wait(100)
     picture = window.view.picture
     assert picture is not None and picture.shown.result is not None
@@ -121,7 +121,7 @@ def test_a_recording_shows_the_probe_from_the_click_on_and_a_snapshot_does(windo
     assert True not in stars[:8]
 
 
-def test_an_export_says_that_it_leaves_the_probe_out(window: MainWindow, qtbot: QtBot, tmp_path: Path) -> None:
+def test_an_export_reports_that_it_omits_the_probe(window: MainWindow, qtbot: QtBot, tmp_path: Path) -> None:
     click_on_frame(window, qtbot, 90, 100)
     qtbot.waitUntil(lambda: window.view.picture is not None and window.view.picture.reading is not None)
     window.outputs.begin_export("clip", tmp_path / "whole.mp4", window.pose_panel.options)
@@ -135,7 +135,7 @@ def test_the_program_waits_for_a_slow_recording_with_a_probe(
     write = VideoWriter.write
 
     def slow(self: VideoWriter, image_bgr: UInt8Array, pts: int) -> None:
-        time.sleep(0.2)  # of sixteen frames that wait: longer than closing a window may take
+        time.sleep(0.2)  # for sixteen queued frames: longer than closing a window may take
         write(self, image_bgr, pts)
 
     monkeypatch.setattr(VideoWriter, "write", slow)

@@ -1,4 +1,4 @@
-"""The messages of the window: the right text at the right time, and none over an error that is still to be read."""
+"""The messages of the window: the right text at the right time, and none replaces an unread error."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.app.fakes import Backstage, Clip
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_a_relative_file_is_found_again_from_another_folder(
+def test_a_recent_relative_file_opens_from_another_folder(
     make_window: Callable[..., MainWindow], backstage: Backstage, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(backstage, "open_source", lambda _text: Clip(path=Path("walk.mp4")))
@@ -33,7 +33,7 @@ def test_a_relative_file_is_found_again_from_another_folder(
     assert listed() == []
 
 
-def test_the_size_stands_beside_the_name_also_after_another_source_failed(window: MainWindow, qtbot: QtBot) -> None:
+def test_the_size_is_shown_after_another_source_failed(window: MainWindow, qtbot: QtBot) -> None:
     before = window.header.source.text()
     assert "320×180" in before
     window.source_control.open("nothing.mp4")
@@ -41,17 +41,17 @@ def test_the_size_stands_beside_the_name_also_after_another_source_failed(window
     assert window.header.source.text() == before
 
 
-def test_how_long_a_frame_stood_still_is_no_delay(window: MainWindow, qtbot: QtBot) -> None:
+def test_the_time_of_a_paused_frame_is_not_latency(window: MainWindow, qtbot: QtBot) -> None:
     window.source_control.toggle_playing()
     qtbot.wait(1200)
     window.statistics.clear_window()
-    window.overlay_panel.set_kind("attention")  # the frame is looked at again, for its maps
+    window.overlay_panel.set_kind("attention")  # the frame is processed again, for its maps
     qtbot.waitUntil(lambda: window.statistics.snapshot().latency is not None)
     latency = window.statistics.snapshot().latency
     assert latency is not None and latency.p95 < 1000
 
 
-def test_an_export_does_not_cover_what_went_wrong_meanwhile(window: MainWindow, qtbot: QtBot, tmp_path: Path) -> None:
+def test_an_export_does_not_hide_an_error_message(window: MainWindow, qtbot: QtBot, tmp_path: Path) -> None:
     window.outputs.begin_export("clip", tmp_path / "whole.mp4", window.pose_panel.options)
     qtbot.waitUntil(lambda: " of 100 frames" in window.notice.text, timeout=20000)
     window.notice.report("error", "the disk of the recording is full")
@@ -59,10 +59,12 @@ def test_an_export_does_not_cover_what_went_wrong_meanwhile(window: MainWindow, 
     window.outputs._event.connect(lambda _event: texts.append(window.notice.text))
     qtbot.waitUntil(lambda: window.outputs.export_job is None, timeout=20000)
     assert len(texts) > 1 and set(texts[:-1]) == {"the disk of the recording is full"}
-    assert "100 frames written" in window.notice.text  # the end is told all the same
+    assert "100 frames written" in window.notice.text  # the end is still reported
 
 
-def test_a_camera_cannot_be_exported_and_the_key_says_so(make_window: Callable[..., MainWindow], qtbot: QtBot) -> None:
+def test_a_camera_cannot_be_exported_and_the_message_says_so(
+    make_window: Callable[..., MainWindow], qtbot: QtBot
+) -> None:
     window = make_window("0")
     qtbot.waitUntil(lambda: shows_people(window))
     trigger(window, "export")
@@ -76,7 +78,9 @@ def test_every_required_package_is_named_with_its_licence(qtbot: QtBot) -> None:
     assert table is not None
     cells = [[table.item(row, column) for column in range(3)] for row in range(table.rowCount())]
     licences = {row[0].text(): row[2].text() for row in cells if row[0] and row[2]}
-    for file in ("requirements.txt", "requirements-rtx.txt", "requirements-tensorrt.txt"):
-        named = re.findall(r"^[A-Za-z][\w.-]*", (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE)
+    for file in ROOT.glob("requirements-*.txt"):
+        if file.name == "requirements-dev.txt":
+            continue
+        named = re.findall(r"^[A-Za-z][\w.-]*", file.read_text(encoding="utf-8"), re.MULTILINE)
         assert named and set(named) <= licences.keys()
     assert all(licences.values())

@@ -1,4 +1,4 @@
-"""The table of options: what is written there once shows everywhere, and what a person gives reaches the window."""
+"""The table of options: one declaration reaches all places, and given options reach the window."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ MARGIN = described(
 
 @dataclass(frozen=True, kw_only=True)
 class WiderOptions(Options):
-    """The command line with one option more."""
+    """The command line with one more option."""
 
     margin: float = field(default=0.25, metadata=MARGIN)
 
@@ -51,7 +51,7 @@ class WiderPipelineOptions(PipelineOptions):
     margin: float = field(default=0.25, metadata=MARGIN)
 
 
-def test_an_option_more_is_found_in_all_places(
+def test_an_added_option_appears_in_all_places(
     make_window: Callable[..., MainWindow],
     settings: Settings,
     qtbot: QtBot,
@@ -63,7 +63,7 @@ def test_an_option_more_is_found_in_all_places(
     requested = main.read_options(["--margin", "0.5"])
     chosen = chosen_options(requested, WiderPipelineOptions())
     assert chosen == WiderPipelineOptions.of(requested) == WiderPipelineOptions(margin=0.5)
-    with pytest.raises(OptionError, match="--margin is 2; 0 to 1 fits"):
+    with pytest.raises(OptionError, match="--margin is 2; expected 0 to 1"):
         WiderPipelineOptions(margin=2)
 
     panel = PosePanel(options=chosen)
@@ -92,7 +92,7 @@ def test_an_option_more_is_found_in_all_places(
 
 @dataclass(frozen=True, kw_only=True)
 class WiderOverlayOptions(OverlayOptions):
-    """The overlay with one option more."""
+    """The overlay with one more option."""
 
     trail_s: float = field(
         default=0.5,
@@ -104,7 +104,7 @@ class WiderOverlayOptions(OverlayOptions):
     )
 
 
-def test_an_overlay_option_more_is_found_in_the_panel_and_the_settings(settings: Settings, qtbot: QtBot) -> None:
+def test_an_added_overlay_option_appears_in_the_panel_and_the_settings(settings: Settings, qtbot: QtBot) -> None:
     panel = OverlayPanel(options=WiderOverlayOptions())
     qtbot.addWidget(panel)
     assert panel.options == WiderOverlayOptions()
@@ -115,7 +115,7 @@ def test_an_overlay_option_more_is_found_in_the_panel_and_the_settings(settings:
     assert settings.read_options("overlay", WiderOverlayOptions)["trail_s"] == 0.75
 
 
-def test_every_place_of_a_slider_is_kept(qtbot: QtBot) -> None:
+def test_every_slider_position_is_kept(qtbot: QtBot) -> None:
     panel = OverlayPanel()
     qtbot.addWidget(panel)
     for line_width, opacity in ((None, 0.05), (0.5, 0.57), (10.0, 0.29)):
@@ -124,7 +124,7 @@ def test_every_place_of_a_slider_is_kept(qtbot: QtBot) -> None:
         assert panel.options == options
 
 
-def test_the_window_takes_what_the_command_line_says(
+def test_the_window_uses_the_command_line_options(
     make_window: Callable[..., MainWindow], backstage: Backstage, settings: Settings, qtbot: QtBot
 ) -> None:
     settings.pipeline = PipelineOptions(backend="onnxruntime", max_people=3, person_threshold=0.4)
@@ -140,7 +140,7 @@ def test_the_window_takes_what_the_command_line_says(
     assert (window.pose_panel.options.threads, window.pose_panel.options.max_people) == (2, 100)
 
 
-def test_only_what_is_given_stands_against_what_is_remembered() -> None:
+def test_only_given_options_override_remembered_ones() -> None:
     remembered = PipelineOptions(backend="onnxruntime", max_people=3, tracking=False)
     assert chosen_options(main.read_options([]), remembered) == remembered
     assert chosen_options(main.read_options(["--max-people", "16"]), remembered).max_people == 16
@@ -155,7 +155,7 @@ def test_only_what_is_given_stands_against_what_is_remembered() -> None:
         (False, True, None, (1, False, True)),
     ],
 )
-def test_what_is_left_open_follows_from_the_source(
+def test_unset_options_follow_from_the_source(
     live: bool, still: bool, threads: int | None, expected: tuple[object, ...]
 ) -> None:
     found = PipelineOptions.of(PoseOptions(threads=threads), live=live, still=still)

@@ -1,4 +1,4 @@
-"""Where things lie in pictures of another size, what the probe reads, and the pace of files."""
+"""Positions in scaled pictures, readings of the probe, and playback of files."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def changed_places(look: Look, size_wh: tuple[int, int], density: float = 1.0) -
     return np.argwhere((bare != drawn).any(axis=2))
 
 
-def test_what_is_drawn_moves_with_size_and_mirror() -> None:
+def test_drawings_follow_size_and_mirror() -> None:
     options = OverlayOptions(skeleton=False, boxes=True, ids=False, line_width=1)
     plain = changed_places(Look(overlay=options), (640, 360))
     mirrored = changed_places(Look(overlay=options, mirror=True), (640, 360))
@@ -68,14 +68,14 @@ def test_what_is_drawn_moves_with_size_and_mirror() -> None:
     ],
     ids=["labels", "lines", "legend"],
 )
-def test_on_a_screen_of_twice_the_density_everything_looks_as_large(options: OverlayOptions) -> None:
+def test_drawings_scale_with_the_pixel_density(options: OverlayOptions) -> None:
     look = Look(overlay=options)
     sparse = changed_places(look, (640, 360))
     dense = changed_places(look, (1280, 720), density=2.0)
     assert len(dense) / 4 == pytest.approx(len(sparse), rel=0.15)
 
 
-def test_attention_is_tinted_where_the_person_is_also_in_a_mirror() -> None:
+def test_attention_is_tinted_on_the_person_also_when_mirrored() -> None:
     view = AttentionView(kind="attention", keypoint=9)
     options = OverlayOptions(skeleton=False, ids=False, attention=view)
     for mirror, column in ((False, 160), (True, 479)):
@@ -85,7 +85,7 @@ def test_attention_is_tinted_where_the_person_is_also_in_a_mirror() -> None:
     np.testing.assert_array_equal(without.image_bgr, FRAME.image_bgr)  # a network without maps shows none
 
 
-def test_composing_leaves_the_frame_as_it_is() -> None:
+def test_composing_does_not_change_the_frame() -> None:
     before = FRAME.image_bgr.copy()
     compose(SHOWN, Look())
     np.testing.assert_array_equal(FRAME.image_bgr, before)
@@ -133,40 +133,40 @@ def placed(ids: list[int] | None) -> Probe:
 
 
 @pytest.mark.parametrize("ids", [[7, 3], None])
-def test_the_probe_follows_its_person_by_id_and_by_box(ids: list[int] | None) -> None:
+def test_the_probe_tracks_its_person_by_id_and_by_box(ids: list[int] | None) -> None:
     probe = placed(None if ids is None else [3, 7])
     reading = probe.read(people(0.1, [RIGHT, [44, 34, 124, 174]], ids))
     assert reading is not None
     np.testing.assert_allclose(reading.point_xy, [84, 104], atol=1e-3)
 
 
-def test_the_probe_waits_for_its_id_and_takes_nobody_else_who_stands_there() -> None:
+def test_the_probe_waits_for_its_id_and_never_moves_to_another_person() -> None:
     probe = placed([3, 7])
-    for time_s in (0.1, 1.0, 1.9):  # a cut: somebody else fills the very same box
+    for time_s in (0.1, 1.0, 1.9):  # a cut: another person in the same box
         assert probe.read(people(time_s, [LEFT], [8])) is None and probe.is_set
     back = probe.read(people(1.95, [LEFT, RIGHT], [8, 3]))
     assert back is not None and back.point_xy[0] == 240
     assert probe.read(people(4.1, [LEFT, RIGHT], [8, 9])) is None and not probe.is_set
-    assert probe.read(people(4.2, [RIGHT], [3])) is None  # it has let go for good
+    assert probe.read(people(4.2, [RIGHT], [3])) is None  # it was removed permanently
 
 
-def test_without_ids_the_probe_lets_go_of_who_is_gone() -> None:
+def test_without_ids_the_probe_is_removed_with_its_person() -> None:
     probe = placed(None)
     assert probe.read(people(0.1, [RIGHT], None)) is None and probe.is_set
     assert probe.read(people(0.2, [[90, 30, 170, 170]], None)) is None  # hardly the same place
-    assert probe.read(people(0.3, [LEFT], None)) is not None  # the detector had missed them
+    assert probe.read(people(0.3, [LEFT], None)) is not None  # missed by the detector
     assert probe.read(people(0.9, [], None)) is None and not probe.is_set
     assert probe.read(people(1.0, [LEFT], None)) is None
 
 
-def test_ids_of_another_pipeline_say_nothing_and_another_source_shows_somebody_else() -> None:
+def test_ids_of_another_pipeline_are_ignored_and_another_source_removes_the_probe() -> None:
     probe = placed([3, 7])
     reading = probe.read(people(0.1, [RIGHT, LEFT], [3, 1], pipeline=2))
     assert reading is not None and reading.point_xy[0] == 80
     assert probe.read(people(0.2, [LEFT], [1], serial=2, pipeline=2)) is None and not probe.is_set
 
 
-def test_the_probe_follows_also_while_no_maps_are_fetched() -> None:
+def test_the_probe_tracks_while_no_maps_are_fetched() -> None:
     probe = placed([3, 7])
     for time_s in (1.0, 2.0, 3.0):
         shown = people(time_s, [LEFT, RIGHT], [3, 7])
@@ -182,13 +182,13 @@ def test_where_people_overlap_the_nearest_keypoint_decides() -> None:
     assert person_at(both, poses.keypoints_xy[0, 4]) == 0
 
 
-def test_blue_is_nothing_and_red_is_all() -> None:
+def test_zero_is_blue_and_one_is_red() -> None:
     low, high = color_of(0.0), color_of(1.0)
     assert low.blue() > low.red() and high.red() > 2 * high.blue()
     assert color_of(float("nan")) == low
 
 
-def test_statistics_forget_what_is_long_ago() -> None:
+def test_statistics_drop_old_samples() -> None:
     statistics = Statistics()
     for number in range(100):
         at = number * 0.1
@@ -210,7 +210,7 @@ def test_statistics_forget_what_is_long_ago() -> None:
 def collect(
     done: Callable[[list[Shot], list[Any]], bool], *, loop: bool, speed: float = 1.0, frames: int = 25
 ) -> tuple[list[Shot], list[Any]]:
-    """Shots and events of a clip, until something is so."""
+    """Shots and events of a clip, until a condition holds."""
     shots: list[Shot] = []
     events: list[Any] = []
     playback = Playback(
@@ -229,7 +229,7 @@ def at_end(_shots: list[Shot], events: list[Any]) -> bool:
     return bool(events) and events[-1] == PlaybackChanged(serial=1, playing=False)
 
 
-def test_a_file_plays_at_its_own_pace_and_ends() -> None:
+def test_a_file_plays_in_real_time_and_ends() -> None:
     shots, events = collect(at_end, loop=False)
     assert [shot.frame.index for shot in shots] == list(range(25))
     assert shots[-1].captured_s - shots[0].captured_s > 0.44  # 24 steps of 20 ms
@@ -237,7 +237,7 @@ def test_a_file_plays_at_its_own_pace_and_ends() -> None:
     assert at_end(shots, events)
 
 
-def test_a_looped_file_goes_on_with_time_that_never_goes_back() -> None:
+def test_a_looped_file_has_increasing_times() -> None:
     shots, _events = collect(lambda shots, _events: len(shots) > 30, loop=True, speed=4.0)
     times = [shot.frame.timestamp_s for shot in shots]
     assert all(later > earlier for earlier, later in itertools.pairwise(times))
@@ -245,6 +245,6 @@ def test_a_looped_file_goes_on_with_time_that_never_goes_back() -> None:
     assert {shot.epoch for shot in shots} >= {0, 1}
 
 
-def test_one_photo_is_shown_once_and_not_over_and_over() -> None:
+def test_one_photo_is_shown_only_once() -> None:
     shots, events = collect(at_end, loop=True, frames=1)
     assert len(shots) == 1 and at_end(shots, events)

@@ -1,4 +1,4 @@
-"""The end of the program: an inference thread at work, and the order in which windows and the application go."""
+"""The end of the program: a running inference thread, and the order of deletion of windows and application."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_thread_that_is_still_opening_is_waited_for_when_the_program_ends() ->
     assert done.returncode == 0
 
 
-def test_the_application_outlives_windows_whoever_lets_go_first() -> None:
+def test_the_application_outlives_windows_in_any_order_of_deletion() -> None:
     script = (
         "from PyQt5.QtWidgets import QApplication, QWidget\n"
         "from app.qt_setup import make_application\n"

@@ -1,4 +1,4 @@
-"""A window on a real screen (a virtual one): Qt's xcb plugin beside OpenCV's, and what comes first at start-up."""
+"""A window on a real screen (a virtual one): Qt's xcb plugin beside OpenCV's, and the order of start-up."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_the_window_opens_with_the_xcb_plugin_after_opencv_was_imported(tmp_path
     assert status["latency_ms"]["p95"] >= status["latency_ms"]["p50"] > 0
 
 
-def test_the_cure_drops_only_opencvs_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_opencvs_plugin_folder_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     from app.qt_setup import drop_opencv_plugins
 
     monkeypatch.setenv("QT_QPA_PLATFORM_PLUGIN_PATH", "/usr/lib/python3/site-packages/cv2/qt/plugins")

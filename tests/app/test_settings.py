@@ -1,4 +1,4 @@
-"""What the window remembers, and how it forgets it."""
+"""Saved settings of the window, and their reset."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_every_choice_of_the_pose_panel_is_reset(
     assert window.pose_panel.options == settings.pipeline == first
 
 
-def test_a_score_of_the_command_line_stays_as_it_was_given_until_its_slider_is_moved(qtbot: QtBot) -> None:
+def test_a_score_of_the_command_line_is_kept_until_its_slider_is_moved(qtbot: QtBot) -> None:
     panel = PosePanel()
     qtbot.addWidget(panel)
     given = replace(panel.options, score_threshold=0.005, person_threshold=0.145)

@@ -49,7 +49,7 @@ class ClipSpec:
 
 
 def make_clip(path: Path, spec: ClipSpec) -> Path:
-    """Write a clip of `picture`s with a tone; its form is told by the suffix of its name."""
+    """Write a clip of `picture`s with a tone; its format follows from the suffix."""
     time_base = spec.time_base or 1 / spec.rate
     pts = list(spec.pts) if spec.pts is not None else [round(i / spec.rate / time_base) for i in range(spec.frames)]
     odd = spec.size_wh[0] % 2 or spec.size_wh[1] % 2
@@ -139,7 +139,7 @@ def read_back(path: Path) -> ReadBack:
 
 
 class ConstantPipeline:
-    """Stands in for the networks: the same person in every frame but those named as empty."""
+    """In place of the networks: the same person in every frame except the given empty ones."""
 
     def __init__(self, *, empty: Sequence[int] = (), fail_at: int | None = None, error: BaseException | None = None):
         self._empty, self._fail_at, self._error = set(empty), fail_at, error
@@ -151,7 +151,7 @@ class ConstantPipeline:
         return COCO17
 
     def describe(self) -> dict[str, Any]:
-        """Nothing real runs."""
+        """No real network."""
         return {"backend": "none"}
 
     def process(self, frame: Frame) -> FrameResult:

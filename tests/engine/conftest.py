@@ -1,4 +1,4 @@
-"""What the tests of engines share: weights, a cache of their own, and a machine with a stand-in for its GPU."""
+"""Fixtures of the engine tests: weights, a separate cache, and a machine with a fake GPU."""
 
 from __future__ import annotations
 
@@ -100,12 +100,12 @@ def export_once(exports: dict[tuple[object, ...], bytes], monkeypatch: pytest.Mo
 
 @pytest.fixture
 def short_gate(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A gate that is content with fewer keypoints, where the gate is not what a test is about."""
+    """A gate that needs fewer keypoints, for tests that are not about the gate."""
     monkeypatch.setattr(parity_gate, "LEAST_KEYPOINTS", 450)
 
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A gate that lets everything through unseen, for tests of what comes before and after it."""
+    """A gate that accepts everything, for tests of the steps before and after it."""
     passed = Checked(state="passed", report="not looked at")
     monkeypatch.setattr(parity_gate, "check", lambda *_arguments: passed)

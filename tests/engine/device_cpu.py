@@ -1,4 +1,4 @@
-"""The processor form of `engine.backends.device_memory`: a device without a GPU, for testing what drives one."""
+"""The CPU implementation of `engine.backends.device_memory`, for tests of GPU code."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from engine.errors import BackendError
 class _CpuBuffer:
     def __init__(self, nbytes: int) -> None:
         self.nbytes = nbytes
-        # Not zeros: who reads what nobody wrote shall see it.
+        # Not zeros, so that reads of uninitialised memory are noticed.
         self.bytes = np.full(max(1, nbytes), 0xA5, np.uint8)
 
     @property
@@ -33,7 +33,7 @@ class _CpuBuffer:
 
 
 class CpuStream:
-    """A queue whose work happens when somebody waits for it, in order."""
+    """A queue whose work runs, in order, when it is waited for."""
 
     _numbers = itertools.count(1)
     _open: ClassVar[weakref.WeakValueDictionary[int, CpuStream]] = weakref.WeakValueDictionary()
@@ -46,7 +46,7 @@ class CpuStream:
 
     @classmethod
     def of_handle(cls, handle: int) -> CpuStream:
-        """The stream of a handle, for a runtime that is given one."""
+        """The stream of a handle, for a runtime that takes one."""
         return cls._open[handle]
 
     def enqueue(self, work: Work) -> None:
@@ -92,7 +92,7 @@ class _CpuGraph:
 
 
 class CpuMemory:
-    """The processor form."""
+    """The CPU implementation."""
 
     device = "cpu"
 

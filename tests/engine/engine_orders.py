@@ -1,4 +1,4 @@
-"""What several tests of engines ask for."""
+"""Builds that several tests share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from engine.build.engine_build import EngineOrder, build_engine
 
 Use = Callable[..., None]
-"""What the fixture `use_gpu` gives."""
+"""Type of the fixture `use_gpu`."""
 
 
 def build(weights: Path, **fields: object) -> tuple[Path, list[str]]:

@@ -1,4 +1,4 @@
-"""A detector and a pose network whose answers are known."""
+"""A fake detector and a fake pose network with known results."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def pose_spec(
 
 @dataclass
 class FixedDetector(Closing):
-    """Gives the same boxes for every frame."""
+    """Returns the same boxes for every frame."""
 
     boxes_xyxy: Float32Array
     scores: Float32Array
@@ -63,7 +63,7 @@ class FixedDetector(Closing):
 
 @dataclass
 class BrightestPixel(Closing):
-    """A pose network of sorts: keypoint k lies where colour channel k of the crop is brightest."""
+    """A fake pose network: keypoint k is where colour channel k of the crop is brightest."""
 
     spec: ModelSpec = field(default_factory=pose_spec)
     calls: list[tuple[str, ...]] = field(default_factory=list)

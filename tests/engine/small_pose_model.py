@@ -1,4 +1,4 @@
-"""A small pose model with random weights, and crops that it answers with clear peaks."""
+"""A small pose model with random weights, and crops for which it gives clear peaks."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ def random_crops(count: int, seed: int) -> np.ndarray:
 
 
 def open_small(name: str, weights: Path, onnx_file: Path, precision: str = "fp32") -> Backend:
-    """A model on a runtime: its weights or its graph, whichever that runs."""
+    """A model on a runtime, from its weights or its graph."""
     model = weights if name == "torch" else onnx_file
-    # One thread each: test machines are often busy, and then several wait for each other.
+    # One thread each: on busy machines several threads wait for each other.
     threads = None if name == "torch" else 1
     return open_pose_backend(model, backend=name, precision=precision, threads=threads).backend
 
 
 def write_small_model(path: Path, name: str = "kcam_resnet18") -> Path:
-    """Write random weights whose heatmaps stand clearly above and below zero."""
+    """Write random weights whose heatmaps are clearly above and below zero."""
     torch.manual_seed(0)
     model = build_model(name, num_keypoints=4, input_size_wh=INPUT_SIZE_WH, deconv_channels=32)
     with torch.no_grad():

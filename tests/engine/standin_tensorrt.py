@@ -187,7 +187,7 @@ class _Engine:
 
 
 class _RtxRuntime(Runtime):
-    """Makes engines of TensorRT-RTX."""
+    """Builds engines of TensorRT-RTX."""
 
 
 class _RtxEngine(_Engine):

@@ -1,4 +1,4 @@
-"""The report on a machine: what it says on one where things are missing."""
+"""The report on a machine, also with missing parts."""
 
 from __future__ import annotations
 
@@ -21,18 +21,32 @@ def test_versions_are_those_that_are_installed() -> None:
     found = {finding.name: finding for finding in doctor.packages()}
     assert found["numpy"].text == metadata.version("numpy")
     assert found["numpy"].advice is None
-    named = {name for name, _ in doctor.required_packages(ROOT / "requirements.txt")}
-    assert {"torch", "ultralytics", "opencv-python", "PyQt5", "openvino", "av"} <= named == set(found)
+    named = {name for name, _ in doctor.required_packages("run")}
+    assert {"opencv-python", "PyQt5", "openvino", "av"} <= named == set(found)
+    assert {"torch", "ultralytics"} <= {name for name, _ in doctor.required_packages("train")}
 
 
-def test_missing_and_old_packages_come_with_a_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "requirements.txt").write_text("# a comment\nno-such-package>=1.0\nnumpy>=999.1\n")
+def test_missing_and_old_packages_have_a_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "requirements-run.txt").write_text("# a comment\nno-such-package>=1.0\nnumpy>=999.1\n")
+    (tmp_path / "requirements-train.txt").write_text("numpy>=1.0\nno-such-package>=1.0\n")
     monkeypatch.setattr(doctor, "ROOT", tmp_path)
     missing, old = doctor.packages()
     assert (missing.name, missing.text) == ("no-such-package", "not installed")
-    assert missing.advice == "python -m pip install -r requirements.txt"
+    assert missing.advice == "python -m pip install -r requirements-run.txt"
     assert "older than 999.1" in old.text
     assert old.advice is not None
+    there, absent, *_, command = doctor.optional_packages()
+    assert (there.name, there.advice) == ("numpy", None)
+    assert absent.text.startswith("no-such-package; fine for videos") and absent.advice is None
+    assert command.text == "python -m pip install -r requirements.txt"
+
+
+def test_an_installed_program_knows_its_packages_from_its_metadata(monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = ["numpy>=1.26", "av >=14.0", 'torch>=2.11; extra == "train"', "tensorrt>=10.12; extra == 'tensorrt'"]
+    monkeypatch.setattr(doctor, "is_checkout", lambda: False)
+    monkeypatch.setattr("importlib.metadata.requires", lambda _name: listed)
+    assert doctor.required_packages("run") == [("numpy", "1.26"), ("av", "14.0")]
+    assert doctor.required_packages("train") == [("torch", "2.11")]
 
 
 @pytest.mark.parametrize(
@@ -42,7 +56,7 @@ def test_versions_are_compared_by_number(older: str, newer: str) -> None:
     assert doctor.version_key(older) < doctor.version_key(newer)
 
 
-def test_a_package_that_does_not_load_is_not_called_fine(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_package_that_does_not_load_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_name: str) -> None:
         raise ImportError("libGL.so.1: cannot open shared object file: No such file or directory", name="cv2")
 
@@ -63,12 +77,22 @@ def test_weights_are_listed_with_what_their_card_states(tmp_path: Path, monkeypa
     assert detector.advice is not None
 
 
-def test_no_weights_at_all_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_weights_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "WEIGHTS_DIR", tmp_path)
     assert [finding.name for finding in doctor.weights()] == ["pose model", "detector"]
 
 
-def test_a_gpu_is_told_by_its_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_exported_form_is_no_detector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "WEIGHTS_DIR", tmp_path)
+    for name in ("kcam_a.safetensors", "kcam_a.onnx", "kcam_a.int8.onnx", "people.onnx"):
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "default.json").write_text(json.dumps({"pose_model": "kcam_a", "detector": "people"}))
+    pose, detector = doctor.weights()
+    assert (pose.name, detector.name) == ("kcam_a", "people")
+    assert "also in exported form" in pose.text and "exported" not in detector.text
+
+
+def test_a_gpu_is_reported_by_its_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
     monkeypatch.setattr(doctor, "output_of", lambda command: "0, Some GPU, 580.1, 8192 MiB, 8.9")
     (found,) = doctor.gpus()
@@ -92,7 +116,7 @@ def test_the_cache_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert "1 files, 1.0 MiB" in next(doctor.cache()).text
 
 
-def test_a_look_that_fails_leaves_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_check_leaves_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken() -> list[Finding]:
         raise RuntimeError("odd driver")
 
@@ -127,5 +151,5 @@ def test_it_works_with_the_standard_library_alone() -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "not installed" in done.stdout
-    assert "python -m pip install -r requirements.txt" in done.stdout
+    assert "python -m pip install -r requirements-run.txt" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr

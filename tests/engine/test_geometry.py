@@ -1,4 +1,4 @@
-"""Boxes to crops and back: what a person would see in the crop."""
+"""Boxes to crops and back: the content of the crop."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_the_padded_box_fills_the_crop() -> None:
     np.testing.assert_allclose(apply_affines(affine, corners)[0], [[0, 0], [192, 256], [96, 128]], atol=1e-3)
 
 
-def test_a_wide_box_is_made_higher_and_a_high_one_wider() -> None:
+def test_a_box_is_extended_to_the_aspect_ratio() -> None:
     _, sizes = box_centers_sizes(np.array([[0, 0, 300, 100], [0, 0, 30, 400]], np.float32), SIZE, padding=1.0)
     np.testing.assert_allclose(sizes, [[300, 400], [300, 400]])
 
@@ -30,7 +30,7 @@ def test_a_wide_box_is_made_higher_and_a_high_one_wider() -> None:
     st.lists(st.floats(0, 3000, width=32), min_size=2, max_size=2),
     st.floats(-180, 180, width=32),
 )
-def test_there_and_back(corner: list[float], extent: list[float], rotation: float) -> None:
+def test_round_trip(corner: list[float], extent: list[float], rotation: float) -> None:
     box = np.array([[*corner, corner[0] + extent[0], corner[1] + extent[1]]], np.float32)
     centers, sizes = box_centers_sizes(box, SIZE)
     affines = crop_affines(centers, sizes, SIZE, np.array([rotation], np.float32))
@@ -66,7 +66,7 @@ def test_a_box_without_area_gives_a_finite_crop(box: list[float]) -> None:
     assert np.isfinite(boxes_to_affines(np.array([box], np.float32), SIZE)).all()
 
 
-def test_nobody_gives_nothing() -> None:
+def test_an_empty_batch_gives_an_empty_result() -> None:
     affines = boxes_to_affines(np.zeros((0, 4), np.float32), SIZE)
     assert affines.shape == (0, 2, 3) and invert_affines(affines).shape == (0, 2, 3)
     assert warp_crops(np.zeros((10, 10, 3), np.uint8), affines, SIZE).shape == (0, 256, 192, 3)

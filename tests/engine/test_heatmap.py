@@ -1,4 +1,4 @@
-"""Heatmaps: encoding and decoding undo each other, and follow the official rules at the edges."""
+"""Heatmaps: encoding and decoding are inverse, and follow the official rules at the edges."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_decoding_finds_what_was_encoded_to_half_a_heatmap_px(x: float, y: float
     assert found[2] == pytest.approx(1)
 
 
-def test_the_gaussian_is_the_textbook_one_within_three_sigma() -> None:
+def test_the_gaussian_is_exact_within_three_sigma() -> None:
     heatmaps, weights = encode(80, 120)
     assert weights.tolist() == [1]
     for dx, dy in ((0, 0), (2, 0), (-3, 4), (6, 6)):
@@ -39,7 +39,7 @@ def test_the_gaussian_is_the_textbook_one_within_three_sigma() -> None:
 def test_a_quarter_px_towards_the_higher_neighbour() -> None:
     maps = np.zeros((1, 2, 64, 48), np.float32)
     maps[0, 0, 30, 20], maps[0, 0, 30, 21], maps[0, 0, 29, 20] = 1, 0.5, 0.4
-    maps[0, 1, 63, 47] = 1  # in the corner nothing is moved
+    maps[0, 1, 63, 47] = 1  # a peak in the corner is not shifted
     found = decode_heatmaps(maps, INPUT)[0]
     np.testing.assert_allclose(found, np.array([[20.25 * 4, 29.75 * 4, 1], [47 * 4, 63 * 4, 1]]))
 
@@ -50,18 +50,18 @@ def test_no_response_gives_the_origin_and_its_score() -> None:
 
 
 @pytest.mark.parametrize(("x", "weight"), [(-24, 1), (-30, 0), (191 + 20, 1), (191 + 24, 0)])
-def test_a_keypoint_outside_teaches_only_while_its_gaussian_reaches_in(x: float, weight: float) -> None:
+def test_a_keypoint_outside_has_weight_only_while_its_gaussian_reaches_in(x: float, weight: float) -> None:
     heatmaps, weights = encode(x, 100)
     assert weights[0] == weight
     assert bool(heatmaps.any()) == bool(weight)
 
 
-def test_an_unlabelled_keypoint_teaches_nothing() -> None:
+def test_an_unlabelled_keypoint_has_no_weight() -> None:
     heatmaps, weights = encode_heatmaps(
         np.array([[50, 50], [60, 60]], np.float32), np.array([0, 2], np.float32), INPUT, MAP, 2
     )
     assert weights.tolist() == [0, 1] and not heatmaps[0].any()
 
 
-def test_nobody_gives_nothing() -> None:
+def test_an_empty_batch_gives_an_empty_result() -> None:
     assert decode_heatmaps(np.zeros((0, 17, 64, 48), np.float32), INPUT).shape == (0, 17, 3)

@@ -1,4 +1,4 @@
-"""DARK decoding on Gaussians whose centres are known."""
+"""DARK decoding on Gaussians with known centres."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_a_centre_between_px_is_found_to_a_tenth(x: float, y: float) -> None:
     found = decode_heatmaps_dark(gaussian(x, y), INPUT)[0, 0]
     assert abs(found[0] / 4 - x) < 0.02 and abs(found[1] / 4 - y) < 0.02
     quarter = decode_heatmaps(gaussian(x, y), INPUT)[0, 0]
-    assert found[2] == quarter[2]  # the score is the height of the peak as it was, not as it was smoothed
+    assert found[2] == quarter[2]  # the score is the height of the original peak, not of the smoothed one
 
 
 def test_noise_moves_it_by_less_than_a_tenth_on_average() -> None:
@@ -59,7 +59,7 @@ def test_near_the_edge_half_a_px_holds(x: float, y: float) -> None:
     np.testing.assert_allclose(found[:2] / 4, [x, y], atol=0.5)
 
 
-def test_maps_without_a_summit_give_what_is_there() -> None:
+def test_maps_without_a_maximum_give_the_highest_px() -> None:
     empty = decode_heatmaps_dark(np.full((1, 1, 64, 48), -0.5, np.float32), INPUT)[0, 0]
     assert empty.tolist() == [0, 0, -0.5]
     flat = decode_heatmaps_dark(np.ones((1, 1, 64, 48), np.float32), INPUT)[0, 0]

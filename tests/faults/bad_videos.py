@@ -25,25 +25,25 @@ class BadVideo:
     Attributes:
         name: of the file.
         make: writes it.
-        refused: what the one line must say where it cannot be used; None where a video comes out.
-        says: what must be told with the result.
+        refused: pattern of the error line if it cannot be used; None where it can.
+        note: pattern in the output of the run.
         size_wh: of the video that comes out, where that is in question.
     """
 
     name: str
     make: Callable[[Path], Any]
     refused: str | None = None
-    says: str | None = None
+    note: str | None = None
     size_wh: tuple[int, int] | None = None
 
 
 def clip(**values: Any) -> Callable[[Path], Any]:
-    """A maker of a clip that is as it says."""
+    """A maker of a clip."""
     return lambda path: make_clip(path, ClipSpec(**{**vars(SMALL), **values}))
 
 
 def sized(width: int, height: int) -> Callable[[Path], Any]:
-    """A maker of a clip in a size that H.264 cannot hold in its usual form."""
+    """A maker of a clip in a size that H.264 does not support in its usual form."""
     return clip(size_wh=(width, height), codec="ffv1", pix_fmt="bgr0", audio=None, frames=3)
 
 
@@ -59,12 +59,12 @@ def from_bytes(suffix: str, change: Callable[[bytes], bytes], **values: Any) -> 
 
 
 def cut_at(suffix: str, seed: int, **values: Any) -> Callable[[Path], Any]:
-    """A maker of a clip that ends somewhere."""
+    """A maker of a truncated clip."""
     return from_bytes(suffix, lambda data: data[: random.Random(seed).randrange(1, len(data))], **values)
 
 
 def damaged(suffix: str, how: str, **values: Any) -> Callable[[Path], Any]:
-    """A maker of a clip, four of whose packets hold something else: zeros, ones at their start, or turned bits."""
+    """A maker of a clip with four damaged packets: zeros, ones at their start, or flipped bits."""
 
     def make(path: Path) -> None:
         whole = clip(frames=30, audio=None, **values)(path.with_name(f"whole{suffix}"))
@@ -87,7 +87,7 @@ def damaged(suffix: str, how: str, **values: Any) -> Callable[[Path], Any]:
 
 
 def two_sizes(path: Path) -> None:
-    """Raw H.264 whose picture becomes larger and of another shape after six frames."""
+    """Raw H.264 whose picture changes size and aspect ratio after six frames."""
     parts = []
     for size_wh in ((96, 64), (128, 128)):
         part = path.with_name(f"part{size_wh[0]}.h264")
@@ -97,7 +97,7 @@ def two_sizes(path: Path) -> None:
 
 
 def audio_only(path: Path) -> None:
-    """An hour of nothing to see."""
+    """An hour of black."""
     with av.open(str(path), "w", format="mp4") as output:
         sound: Any = output.add_stream("aac", rate=48_000)
         sound.codec_context.layout = "mono"
@@ -108,7 +108,7 @@ def audio_only(path: Path) -> None:
 
 
 def transparent(path: Path) -> None:
-    """Pictures whose left half cannot be seen; what would be red there is not to be shown."""
+    """Pictures whose left half is transparent; its red must not be shown."""
     with av.open(str(path), "w") as output:
         video: Any = output.add_stream("qtrle", rate=25)
         video.width, video.height, video.pix_fmt = 96, 64, "argb"
@@ -123,7 +123,7 @@ def transparent(path: Path) -> None:
 
 
 def far_time_stamp(path: Path) -> None:
-    """The clock of the last frames is wrong by a century."""
+    """The time stamps of the last frames are wrong by a century."""
     stamps = [*range(0, 400, 40), 3_200_000_000_000, 3_200_000_000_040]
     clip(time_base=Fraction(1, 1000), pts=stamps, audio=None)(path)
 
@@ -143,7 +143,7 @@ def no_rate(data: bytes) -> bytes:
 
 
 def playlist(path: Path) -> None:
-    """A list of addresses under the name of a video: nothing is to be fetched for it."""
+    """A playlist with the suffix of a video: nothing may be fetched for it."""
     path.write_text("#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nhttp://127.0.0.1:9/never.ts\n#EXT-X-ENDLIST\n")
 
 
@@ -176,7 +176,7 @@ CORPUS = (
     ),
     BadVideo(name="header only.mkv", make=from_bytes(".mkv", lambda d: d[:600]), refused="no frame|cannot be read"),
     *(
-        BadVideo(name=f"{how}{suffix}", make=damaged(suffix, how, **values), says="frame")
+        BadVideo(name=f"{how}{suffix}", make=damaged(suffix, how, **values), note="frame")
         for how in ("zeros", "ones", "turned")
         for suffix, values in (
             (".mp4", {"codec": "libx264"}),
@@ -184,7 +184,7 @@ CORPUS = (
             (".avi", {"codec": "mpeg4"}),
         )
     ),
-    BadVideo(name="zeros.webm", make=damaged(".webm", "zeros", codec="libvpx-vp9"), says="4 frame"),
+    BadVideo(name="zeros.webm", make=damaged(".webm", "zeros", codec="libvpx-vp9"), note="4 frame"),
     BadVideo(name="uneven.mp4", make=clip(time_base=Fraction(1, 1000), pts=[0, 33, 70, 100, 390, 391, 1500])),
     *(
         BadVideo(name=f"turned {angle}.mp4", make=clip(rotation=angle), size_wh=(96, 64) if angle == 180 else (64, 96))
@@ -199,7 +199,7 @@ CORPUS = (
     BadVideo(name="a million fps.mkv", make=clip(rate=Fraction(1_000_000), time_base=Fraction(1, 1000), pts=range(12))),
     BadVideo(name="no time stamps.h264", make=clip(audio=None)),
     BadVideo(name="a century.mkv", make=far_time_stamp),
-    BadVideo(name="two sizes.h264", make=two_sizes, says="changes from 96x64 to 128x128", size_wh=(96, 64)),
+    BadVideo(name="two sizes.h264", make=two_sizes, note="changes from 96x64 to 128x128", size_wh=(96, 64)),
     BadVideo(name="audio only.mp4", make=audio_only, refused="no video: .* audio only"),
     BadVideo(name="audio longer.mp4", make=clip(audio_s=3.0)),
     BadVideo(name="alpha.mov", make=transparent),

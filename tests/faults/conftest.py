@@ -1,6 +1,6 @@
-"""Counts what the tests of this package tried, and prints the table at the end of the run.
+"""Counts the faults that the tests of this package try, and prints the table at the end of the run.
 
-A module says what kind its faults are: `pytestmark = pytest.mark.fault("bad files")`. Tests without that mark are tests
+A module states the kind of its faults: `pytestmark = pytest.mark.fault("bad files")`. Tests without that mark are tests
 of the count itself and stand in no line of the table.
 """
 
@@ -48,7 +48,7 @@ def pytest_runtest_makereport(
     report = yield
     if report.skipped:
         return report
-    # A test counts when it is called; where it never comes to that or its clean-up fails, that counts.
+    # A test counts when it is called, or when its setup or teardown fails.
     if report.when == "call" or report.failed:
         error = call.excinfo.value if report.failed and call.excinfo is not None else None
         item.config.stash[LEDGER].add(item.stash.get(FAULT, None), error)
@@ -65,7 +65,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """The last line of a run of these tests alone; with others around them pytest's own line is the last."""
+    """The last line of a run of these tests alone; with other tests, pytest's own line is the last."""
     ledger = config.stash.get(LEDGER, None)
     if ledger is not None and ledger.passed + ledger.failed and config.stash[ONLY_FAULTS]:
         print(f"{ledger.passed} passed, {ledger.failed} failed")

@@ -1,4 +1,4 @@
-"""Small ONNX files and specs that the tests of hostile graphs and engines make worse."""
+"""Small ONNX files and specs that the tests of hostile graphs and engines modify."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights files that mean harm; each maker writes one and returns it."""
+"""Hostile weights files; each maker writes one and returns it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ VALUES: dict[str, Any] = {
 
 
 class Touches:
-    """Unpickled, it makes a file: what ran is seen."""
+    """Creates a file when unpickled, which shows that it ran."""
 
     def __init__(self, marker: Path) -> None:
         self.marker = str(marker)
@@ -37,7 +37,7 @@ class Touches:
 
 
 def pickles(folder: Path, marker: Path) -> dict[str, bytes]:
-    """Pickles that would run code, by what is special about them."""
+    """Pickles that would run code, by kind."""
     evil = Touches(marker)
     found = {f"protocol {n}": pickle.dumps({"state_dict": evil}, protocol=n) for n in range(6)}
     name = str(marker).encode()
@@ -61,7 +61,7 @@ def pickles(folder: Path, marker: Path) -> dict[str, bytes]:
 def zip_with(
     path: Path, data_pkl: bytes, compression: int = zipfile.ZIP_STORED, more: dict[str, bytes] | None = None
 ) -> Path:
-    """A checkpoint of the zip form, put together by hand."""
+    """A checkpoint in the zip format, written manually."""
     with zipfile.ZipFile(path, "w", compression) as archive:
         archive.writestr("archive/data.pkl", data_pkl)
         archive.writestr("archive/version", b"3\n")

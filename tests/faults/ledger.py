@@ -1,7 +1,7 @@
-"""What a test of a fault asks of the program, and the count of how the faults went.
+"""Checks of the tests of faults, and the count of their outcomes.
 
-A test of this package is one fault: `fault.more(n)` where it tries several. How it went is told by the way in which the
-test fails: the helpers raise `DataLost`, `TracebackShown` and `Hung`; whatever else the program lets through is a
+A test of this package is one fault: `fault.more(n)` where it tries several. Its outcome follows from how
+the test fails: the helpers raise `DataLost`, `TracebackShown` and `Hung`; whatever else the program lets through is a
 traceback, and a test that does not end in its time has hung.
 """
 
@@ -17,26 +17,26 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 120.0
-"""How long a fault may take before it counts as a hang; the time that one needs is far below."""
+"""How long a fault may take before it counts as a hang; the usual time is far below."""
 
 OUTCOMES = ("survived", "data lost", "tracebacks", "hangs")
 
 
 class DataLost(AssertionError):
-    """Something that a person made is gone."""
+    """User data was lost."""
 
 
 class TracebackShown(AssertionError):
-    """A person saw a traceback, or the program says that it is at fault itself."""
+    """The user saw a traceback, or the program reported an internal error."""
 
 
 class Hung(AssertionError):
-    """Something did not end in its time."""
+    """A process did not end in time."""
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a process of its own ended; a negative code is the signal that ended it."""
+    """How a child process ended; a negative code is the signal that ended it."""
 
     code: int
     out: str
@@ -51,7 +51,7 @@ class Fault:
         self.count = 1
 
     def more(self, count: int) -> None:
-        """This test tries so many faults in all."""
+        """This test tries this many faults in total."""
         self.count = count
 
     def keeps(self, condition: object, what: str) -> None:
@@ -60,7 +60,7 @@ class Fault:
             raise DataLost(what)
 
     def quiet(self, text: str) -> None:
-        """Fail where a text for a person holds a traceback."""
+        """Fail if a text for the user contains a traceback."""
         if "Traceback (most recent call last)" in text:
             raise TracebackShown(text)
 
@@ -76,7 +76,7 @@ class Fault:
         return lines[0]
 
     def start(self, *arguments: str | Path, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
-        """Python in a process of its own, at the root of the checkout; to be ended with `end`."""
+        """Python in a child process, at the root of the checkout; end it with `end`."""
         return subprocess.Popen(
             [sys.executable, *map(str, arguments)],
             cwd=ROOT,
@@ -99,12 +99,12 @@ class Fault:
         return done
 
     def run(self, *arguments: str | Path, env: Mapping[str, str] | None = None, limit_s: float = LIMIT_S) -> Ended:
-        """Python in a process of its own, from start to end."""
+        """Python in a child process, from start to end."""
         return self.end(self.start(*arguments, env=env), limit_s)
 
 
 def outcome_of(error: BaseException | None) -> str:
-    """The column of the table in which a test belongs that ended with an error; empty where it has none."""
+    """The column of the table for a test that ended with an error; empty for none."""
     if error is None:
         return "survived"
     if isinstance(error, DataLost):
@@ -117,7 +117,7 @@ def outcome_of(error: BaseException | None) -> str:
 
 @dataclass
 class Ledger:
-    """Counts how the faults of a run went, by their kinds."""
+    """Counts the outcomes of the faults of a run, by kind."""
 
     tried: Counter[str] = field(default_factory=Counter)
     ended: dict[str, Counter[str]] = field(default_factory=dict)
@@ -132,11 +132,11 @@ class Ledger:
             return
         column = outcome_of(error)
         self.tried[fault.kind] += fault.count
-        # Where a test of many faults fails, one of them is known to have failed and none to have been survived.
+        # If a test of many faults fails, one counts as failed and none as survived.
         self.ended.setdefault(fault.kind, Counter())[column] += fault.count if error is None else 1
 
     def table(self) -> list[str]:
-        """The lines for a person, one a kind and their sum."""
+        """The lines of the table, one per kind and their sum."""
         columns = ("tried", *OUTCOMES)
         rows = {
             kind: [self.tried[kind], *(self.ended[kind][column] for column in OUTCOMES)] for kind in sorted(self.tried)

@@ -1,8 +1,8 @@
-"""The command line with networks that answer at once: in this process, or as `python -m tests.faults.light ...`.
+"""The command line with fake networks: in this process, or as `python -m tests.faults.light ...`.
 
 FAULTS_FRAME_S is the time per frame in seconds; after FAULTS_PRINT_AT frames it prints a line that begins
 with "at frame". FAULTS_NOISE=1 fills the frames with noise, which H.264 cannot make small.
-FAULTS_MOST_BYTES is how large a file may grow (in a process of its own, and not on Windows).
+FAULTS_MOST_BYTES is how large a file may grow (in a child process, and not on Windows).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ DESCRIPTION = {
 
 
 class LightPipeline(PosePipeline):
-    """The real way of a frame around networks of a few lines, with one person in each frame."""
+    """The real pipeline with fake networks, with one person in each frame."""
 
     def __init__(self) -> None:
         box = boxes((0, 0, 1e5, 1e5))
@@ -56,7 +56,7 @@ def open_light(_options: PipelineOptions, **_notify: object) -> PosePipeline:
 
 
 class Outcome(NamedTuple):
-    """How a run of the command line ended, and what it said."""
+    """Exit code and output of a run of the command line."""
 
     code: int
     out: str
@@ -89,6 +89,6 @@ def limit_files() -> None:
 
 if __name__ == "__main__":
     limit_files()
-    # mypy would have it that a name that another module imported is not to be set.
+    # mypy objects to setting a name that another module imported.
     setattr(run_video, "open_pipeline", open_light)  # noqa: B010
     raise SystemExit(main.main(sys.argv[1:]))

@@ -1,6 +1,6 @@
-"""`python -m tests.faults.light_build WEIGHTS SECONDS`: wants a file of the cache, and has a stand-in that builds it.
+"""`python -m tests.faults.light_build WEIGHTS SECONDS`: requests a file of the cache, with a fake build.
 
-What is built gives back what it gets, but has a true spec; everything around it is the program's own.
+The built graph is an identity with a valid spec; everything else is the program's own.
 """
 
 from __future__ import annotations

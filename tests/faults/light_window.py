@@ -1,4 +1,4 @@
-"""`python -m tests.faults.light_window FOLDER`: the window without a screen, on made-up pictures; records at once.
+"""`python -m tests.faults.light_window FOLDER`: the window without a screen, on fake pictures; records at once.
 
 It prints "recorded N" as the recording grows.
 """
@@ -26,7 +26,7 @@ EVERY_FRAMES = 25
 
 
 class RecordingWindow(MainWindow):
-    """Begins to record as soon as people are shown."""
+    """Starts recording as soon as people are shown."""
 
     def __init__(self, **arguments: Any) -> None:
         backstage = Backstage()

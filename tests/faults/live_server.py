@@ -1,4 +1,4 @@
-"""A camera on the network that fails as it is told to: MJPEG and bare H.264 over HTTP, on 127.0.0.1."""
+"""A network camera with scripted failures: MJPEG and bare H.264 over HTTP, on 127.0.0.1."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SIZE = (64, 48)
 
 
 def picture(number: int, size_wh: tuple[int, int] = SIZE) -> UInt8Array:
-    """(H, W, 3) uint8: grey that tells the number."""
+    """(H, W, 3) uint8: grey that encodes the number."""
     return np.full((size_wh[1], size_wh[0], 3), 40 + number * 7 % 160, np.uint8)
 
 
@@ -36,7 +36,7 @@ def jpeg(number: int, size_wh: tuple[int, int] = SIZE) -> bytes:
 
 
 def h264(frames: int, size_wh: tuple[int, int] = SIZE) -> list[bytes]:
-    """Access units of a bare H.264 stream, each of which can be begun with."""
+    """Access units of a bare H.264 stream, at each of which decoding can start."""
     buffer = io.BytesIO()
     units = []
     with av.open(buffer, "w", format="h264") as output:
@@ -50,7 +50,7 @@ def h264(frames: int, size_wh: tuple[int, int] = SIZE) -> list[bytes]:
 
 
 Act = Callable[["Connection"], None]
-"""What the camera does on one connection, until it returns or raises."""
+"""Behaviour of the camera on one connection, until it returns or raises."""
 
 
 @dataclass
@@ -65,12 +65,12 @@ class Connection:
         self.socket.sendall(data)
 
     def head(self) -> None:
-        """The beginning of the answer."""
+        """The header of the response."""
         kind = "multipart/x-mixed-replace; boundary=frame" if self.kind == "mjpeg" else "video/h264"
         self.send(f"HTTP/1.0 200 OK\r\nContent-Type: {kind}\r\n\r\n".encode())
 
     def frames(self, count: int, size_wh: tuple[int, int] = SIZE, rate: float = 50) -> None:
-        """So many pictures."""
+        """Send a number of pictures."""
         units = h264(min(count, 60), size_wh) if self.kind == "h264" else None
         for number in range(count):
             self.send(jpeg(number, size_wh) if units is None else units[number % len(units)])
@@ -98,7 +98,7 @@ class Camera:
     stopped: threading.Event = field(default_factory=threading.Event)
 
     def url(self, secret: str = "") -> str:
-        """Its address, with a user and password in front where they are given."""
+        """Its address, with user and password if given."""
         return f"http://{secret + '@' if secret else ''}127.0.0.1:{self.port}/live.{self.kind}"
 
 
@@ -147,7 +147,7 @@ def _serve(state: Camera, connection: socket.socket, act: Act) -> None:
 
 
 def plays(count: int, size_wh: tuple[int, int] = SIZE) -> Act:
-    """Give so many pictures and hang up."""
+    """Send pictures and hang up."""
 
     def act(connection: Connection) -> None:
         connection.head()
@@ -157,14 +157,14 @@ def plays(count: int, size_wh: tuple[int, int] = SIZE) -> Act:
 
 
 def plays_on(connection: Connection) -> None:
-    """Give pictures until the test ends."""
+    """Send pictures until the test ends."""
     connection.head()
     while not connection.stopped.is_set():
         connection.frames(50)
 
 
 def stalls(after: int) -> Act:
-    """Give so many pictures and then nothing, with the line open."""
+    """Send pictures and then nothing, with the connection open."""
 
     def act(connection: Connection) -> None:
         connection.head()
@@ -197,7 +197,7 @@ def answers(code: str) -> Act:
 
 
 def rubbish(after: int = 0) -> Act:
-    """Give so many pictures and then bytes that are none, without end."""
+    """Send pictures and then endless random bytes."""
 
     def act(connection: Connection) -> None:
         connection.head()
@@ -210,7 +210,7 @@ def rubbish(after: int = 0) -> Act:
 
 
 def drips(after: int = 0) -> Act:
-    """Give so many pictures, and then a byte now and then, so that the line never looks dead."""
+    """Send pictures, and then a byte at intervals, so that the connection never appears dead."""
 
     def act(connection: Connection) -> None:
         connection.head()
@@ -224,7 +224,7 @@ def drips(after: int = 0) -> Act:
 
 
 def changes_size(connection: Connection) -> None:
-    """Give pictures of two sizes in turns."""
+    """Send pictures of two sizes alternately."""
     connection.head()
     while not connection.stopped.is_set():
         connection.frames(10)

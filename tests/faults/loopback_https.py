@@ -1,4 +1,4 @@
-"""A publisher of files on this machine: answers what it is told to, and an opener that takes it for the real one."""
+"""A local HTTPS file server with scripted responses, and an opener that reaches it under any host name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from engine.artifacts.download import Opener, https_opener
 
 @dataclass
 class Publisher:
-    """What the server gives and how it fails; the requests that it got.
+    """Content and failures of the server, and its received requests.
 
     Attributes:
         files: bytes by path.
@@ -41,14 +41,14 @@ class Publisher:
 
 @contextmanager
 def publisher() -> Iterator[Publisher]:
-    """A publisher that ends with the block; its opener reaches it under any https host name, and nothing else."""
+    """A server that ends with the block; its opener reaches it under any https host name, and nothing else."""
     state = Publisher()
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def log_message(self, format: str, *args: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
         def do_GET(self) -> None:
             _answer(self, state)

@@ -1,4 +1,4 @@
-"""A trap for child processes that look for the network."""
+"""A trap for child processes that use the network."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ socket.getaddrinfo = socket.gethostbyname = socket.create_connection = refuse
 
 
 def no_sockets(folder: Path) -> Path:
-    """A folder for PYTHONPATH: every Python that starts there, child processes too, opens no connection."""
+    """A folder for PYTHONPATH: Python processes started with it, and their children, cannot open connections."""
     place = folder / "site"
     place.mkdir(exist_ok=True)
     (place / "sitecustomize.py").write_text(NO_SOCKETS)

@@ -1,4 +1,4 @@
-"""A publisher of one file, a manifest that names it, and where fetched files go."""
+"""A server with one file, a manifest that names it, and the downloads folder."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PATH = f"/releases/{NAME}"
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where fetched files go."""
+    """The downloads folder."""
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
     monkeypatch.delenv(OFFLINE_VARIABLE, raising=False)
     return tmp_path / "cache" / "downloads"
@@ -30,7 +30,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def server(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Publisher]:
-    """A publisher of one file, and a manifest that names it."""
+    """A server with one file, and a manifest that names it."""
     entry = {
         "url": f"https://files.example{PATH}",
         "size_bytes": len(CONTENT),
@@ -49,7 +49,7 @@ def write_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry: dict[
 
 
 def no_wait(_seconds: float) -> None:
-    """Do not wait between tries."""
+    """Do not wait between attempts."""
 
 
 def refused(server: Publisher, sha256: str | None = None) -> str:

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.fault("bad videos")
 
 
 def decodable(path: Path) -> tuple[list[float | None], int]:
-    """The times of all frames that one thread of FFmpeg can decode, in seconds, and how many packets gave none."""
+    """The times of all frames that FFmpeg decodes with one thread, in seconds, and the number of packets without."""
     times: list[float | None] = []
     packets = 0
     with av.open(f"file:{path}") as container:
@@ -67,15 +67,15 @@ def test_a_bad_video(bad: BadVideo, tmp_path: Path, command: Run, fault: Fault) 
     if not bad.name.startswith(("a century", "no time", "two sizes")) and source.suffix != ".ts":
         assert [float(time) for time in after.times] == pytest.approx([float(t or 0) for t in times], abs=2e-3)
     printed = " ".join(done.out.split())
-    if bad.says is not None:
-        assert re.search(bad.says, printed), printed
+    if bad.note is not None:
+        assert re.search(bad.note, printed), printed
     if silent:
         assert re.search(r"could not be read|is cut off|are damaged", printed), printed
     if bad.size_wh is not None:
         assert after.size_wh == bad.size_wh
 
 
-def test_frames_without_time_stamps_come_evenly(tmp_path: Path, command: Run, fault: Fault) -> None:
+def test_frames_without_time_stamps_are_evenly_spaced(tmp_path: Path, command: Run, fault: Fault) -> None:
     for name in ("no time stamps.h264", "two sizes.h264", "a century.mkv"):
         next(bad for bad in CORPUS if bad.name == name).make(tmp_path / name)
         assert command("--video", tmp_path / name, "--output", tmp_path / "o.mp4", "--overwrite").code == 0
@@ -83,7 +83,7 @@ def test_frames_without_time_stamps_come_evenly(tmp_path: Path, command: Run, fa
         assert steps == pytest.approx(np.full(11, 0.04), abs=2e-3), name
 
 
-def test_what_is_transparent_lies_on_white(tmp_path: Path, command: Run, fault: Fault) -> None:
+def test_transparency_is_blended_onto_white(tmp_path: Path, command: Run, fault: Fault) -> None:
     transparent(tmp_path / "alpha.mov")
     assert command("--video", tmp_path / "alpha.mov", "--output", tmp_path / "o.mp4").code == 0
     first = read_back(tmp_path / "o.mp4").first_bgr.astype(int)
@@ -91,7 +91,7 @@ def test_what_is_transparent_lies_on_white(tmp_path: Path, command: Run, fault: 
     assert np.abs(first[4:8, 60:64] - (0, 0, 200)).max() < 12
 
 
-def test_a_picture_of_another_size_keeps_its_shape(tmp_path: Path, command: Run, fault: Fault) -> None:
+def test_a_picture_of_another_size_keeps_its_aspect_ratio(tmp_path: Path, command: Run, fault: Fault) -> None:
     next(bad for bad in CORPUS if bad.name == "two sizes.h264").make(tmp_path / "v.h264")
     assert command("--video", tmp_path / "v.h264", "--output", tmp_path / "o.mp4").code == 0
     capture = cv2.VideoCapture(str(tmp_path / "o.mp4"))
@@ -106,7 +106,7 @@ def test_a_picture_of_another_size_keeps_its_shape(tmp_path: Path, command: Run,
 
 @pytest.mark.parametrize("length", [250, 255])
 def test_a_long_path(length: int, tmp_path: Path, command: Run, fault: Fault) -> None:
-    """The whole path has 250 characters; or the name alone is as long as a name can be."""
+    """The whole path has 250 characters; or the name has the maximum length."""
     folder = tmp_path
     if length == 250:
         while len(str(folder)) < 180:
@@ -134,7 +134,7 @@ def test_a_name_that_is_too_long(option: str, value: str, tmp_path: Path, comman
 
 @pytest.mark.parametrize("name", ["1x1.mkv", "list.mp4"])
 def test_the_program_itself(name: str, tmp_path: Path, fault: Fault) -> None:
-    """With the networks that ship, in a process of its own."""
+    """With the shipped networks, in a child process."""
     bad = next(bad for bad in CORPUS if bad.name == name)
     bad.make(tmp_path / name)
     done = fault.run(

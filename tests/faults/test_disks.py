@@ -1,4 +1,4 @@
-"""Disks that are full, may not be written, or go away in mid-run: one line, and what was written is kept and named."""
+"""Disks that are full, not writable, or removed during the run: one line, and written data is kept and named."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class SmallDisk:
-    """A file system of its own in memory."""
+    """A separate file system in memory."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -70,7 +70,7 @@ def decoded_frames(path: Path) -> int:
 @pytest.mark.parametrize("size", ["4k", "40k", "100k", "400k", "900k", "1040k"])
 @pytest.mark.usefixtures("noise")
 def test_a_full_disk(size: str, small_disk: SmallDisk, clip: Path, command: Run, fault: Fault) -> None:
-    """From a disk that holds nothing to one that is full when the index is written."""
+    """From a disk with no space to one that is full when the index is written."""
     small_disk.mount(f"size={size}")
     folder = small_disk.folder
     done = command("--video", clip, "--output", folder / "o.mp4", "--poses", folder / "o.jsonl")
@@ -94,8 +94,8 @@ def test_a_full_disk(size: str, small_disk: SmallDisk, clip: Path, command: Run,
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
-def test_a_file_that_may_not_grow(tmp_path: Path, clip: Path, fault: Fault) -> None:
-    """As with a quota, or on a file system whose files end at 4 GB: any user can be met by it."""
+def test_a_file_size_limit(tmp_path: Path, clip: Path, fault: Fault) -> None:
+    """As with a quota, or on a file system with a limit of 4 GB per file."""
     done = fault.run(
         "-m", "tests.faults.light", "--video", clip, "--output", tmp_path / "o.mp4", "--poses", tmp_path / "o.jsonl",
         env={"FAULTS_NOISE": "1", "FAULTS_MOST_BYTES": "500000"},
@@ -110,7 +110,7 @@ def test_a_file_that_may_not_grow(tmp_path: Path, clip: Path, fault: Fault) -> N
 
 
 def test_a_full_disk_under_photos(small_disk: SmallDisk, tmp_path: Path, command: Run, fault: Fault) -> None:
-    """Each photo is a whole file or none."""
+    """Each photo is a complete file or none."""
     photos = tmp_path / "photos"
     photos.mkdir()
     for number in range(6):
@@ -123,7 +123,7 @@ def test_a_full_disk_under_photos(small_disk: SmallDisk, tmp_path: Path, command
     assert all(decoded_frames(small_disk.folder / name) == 1 for name in written)
 
 
-def test_a_target_that_may_not_be_written(small_disk: SmallDisk, clip: Path, command: Run, fault: Fault) -> None:
+def test_an_unwritable_target(small_disk: SmallDisk, clip: Path, command: Run, fault: Fault) -> None:
     small_disk.mount("ro")
     for options in (
         ("--output", small_disk.folder / "o.mp4"),
@@ -155,8 +155,8 @@ def test_the_folder_is_removed_in_mid_run(tmp_path: Path, clip: Path, fault: Fau
     assert "was removed meanwhile" in line
 
 
-def test_a_file_comes_to_stand_there_in_mid_run(tmp_path: Path, clip: Path, fault: Fault) -> None:
-    """Somebody else's file is not replaced, and ours is kept."""
+def test_the_target_is_created_in_mid_run(tmp_path: Path, clip: Path, fault: Fault) -> None:
+    """The other file is not replaced, and ours is kept."""
     process = fault.start(
         "-m", "tests.faults.light", "--video", clip, "--output", tmp_path / "o.mp4", env={"FAULTS_FRAME_S": "0.02"}
     )
@@ -171,10 +171,10 @@ def test_a_file_comes_to_stand_there_in_mid_run(tmp_path: Path, clip: Path, faul
     fault.keeps(decoded_frames(tmp_path / "o.part.mp4") == 100, "frames are missing")
 
 
-def test_a_slow_disk_does_not_hold_the_run_up(
+def test_a_slow_disk_does_not_stall_the_run(
     tmp_path: Path, clip: Path, command: Run, fault: Fault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While the disk takes its time, frames are worked on; no thread is left when the run ends."""
+    """Frames are processed while the disk is slow; no thread is left when the run ends."""
     slow = threading.Event()
     sync = os.fsync
 

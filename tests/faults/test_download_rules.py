@@ -1,4 +1,4 @@
-"""Downloads that are not wanted or not to be trusted: offline, unknown hashes, strange addresses, the manifest."""
+"""Refused downloads: offline, unknown hashes, other addresses, the manifest."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_a_redirect_stays_within_https(server: Publisher, fault: Fault) -> None:
     assert fetch(NAME, opener=server.opener).read_bytes() == CONTENT
 
 
-def test_offline_nothing_is_asked(server: Publisher, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_sends_no_request(server: Publisher, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(OFFLINE_VARIABLE, "1")
     line = refused(server)
     assert f"https://files.example{PATH}" in line
@@ -43,9 +43,7 @@ def test_offline_nothing_is_asked(server: Publisher, folder: Path, monkeypatch: 
     assert server.requests == []
 
 
-def test_a_file_put_there_by_hand_serves_offline(
-    server: Publisher, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_manually_placed_file_works_offline(server: Publisher, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(OFFLINE_VARIABLE, "1")
     folder.mkdir(parents=True)
     (folder / NAME).write_bytes(b"from a stick")
@@ -66,7 +64,7 @@ def test_an_unknown_hash_must_be_named(
     assert fetch(NAME, opener=server.opener, sha256=digest.upper()).read_bytes() == CONTENT
 
 
-def test_a_known_hash_cannot_be_overruled(server: Publisher) -> None:
+def test_a_known_hash_cannot_be_overridden(server: Publisher) -> None:
     with pytest.raises(OptionError, match="is not that of"):
         fetch(NAME, opener=server.opener, sha256="0" * 64)
     assert server.requests == []
@@ -88,10 +86,10 @@ def test_a_damaged_manifest_is_refused(
 ) -> None:
     write_manifest(tmp_path, monkeypatch, entry)
     with pytest.raises(ModelError):
-        fetch(NAME, opener=lambda _request, _timeout_s: pytest.fail("nothing may be asked"))
+        fetch(NAME, opener=lambda _request, _timeout_s: pytest.fail("no request is allowed"))
 
 
-def test_a_certificate_of_nobody_is_not_trusted(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_untrusted_certificate_is_refused(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the real opener against a real TLS server whose certificate no authority has signed."""
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
@@ -131,11 +129,11 @@ def test_the_manifest_knows_every_official_detector() -> None:
     for size in "nsmblx":
         file = official_detector_file(f"yolov10{size}")
         assert file is not None
-        assert known[file].sha256 is None, "not known, and said so"
+        assert known[file].sha256 is None, "not known, and reported"
     assert len({entry.sha256 for entry in known.values() if entry.sha256}) == len(names)
 
 
-def test_the_command_line_says_the_name_the_address_and_the_place(folder: Path, tmp_path: Path, fault: Fault) -> None:
+def test_the_command_line_prints_name_address_and_folder(folder: Path, tmp_path: Path, fault: Fault) -> None:
     """`--download --offline`, and a name without `--download`: one line, and no socket is opened for it."""
     fault.more(2)
     env = {CACHE_VARIABLE: str(folder.parent), "PYTHONPATH": str(no_sockets(tmp_path))}
@@ -150,6 +148,6 @@ def test_the_command_line_says_the_name_the_address_and_the_place(folder: Path, 
         assert ("--offline" in line) == bool(given)
 
 
-def test_find_detector_names_the_nearest_place(folder: Path) -> None:
+def test_find_detector_names_the_nearest(folder: Path) -> None:
     with pytest.raises(EngineError, match="--download fetches it"):
         find_detector("yolo12x")

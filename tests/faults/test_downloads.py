@@ -1,4 +1,4 @@
-"""Downloads that break or lie: the file comes whole and unchanged, or not at all."""
+"""Interrupted or wrong downloads: the file is complete and unchanged, or missing."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ __all__ = ["folder", "server"]
 pytestmark = pytest.mark.fault("downloads")
 
 
-def test_a_file_comes_whole_and_is_not_fetched_twice(server: Publisher, folder: Path) -> None:
+def test_a_file_is_downloaded_completely_and_only_once(server: Publisher, folder: Path) -> None:
     assert fetch(NAME, opener=server.opener).read_bytes() == CONTENT
     assert fetch(NAME, opener=server.opener) == folder / NAME
     assert len(server.requests) == 1
     assert parts(folder) == []
 
 
-def test_a_broken_connection_is_gone_on_with_where_it_broke(server: Publisher, folder: Path, fault: Fault) -> None:
+def test_a_broken_download_is_resumed(server: Publisher, folder: Path, fault: Fault) -> None:
     fault.more(3)
     server.cut = [100_000, 0, 50_000]
     printed: list[str] = []
@@ -36,7 +36,7 @@ def test_a_broken_connection_is_gone_on_with_where_it_broke(server: Publisher, f
     assert "ended after 100000 of 512000 bytes" in printed[0]
 
 
-def test_what_was_fetched_is_kept_for_the_next_run(server: Publisher, folder: Path) -> None:
+def test_a_partial_download_is_kept_for_the_next_run(server: Publisher, folder: Path) -> None:
     server.cut = [1000] * 4
     line = refused(server)
     assert "4000 bytes are kept" in line
@@ -49,8 +49,8 @@ def test_what_was_fetched_is_kept_for_the_next_run(server: Publisher, folder: Pa
 
 
 @pytest.mark.parametrize("ranges", [True, False])
-def test_a_part_that_does_not_fit_is_begun_anew(server: Publisher, folder: Path, ranges: bool) -> None:
-    """The part is of another file: the hash tells, it is dropped, and the next run has the right one."""
+def test_a_part_that_does_not_match_is_downloaded_again(server: Publisher, folder: Path, ranges: bool) -> None:
+    """The part is of another file: the hash differs, it is deleted, and the next run succeeds."""
     server.cut = [1000] * 4
     refused(server)
     (part,) = parts(folder)
@@ -62,25 +62,25 @@ def test_a_part_that_does_not_fit_is_begun_anew(server: Publisher, folder: Path,
     assert fetch(NAME, opener=server.opener, wait=no_wait).read_bytes() == CONTENT
 
 
-def test_a_server_without_ranges_begins_anew(server: Publisher) -> None:
+def test_a_server_without_ranges_restarts_the_download(server: Publisher) -> None:
     server.cut, server.ranges = [1000], False
     assert fetch(NAME, opener=server.opener, wait=no_wait).read_bytes() == CONTENT
 
 
-def test_a_server_that_is_busy_is_asked_again(server: Publisher, fault: Fault) -> None:
+def test_a_busy_server_is_retried(server: Publisher, fault: Fault) -> None:
     fault.more(3)
     server.codes = [503, 500, 429]
     assert fetch(NAME, opener=server.opener, wait=no_wait).read_bytes() == CONTENT
 
 
-def test_a_file_that_was_changed_is_not_taken(server: Publisher, folder: Path) -> None:
+def test_a_changed_file_is_refused(server: Publisher, folder: Path) -> None:
     server.files[PATH] = CONTENT[:-1] + b"!"
     assert "SHA-256" in refused(server)
     assert [path.name for path in folder.iterdir() if path.suffix != ".lock"] == []
 
 
-@pytest.mark.parametrize("tell_length", [True, False])
-def test_too_much_is_not_taken(server: Publisher, folder: Path, send_length: bool) -> None:
+@pytest.mark.parametrize("send_length", [True, False])
+def test_an_oversized_file_is_refused(server: Publisher, folder: Path, send_length: bool) -> None:
     server.send_length = send_length
     server.files[PATH] = CONTENT * 3
     assert f"{len(CONTENT)}" in refused(server)
@@ -88,13 +88,13 @@ def test_too_much_is_not_taken(server: Publisher, folder: Path, send_length: boo
     assert not (folder / NAME).exists()
 
 
-def test_a_file_that_is_gone_is_told_at_once(server: Publisher) -> None:
+def test_a_missing_file_is_reported_at_once(server: Publisher) -> None:
     server.files.clear()
     assert "404" in refused(server)
     assert len(server.requests) == 1
 
 
-def test_without_a_network_one_line_says_what_to_do(server: Publisher, folder: Path) -> None:
+def test_without_a_network_the_error_is_one_line_with_advice(server: Publisher, folder: Path) -> None:
     def no_network(request: object, _timeout_s: float) -> None:
         raise urllib.error.URLError(OSError(-3, "Temporary failure in name resolution"))
 
@@ -112,7 +112,7 @@ def test_a_folder_that_cannot_be_written_is_named(server: Publisher, folder: Pat
         fetch(NAME, opener=server.opener)
 
 
-def test_two_that_fetch_at_once_fetch_once(server: Publisher, folder: Path) -> None:
+def test_concurrent_downloads_download_once(server: Publisher, folder: Path) -> None:
     results: list[bytes] = []
     threads = [
         threading.Thread(target=lambda: results.append(fetch(NAME, opener=server.opener).read_bytes()))

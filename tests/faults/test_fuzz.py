@@ -1,4 +1,4 @@
-"""Values that nobody thought of: detections on their way to the picture and the file."""
+"""Random values: detections up to the picture and the file."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ FRAME_SIZES = st.sampled_from([(64, 48), (1, 1), (17, 31), (2, 300)])
 
 
 def rows_of(people: int) -> st.SearchStrategy[np.ndarray]:
-    """(people, 6) what a detector may give: box, score, class."""
+    """(people, 6) possible output of a detector: box, score, class."""
     return hnp.arrays(np.float32, (people, 6), elements=FLOATS, fill=st.sampled_from([0.5, 1.0, math.nan, 40.0]))
 
 
 class AnyDetector(Closing):
-    """A detector's network that gives the rows that it was told to."""
+    """A detector network that returns given rows."""
 
     name, device, precision = "any", "cpu", "fp32"
 
@@ -70,11 +70,11 @@ class AnyDetector(Closing):
         return {"boxes": self.rows[None].copy()}
 
     def close(self) -> None:
-        """Nothing is held."""
+        """There are no resources to release."""
 
 
 class AnyPoses(Closing):
-    """A pose network that gives these values over and over, maps too."""
+    """A pose network that returns these values repeatedly, also as maps."""
 
     name, device, precision = "any", "cpu", "fp32"
 
@@ -88,7 +88,7 @@ class AnyPoses(Closing):
         return {name: np.resize(self.values, shapes[name]).astype(np.float32) for name in want}
 
     def close(self) -> None:
-        """Nothing is held."""
+        """There are no resources to release."""
 
 
 LOOKS = (
@@ -100,10 +100,10 @@ LOOKS = (
 
 @settings(max_examples=40, deadline=None)
 @given(data=st.data(), size=FRAME_SIZES, every=st.sampled_from([1, 3, "auto"]), tracking=st.booleans())
-def test_any_detection_goes_through_to_the_picture_and_the_file(
+def test_any_detection_is_drawn_and_written(
     data: st.DataObject, size: tuple[int, int], every: Any, tracking: bool
 ) -> None:
-    """Four frames of whatever the networks give, with ids, smoothing, following, every look, and a poses file."""
+    """Four frames of any network output, with ids, smoothing, propagation, every overlay, and a poses file."""
     network, poses = AnyDetector(), AnyPoses()
     detector = PersonDetector(network, score_threshold=data.draw(st.sampled_from([0.0, 0.3])), max_people=300)
     pipeline = PosePipeline(
@@ -111,7 +111,7 @@ def test_any_detection_goes_through_to_the_picture_and_the_file(
         detect_every=every,
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), pipeline:
-        warnings.simplefilter("error")  # a person would see them on the terminal
+        warnings.simplefilter("error")  # users would see them on the terminal
         part = PartFile(Path(folder) / "p.jsonl")
         with writing(part, THREE) as writer:
             for index in range(4):
@@ -131,7 +131,7 @@ def test_any_detection_goes_through_to_the_picture_and_the_file(
 
 @contextlib.contextmanager
 def writing(part: PartFile, skeleton: Skeleton) -> Iterator[PosesWriter]:
-    """A poses file that stays under its part name."""
+    """A poses file that keeps its part name."""
     writer = PosesWriter(part, skeleton)
     try:
         yield writer
@@ -140,8 +140,8 @@ def writing(part: PartFile, skeleton: Skeleton) -> Iterator[PosesWriter]:
 
 
 @pytest.mark.parametrize("every", [1, "auto"])
-def test_three_hundred_people_go_through(every: Any, fault: Fault) -> None:
-    """And nobody, and three hundred again."""
+def test_three_hundred_people_are_processed(every: Any, fault: Fault) -> None:
+    """And none, and three hundred again."""
     random = np.random.default_rng(3)
     network, poses = AnyDetector(), AnyPoses()
     poses.values = random.uniform(0, 1, 999).astype(np.float32) * 90
@@ -165,7 +165,7 @@ def test_three_hundred_people_go_through(every: Any, fault: Fault) -> None:
 
 
 def check(result: FrameResult, size: tuple[int, int]) -> None:
-    """What everything behind the pipeline relies on."""
+    """Invariants that the code after the pipeline relies on."""
     detections = result.detections
     assert np.isfinite(detections.boxes_xyxy).all()
     assert np.isfinite(detections.scores).all() and (detections.scores <= 1).all()
@@ -181,9 +181,7 @@ def boxes_of(people: int) -> st.SearchStrategy[np.ndarray]:
 
 @settings(max_examples=150, deadline=None)
 @given(data=st.data(), people=st.sampled_from([0, 1, 3, 300]), size=st.sampled_from([(192, 256), (32, 32), (96, 128)]))
-def test_boxes_of_any_place_and_no_area_make_crops_and_come_back(
-    data: st.DataObject, people: int, size: tuple[int, int]
-) -> None:
+def test_any_boxes_give_crops_and_map_back(data: st.DataObject, people: int, size: tuple[int, int]) -> None:
     boxes = data.draw(boxes_of(people))
     affines = boxes_to_affines(boxes, size)
     back = invert_affines(affines)
@@ -199,8 +197,8 @@ def test_boxes_of_any_place_and_no_area_make_crops_and_come_back(
 
 @settings(max_examples=100, deadline=None)
 @given(data=st.data())
-def test_following_and_smoothing_bear_any_poses(data: st.DataObject) -> None:
-    """On their own, with values that the stages before them would not let through."""
+def test_propagation_and_smoothing_handle_any_poses(data: st.DataObject) -> None:
+    """Separately, with values that earlier stages would reject."""
     propagator, smoother = BoxPropagator(), PoseSmoother()
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         for step in range(5):
@@ -233,7 +231,7 @@ def test_following_and_smoothing_bear_any_poses(data: st.DataObject) -> None:
 @settings(max_examples=150, deadline=None)
 @given(data=st.data())
 def test_poses_files_that_were_changed_are_read_or_refused(data: st.DataObject) -> None:
-    """By what reads them again: the check of a clip in training."""
+    """By their reader: the check of a clip in training."""
     from train.clip_check import read_poses
 
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""Values that nobody thought of: command lines and options."""
+"""Random values: command lines and options."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ WORDS = st.one_of(
 @settings(max_examples=400, deadline=None)
 @given(st.lists(WORDS, max_size=8))
 def test_any_command_line_is_read_or_refused_in_one_line(words: list[str]) -> None:
-    """Up to where the work would begin."""
+    """Up to the start of the work."""
     requested: list[object] = []
 
     def run(arguments: object) -> int:
@@ -70,7 +70,7 @@ TEXT = st.one_of(st.text(max_size=10), st.sampled_from(["auto", "cpu", "cuda:-1"
 
 @settings(max_examples=300, deadline=None)
 @given(st.data())
-def test_any_options_are_taken_or_refused(data: st.DataObject) -> None:
+def test_any_options_are_accepted_or_refused(data: st.DataObject) -> None:
     draw_value = data.draw
     makers = [
         lambda: PipelineOptions(

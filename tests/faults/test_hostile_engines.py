@@ -1,4 +1,4 @@
-"""Specs and records of engines that lie or are damaged: one line, before a runtime sees the engine."""
+"""Forged or damaged specs and records of engines: one line, before a runtime sees the engine."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.fault("hostile graphs and engines")
 
 
 def an_engine(folder: Path) -> Path:
-    """Three files that belong together; the first is no engine of any runtime."""
+    """Three matching files; the first is no engine of any runtime."""
     file = folder / "pose.engine"
     file.write_bytes(b"compiled")
     skeleton = {"kind": "pose", "skeleton": COCO17, "weights_sha256": "a" * 64, "graph_version": 3}
@@ -68,13 +68,13 @@ def test_json_that_is_huge_deep_or_broken_is_refused(what: str, tmp_path: Path, 
     assert len(str(caught.value)) < 600
 
 
-def test_the_engine_that_is_forged_below_is_whole(tmp_path: Path) -> None:
+def test_the_unmodified_engine_loads(tmp_path: Path) -> None:
     spec, record = read_engine(an_engine(tmp_path))
     assert spec.kind == "pose"
     assert record.state == "passed"
 
 
-def test_an_engine_that_was_exchanged_is_refused(tmp_path: Path, fault: Fault) -> None:
+def test_a_replaced_engine_is_refused(tmp_path: Path, fault: Fault) -> None:
     fault.more(4)
     file = an_engine(tmp_path)
     file.write_bytes(b"compilee")
@@ -107,13 +107,13 @@ VALUES = st.one_of(
 
 
 def all_places(values: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """The place of every value in a tree of JSON."""
+    """The path of every value in a JSON tree."""
     inner = values.items() if isinstance(values, dict) else enumerate(values) if isinstance(values, list) else ()
     return [at, *(place for key, value in inner for place in all_places(value, (*at, key)))]
 
 
 def file_and_part(parts: tuple[Path, bytes, bytes], data: st.DataObject) -> tuple[Path, Path]:
-    """A whole engine, and its spec or its record."""
+    """A valid engine, and its spec or its record."""
     file, spec, record = parts
     spec_path(file).write_bytes(spec)
     record_path(file).write_bytes(record)
@@ -125,7 +125,7 @@ def file_and_part(parts: tuple[Path, bytes, bytes], data: st.DataObject) -> tupl
 def test_any_change_of_spec_or_record_is_read_or_refused(
     parts: tuple[Path, bytes, bytes], fault: Fault, data: st.DataObject
 ) -> None:
-    """One value of a whole spec or record is exchanged for any other."""
+    """One value of a valid spec or record is replaced by any other."""
     fault.more(150)
     file, path = file_and_part(parts, data)
     values = json.loads(path.read_bytes())

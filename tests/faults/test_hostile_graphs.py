@@ -1,4 +1,4 @@
-"""ONNX files and specs that lie: refused before a runtime sees them, or met with one line when it does."""
+"""Forged ONNX files and specs: refused before a runtime sees them, or with one line when it does."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ PLACES: tuple[Callable[[Any], None], ...] = (in_an_initializer, in_a_constant, i
 
 @pytest.mark.parametrize("place", PLACES, ids=lambda place: place.__name__)
 def test_weights_in_other_files_are_refused(place: Callable[[Any], None], tmp_path: Path, fault: Fault) -> None:
-    """As a foreign export, and with a spec beside it that vouches for it."""
+    """As a foreign export, and with a matching spec beside it."""
     fault.more(3)
     folder = tmp_path / "a" / "b"
     folder.mkdir(parents=True)
@@ -76,7 +76,7 @@ def test_weights_in_other_files_are_refused(place: Callable[[Any], None], tmp_pa
 
 
 def test_longer_written_lengths_hide_nothing(tmp_path: Path, fault: Fault) -> None:
-    """Protobuf takes lengths in more bytes than they need: onnx reads these, so they must be seen."""
+    """Protobuf accepts lengths in more bytes than necessary: onnx reads these, so they must be detected."""
     file = a_detector(tmp_path / "x.onnx")
     proto = onnx.load(str(file))
     make_external(proto.graph.initializer[0], "w.bin")
@@ -101,7 +101,7 @@ def test_longer_written_lengths_hide_nothing(tmp_path: Path, fault: Fault) -> No
 
 
 def called_location(file: Path) -> Any:
-    """A detector whose input, nodes, weights and metadata are called as the entry of external data is."""
+    """A detector whose input, nodes, weights and metadata are named like the entry of external data."""
     a_detector(file)
     proto = onnx.load(str(file))
     proto.doc_string = "the location of people; location; \x08location"
@@ -126,7 +126,7 @@ def test_a_graph_with_an_input_called_location_runs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("place", PLACES, ids=lambda place: place.__name__)
-def test_harmless_words_hide_no_other_file(place: Callable[[Any], None], tmp_path: Path) -> None:
+def test_harmless_strings_hide_no_external_file(place: Callable[[Any], None], tmp_path: Path) -> None:
     file = tmp_path / "x.onnx"
     proto = called_location(file)
     refuse_external_data(file)
@@ -136,7 +136,7 @@ def test_harmless_words_hide_no_other_file(place: Callable[[Any], None], tmp_pat
         refuse_external_data(file)
 
 
-def test_an_empty_file_names_no_other(tmp_path: Path) -> None:
+def test_an_empty_file_references_no_other(tmp_path: Path) -> None:
     (tmp_path / "nothing.onnx").touch()
     refuse_external_data(tmp_path / "nothing.onnx")
 
@@ -163,7 +163,7 @@ def nested(innermost: bytes, depth: int) -> bytes:
 ENTRY = field(13, field(1, b"location") + field(2, b"w.bin"))
 
 
-def test_no_depth_is_too_deep(fault: Fault) -> None:
+def test_any_depth_is_searched(fault: Fault) -> None:
     fault.more(2)
     assert not names_other_files(nested(field(1, field(1, b"location")), 50_000))
     assert names_other_files(nested(field(5, ENTRY), 50_000))
@@ -173,19 +173,21 @@ def test_no_depth_is_too_deep(fault: Fault) -> None:
     "content",
     [
         field(7, field(1, field(1, b"location")) + field(2, b"name"))[:-1],  # cut short
-        field(7, field(1, field(1, b"location"))) + b"\x0b" + field(7, field(5, ENTRY)),  # a group, which ONNX has not
-        field(99, field(1, b"location")),  # what a later ONNX may put there, nobody knows
+        field(7, field(1, field(1, b"location")))
+        + b"\x0b"
+        + field(7, field(5, ENTRY)),  # a group, which ONNX does not use
+        field(99, field(1, b"location")),  # a later ONNX may use this field
         field(7, field(1, field(1, b"location"))) + b"\x80" * 40 + field(7, field(5, ENTRY)),
         b"\x3a\xff\xff\xff\xff\x7f" + field(1, field(1, b"location")),  # longer than any memory
         field(7, field(1, field(1, b"location")) * 100_001),  # endless
     ],
     ids=["cut", "group", "unknown", "varint", "length", "endless"],
 )
-def test_what_cannot_be_followed_is_not_trusted(content: bytes) -> None:
+def test_unparsable_content_is_refused(content: bytes) -> None:
     assert names_other_files(content)
 
 
-def test_a_file_of_endless_small_fields_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_of_very_many_small_fields_terminates(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(other_files, "_MOST_FIELDS", 1000)
     assert not names_other_files(b"\x08\x01" * 900 + field(7, field(1, field(1, b"location"))))
     assert names_other_files(b"\x08\x01" * 1000 + field(7, field(1, field(1, b"location"))))
@@ -203,8 +205,8 @@ def tensors_of(message: Any) -> Iterator[Any]:
 
 @settings(max_examples=200, deadline=None)
 @given(data=st.data())
-def test_whatever_onnx_reads_as_another_file_is_refused(data: st.DataObject) -> None:
-    """Bytes of a file with every kind of place are changed; what onnx still reads is the measure."""
+def test_any_external_file_of_onnx_is_refused(data: st.DataObject) -> None:
+    """Bytes of a file with every kind of external data are changed; the reference is what onnx still reads."""
     proto = helper.make_model(
         helper.make_graph(
             [helper.make_node("Identity", ["location"], ["y"])], "g", [], [],
@@ -225,7 +227,7 @@ def test_whatever_onnx_reads_as_another_file_is_refused(data: st.DataObject) -> 
 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 100, b"\xff" * 1000, b"\x08\x08" * 500], ids=range(4))
-def test_rubbish_with_a_spec_is_one_line(content: bytes, tmp_path: Path, fault: Fault) -> None:
+def test_random_bytes_with_a_spec_are_one_line(content: bytes, tmp_path: Path, fault: Fault) -> None:
     fault.more(2)
     file = tmp_path / "rubbish.onnx"
     file.write_bytes(content)

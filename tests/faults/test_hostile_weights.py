@@ -1,4 +1,4 @@
-"""Weights that would run code or take the machine's memory: refused before anything runs, and one line says why."""
+"""Weights that would run code or take the machine's memory: refused before anything runs, in one line."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_no_code_in_a_checkpoint_runs(tmp_path: Path, fault: Fault) -> None:
     assert not marker.exists()
 
 
-def test_the_pickles_would_run(tmp_path: Path) -> None:
+def test_the_pickles_are_dangerous(tmp_path: Path) -> None:
     """The check above can fail: loaded without restriction, such a file runs."""
     marker = tmp_path / "ran"
     (tmp_path / "evil.pth").write_bytes(pickles(tmp_path, marker)["a whole checkpoint"])
@@ -73,12 +73,12 @@ def test_bombs_are_refused_unopened(tmp_path: Path, fault: Fault) -> None:
             check_archive(file)
 
 
-def test_a_tensor_without_end_is_refused(tmp_path: Path) -> None:
+def test_a_tensor_of_excessive_size_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="holds less than its shape"):
         read_foreign_tensors(endless_view(tmp_path / "view.pth"))
 
 
-def test_a_foreign_file_cannot_ask_for_gigabytes(tmp_path: Path) -> None:
+def test_a_foreign_file_cannot_allocate_gigabytes(tmp_path: Path) -> None:
     torch.save({"deconv_layers.0.weight": torch.zeros(1, 4096, 1, 1)}, tmp_path / "wide.pth")
     with pytest.raises(CheckpointError, match="far fewer numbers"):
         load_foreign_pose_model(tmp_path / "wide.pth", PoseModelConfig(name="resnet152"))
@@ -94,13 +94,13 @@ def test_a_forged_safetensors_file_is_refused(what: str, tmp_path: Path) -> None
         read_foreign_tensors(file)
         raise CheckpointError("tensors without a network do no harm")
     one_line(caught.value)
-    try:  # the window and the command line read the header alone; what it says may be fine
+    try:  # the window and the command line read only the header, which may be valid
         read_weights_info(file)
     except ModelError as error:
         one_line(error)
 
 
-def test_values_that_are_no_numbers_are_refused(tmp_path: Path, fault: Fault) -> None:
+def test_nan_values_are_refused(tmp_path: Path, fault: Fault) -> None:
     fault.more(3)
     whole = write_small_model(tmp_path / "small.safetensors")
     metadata = {"kcam": json.dumps(read_metadata(whole))}
@@ -119,7 +119,7 @@ def test_values_that_are_no_numbers_are_refused(tmp_path: Path, fault: Fault) ->
 @pytest.mark.parametrize(
     "name", ["person\x1b[2J", "a\nb", "x" * 300, "", "\u202eevil"], ids=["escape", "line", "long", "empty", "turned"]
 )
-def test_names_that_would_write_on_a_terminal_are_refused(name: str, tmp_path: Path) -> None:
+def test_names_with_control_characters_are_refused(name: str, tmp_path: Path) -> None:
     from tests.faults.hostile_weights import ours, safetensors
 
     file = safetensors(tmp_path / "names.safetensors", {}, b"", ours(class_names=[name]))
@@ -129,7 +129,7 @@ def test_names_that_would_write_on_a_terminal_are_refused(name: str, tmp_path: P
 
 
 def test_the_command_line_refuses_in_one_line(tmp_path: Path, fault: Fault) -> None:
-    """Through `main.py`, as a person meets it: a pose model that is a pickle, and one that is forged."""
+    """Through `main.py`: a pose model that is a pickle, and one that is forged."""
     fault.more(3)
     marker = tmp_path / "ran"
     evil = pickles(tmp_path, marker)["protocol 2"]

@@ -1,4 +1,4 @@
-"""Work that is interrupted: by Ctrl-C, by a request to end, by being killed; and what the next start makes of it."""
+"""Runs interrupted by Ctrl-C, termination signals or a kill; and the next start."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = [
 
 FRAMES, RATE = 500, 25
 PREFETCHED = 10
-"""How many frames may be worked on and not yet written."""
+"""Maximum number of frames processed but not yet written."""
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def long_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def begin(fault: Fault, source: Path, folder: Path, print_at: int, frame_s: float = 0.01) -> subprocess.Popen[str]:
-    """A slow export in a process of its own, which has reached a frame."""
+    """A slow export in a child process that has reached a given frame."""
     process = fault.start(
         "-m", "tests.faults.light", "--video", source, "--output", folder / "o.mp4", "--poses", folder / "o.jsonl",
         env={"FAULTS_FRAME_S": str(frame_s), "FAULTS_PRINT_AT": str(print_at)},
@@ -60,14 +60,14 @@ def decoded_times(path: Path) -> list[float]:
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 @pytest.mark.parametrize("at", [1, 60])
-def test_asked_to_end(name: str, at: int, tmp_path: Path, long_clip: Path, fault: Fault) -> None:
+def test_a_stop_signal(name: str, at: int, tmp_path: Path, long_clip: Path, fault: Fault) -> None:
     number = arriving(name)
     process = begin(fault, long_clip, tmp_path, at)
     process.send_signal(number)
     done = fault.end(process)
     assert done.code == 128 + number, done.err
     if at < PREFETCHED and left_in(tmp_path) == []:
-        assert "stopped after 0 frames" in done.out  # it came before the first one was written
+        assert "stopped after 0 frames" in done.out  # before the first one was written
         return
     fault.keeps(left_in(tmp_path) == ["o.jsonl", "o.mp4"], f"left: {left_in(tmp_path)}")
     video = read_back(tmp_path / "o.mp4")
@@ -79,8 +79,8 @@ def test_asked_to_end(name: str, at: int, tmp_path: Path, long_clip: Path, fault
     assert f"stopped after {len(lines)} frame" in done.out
 
 
-def test_asked_to_end_again_and_again(tmp_path: Path, long_clip: Path, fault: Fault) -> None:
-    """Whoever is impatient loses nothing."""
+def test_repeated_stop_signals(tmp_path: Path, long_clip: Path, fault: Fault) -> None:
+    """Repeated signals lose no data."""
     numbers = [arriving(name) for name in ("SIGINT", "SIGINT", "SIGTERM", "SIGINT")]
     process = begin(fault, long_clip, tmp_path, 40)
     for number in numbers:
@@ -103,7 +103,7 @@ def test_killed_and_started_again(tmp_path: Path, long_clip: Path, fault: Fault,
     fault.keeps(len(times) >= len(lines) - 2 * RATE, f"{len(times)} of {len(lines)} frames: more than 2 s are lost")
     assert times == pytest.approx([number / RATE for number in range(len(times))], abs=1e-6)
     video, poses = (tmp_path / "o.part.mp4").read_bytes(), (tmp_path / "o.part.jsonl").read_bytes()
-    # The next run says where it keeps them, and so does every one after it.
+    # The next run reports where it keeps them, and so does every later one.
     arguments = ("--video", long_clip, "--output", tmp_path / "o.mp4", "--poses", tmp_path / "o.jsonl")
     done = command(*arguments, "--max-frames", "3")
     assert done.code == 0, done.err
@@ -117,7 +117,7 @@ def test_killed_and_started_again(tmp_path: Path, long_clip: Path, fault: Fault,
 
 
 def test_killed_before_anything_was_written(tmp_path: Path, long_clip: Path, fault: Fault, command: Run) -> None:
-    """An empty file is nothing that a person made."""
+    """An empty file is not user data."""
     for name in ("o.part.mp4", "o.part.jsonl"):
         (tmp_path / name).touch()
     arguments = ("--output", tmp_path / "o.mp4", "--poses", tmp_path / "o.jsonl", "--max-frames", "3")
@@ -127,8 +127,8 @@ def test_killed_before_anything_was_written(tmp_path: Path, long_clip: Path, fau
     assert "earlier run" not in done.out
 
 
-def test_the_reader_of_its_words_is_gone(tmp_path: Path, long_clip: Path, fault: Fault) -> None:
-    """`main.py ... | head -0`: the files count, and not the words."""
+def test_stdout_is_closed(tmp_path: Path, long_clip: Path, fault: Fault) -> None:
+    """`main.py ... | head -0`: the files matter, not the output."""
     read_end, write_end = os.pipe()
     os.close(read_end)
     process = subprocess.Popen(
@@ -143,10 +143,10 @@ def test_the_reader_of_its_words_is_gone(tmp_path: Path, long_clip: Path, fault:
     fault.keeps(len(read_back(tmp_path / "o.mp4").times) == 20, "frames are missing")
 
 
-def test_power_is_lost(
+def test_a_power_failure(
     tmp_path: Path, long_clip: Path, command: Run, fault: Fault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The disk is told to keep a file while it grows, and before it gets its name: order is all that can be tested."""
+    """A file is synced while it grows and before it gets its name; only the order can be tested."""
     reported: list[str] = []
     sync, replace = os.fsync, os.link
 
@@ -171,7 +171,7 @@ def test_power_is_lost(
 
 
 class SignalsAt:
-    """Sends a signal as the first frame is worked on, and another at a chosen line of the program after it."""
+    """Sends a signal at the first frame, and another at a chosen line of the program after it."""
 
     FILES = (
         "export.py",
@@ -192,7 +192,7 @@ class SignalsAt:
         if event == "call":
             return self if frame.f_code.co_filename.endswith(self.FILES) else None
         if self.seen == 0 and frame.f_code.co_name != "write":
-            return self  # the first signal comes while a frame is written
+            return self  # the first signal arrives while a frame is written
         if event == "line":
             self.seen += 1
             if self.seen in (1, self.line):
@@ -202,8 +202,8 @@ class SignalsAt:
 
 
 @pytest.mark.skipif(sys.gettrace() is not None, reason="somebody else traces this run")
-def test_asked_again_at_every_line_of_the_end(tmp_path: Path, long_clip: Path, command: Run, fault: Fault) -> None:
-    """Wherever the second Ctrl-C falls while the first one ends the run: the files are whole."""
+def test_a_second_signal_at_every_line_of_the_end(tmp_path: Path, long_clip: Path, command: Run, fault: Fault) -> None:
+    """The files are complete wherever the second Ctrl-C arrives."""
     arriving("SIGINT")
     lines = 0
     while True:
@@ -245,7 +245,7 @@ except KeyboardInterrupt:
 
 
 def test_an_interrupt_after_networks_were_closed(fault: Fault) -> None:
-    """A runtime that gives the thread a stack for signals and frees it too early makes of Ctrl-C a crash."""
+    """A runtime that frees the thread's signal stack too early turns Ctrl-C into a crash."""
     pytest.importorskip("openvino")
     arriving("SIGINT")
     done = fault.run("-c", AFTER_NETWORKS)

@@ -1,4 +1,4 @@
-"""A program that is killed while it has something built: what builds for it ends with it."""
+"""A program that is killed during a build: the build ends with it."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ while True:
 
 
 def wait_for(come: Callable[[], bool], otherwise: str) -> None:
-    """Wait until something has come."""
+    """Wait until a file exists."""
     give_up_s = time.monotonic() + LIMIT_S
     while not come():
         if time.monotonic() > give_up_s:
@@ -67,9 +67,9 @@ def wait_for(come: Callable[[], bool], otherwise: str) -> None:
 
 @pytest.mark.parametrize("ignored", [False, True])
 def test_a_build_ends_with_the_program_that_waits_for_it(ignored: bool, tmp_path: Path, fault: Fault) -> None:
-    """The system gives its lock back when it is gone, and its temporary folder vanishes before.
+    """The system releases its lock when it has ended, after its temporary folder was removed.
 
-    Also where nohup, or a script that goes on, has left SIGINT ignored.
+    Also where nohup or a script has left SIGINT ignored.
     """
     site, folder = tmp_path / "site", tmp_path / "build"
     site.mkdir()
@@ -82,7 +82,7 @@ def test_a_build_ends_with_the_program_that_waits_for_it(ignored: bool, tmp_path
     parent = fault.start("-c", WANTS_AN_EXPORT, weights, env=env)
     wait_for(lambda: (folder / "started").exists() or parent.poll() is not None, "the build did not begin")
     assert parent.poll() is None, fault.end(parent).err
-    with pytest.raises(Timeout):  # somebody builds
+    with pytest.raises(Timeout):  # a build is running
         FileLock(folder / "lock", timeout=0).acquire()
     parent.kill()
     fault.end(parent)
@@ -91,7 +91,7 @@ def test_a_build_ends_with_the_program_that_waits_for_it(ignored: bool, tmp_path
     assert left_in(folder) == ["lock", "started"]
 
 
-def test_a_build_that_heeds_nothing_is_ended_all_the_same(fault: Fault) -> None:
+def test_a_build_that_ignores_signals_is_ended(fault: Fault) -> None:
     child = subprocess.Popen(
         [sys.executable, "-c", HEEDS_NOTHING], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )

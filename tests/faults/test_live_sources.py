@@ -1,4 +1,4 @@
-"""Cameras on the network that stall, hang up, send rubbish or change: told, looked for, found again, no thread left."""
+"""Network cameras that stall, hang up, send random bytes or change: reported, reconnected, no thread left."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def no_thread_left() -> Iterator[None]:
 
 
 class Watched:
-    """A source as a program uses it, and all that it tells."""
+    """A source as the program uses it, with its events."""
 
     def __init__(self, server: Camera, retry: Retry = QUICK) -> None:
         def reach() -> object:
@@ -56,7 +56,7 @@ class Watched:
         self._coming = iter(self.source)
 
     def read_until(self, condition: object, limit_s: float = 30.0) -> None:
-        """Read until a condition (no arguments) holds; each frame is checked against the one before."""
+        """Read until a condition (no arguments) holds; each frame is checked against the previous one."""
         until = time.monotonic() + limit_s
         for frame in self._coming:
             self.frames.append(frame)
@@ -71,7 +71,7 @@ class Watched:
         return None in self.reported
 
     def check(self) -> None:
-        """What is true of every live source, however often it was lost."""
+        """Invariants of every live source, however often it was lost."""
         assert [frame.index for frame in self.frames] == list(range(len(self.frames)))
         stamps = [frame.pts for frame in self.frames]
         assert all(a is not None and b is not None and a < b for a, b in pairwise(stamps))
@@ -80,7 +80,7 @@ class Watched:
             if loss is not None:
                 assert "\n" not in loss.message
                 assert "Sesame17" not in loss.message and "admin" not in loss.message
-                assert "127.0.0.1" in loss.message, "which source it was is told"
+                assert "127.0.0.1" in loss.message, "the source is named"
         assert "Sesame17" not in " ".join((self.source.info.name, repr(self.source.info), *self.source.notes))
 
 
@@ -95,7 +95,7 @@ FAILURES: dict[str, Act] = {
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("failure", sorted(FAILURES))
-def test_a_camera_that_fails_is_found_again(failure: str, kind: str) -> None:
+def test_a_failed_camera_is_reconnected(failure: str, kind: str) -> None:
     with camera(kind, FAILURES[failure], plays_on) as server, no_thread_left():
         watched = Watched(server)
         with watched.source:
@@ -108,8 +108,8 @@ def test_a_camera_that_fails_is_found_again(failure: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_all_ways_of_not_coming_back_are_borne(kind: str, fault: Fault) -> None:
-    """It was there, and then answers in every wrong way before it is there again."""
+def test_every_failure_to_reconnect_is_handled(kind: str, fault: Fault) -> None:
+    """After a connection it answers in every wrong way before it is available again."""
     wrong = (
         live_server.hangs_up,
         live_server.answers("404 Not Found"),
@@ -133,7 +133,7 @@ def test_all_ways_of_not_coming_back_are_borne(kind: str, fault: Fault) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_pictures_of_another_size_come_as_they_are(kind: str) -> None:
+def test_pictures_of_another_size_are_unchanged(kind: str) -> None:
     with camera(kind, live_server.changes_size) as server, no_thread_left():
         watched = Watched(server)
         with watched.source:
@@ -142,7 +142,7 @@ def test_pictures_of_another_size_come_as_they_are(kind: str) -> None:
         assert watched.reported == []
 
 
-def test_it_is_found_again_and_again(fault: Fault) -> None:
+def test_it_reconnects_repeatedly(fault: Fault) -> None:
     fault.more(30)
     with camera("mjpeg", plays(3)) as server, no_thread_left():
         watched = Watched(server, Retry(first_s=0.005, most_s=0.01))
@@ -169,8 +169,8 @@ def test_a_camera_that_is_gone_for_good_is_given_up() -> None:
     "act",
     [live_server.hangs_up, live_server.sends_nothing, live_server.rubbish(), live_server.answers("403 Forbidden")],
 )
-def test_what_never_was_there_is_refused_at_once(act: Act, kind: str) -> None:
-    """No retries before the first picture: the address is more likely wrong than the camera asleep."""
+def test_a_source_that_never_existed_is_refused_at_once(act: Act, kind: str) -> None:
+    """No retries before the first picture: the address is more likely wrong than the camera off."""
     with camera(kind, act) as server, no_thread_left():
         with pytest.raises(SourceError) as caught:
             Watched(server)
@@ -202,7 +202,7 @@ def test_ending_returns_at_once_and_ends_the_reader() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_closing_in_the_middle_of_a_stall_leaves_nothing(kind: str) -> None:
+def test_closing_during_a_stall_leaves_no_thread(kind: str) -> None:
     with camera(kind, stalls(60)) as server, no_thread_left():
         watched = Watched(server)
         iterator = iter(watched.source)
@@ -210,7 +210,7 @@ def test_closing_in_the_middle_of_a_stall_leaves_nothing(kind: str) -> None:
         watched.source.close()
 
 
-def test_a_reader_that_is_slow_loses_old_pictures_not_new_ones() -> None:
+def test_a_slow_reader_loses_old_pictures_not_new_ones() -> None:
     with camera("mjpeg", plays_on) as server, no_thread_left():
         watched = Watched(server)
         with watched.source:
@@ -225,7 +225,7 @@ def test_a_reader_that_is_slow_loses_old_pictures_not_new_ones() -> None:
 
 
 @pytest.mark.slow
-def test_a_camera_that_is_away_for_ten_seconds_comes_back() -> None:
+def test_a_camera_lost_for_ten_seconds_is_reconnected() -> None:
     """With the limits and waits that the program uses."""
     away: list[float] = []
 
@@ -266,7 +266,7 @@ def test_waits_grow_to_a_limit_and_differ(tries: int, chance: float) -> None:
     assert retry.wait_s(tries, 0.0) < retry.wait_s(tries, 1.0)
 
 
-def test_two_who_lost_the_same_camera_do_not_come_back_at_once() -> None:
+def test_two_clients_of_one_camera_do_not_reconnect_at_once() -> None:
     waits = []
     for _ in range(6):
         with camera("mjpeg", plays(3), live_server.hangs_up) as server:

@@ -1,4 +1,4 @@
-"""Nothing is fetched or told by the packages underneath, whatever they would do by themselves."""
+"""The packages underneath download and send nothing, whatever their defaults."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ time.sleep(1)  # what is sent is sent by other threads and processes
 @pytest.mark.slow
 @pytest.mark.timeout(290)  # imports of torch, openvino and nncf take minutes on a busy machine
 @pytest.mark.parametrize("what", ["ultralytics", "runtimes"])
-def test_no_package_opens_a_socket_installs_something_or_tells_anybody(what: str, tmp_path: Path) -> None:
+def test_no_package_opens_a_socket_installs_something_or_sends_telemetry(what: str, tmp_path: Path) -> None:
     """Import, load, export, run: all that the program does with them."""
     log = tmp_path / "sockets.log"
     env = {
@@ -100,7 +100,7 @@ def test_no_package_opens_a_socket_installs_something_or_tells_anybody(what: str
     }
     for name in ("YOLO_OFFLINE", "YOLO_AUTOINSTALL", "PYTEST_CURRENT_TEST"):
         assert name not in env
-    # Packages are often quiet on a build server, which CI tells them.
+    # Packages often send nothing on a build server, which they detect by CI.
     loud = ("YOLO_", "ULTRALYTICS_", "PYTEST", "CI")
     clean = {key: value for key, value in os.environ.items() if not key.startswith(loud)}
     requested = (EXPORT, str(tmp_path / "random.pt"))
@@ -124,8 +124,8 @@ def installed() -> set[str]:
     return {f"{found.name} {found.version}" for found in importlib.metadata.distributions()}
 
 
-def test_the_trap_for_sockets_catches(tmp_path: Path) -> None:
-    """The check above can fail: a child that looks for the network is seen."""
+def test_the_socket_trap_works(tmp_path: Path) -> None:
+    """The check above can fail: a child that uses the network is detected."""
     log = tmp_path / "sockets.log"
     env = {**os.environ, "PYTHONPATH": str(no_sockets(tmp_path)), "SOCKETS_LOG": str(log)}
     code = "import urllib.request\ntry: urllib.request.urlopen('http://127.0.0.1:9/')\nexcept OSError: pass"

@@ -1,4 +1,4 @@
-"""A password in an address reaches nothing that is shown, written or kept."""
+"""A password in an address is never shown, written or stored."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ PART = st.text(st.characters(min_codepoint=33, max_codepoint=0x2FF), max_size=8)
 
 @given(scheme=st.sampled_from(["rtsp", "http", "https", "srt"]), user=PART, before=PART, after=PART, path=PART)
 def test_no_password_is_ever_in_a_name(scheme: str, user: str, before: str, after: str, path: str) -> None:
-    """Passwords with every sign, escaped by nobody."""
+    """Unescaped passwords with all characters."""
     address = f"{scheme}://{user}:{before}{SECRET}{after}@cam.local/{path}"
     clean(url_name(address), address)
     assert has_secret(address)
@@ -122,7 +122,7 @@ def test_errors_of_servers_are_clean(act: object, fault: Fault) -> None:
 
 
 def test_the_command_line_shows_and_writes_no_password(tmp_path: Path, fault: Fault) -> None:
-    """A run that works: its lines, its poses file, the names and the insides of what it wrote."""
+    """A successful run: its output, its poses file, and names and content of its files."""
     with camera("mjpeg", plays(10), hangs_up, plays_on) as server:
         process = fault.start(
             "main.py", "--video", server.url(USER) + f"?key={SECRET}", "--poses", tmp_path / "p.jsonl", "--verbose",
@@ -130,7 +130,7 @@ def test_the_command_line_shows_and_writes_no_password(tmp_path: Path, fault: Fa
         )  # fmt: skip
         ended = fault.end(process)
         assert ended.code == 0, ended.err
-        assert all(SECRET in head for head in server.requests), "the camera is asked with the whole address"
+        assert all(SECRET in head for head in server.requests), "the camera receives the whole address"
     clean(ended.out + ended.err)
     assert "trying again" in ended.err and "come again" in ended.err
     written = sorted(tmp_path.iterdir())
@@ -177,7 +177,7 @@ def window(qtbot: QtBot, ini: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def all_texts(widget: QWidget) -> str:
-    """Whatever a person may read in a window."""
+    """All visible texts of a window."""
     texts = [widget.windowTitle(), widget.toolTip()]
     for child in widget.findChildren(QWidget):
         texts += [child.toolTip(), child.windowTitle(), child.accessibleName()]
@@ -189,10 +189,10 @@ def all_texts(widget: QWidget) -> str:
     return "\n".join(texts)
 
 
-def test_the_window_shows_and_keeps_no_password(
+def test_the_window_shows_and_stores_no_password(
     window: MainWindow, ini: Path, tmp_path: Path, qtbot: QtBot, fault: Fault
 ) -> None:
-    """While it opens, plays, loses and finds a source again, and after it was refused."""
+    """While it opens, plays, loses and reconnects a source, and after a refusal."""
     fault.more(4)
     with camera("mjpeg", plays(30), hangs_up, plays_on) as server:
         window.start(server.url(USER) + f"?key={SECRET}")
@@ -216,7 +216,7 @@ def test_the_window_shows_and_keeps_no_password(
     assert window.settings.recent == []
 
 
-def test_recent_sources_of_earlier_versions_are_forgotten_where_they_hold_a_secret(ini: Path) -> None:
+def test_recent_sources_of_earlier_versions_with_secrets_are_removed(ini: Path) -> None:
     store = QSettings(str(ini), QSettings.Format.IniFormat)
     store.setValue("sources/recent", [BAD[0], "walk.mp4", f"http://cam/live?token={SECRET}", "rtsp://cam/live"])
     settings = Settings(store)
@@ -230,7 +230,7 @@ def test_recent_sources_of_earlier_versions_are_forgotten_where_they_hold_a_secr
 
 
 def test_the_log_holds_no_password(tmp_path: Path) -> None:
-    """An exception that nobody expected, on its way through the thread that reads."""
+    """An unexpected exception in the reading thread."""
     from app.live.playback import Playback
 
     def fail(text: str) -> None:

@@ -54,7 +54,7 @@ def test_two_exports_of_one_source(tmp_path: Path, clip: Path, fault: Fault) -> 
 
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_two_exports_to_one_file(overwrite: bool, tmp_path: Path, clip: Path, fault: Fault, command: Run) -> None:
-    """The first one goes on; the second is told at once, and not after an hour of work."""
+    """The first one continues; the second is refused at once."""
     options = ("--overwrite",) if overwrite else ()
     if overwrite:
         (tmp_path / "o.mp4").write_text("old")
@@ -70,8 +70,8 @@ def test_two_exports_to_one_file(overwrite: bool, tmp_path: Path, clip: Path, fa
     assert left_in(tmp_path) == ["o.mp4"]
 
 
-def test_many_begin_at_the_same_moment(tmp_path: Path, clip: Path, fault: Fault) -> None:
-    """Whoever comes first writes; nobody takes another's file for a leftover."""
+def test_many_exports_start_at_once(tmp_path: Path, clip: Path, fault: Fault) -> None:
+    """The first one writes; none treats another's file as a leftover."""
     made: list[ExportSummary] = []
     refused: list[str] = []
     start = threading.Barrier(8)
@@ -96,7 +96,7 @@ def test_many_begin_at_the_same_moment(tmp_path: Path, clip: Path, fault: Fault)
 
 
 def test_an_export_while_another_reads_the_source(tmp_path: Path, clip: Path, fault: Fault, command: Run) -> None:
-    """As the window does, which plays it meanwhile: seeking about, and closing it in the middle."""
+    """As the window does while it plays: seeking, and closing it in the middle."""
     process = begin(fault, clip, tmp_path / "o.mp4")
     wait_for(tmp_path / "o.part.mp4", process)
     while process.poll() is None:
@@ -110,7 +110,7 @@ def test_an_export_while_another_reads_the_source(tmp_path: Path, clip: Path, fa
 
 
 def test_the_source_grows_while_it_is_read(tmp_path: Path, clip: Path, fault: Fault, command: Run) -> None:
-    """A part file of a run that is still going is a video like any other: what is there is read."""
+    """The part file of a running export is read like any video, as far as it is written."""
     process = begin(fault, clip, tmp_path / "o.mp4")
     wait_for(tmp_path / "o.part.mp4", process)
     frames = 0
@@ -125,7 +125,7 @@ def test_the_source_grows_while_it_is_read(tmp_path: Path, clip: Path, fault: Fa
 
 
 def test_three_processes_build_one_cache_entry(tmp_path: Path, fault: Fault) -> None:
-    """One is killed in the middle; the others get the same whole file, and nothing half-made is taken."""
+    """One is killed in the middle; the others get the same complete file, never a partial one."""
     weights = tmp_path / "small.safetensors"
     weights.write_bytes(b"what it is made of")
     env = {"KCAM_CACHE_DIR": str(tmp_path / "cache")}

@@ -20,6 +20,7 @@ from engine.sources.opening import open_source
 from engine.system import qt_platform
 from tests.app.conftest import backstage, make_window, no_cameras, settings, trigger, window
 from tests.app.fakes import Backstage
+from tests.conftest import ROOT
 from tests.engine.clips import left_in
 from tests.faults.ledger import Fault
 
@@ -176,5 +177,5 @@ def test_without_the_xcb_libraries(
 
 
 def test_the_packages_are_those_that_the_readme_names(fault: Fault) -> None:
-    readme = Path(doctor.ROOT, "README.md").read_text(encoding="utf-8")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert qt_platform.XCB_PACKAGES in readme

@@ -1,4 +1,4 @@
-"""Recordings of the window that are interrupted, and what the next start offers to do about them."""
+"""Interrupted recordings of the window, and the offer at the next start."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def times_of(path: Path) -> list[float]:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends signals to a child")
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
-def test_asked_to_end(name: str, tmp_path: Path, fault: Fault) -> None:
+def test_a_stop_signal(name: str, tmp_path: Path, fault: Fault) -> None:
     number = arriving(name)
     process, frames = begin(fault, tmp_path, 25)
     process.send_signal(number)
@@ -74,7 +74,7 @@ def test_killed_and_offered_at_the_next_start(
     times = times_of(video)
     fault.keeps(
         frames / 50 - times[-1] < 2.5, f"{times[-1]} s of {frames / 50} s"
-    )  # and what came before it was killed
+    )  # and the frames before it was killed
     kept = {video.read_bytes(), poses.read_bytes()}
     window = make_window()
     qtbot.waitUntil(lambda: "cut off" in window.notice.text, timeout=10_000)
@@ -87,7 +87,7 @@ def test_killed_and_offered_at_the_next_start(
     assert not video.exists()
 
 
-def test_an_offer_that_nobody_answers_changes_nothing(
+def test_an_unanswered_offer_changes_nothing(
     tmp_path: Path, fault: Fault, make_window: Callable[..., MainWindow], qtbot: QtBot
 ) -> None:
     part = tmp_path / "outputs" / "clip_20260101_120000.part.mp4"
@@ -100,7 +100,7 @@ def test_an_offer_that_nobody_answers_changes_nothing(
     fault.keeps(part.read_bytes() == b"an hour of work", "it is gone")
 
 
-def test_what_is_being_written_is_not_offered(
+def test_files_being_written_are_not_offered(
     tmp_path: Path, fault: Fault, make_window: Callable[..., MainWindow], qtbot: QtBot
 ) -> None:
     part = PartFile(tmp_path / "outputs" / "o.mp4")
@@ -112,7 +112,7 @@ def test_what_is_being_written_is_not_offered(
 
 
 class Recorded:
-    """A recording outside a window, and what it told."""
+    """A recording outside a window, and its events."""
 
     def __init__(self, path: Path) -> None:
         self.reported: list[object] = []
@@ -140,7 +140,7 @@ def shown_frames(count: int) -> Iterator[Shown]:
         yield Shown(shot=shot, result=result, skeleton=None)
 
 
-def test_a_disk_that_is_nearly_full_ends_a_recording_whole(
+def test_a_nearly_full_disk_ends_a_recording_completely(
     tmp_path: Path, fault: Fault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recorded = Recorded(tmp_path / "r.mp4")
@@ -155,7 +155,7 @@ def test_a_disk_that_is_nearly_full_ends_a_recording_whole(
     assert left_in(tmp_path) == ["r.mp4"]
 
 
-def test_the_folder_of_a_recording_goes_away(tmp_path: Path, fault: Fault) -> None:
+def test_the_folder_of_a_recording_is_removed(tmp_path: Path, fault: Fault) -> None:
     folder = tmp_path / "outputs"
     recorded = Recorded(folder / "r.mp4")
     recorded.offer(shown_frames(10))

@@ -1,4 +1,4 @@
-"""Weights files: what is written is what is read, and nothing that is wrong is let in."""
+"""Weights files: round trip, and refusal of invalid files."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from models.checkpoints import (
 )
 from models.foreign_weights import IMAGENET_MEAN, IMAGENET_STD, ChannelOrder
 from models.pose_model import PoseModel, PoseModelConfig
+from models.resnet import PoseResNet
 
 SKELETON = {"keypoint_names": ["a", "b"], "edges": [[0, 1]], "flip_pairs": [], "oks_sigmas": [0.1, 0.1]}
 
@@ -33,7 +34,7 @@ def model() -> PoseModel:
     return build_model("kcam_resnet18", num_keypoints=2, deconv_channels=16, input_size_wh=(64, 96)).eval()
 
 
-def test_what_is_saved_is_loaded(model: PoseModel, tmp_path: Path) -> None:
+def test_save_and_load_round_trip(model: PoseModel, tmp_path: Path) -> None:
     file = tmp_path / "w.safetensors"
     save_pose_model(file, model, skeleton=SKELETON, class_names=("hand",), notes={"AP": "1.0"}, half=False)
     loaded = load_pose_model(file)
@@ -44,7 +45,7 @@ def test_what_is_saved_is_loaded(model: PoseModel, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["w.safetensors"]
 
 
-def test_half_weights_weigh_half_and_give_nearly_the_same(model: PoseModel, tmp_path: Path) -> None:
+def test_half_weights_are_half_the_size_and_nearly_equal(model: PoseModel, tmp_path: Path) -> None:
     full, half = tmp_path / "full.safetensors", tmp_path / "half.safetensors"
     save_pose_model(full, model, skeleton=SKELETON, half=False)
     save_pose_model(half, model, skeleton=SKELETON)
@@ -55,14 +56,14 @@ def test_half_weights_weigh_half_and_give_nearly_the_same(model: PoseModel, tmp_
 
 
 @pytest.mark.parametrize("content", [b"", b"x" * 100, (1 << 60).to_bytes(8, "little") + b"{}" * 50])
-def test_a_file_of_rubbish_is_named(content: bytes, tmp_path: Path) -> None:
+def test_a_file_of_random_bytes_is_named(content: bytes, tmp_path: Path) -> None:
     file = tmp_path / "bad.safetensors"
     file.write_bytes(content)
     with pytest.raises(CheckpointError, match=r"bad\.safetensors"):
         load_pose_model(file)
 
 
-def test_a_cut_file_is_refused(model: PoseModel, tmp_path: Path) -> None:
+def test_a_truncated_file_is_refused(model: PoseModel, tmp_path: Path) -> None:
     file = tmp_path / "cut.safetensors"
     save_pose_model(file, model, skeleton=SKELETON)
     file.write_bytes(file.read_bytes()[:-1000])
@@ -80,7 +81,7 @@ def test_tensors_of_another_network_are_refused(model: PoseModel, tmp_path: Path
         load_pose_model(file)
 
 
-def test_a_strange_safetensors_file_is_no_pose_model(tmp_path: Path) -> None:
+def test_an_unrelated_safetensors_file_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "strange.safetensors"
     save_file({"a": torch.zeros(1)}, file)
     with pytest.raises(CheckpointError, match="not a pose model"):
@@ -107,7 +108,7 @@ def test_code_in_a_pickle_does_not_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("content", "message"), [(b"no weights", "no weights at all"), (b"", "damaged")])
-def test_a_file_that_is_no_checkpoint_is_one_line(tmp_path: Path, content: bytes, message: str) -> None:
+def test_a_file_that_is_not_a_checkpoint_is_one_line(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "x.pth").write_bytes(content)
     with pytest.raises(CheckpointError, match=message) as caught:
         read_foreign_tensors(tmp_path / "x.pth")
@@ -140,7 +141,7 @@ def mmpose_names(tensors: dict[str, torch.Tensor], head: str) -> dict[str, torch
 
 
 def dataset_meta() -> dict[str, object]:
-    """MMPose 1.x writes its data set's constants as NumPy arrays, which a reader of plain tensors knows nothing of."""
+    """MMPose 1.x writes its data set's constants as NumPy arrays, which a reader of plain tensors does not know."""
     sigmas, names = np.array([0.026, 0.025], np.float32), np.array(["nose", "left_eye"], object)
     return {"dataset_meta": {"sigmas": sigmas, "names": names, "count": np.float64(2)}, "epoch": 210}
 
@@ -203,6 +204,11 @@ def test_a_network_sees_the_colours_it_was_trained_on(
     torch.testing.assert_close(loaded.model((rgb - mean) / std).heatmaps, expected, rtol=1e-5, atol=1e-7)
 
 
+def first_layer(model: PoseModel, images: torch.Tensor) -> torch.Tensor:
+    assert isinstance(model, PoseResNet)
+    return model.bn1(model.conv1(images))  # type: ignore[no-any-return]
+
+
 def test_a_start_from_bgr_weights_is_adapted_to_normalised_rgb(tmp_path: Path) -> None:
     """The first layer gives what it gave, except at the border, where the padding stands for another colour."""
     torch.manual_seed(0)
@@ -213,12 +219,12 @@ def test_a_start_from_bgr_weights_is_adapted_to_normalised_rgb(tmp_path: Path) -
     save_pose_model(kept, loaded.model, skeleton=SKELETON, mean=loaded.mean, std=loaded.std, half=False)
     rgb = torch.rand(1, 3, 64, 64)
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
-    expected = theirs.bn1(theirs.conv1((rgb.flip(1) - mean) / std))
+    expected = first_layer(theirs, (rgb.flip(1) - mean) / std)
     for file in (tmp_path / "pose.pth", kept):
         lines: list[str] = []
         model = build_model("kcam_resnet18", num_keypoints=5, deconv_channels=16).eval()
-        initialize_from(model, file, say=lines.append)
-        found = model.bn1(model.conv1((rgb - mean) / std))
+        initialize_from(model, file, notify=lines.append)
+        found = first_layer(model, (rgb - mean) / std)
         torch.testing.assert_close(found[..., 2:-2, 2:-2], expected[..., 2:-2, 2:-2], rtol=1e-4, atol=1e-5)
         assert bool(lines) == (file.suffix == ".pth")
 

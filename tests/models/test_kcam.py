@@ -116,13 +116,13 @@ def test_attention_is_not_flat_whatever_the_scale_of_the_features(scale: float) 
     coarse = torch.stack([torch.exp(-((x - k) ** 2 + (y - k) ** 2) / 4) for k in range(8)]).expand(4, 8, 16, 12)
     head = KCAM(64, 8)
     attention = head(features * scale, coarse).attention
-    # The features' own scale still stands in R, on purpose: the network may learn how sharp S shall be.
+    # The features' own scale still stands in R, on purpose: the network may learn the sharpness of S.
     spread = attention.std(dim=1).mean() * 8
     assert spread > 0.1 * min(1.0, scale)
     assert head(features, coarse).attention.std(dim=1).mean() * 8 > 0.3
 
 
-def test_a_keypoint_that_is_nowhere_gives_no_nan() -> None:
+def test_an_absent_keypoint_gives_no_nan() -> None:
     features, coarse = inputs()
     coarse[:, 2] = -1.0
     output = KCAM(6, 5).double()(features, coarse)
@@ -141,8 +141,8 @@ def test_sum_areas_follow_the_peak_where_a_softmax_is_nearly_uniform() -> None:
 
 
 @pytest.mark.parametrize(("dtype", "limit"), [(torch.bfloat16, 1e-3), (torch.float16, 1e-4)])
-def test_what_keypoints_have_in_common_costs_no_precision_in_sixteen_bits(dtype: torch.dtype, limit: float) -> None:
-    """Representations that are nearly alike and logits of hundreds: the difference is all that S may depend on."""
+def test_the_common_part_of_keypoints_costs_no_precision_in_16_bits(dtype: torch.dtype, limit: float) -> None:
+    """Nearly equal representations and logits of hundreds: S must depend only on the differences."""
     torch.manual_seed(1)
     head = KCAM(64, 17).eval()
     with torch.no_grad():

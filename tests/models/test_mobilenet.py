@@ -122,7 +122,7 @@ def test_movenets_backbone_starts_a_network(tmp_path: Path) -> None:
 
 
 @torch.no_grad()
-def test_thunder_gives_what_its_published_graph_gives(photo_paths: list[Path]) -> None:
+def test_thunder_matches_its_published_graph(photo_paths: list[Path]) -> None:
     teachers = Path(__file__).resolve().parents[3] / "shared" / "teachers"
     if not (teachers / "movenet_thunder.onnx").is_file():
         pytest.skip("MoveNet (../shared/teachers) is not on this machine")
@@ -203,7 +203,7 @@ def test_a_hostile_graph_model_is_refused_in_one_line(what: str, tmp_path: Path)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[" * 100_000, b"\xff\xfe", b"[]", b"null", b"{}"])
-def test_what_is_no_manifest_is_refused(content: bytes, tmp_path: Path) -> None:
+def test_a_file_that_is_no_manifest_is_refused(content: bytes, tmp_path: Path) -> None:
     file = tmp_path / "movenet.json"
     file.write_bytes(content)
     with pytest.raises(CheckpointError, match=r"movenet\.json"):

@@ -116,7 +116,7 @@ def test_names_are_the_official_ones(name: str) -> None:
         ({"name": "resnet50", "fusion": "sum"}, "concat, add or none"),
     ],
 )
-def test_a_wrong_configuration_says_what_fits(fields: dict[str, object], message: str) -> None:
+def test_an_invalid_configuration_names_the_valid_values(fields: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         PoseModelConfig(**fields)  # type: ignore[arg-type]
 

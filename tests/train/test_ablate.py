@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +20,9 @@ from train import ablate as ablation
 from train.ablate import base_config, format_table, main, plan, row_config, summarize
 from train.config import TrainConfig
 from train.data.reading import read_people
+from train.evaluate import EvaluateOptions
 from train.evaluation.foreign_checkpoint import usable_weights
+from train.options import config_from, parse_options
 
 TINY = ["--model", "kcam_resnet18", "--deconv-channels", "16", "--input-size", "64x64", "--batch-size", "3"]
 
@@ -49,7 +53,7 @@ def test_unasked_it_is_the_papers_network() -> None:
     [
         (["--model", "resnet18"], "no KCAM head to switch"),
         (["--model", "kcam_resnet18", "--resume"], "resumes by itself"),
-        (["--model", "kcam_resnet18", "--devices", "2"], "one device"),
+        (["--model", "kcam_resnet18", "--nodes", "2"], "one machine"),
         (["--model", "kcam_resnet18", "--epochs", "5", "--validate-every", "2"], "unsaved"),
         (["--model", "kcam_resnet18", "--epoch-count", "5"], "unknown option '--epoch-count'"),
     ],
@@ -57,6 +61,34 @@ def test_unasked_it_is_the_papers_network() -> None:
 def test_a_plan_that_cannot_be_is_named(options: list[str], message: str) -> None:
     with pytest.raises(OptionError, match=message):
         base_config(["--data", "d", *options])
+
+
+def test_rows_are_measured_as_in_the_paper_and_trained_on_several_devices(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With flip test and the detector's boxes; a row for several devices gets a process of its own."""
+    boxes = tmp_path / "boxes.json"
+    options = ["--data", "d", *TINY, "--batch-size", "4", "--devices", "2", "--boxes", str(boxes)]
+    base = base_config([*options, "--scale-range", "0.7,1.3"])
+    row = row_config(base, plan(1, bare=False)[0], 0, tmp_path)
+    started: list[TrainConfig] = []
+    measured: list[EvaluateOptions] = []
+
+    def start(command: list[str], check: bool) -> SimpleNamespace:
+        assert command[1:4] == ["-m", "train", "--config"] and not check
+        started.append(config_from(parse_options(command[3:])))
+        return SimpleNamespace(returncode=0)
+
+    def measure(asked: EvaluateOptions) -> tuple[dict[str, Any], list[Any]]:
+        measured.append(asked)
+        return dict.fromkeys(("metrics", "breakdown", "context", "boxes", "flip_test", "decode")), []
+
+    monkeypatch.setattr(subprocess, "run", start)
+    monkeypatch.setattr(ablation, "evaluate", measure)
+    ablation.run_row(row)
+    assert started == [row] and row.devices == 2
+    assert (measured[0].boxes, measured[0].flip_test) == (str(boxes), True)
+    assert "boxes of boxes.json, flip test" in ablation.describe_budget(base)
 
 
 def results(*values: float) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import psutil  # type: ignore[import-untyped]
@@ -75,7 +76,7 @@ def test_a_sample_depends_on_its_key_alone(folder: Path) -> None:
 
 
 def batches(
-    config: TrainConfig, shares: np.ndarray, epoch: int = 0, **options: int
+    config: TrainConfig, shares: np.ndarray, epoch: int = 0, **options: Any
 ) -> list[list[tuple[int, int, int]]]:
     return list(EpochBatches(shares, config, epoch, **options))
 
@@ -94,10 +95,35 @@ def test_a_resumed_epoch_goes_on_behind_the_batches_that_are_done(folder: Path) 
 
 
 def test_processes_together_see_what_one_would(folder: Path) -> None:
-    config = make_config(folder, batch_size=6)
-    whole = batches(config, np.ones(50))
-    parts = [batches(config, np.ones(50), rank=rank, world=3) for rank in range(3)]
-    assert [sum(shared, []) for shared in zip(*parts, strict=True)] == whole  # noqa: RUF017
+    """Of equal parts, and a process mostly sees the pictures that it keeps."""
+    config = make_config(folder, batch_size=48, accumulate=2)
+    images = np.random.default_rng(0).integers(0, 60, 480).tolist()
+    whole = batches(config, np.ones(480))
+    parts = [batches(config, np.ones(480), rank=rank, world=3, images=images) for rank in range(3)]
+    assert len(whole) == 20
+    for together, shared in zip(whole, zip(*parts, strict=True), strict=True):
+        assert sorted(key for part in shared for key in part) == sorted(together)
+        assert [len(part) for part in shared] == [8, 8, 8]
+    own = [images[index] % 3 == rank for rank, part in enumerate(parts) for batch in part for _, index, _ in batch]
+    assert np.mean(own) > 0.75
+
+
+def test_a_batch_in_parts_is_the_batch(folder: Path) -> None:
+    whole = batches(make_config(folder, batch_size=6), np.ones(50))
+    parts = batches(make_config(folder, batch_size=6, accumulate=3), np.ones(50))
+    assert [sum(parts[i : i + 3], []) for i in range(0, len(parts), 3)] == whole  # noqa: RUF017
+    with pytest.raises(OptionError, match="too few for 8 parts of a batch"):
+        batches(make_config(folder, batch_size=8, accumulate=8), np.ones(5))
+
+
+def test_pictures_are_kept_by_one_process_each(folder: Path) -> None:
+    people = read_people(folder, "train")
+    stores = [ImageStore(people, keep=True, rank=rank, world=2) for rank in range(2)]
+    for store in stores:
+        without_unreadable(people, store)  # not connected: each sees its own part alone
+    assert [sorted(store._kept) for store in stores] == [[0, 2, 4], [1, 3, 5]]
+    assert stores[0][1].shape == (120, 160, 3)  # another's is decoded when it is needed
+    assert sorted(stores[0]._kept) == [0, 2, 4]
 
 
 def test_a_data_set_smaller_than_a_batch_is_one_batch(folder: Path) -> None:
@@ -132,8 +158,9 @@ def test_the_paper_steps_down_at_170_and_200_of_210(folder: Path) -> None:
         ({"epochs": 0}, "--epochs"),
         ({"schedule": "stairs"}, "--schedule"),
         ({"precision": "fp8"}, "--precision"),
-        ({"cut_out_probability": 1.5}, "--cut-out-probability is 1.5; 0 to 1 fits"),
+        ({"cut_out_probability": 1.5}, "--cut-out-probability is 1.5; expected 0 to 1"),
         ({"batch_size": 5, "devices": 2}, "shared evenly"),
+        ({"batch_size": 12, "devices": 2, "accumulate": 4}, "by 2 devices in 4 passes"),
     ],
 )
 def test_a_wrong_value_is_named(folder: Path, fields: dict[str, object], message: str) -> None:
@@ -183,7 +210,7 @@ def test_pictures_that_cannot_be_decoded_are_left_out_and_named(
     assert len(readable.people) == 4 and len(readable.ground_truth["annotations"]) == 4
     printed = capsys.readouterr().out
     assert "1.png is not a picture" in printed and "2.png cannot be read" in printed and "2 pictures skipped" in printed
-    # Where pictures are not decoded in advance, the next readable person stands in.
+    # Where pictures are not decoded in advance, the next readable person is taken.
     lazy = TrainDataset(people, ImageStore(people, keep=False), make_config(data), SIZE)
     assert lazy[(0, 1, 0)]["crop"].shape == (128, 96, 3)
     for picture in (data / "train").iterdir():

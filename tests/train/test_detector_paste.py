@@ -122,7 +122,7 @@ def test_people_without_shoulders_and_hips_cannot_be_pasted(tmp_path: Path, caps
     with pytest.raises(SourceError, match="nobody to paste"):
         cut_outs(people, ImageStore(people, keep=False), 10, 0)
     assert main(["--data", str(data), "--output", str(tmp_path / "run"), "--paste-people", "1.5"]) == 2
-    assert capsys.readouterr().err == "train.detector: --paste-people is 1.5; 0 to 1 fits\n"
+    assert capsys.readouterr().err == "train.detector: --paste-people is 1.5; expected 0 to 1\n"
 
 
 def _options(mosaic: float) -> Any:

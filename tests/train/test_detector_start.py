@@ -11,6 +11,7 @@ import onnxruntime
 import pytest
 import torch
 
+from engine.detection.detector import open_detector
 from engine.errors import ModelError
 from engine.types import UInt8Array
 from tests.train.people_folder import write_people
@@ -98,9 +99,9 @@ def test_one_branch_alone_starts_from_the_file_and_comes_out_of_it_again(tmp_pat
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--zoom", "1"], "--zoom is 1.0; 0 to less than 1 fits"),
+        (["--zoom", "1"], "--zoom is 1.0; expected 0 to less than 1"),
         (["--learning-rate", "0.1"], "--learning-rate needs --optimizer: otherwise ultralytics chooses both"),
-        (["--optimizer", "AdamW", "--learning-rate", "0"], "--learning-rate is 0.0; above 0 and up to 1 fits"),
+        (["--optimizer", "AdamW", "--learning-rate", "0"], "--learning-rate is 0.0; expected above 0 and up to 1"),
         (
             ["--one-to-many", "--init", "x.pt"],
             "--one-to-many starts from an .onnx file or from nothing, not from x.pt",
@@ -113,3 +114,17 @@ def test_options_that_do_not_fit_are_one_line(
     data = write_people(tmp_path / "p")
     assert main(["--data", str(data), "--output", str(tmp_path / "run"), *options]) == 2
     assert capsys.readouterr().err == f"train.detector: {message}\n"
+
+
+def test_a_training_gives_a_detector_that_the_program_opens_by_the_name_of_its_class(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_people(tmp_path / "p", pictures=4)  # their class is "stick"
+    options = ["--epochs", "1", "--input-size", "160", "--batch-size", "4", "--workers", "0", "--threads", "1"]
+    assert main(["--data", str(data), "--output", str(tmp_path / "sticks"), *options]) == 0
+    written = tmp_path / "sticks" / "sticks.onnx"
+    assert f"detector: {written}" in capsys.readouterr().out
+    opened, _ = open_detector(str(written), backend="onnxruntime", classes="stick", score_threshold=0.0)
+    with opened:
+        assert opened.class_names == ("stick",)
+        assert len(opened.detect(np.full((120, 160, 3), 90, np.uint8)).boxes_xyxy) > 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from pathlib import Path
 
 import pytest
 
@@ -33,6 +34,44 @@ def test_the_presets_of_the_paper_are_its_recipe() -> None:
         assert off == (False, False, "quarter", 0, False)
 
 
+def test_the_baselines_of_table_3_are_their_authors_recipes() -> None:
+    """From the configurations of the official code."""
+    for name, epochs, steps, scale, rotation, half, batch in (
+        ("simplebaseline_resnet50", 140, [90, 120], (0.7, 1.3), 40, 0, 128),
+        ("simplebaseline_resnet152", 140, [90, 120], (0.7, 1.3), 40, 0, 128),
+        ("hrnet_w32", 210, [170, 200], (0.65, 1.35), 45, 0.3, 128),
+        ("hrnet_w48", 210, [170, 200], (0.65, 1.35), 45, 0.3, 96),
+    ):
+        run = config("--preset", name)
+        assert (run.learning_rate, run.optimizer, run.augmentation, run.init) == (1e-3, "adam", "official", "imagenet")
+        assert (run.epochs, run.scale_range, run.rotation_deg) == (epochs, scale, rotation)
+        assert [round(share * epochs) for share in run.milestones] == steps
+        assert (run.half_body_probability, run.batch_size, run.pose_model.has_kcam) == (half, batch, False)
+
+
+def test_the_configuration_of_a_run_gives_the_same_run_again(tmp_path: Path) -> None:
+    options = ("--preset", "mobilenet_v2", "--source-shares", "coco:2", "--boxes", "b.json", "--output", str(tmp_path))
+    run = config(*options)
+    run.save()
+    file = ("--config", str(tmp_path / "config.json"))
+    assert config_from(parse_options(file)) == run
+    assert config_from(parse_options([*file, "--epochs", "3"])) == dataclasses.replace(run, epochs=3)
+    with pytest.raises(OptionError, match="leave one of them out"):
+        config(*file, "--preset", "small_cpu")
+    (tmp_path / "config.json").write_text('{"epoch": 3}')
+    with pytest.raises(OptionError, match="Did you mean 'epochs'"):
+        config(*file)
+
+
+def test_the_help_lists_every_command_of_the_package() -> None:
+    text = build_parser().format_help()
+    package = Path(train.options.__file__).parent
+    modules = {file.stem for file in package.glob("*.py") if "__main__" in file.read_text(encoding="utf-8")}
+    commands = (modules | {"detector"}) - {"__main__"}
+    assert len(commands) > 9
+    assert not [name for name in sorted(commands) if f"python -m train.{name} " not in text]
+
+
 def test_tables_1_and_2_are_switches() -> None:
     without = config("--preset", "paper_resnet50", "--no-coarse-supervision").pose_model
     assert (without.coarse_supervision, without.fusion) == (False, "concat")
@@ -44,7 +83,7 @@ def test_every_preset_makes_a_run_and_an_option_beside_it_wins() -> None:
     for name, values in PRESETS.items():
         run = config("--preset", name, "--learning-rate", "0.25")
         assert run.pose_model.name == values["model"] and run.learning_rate == 0.25
-        assert run.pose_model.has_kcam == (not name.startswith("bare_"))
+        assert run.pose_model.has_kcam == values["model"].startswith("kcam_")
 
 
 def test_every_field_of_a_run_is_an_option() -> None:
@@ -67,17 +106,17 @@ def test_an_option_more_is_found_on_the_command_line_and_checked(monkeypatch: py
     requested = ["--model", "resnet18", "--data", "d", "--tilt-deg"]
     run = config_from(parse_options([*requested, "7"]))
     assert run.to_dict()["tilt_deg"] == 7
-    with pytest.raises(OptionError, match=r"--tilt-deg is -7\.0; 0 or more fits"):
+    with pytest.raises(OptionError, match=r"--tilt-deg is -7\.0; expected 0 or more"):
         config_from(parse_options([*requested, "-7"]))
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--epochs", "0"), "--epochs is 0; at least 1 fits"),
-        (("--hours", "0"), "--hours is 0.0; a positive number fits"),
-        (("--ema-decay", "1"), "--ema-decay is 1.0; 0 to below 1 fits"),
-        (("--checkpoint-minutes", "0"), "--checkpoint-minutes is 0.0; above 0 fits"),
+        (("--epochs", "0"), "--epochs is 0; expected at least 1"),
+        (("--hours", "0"), "--hours is 0.0; expected a positive number"),
+        (("--ema-decay", "1"), "--ema-decay is 1.0; expected 0 to below 1"),
+        (("--checkpoint-minutes", "0"), "--checkpoint-minutes is 0.0; expected above 0"),
         (("--optimizer", "sgd"), "--optimizer is 'sgd'. Known: adam, adamw."),
     ],
 )

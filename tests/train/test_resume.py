@@ -8,6 +8,7 @@ import statistics
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -57,8 +58,12 @@ def losses(log: Path) -> list[float]:
 
 @pytest.mark.timeout(4 * LIMIT_S)
 def test_a_run_killed_in_mid_epoch_goes_on_exactly(data: Path, tmp_path: Path) -> None:
-    """Four steps an epoch, two epochs; killed when the third step begins, and again in the second epoch."""
+    """Four steps an epoch, two epochs; killed when the third step begins, and again in the second epoch.
+
+    Frozen batch norms stay as they are although Lightning does not begin the epoch anew.
+    """
     common = ["--data", str(data), "--epochs", "2", "--checkpoint-steps", "1", "--ema-decay", "0.9"]
+    common += ["--freeze-until", "4"]
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert run(tmp_path / "whole.log", 0, *common, "--output", str(whole)) == 0
     assert run(tmp_path / "broken.log", 3, *common, "--output", str(broken)) == 9
@@ -130,6 +135,46 @@ def test_every_epoch_leaves_a_checkpoint_and_so_does_a_stop(
     assert torch.load(last, weights_only=True)["global_step"] == 8
 
 
+def test_a_step_in_four_passes_equals_one_of_the_whole_batch(data: Path, tmp_path: Path) -> None:
+    """20 steps of 32 people, with frozen batch norm, which would otherwise see only 8 of them at a time."""
+    people = write_people(tmp_path / "people", pictures=64)
+    # By default Adam makes a whole step of a gradient that is zero but for rounding; a large epsilon stops that.
+    common = ["--data", str(people), "--epochs", "10", "--freeze-batch-norm", "--adam-epsilon", "1e-3",
+              "--batch-size", "32", "--validate-every", "10"]  # fmt: skip
+    one, four = tmp_path / "one", tmp_path / "four"
+    assert main([*OPTIONS, *common, "--output", str(one)]) == 0
+    assert main([*OPTIONS, *common, "--output", str(four), "--accumulate", "4"]) == 0
+    expected, found = weights(one), weights(four)
+    assert [torch.load(run / "checkpoints" / "last.ckpt")["global_step"] for run in (one, four)] == [20, 20]
+    assert max(float(value.abs().max()) for name, value in expected.items() if name.endswith("final_layer.bias")) > 1e-3
+    assert max(float((value - found[name]).abs().max()) for name, value in expected.items()) < 1e-5
+
+
+def test_a_run_stopped_between_two_passes_repeats_the_step(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    common = [*OPTIONS, "--data", str(data), "--epochs", "2", "--accumulate", "2", "--output"]
+    assert main([*common, str(tmp_path / "whole")]) == 0
+    calls: list[int] = []
+    plain = PoseTraining.training_step
+
+    def stopping(self: PoseTraining, batch: Any, batch_idx: int) -> torch.Tensor:
+        calls.append(batch_idx)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return plain(self, batch, batch_idx)
+
+    with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt, SystemExit):
+        patch.setattr(PoseTraining, "training_step", stopping)
+        main([*common, str(tmp_path / "broken")])
+    assert torch.load(tmp_path / "broken" / "checkpoints" / "last.ckpt")["global_step"] == 1
+    assert main([*common, str(tmp_path / "broken"), "--resume"]) == 0
+    expected, found = weights(tmp_path / "whole"), weights(tmp_path / "broken")
+    # The statistics of batch norm have seen the repeated pass twice.
+    learnt = [name for name in expected if "running_" not in name]
+    assert learnt and all(torch.equal(expected[name], found[name]) for name in learnt)
+
+
 def test_profile_tells_images_a_second(
     data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -156,7 +201,7 @@ def test_two_processes_equal_one(data: Path, tmp_path: Path) -> None:
     assert moved > 1e-3  # it starts at zero: both runs really learnt
     assert max(float((value - found[name]).abs().max()) for name, value in expected.items()) < 1e-5
     alone = losses(tmp_path / "one.log")
-    assert len(alone) == 20 and losses(tmp_path / "two.log") == pytest.approx(alone, rel=1e-5)
+    assert len(alone) == 20 and losses(tmp_path / "two.log") == pytest.approx(alone, rel=1e-4)
 
 
 @pytest.mark.slow

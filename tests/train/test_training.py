@@ -50,11 +50,27 @@ def test_a_run_leaves_weights_checkpoint_configuration_and_curves(run: tuple[Pat
     assert list(output.glob("tensorboard/**/events*"))
 
 
-def test_a_run_that_ends_before_a_look_at_val_leaves_its_weights(run: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_run_that_ends_before_a_validation_leaves_its_weights(run: tuple[Path, Path], tmp_path: Path) -> None:
     options = ["--data", str(run[0]), "--output", str(tmp_path), "--workers", "0", "--validate-every", "9"]
     assert main([*TINY, *options, "--epochs", "9", "--max-steps", "1"]) == 0
     for name in ("last", "best"):
         assert load_pose_model(tmp_path / f"{name}.safetensors").notes["step"] == "1"
+
+
+def test_a_run_learns_from_a_teacher_as_well(run: tuple[Path, Path], tmp_path: Path) -> None:
+    """The teacher is in the loss and in no file of the run."""
+    data, finished = run
+    common = [*TINY, "--data", str(data), "--workers", "0", "--ema-decay", "0.5", "--max-steps", "2"]
+    taught = ["--teacher", str(finished / "best.safetensors"), "--teacher-threshold", "0.0"]
+    assert main([*common, *taught, "--output", str(tmp_path / "taught")]) == 0
+    assert "train/loss_teacher" in (tmp_path / "taught" / "log" / "version_0" / "metrics.csv").read_text()
+    assert main([*common, "--output", str(tmp_path / "alone")]) == 0
+    states = [
+        torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        for name in ("taught", "alone")
+    ]
+    assert states[0].keys() == states[1].keys()
+    assert any(not torch.equal(value, states[1][name]) for name, value in states[0].items())
 
 
 def test_curves_become_a_picture(run: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -73,20 +89,20 @@ def test_resume_goes_on_where_the_run_stopped(run: tuple[Path, Path], capfd: pyt
     assert main([*TINY, *options, "--epochs", "3", "--precision", "bf16", "--resume"]) == 0
     printed, logged = capfd.readouterr()
     assert "litlogger" not in logged
-    assert "epoch 2 " in printed and "epoch 0 " not in printed and "other options" not in printed
+    assert "epoch 3, " in printed and "epoch 1, " not in printed and "other options" not in printed
     assert len(list(output.glob("log/*/metrics.csv"))) == 2  # the first curve is still there
 
 
-def test_resume_says_what_is_no_longer_as_it_was(
+def test_resume_lists_options_that_changed(
     run: tuple[Path, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "run"
     shutil.copytree(run[1], output)
     changed = ["--ema-decay", "0", "--optimizer", "adamw", "--seed", "3", "--epochs", "4"]
     assert main([*TINY, "--data", str(run[0]), "--output", str(output), "--workers", "0", *changed, "--resume"]) == 0
-    reported = "goes on with other options than before: optimizer adam -> adamw, ema_decay 0.5 -> 0.0, "
+    changes = "continues with other options than before: optimizer adam -> adamw, ema_decay 0.5 -> 0.0, "
     printed = capfd.readouterr().out
-    assert reported in printed and "seed 0 -> 3" in printed and "epochs" not in printed.split("than before:")[1][:120]
+    assert changes in printed and "seed 0 -> 3" in printed and "epochs" not in printed.split("than before:")[1][:120]
 
 
 def test_a_broken_picture_that_a_loader_process_meets_is_counted(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch.utils.data import Sampler
 
+from engine.errors import OptionError
 from train.config import TrainConfig
 
 SampleKey = tuple[int, int, int]  # epoch, index, how often the person came before in this epoch
@@ -18,11 +19,11 @@ _MOST_LOADERS = 12
 
 
 def loader_processes(config: TrainConfig) -> int:
-    """Loader processes a device: those that were asked for, else what keeps the network busy.
+    """Loader processes a device: those of --workers, else as many as keep the network busy.
 
-    An accelerator wants the processor's cores, less one for the training itself. Where the processor trains, a crop of
-    a picture in memory costs a hundredth of what the network does with it, and a process of its own would only get in
-    the way of threads that wait for each other; pictures that are decoded anew want one.
+    An accelerator needs the processor's cores, less one for the training itself. Where the processor trains, a crop of
+    a picture in memory costs a hundredth of what the network does with it, and another process would only compete for
+    the cores; pictures that are decoded every time need one.
     """
     if config.workers is not None:
         return config.workers
@@ -34,15 +35,20 @@ def loader_processes(config: TrainConfig) -> int:
 class EpochBatches(Sampler[list[SampleKey]]):
     """Batches of keys of one epoch, in an order that depends on (seed, epoch) alone.
 
-    Several processes share each batch, so that together they see what one process would. A last batch that is not full
-    is left out, unless it is the only one.
+    With `accumulate`, each is a part of the batch of one step. Several processes share each batch, so that together
+    they see what one process would, and a person comes to the process that keeps the picture if there is room. A last
+    batch that is not full is left out, unless it is the only one.
 
     Args:
         shares: (N,) float64, how often each person comes on average; the part behind the point is drawn by chance.
-        config: seed and total batch size.
+        config: seed, total batch size, and the parts that a batch is divided into.
         epoch: from 0.
         start: batches to leave out at the beginning, because they were seen before a stop.
         rank, world: this process among all.
+        images: N, index of each person's picture; needed by several processes.
+
+    Raises:
+        OptionError: there are fewer people than parts of a batch.
     """
 
     def __init__(
@@ -54,6 +60,7 @@ class EpochBatches(Sampler[list[SampleKey]]):
         start: int = 0,
         rank: int = 0,
         world: int = 1,
+        images: Sequence[int] | None = None,
     ) -> None:
         rng = np.random.default_rng((config.seed, epoch))
         counts = np.floor(shares + rng.random(len(shares))).astype(int)
@@ -62,9 +69,18 @@ class EpochBatches(Sampler[list[SampleKey]]):
         order = rng.permutation(len(indices))
         keys: list[SampleKey] = [(epoch, int(indices[i]), int(repeats[i])) for i in order]
         size = config.batch_size
-        batches = [keys[i : i + size] for i in range(0, max(1, len(keys) - size + 1), size)]
-        part = size // world
-        self._batches = [batch[rank * part : (rank + 1) * part] if world > 1 else batch for batch in batches]
+        self._batches = []
+        for begin in range(0, max(1, len(keys) - size + 1), size):
+            batch = keys[begin : begin + size]
+            part = len(batch) // config.accumulate
+            if part // world == 0:
+                raise OptionError(
+                    f"an epoch has {len(keys)} people, too few for {config.accumulate * world} parts of a batch; "
+                    "--accumulate or --devices must be smaller"
+                )
+            for i in range(config.accumulate):
+                shared = batch[i * part : (i + 1) * part]
+                self._batches.append(shared if world == 1 else _shared_out(shared, images, world)[rank])
         self._start = start
 
     def __len__(self) -> int:
@@ -72,3 +88,17 @@ class EpochBatches(Sampler[list[SampleKey]]):
 
     def __iter__(self) -> Iterator[list[SampleKey]]:
         return iter(self._batches[self._start :])
+
+
+def _shared_out(batch: list[SampleKey], images: Sequence[int] | None, world: int) -> list[list[SampleKey]]:
+    """A batch in equal parts, one a process; as far as possible each person goes to picture % world."""
+    size = len(batch) // world
+    parts: list[list[SampleKey]] = [[] for _ in range(world)]
+    others: list[SampleKey] = []
+    for key in batch[: size * world]:
+        own = parts[(key[1] if images is None else images[key[1]]) % world]
+        (own if len(own) < size else others).append(key)
+    for part in parts:
+        while len(part) < size:
+            part.append(others.pop())
+    return parts

@@ -7,23 +7,25 @@ from typing import Any
 
 import numpy as np
 
-from engine.errors import SourceError
+from engine.errors import ModelError, SourceError
 from engine.skeleton import COCO17, Skeleton
 from train.data.documents import read_json, reason
-from train.data.people import PeopleSet, Person, flip_pairs_by_name, sizes_of
+from train.data.people import PeopleSet, Person, sizes_of
+from train.data.skeletons import make_skeleton, report_unknown_sides
 
-# COCO's constants run from 0.025 (eyes) to 0.107 (hips); a keypoint nobody measured gets the middle.
+# COCO's constants run from 0.025 (eyes) to 0.107 (hips); a keypoint without one gets the middle.
 _UNKNOWN_SIGMA = 0.05
 _AREA_SHARE = 0.53  # of a box, the mean over COCO
 _WRONG = (ValueError, KeyError, TypeError, AttributeError, OverflowError, MemoryError)
 
 
 def read_coco(annotation_file: Path, image_folder: Path) -> PeopleSet:
-    """Read a COCO keypoint file; labels that do not serve are skipped and named.
+    """Read a COCO keypoint file; labels that cannot be used are skipped and reported.
 
     Args:
-        annotation_file: with images, annotations and one category that has keypoints.
-        image_folder: where the pictures stand.
+        annotation_file: with images, annotations and one category that has keypoints; that category, or the file, may
+            also contain `sigmas`, `flip_idx` and `upper_body`, see `skeletons.make_skeleton`.
+        image_folder: of the pictures.
 
     Raises:
         SourceError: the file cannot be read as COCO keypoints at all.
@@ -38,9 +40,11 @@ def read_coco(annotation_file: Path, image_folder: Path) -> PeopleSet:
         annotations = list(coco["annotations"])
         for each in coco["categories"]:
             _whole_number(each["id"])
-        skeleton = _skeleton(category, names)
-    except (*_WRONG, StopIteration, OSError) as error:
+        skeleton, mirrors = _skeleton(coco, category, names)
+    except (*_WRONG, StopIteration, OSError, ModelError) as error:
         raise SourceError(f"{annotation_file} is not a COCO keypoint file: {reason(error)}") from error
+    if not mirrors:
+        report_unknown_sides(annotation_file)
     people, complaints, broken = [], [], set()
     for number, annotation in enumerate(annotations):
         try:
@@ -63,6 +67,7 @@ def read_coco(annotation_file: Path, image_folder: Path) -> PeopleSet:
         skeleton=skeleton,
         class_names=(str(category.get("name", "person")),),
         ground_truth=coco,
+        mirrors=mirrors,
         complaints=tuple(complaints),
     )
 
@@ -111,13 +116,11 @@ def _person(annotation: dict[str, Any], images: dict[int, tuple[int, dict[str, A
     )
 
 
-def _skeleton(category: dict[str, Any], names: tuple[str, ...]) -> Skeleton:
-    """COCO's own constants for COCO's keypoints; for others what the file says and a uniform OKS sigma."""
-    if names == COCO17.keypoint_names:
-        return COCO17
-    return Skeleton(
-        keypoint_names=names,
-        edges=tuple((int(a) - 1, int(b) - 1) for a, b in category.get("skeleton") or ()),
-        flip_pairs=flip_pairs_by_name(names),
-        oks_sigmas=(_UNKNOWN_SIGMA,) * len(names),
-    )
+def _skeleton(coco: dict[str, Any], category: dict[str, Any], names: tuple[str, ...]) -> tuple[Skeleton, bool]:
+    """The skeleton, and whether mirroring is known; `sigmas` and the like may stand in the category or beside it."""
+    settings = {key: category.get(key, coco.get(key)) for key in ("sigmas", "flip_idx", "upper_body")}
+    settings = {key: value for key, value in settings.items() if value is not None}
+    if names == COCO17.keypoint_names and not settings:
+        return COCO17, True
+    edges = tuple((int(a) - 1, int(b) - 1) for a, b in category.get("skeleton") or ())
+    return make_skeleton(settings, names, edges, _UNKNOWN_SIGMA)

@@ -6,6 +6,7 @@ What a sample looks like depends on the seed and its key alone, so a run can be 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import TypedDict
 
 import cv2
@@ -25,6 +26,7 @@ from train.data.augmentation import cut_by_frame, degrade, jitter_color
 from train.data.batches import SampleKey
 from train.data.people import PeopleSet, Person
 from train.data.placement import random_affine
+from train.processes import gather
 
 _AUGMENTATION_SEED = 1
 """Last number of the seed for `augmentation`, so that placement and colour do not depend on its options."""
@@ -45,15 +47,23 @@ _FREE_MEMORY_SHARE = 0.25
 class ImageStore:
     """Decoded pictures by index, kept in memory if wanted and as long as there is room.
 
+    Of several processes each keeps its own part of the pictures; the others it decodes whenever they are needed.
+
+    Args:
+        people: their pictures.
+        keep: whether to keep them.
+        rank, world: this process among those that share the pictures.
+
     Attributes:
         broken: the error of each picture that this process could not decode so far, by index.
     """
 
-    def __init__(self, people: PeopleSet, keep: bool) -> None:
+    def __init__(self, people: PeopleSet, keep: bool, *, rank: int = 0, world: int = 1) -> None:
         self._files = people.image_files
         self._sizes_wh = people.image_sizes_wh
         self._kept: dict[int, UInt8Array] = {}
         self._keep = keep
+        self._rank, self._world = rank, world
         self.broken: dict[int, str] = {}
         # Shared, because loader processes find broken pictures, too, and the run reports how many there were.
         self._met_broken = torch.zeros(len(self._files), dtype=torch.bool).share_memory_()  # type: ignore[no-untyped-call]
@@ -62,6 +72,10 @@ class ImageStore:
     def broken_count(self) -> int:
         """How many pictures could not be decoded so far, here and in loader processes."""
         return int(self._met_broken.sum())
+
+    def is_own(self, index: int) -> bool:
+        """Whether this process is the one that checks and keeps a picture."""
+        return index % self._world == self._rank
 
     def __deepcopy__(self, _memo: object) -> ImageStore:
         return self  # weight averaging copies the whole module; the pictures are needed once
@@ -75,7 +89,7 @@ class ImageStore:
         if index in self._kept:
             return self._kept[index]
         decoded = self._decode(index)
-        if self._keep and self._has_room():
+        if self._keep and self.is_own(index) and self._has_room():
             self._kept[index] = decoded
         return decoded
 
@@ -112,6 +126,12 @@ class ImageStore:
             )
         return self._keep
 
+    def mark_broken(self, broken: Mapping[int, str]) -> None:
+        """Add the broken pictures that other processes found."""
+        for index, reason in broken.items():
+            self._met_broken[index] = True
+            self.broken.setdefault(index, reason)
+
     def readable(self, index: int) -> UInt8Array | None:
         """As by index, or None where it cannot be decoded; each of those is reported once."""
         if self._met_broken[index]:
@@ -128,13 +148,15 @@ class ImageStore:
 def without_unreadable(people: PeopleSet, images: ImageStore) -> PeopleSet:
     """The people whose pictures can be decoded; the others are reported.
 
-    Decodes every picture, so that a store that keeps them is full afterwards and forked loader processes share it.
+    Decodes every picture, so that a store that keeps them is full afterwards and forked loader processes share it. Of
+    several processes each decodes its part, and all of them have to call this.
 
     Raises:
         SourceError: no picture can be decoded.
     """
-    for index in sorted({person.image for person in people.people}):
+    for index in sorted({person.image for person in people.people if images.is_own(person.image)}):
         images.readable(index)
+    images.mark_broken({index: reason for broken in gather(images.broken) for index, reason in broken.items()})
     return without_broken(people, images)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +40,12 @@ class PeopleSet:
     Attributes:
         origin: the file or folder the labels came from.
         image_files: pictures.
-        image_sizes_wh: width and height of each picture as its labels count them; None where labels are on the picture
-            as its EXIF orientation turns it.
+        image_sizes_wh: width and height of each picture as its labels count them, (0, 0) where they do not state it;
+            None where labels are on the picture as its EXIF orientation turns it.
         people: those with at least one labelled keypoint.
         ground_truth: the labels as a COCO keypoint data set, for AP.
         mirrors: whether it is known which keypoints trade places in a mirrored picture; if not, none is mirrored.
+        head_sizes: px by annotation id, for PCKh; empty for other data sets than MPII.
         complaints: what was skipped and why, a line each.
     """
 
@@ -56,6 +57,7 @@ class PeopleSet:
     ground_truth: dict[str, Any]
     image_sizes_wh: tuple[tuple[int, int], ...] | None = None
     mirrors: bool = True
+    head_sizes: Mapping[int, float] = field(default_factory=dict)
     complaints: tuple[str, ...] = ()
 
 

@@ -1,4 +1,4 @@
-"""A data set by the path that a person gives: COCO in either layout, or ultralytics' pose form."""
+"""Reading a data set from its path: COCO in either layout, MPII, or the pose form of ultralytics."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from engine.errors import SourceError
 from train.data.coco_data import read_coco
+from train.data.mpii_data import annotation_file, read_mpii
 from train.data.people import PeopleSet
 from train.data.yolo_pose_data import read_yolo_pose
 
@@ -13,11 +14,12 @@ _COMPLAINTS_SHOWN = 10
 
 
 def read_people(data: Path, split: str) -> PeopleSet:
-    """Read a split of a data set in any of the layouts that are known.
+    """Read a split of a data set in any of the known layouts.
 
     Args:
         data: a folder with `<split>.json` and pictures in `<split>/`; COCO as downloaded (`annotations/` with
-            `person_keypoints_<split>2017.json`, pictures in `<split>2017/`); or the YAML of an ultralytics pose set.
+            `person_keypoints_<split>2017.json`, pictures in `<split>2017/`); MPII (`annot/train.json` and `valid.json`,
+            pictures in `images/`); or the YAML of an ultralytics pose set.
         split: "train" or "val".
 
     Raises:
@@ -31,10 +33,12 @@ def read_people(data: Path, split: str) -> PeopleSet:
             people = read_coco(small, data / split)
         elif downloaded.is_file():
             people = read_coco(downloaded, data / f"{split}2017")
+        elif annotation_file(data, split).is_file():
+            people = read_mpii(data, split)
         else:
             raise SourceError(
-                f"{small} is missing, and so is {downloaded}: --data wants a folder with {split}.json and pictures in "
-                f"{split}/, COCO as downloaded, or the YAML of an ultralytics pose data set"
+                f"{small} is missing, and so is {downloaded}: --data takes a folder with {split}.json and pictures in "
+                f"{split}/, COCO as downloaded, MPII (annot/ and images/), or the YAML of an ultralytics pose data set"
             )
     for line in people.complaints[:_COMPLAINTS_SHOWN]:
         print(f"skipped: {line}")
@@ -42,5 +46,5 @@ def read_people(data: Path, split: str) -> PeopleSet:
         print(f"{people.origin}: {len(people.complaints)} broken pictures or labels skipped")
     if not people.people:
         first = f"; the first: {people.complaints[0]}" if people.complaints else ""
-        raise SourceError(f"{people.origin} holds no usable person with a labelled keypoint{first}")
+        raise SourceError(f"{people.origin} contains no usable person with a labelled keypoint{first}")
     return people

@@ -12,11 +12,12 @@ from typing import Any
 import cv2
 import numpy as np
 
-from engine.errors import SourceError
+from engine.errors import ModelError, SourceError
 from engine.skeleton import COCO17, MOST_KEYPOINTS, Skeleton
 from engine.system.regular_file import read_regular
 from train.data.documents import read_yaml, reason
-from train.data.people import PeopleSet, Person, flip_pairs_by_name
+from train.data.people import PeopleSet, Person
+from train.data.skeletons import make_skeleton, report_unknown_sides
 
 _PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 
@@ -25,12 +26,12 @@ def read_yolo_pose(file: Path, split: str) -> PeopleSet:
     """Read a split of an ultralytics pose data set.
 
     Args:
-        file: YAML with `path`, `train`, `val`, `kpt_shape`, `names`, and where known `flip_idx`, `kpt_names` and
-            `skeleton` (pairs of keypoint indices from 0).
+        file: YAML with `train`, `val`, `kpt_shape`, `names`, and optionally `path`, `kpt_names`, `skeleton` (pairs of
+            keypoint indices from 0), and `flip_idx`, `sigmas` and `upper_body`, see `skeletons.make_skeleton`.
         split: "train" or "val".
 
     Raises:
-        SourceError: the YAML or the pictures' folder is missing or does not serve.
+        SourceError: the YAML or the folder of pictures is missing or cannot be used.
     """
     settings = _settings(file)
     try:
@@ -38,12 +39,14 @@ def read_yolo_pose(file: Path, split: str) -> PeopleSet:
         if not 1 <= keypoints <= MOST_KEYPOINTS:
             raise ValueError(f"{keypoints} keypoints; 1 to {MOST_KEYPOINTS} fit")
         class_names = _names(settings["names"])
-        skeleton = _skeleton(settings, keypoints)
+        skeleton, mirrors = _skeleton(settings, keypoints)
         folders = settings[split] if isinstance(settings[split], list) else [settings[split]]
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, ModelError) as error:
         raise SourceError(f"{file} is not the YAML of a pose data set: {reason(error)}") from error
     if dimensions not in (2, 3):
-        raise SourceError(f"{file}: kpt_shape is [{keypoints}, {dimensions}]; [K, 2] or [K, 3] fits")
+        raise SourceError(f"{file}: kpt_shape is [{keypoints}, {dimensions}]; expected [K, 2] or [K, 3]")
+    if not mirrors:
+        report_unknown_sides(file)
     root = Path(str(settings.get("path", ".")))
     root = root if root.is_absolute() else file.parent / root
     files = [picture for folder in folders for picture in _pictures(root, str(folder), file)]
@@ -80,6 +83,7 @@ def read_yolo_pose(file: Path, split: str) -> PeopleSet:
         skeleton=skeleton,
         class_names=class_names,
         ground_truth=_ground_truth(images, people, skeleton),
+        mirrors=mirrors,
         complaints=tuple(complaints),
     )
 
@@ -101,31 +105,22 @@ def _names(names: Any) -> tuple[str, ...]:
     return tuple(str(value) for value in values)
 
 
-def _skeleton(settings: dict[str, Any], keypoints: int) -> Skeleton:
-    """Names, pairs and edges as far as the YAML says; COCO's own for 17 keypoints without names.
+def _skeleton(settings: dict[str, Any], keypoints: int) -> tuple[Skeleton, bool]:
+    """The skeleton as far as the YAML states it, and whether mirroring is known; COCO's for 17 keypoints without names.
 
-    The OKS sigma of an unknown keypoint is 1 / K, as ultralytics has it.
+    An unknown OKS sigma is 1 / K, as in ultralytics.
     """
     names = settings.get("kpt_names")
     if isinstance(names, dict):  # ultralytics lists them by class; all classes of a set share their keypoints
         names = next(iter(names.values()), None)
     flip = settings.get("flip_idx")
     if names is None and keypoints == COCO17.num_keypoints and (flip is None or tuple(flip) == COCO17.flip_order):
-        return COCO17
+        return COCO17, True
     labels = tuple(str(name) for name in names) if names else tuple(f"keypoint_{i}" for i in range(keypoints))
     if len(labels) != keypoints:
         raise ValueError(f"{len(labels)} kpt_names for {keypoints} keypoints")
-    pairs = flip_pairs_by_name(labels)
-    if flip is not None:
-        if sorted(flip) != list(range(keypoints)):
-            raise ValueError(f"flip_idx {flip} is no order of {keypoints} keypoints")
-        pairs = tuple((i, int(j)) for i, j in enumerate(flip) if i < j)
-    return Skeleton(
-        keypoint_names=labels,
-        edges=tuple((int(a), int(b)) for a, b in settings.get("skeleton") or ()),
-        flip_pairs=pairs,
-        oks_sigmas=(1.0 / keypoints,) * keypoints,
-    )
+    edges = tuple((int(a), int(b)) for a, b in settings.get("skeleton") or ())
+    return make_skeleton(settings, labels, edges, 1.0 / keypoints)
 
 
 def _pictures(root: Path, folder: str, file: Path) -> list[Path]:
@@ -161,7 +156,7 @@ def _label_file(picture: Path) -> Path:
 
 def _label_lines(picture: Path) -> Iterator[tuple[int, str]]:
     labels = _label_file(picture)
-    if not labels.is_file():  # a picture without anyone
+    if not labels.is_file():  # a picture without people
         return
     for number, line in enumerate(labels.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
         if line.strip():

@@ -263,5 +263,5 @@ def _insert(transforms: Any, step: PastePeople) -> None:
     first = transforms.transforms[0]
     names = [type(one).__name__ for one in getattr(first, "transforms", [])]
     if names[:2] != ["Mosaic", "CopyPaste"]:
-        raise ModelError(f"--paste-people: ultralytics begins its transforms with {names}; Mosaic, CopyPaste fits")
+        raise ModelError(f"--paste-people: ultralytics begins its transforms with {names}; expected Mosaic, CopyPaste")
     first.insert(1, step)

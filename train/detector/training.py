@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.artifacts.write_guard import check_targets
+from engine.build.detector_export import export_detector
 from engine.errors import EngineError, OptionError
 from engine.option_table import SEED, SHARE, Range, add_options, check_options, described, option
 from engine.system.one_line_parser import OneLineParser
@@ -105,8 +106,17 @@ def write_yolo_dataset(data: Path, output: Path) -> Path:
             rows = [_yolo_row(box, image["width"], image["height"]) for box in boxes.get(image["id"], [])]
             (labels / image["file_name"]).with_suffix(".txt").write_text("\n".join(rows))
     yaml = output / "data.yaml"
-    yaml.write_text(f"path: {output.resolve().as_posix()}\ntrain: images/train\nval: images/val\nnames:\n  0: person\n")
+    # JSON strings are YAML strings, whatever is in them.
+    path, name = json.dumps(output.resolve().as_posix()), json.dumps(_class_name(coco))
+    yaml.write_text(f"path: {path}\ntrain: images/train\nval: images/val\nnames:\n  0: {name}\n", encoding="utf-8")
     return yaml
+
+
+def _class_name(coco: dict[str, Any]) -> str:
+    """The class of a COCO file: that of its keypoints, as the pose network names it, else the first."""
+    categories = coco.get("categories") or [{}]
+    with_keypoints = [category for category in categories if "keypoints" in category]
+    return str((with_keypoints or categories)[0].get("name", "person"))
 
 
 def _yolo_row(box_xywh: list[float], width: int, height: int) -> str:
@@ -166,7 +176,12 @@ def _to_float32(value: Any) -> Any:
 
 
 def train(options: DetectorOptions) -> Path:
-    """Train by ultralytics and return the path of its `last.pt` (the averaged weights of the last epoch)."""
+    """Train by ultralytics and return the detector as ONNX, made of the averaged weights of the last epoch (`last.pt`).
+
+    Raises:
+        EngineError: an option does not fit, a file is there already, or the start cannot be used.
+        FileNotFoundError, KeyError, JSONDecodeError: the data set cannot be used.
+    """
     prepare_ultralytics(verbose=True)
     import torch
     from ultralytics import YOLO  # type: ignore[attr-defined]
@@ -174,7 +189,8 @@ def train(options: DetectorOptions) -> Path:
     disable_telemetry()
     torch.set_num_threads(options.threads)
     output = options.output
-    written = (output / "dataset" / "data.yaml", output / "run" / "weights" / "last.pt")
+    exported = output / f"{output.resolve().name}.onnx"
+    written = (output / "dataset" / "data.yaml", output / "run" / "weights" / "last.pt", exported)
     check_targets(
         written,
         inputs=[] if options.resume else [options.data, options.init],
@@ -189,7 +205,8 @@ def train(options: DetectorOptions) -> Path:
     model.add_callback("on_pretrain_routine_end", _bfloat16_on_cpu(options.threads))
     settings = {"resume": True} if resuming else _settings(options, data_yaml)
     model.train(trainer=_trainer(options), **settings)
-    return last
+    export_detector(last, exported, input_size=options.input_size, one_to_one=not options.one_to_many)
+    return exported
 
 
 def _start(options: DetectorOptions) -> Path:
@@ -209,7 +226,6 @@ def _settings(options: DetectorOptions, data_yaml: Path) -> dict[str, Any]:
     """What ultralytics is told of a new training."""
     return {
         "data": str(data_yaml),
-        "single_cls": True,
         "imgsz": options.input_size,
         "epochs": options.epochs,
         "time": options.hours,
@@ -270,9 +286,9 @@ def main(argv: list[str] | None = None) -> int:
     """Train; exit code 2 and one line where the input does not serve."""
     given = vars(build_parser().parse_args(argv))
     try:
-        last = train(DetectorOptions(**given))
+        detector = train(DetectorOptions(**given))
     except (FileNotFoundError, KeyError, json.JSONDecodeError, EngineError) as error:
         print(f"train.detector: {error}", file=sys.stderr)
         return 2
-    print(f"weights: {last}")
+    print(f"detector: {detector}")
     return 0

@@ -112,7 +112,10 @@ def halves(
 
 def _members(ground_truth: Mapping[str, Any], labels: Sequence[dict[str, Any]]) -> dict[str, Bools]:
     """For each kind, which labels are of it."""
-    sizes = {image["id"]: np.array([image["width"], image["height"]], np.float32) for image in ground_truth["images"]}
+    sizes = {  # 0: not stated
+        image["id"]: np.array([image["width"] or np.inf, image["height"] or np.inf], np.float32)
+        for image in ground_truth["images"]
+    }
     members = {kind: np.zeros(len(labels), bool) for kind in KINDS}
     for image_id, rows in _by_image(labels).items():
         boxes = _xyxy([labels[row] for row in rows])

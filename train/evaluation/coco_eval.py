@@ -87,6 +87,8 @@ def coco_results(
     box_scores: Float32Array,
     areas: Float32Array,
     sigmas: Sequence[float],
+    *,
+    category_id: int = 1,
 ) -> list[dict[str, Any]]:
     """Results in COCO's form, rescored, without duplicates.
 
@@ -94,10 +96,12 @@ def coco_results(
         image_ids: N ids.
         keypoints: (N, K, 3) float32: x, y in picture px, score.
         box_scores, areas: (N,) float32.
+        sigmas: K OKS constants.
+        category_id: of the results.
     """
     scores = rescore(box_scores, keypoints[:, :, 2])
     kept = kept_people(image_ids, keypoints[:, :, :2], scores, areas, sigmas)
-    return [coco_result(image_ids[index], keypoints[index], scores[index]) for index in kept]
+    return [coco_result(image_ids[index], keypoints[index], scores[index], category_id) for index in kept]
 
 
 def coco_result(image_id: int, keypoints: Float32Array, score: float, category_id: int = 1) -> dict[str, Any]:

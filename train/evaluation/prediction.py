@@ -13,7 +13,7 @@ from torch import Tensor
 from engine.geometry import apply_affines, boxes_to_affines, invert_affines, warp_crops
 from engine.heatmap import Decoder, decode_heatmaps
 from engine.types import Float32Array, UInt8Array, require_finite
-from train.data.boxes import PersonBoxes, crop_areas, labelled_boxes
+from train.data.boxes import PersonBoxes, labelled_boxes
 from train.data.dataset import ImageStore
 from train.data.people import PeopleSet
 
@@ -41,7 +41,7 @@ def iterate_crops(
 ) -> Iterator[CropBatch]:
     """Upright, padded crops of every box, picture by picture, so that each picture is decoded once.
 
-    Boxes of pictures that cannot be decoded are left out; the store names those and keeps their list.
+    Boxes of pictures that cannot be decoded are left out; the store reports these pictures.
     """
     width, height = input_size_wh
     order = np.argsort(np.asarray(boxes.images), kind="stable")
@@ -74,7 +74,7 @@ def normalize_crops(crops: Tensor, mean: Tensor, std: Tensor) -> Tensor:
 
 
 def flip_averaged(predict: PredictHeatmaps, flip_order: tuple[int, ...], *, udp: bool = False) -> PredictHeatmaps:
-    """The flip test: mean of the heatmaps of a crop and of its mirror image, the latter turned back.
+    """The flip test: mean of the heatmaps of a crop and of its mirror image, the latter mirrored back.
 
     The mirrored maps are moved one px to the right, as in the official code, because mirroring maps of stride 4
     shifts them by that much against the crop; with UDP coordinates the two fall on each other as they are.
@@ -130,8 +130,3 @@ def predict_people(
     """`predict_boxes` for the labelled box of every person of a set."""
     boxes = labelled_boxes(people)
     return predict_boxes(predict, boxes, images, input_size_wh, batch_size=batch_size, decode=decode, udp=udp)
-
-
-def padded_areas(people: PeopleSet) -> Float32Array:
-    """`crop_areas` of the labelled boxes, at the usual 3:4."""
-    return crop_areas(labelled_boxes(people).boxes_xyxy)

@@ -27,7 +27,7 @@ from train.data.boxes import PersonBoxes, labelled_boxes
 from train.data.dataset import ImageStore
 from train.data.people import PeopleSet
 from train.data.reading import read_people
-from train.evaluate import heatmaps_of, predict_results
+from train.evaluate import heatmaps_of, predict_keypoints, results_of
 from train.evaluation.breakdown import halves
 from train.evaluation.coco_eval import keypoint_ap
 from train.evaluation.prediction import flip_averaged, iterate_crops
@@ -59,7 +59,7 @@ class TradeoffOptions:
         if not self.weights and not self.add:
             raise OptionError("nothing to draw; give --weights, or reports of earlier calls with --add")
         if self.output is not None and self.output.suffix.lower() != ".png":
-            raise OptionError(f"--output is {self.output}; a name that ends in .png fits")
+            raise OptionError(f"--output is {self.output}; expected a name that ends in .png")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -146,7 +146,8 @@ def one_person(backend: Backend, crop: UInt8Array, people: PeopleSet, flip: bool
 
 def accuracy(backend: Backend, people: PeopleSet, images: ImageStore, boxes: PersonBoxes, flip: bool) -> dict[str, Any]:
     """AP and its kin of all pictures, and AP of those with even and odd ids, in percent."""
-    results, _ = predict_results(backend, people, images, boxes, flip_test=flip)
+    keypoints = predict_keypoints(backend, people, images, boxes, flip_test=flip and people.mirrors)
+    results, _ = results_of(keypoints, people, images, boxes, backend.spec.input_size_wh)
     sigmas = people.skeleton.oks_sigmas
     parts = halves(people.ground_truth, results, sigmas)
     whole = keypoint_ap(people.ground_truth, results, sigmas)

@@ -63,7 +63,7 @@ class PersonAttention:
     @property
     def picture_scale(self) -> float:
         """Picture px a crop px."""
-        return self.picture_bgr.shape[0] / self.input_size_wh[1]
+        return float(self.picture_bgr.shape[0] / self.input_size_wh[1])
 
     def to_crop(self, photo_xy: Float32Array) -> Float32Array:
         """A point (2,) of the photo in crop px.
@@ -71,7 +71,7 @@ class PersonAttention:
         Raises:
             OptionError: it is outside the crop.
         """
-        crop_xy = apply_affines(self.photo_to_crop[None], photo_xy.reshape(1, 1, 2))[0, 0]
+        crop_xy: Float32Array = apply_affines(self.photo_to_crop[None], photo_xy.reshape(1, 1, 2))[0, 0]
         if not ((crop_xy >= -0.5) & (crop_xy < np.array(self.input_size_wh) - 0.5)).all():
             raise OptionError("the pixel is outside the crop that the network gets; choose one closer to the box")
         return crop_xy

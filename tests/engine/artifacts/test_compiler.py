@@ -1,4 +1,4 @@
-"""The export and its cache: made once, whole or not at all, in a child process."""
+"""The export and its cache: built once, completely or not at all, in a child process."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_the_graph_is_clean_and_open_in_the_number_of_people(cache: Path, weight
     assert not {"If", "Loop", "Shape", "NonZero"} & set(kinds)
 
 
-def test_a_built_file_is_taken_without_a_word(cache: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cached_file_is_used_without_a_message(cache: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_build(*_arguments: object) -> Path:
         raise AssertionError("built again")
 
@@ -76,7 +76,7 @@ def test_a_built_file_is_taken_without_a_word(cache: Path, weights: Path, monkey
     assert ensure_onnx(file) == file
 
 
-def test_by_force_it_is_built_anew_and_the_old_one_serves_until_then(
+def test_force_rebuilds_and_keeps_the_old_file_until_then(
     cache: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = ensure_onnx(weights)
@@ -98,7 +98,7 @@ def test_by_force_it_is_built_anew_and_the_old_one_serves_until_then(
 
 
 @pytest.mark.parametrize("damage", ["cut", "no spec", "old graph", "other weights"])
-def test_what_is_damaged_or_stale_is_built_anew(
+def test_damaged_and_stale_files_are_rebuilt(
     damage: str, cache: Path, weights: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     file = ensure_onnx(weights)
@@ -127,7 +127,7 @@ def test_what_is_damaged_or_stale_is_built_anew(
     assert [path.name for path in file.parent.parent.iterdir()] == [file.parent.name], "nothing is left over"
 
 
-def test_two_that_build_the_same_do_not_collide(
+def test_concurrent_builds_of_the_same_file_do_not_collide(
     weights: Path, built_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = next((built_cache / "onnx").glob("small-*")) / "small.onnx"
@@ -154,7 +154,7 @@ def test_two_that_build_the_same_do_not_collide(
     assert len(list((tmp_path / "onnx").iterdir())) == 1
 
 
-def test_a_failing_build_leaves_nothing_and_says_what_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_build_leaves_no_file_and_reports_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(folders.CACHE_VARIABLE, str(tmp_path / "cache"))
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(b"\x10\x00\x00\x00\x00\x00\x00\x00{not json at all}")
@@ -163,7 +163,7 @@ def test_a_failing_build_leaves_nothing_and_says_what_failed(tmp_path: Path, mon
     assert list((tmp_path / "cache" / "onnx").iterdir()) == []
 
 
-def test_a_child_that_dies_is_an_error_with_its_last_words(tmp_path: Path) -> None:
+def test_a_crashed_child_is_an_error_with_its_last_line(tmp_path: Path) -> None:
     with pytest.raises(BackendError, match="ended with code 2"):
         run_build(["--no-such-option"])
 

@@ -1,4 +1,4 @@
-"""Detectors of others: plain exports, pickled files, damaged ones."""
+"""Foreign detectors: plain exports, pickled files, damaged ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from onnx import TensorProto, helper, numpy_helper
 from engine.artifacts import folders
 from engine.artifacts.compiler import ensure_detector
 from engine.artifacts.model_spec import read_spec
-from engine.build.detector_export import export_detector, store_weights_in_float16
+from engine.build.detector_export import export_detector
+from engine.build.onnx_export import store_weights_in_float16
 from engine.detection.detector import open_detector
 from engine.errors import ModelError
 from engine.types import UInt8Array
@@ -144,7 +145,7 @@ def test_code_in_a_pickled_file_does_not_run(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"bomb\.pt"):
         ensure_detector(file)
     assert not marker.exists()
-    pickle.loads(zipfile.ZipFile(file).read("bomb/data.pkl"))  # noqa: S301 - shows that the bomb is a live one
+    pickle.loads(zipfile.ZipFile(file).read("bomb/data.pkl"))  # noqa: S301 - shows that the bomb works
     assert marker.exists()
 
 

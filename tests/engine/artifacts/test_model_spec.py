@@ -1,4 +1,4 @@
-"""The contract beside a compiled file: whole, or refused with the reason."""
+"""The spec of a compiled file: valid, or refused with the reason."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def compiled(tmp_path: Path) -> Path:
     return file
 
 
-def test_there_and_back(compiled: Path) -> None:
+def test_round_trip(compiled: Path) -> None:
     assert read_spec(compiled) == make(compiled)
 
 

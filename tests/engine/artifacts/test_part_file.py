@@ -1,4 +1,4 @@
-"""How a file comes to its name, and what becomes of those that never did."""
+"""Part files: final names, and leftovers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def write(part: PartFile, text: str) -> PartFile:
     return part
 
 
-def test_a_leftover_is_set_aside_and_said(tmp_path: Path) -> None:
+def test_a_leftover_is_renamed_and_reported(tmp_path: Path) -> None:
     (tmp_path / "a.part.mp4").write_text("old")
     (tmp_path / "a.b.part.mp4").write_text("of another file")
     part = write(PartFile(tmp_path / "a.mp4"), "new")
@@ -39,7 +39,7 @@ def test_leftovers_of_the_same_second_are_all_kept(tmp_path: Path) -> None:
     assert sorted(path.read_text() for path in tmp_path.iterdir()) == ["a", "b", "c"]
 
 
-def test_a_live_run_is_left_alone(tmp_path: Path) -> None:
+def test_a_running_export_is_not_touched(tmp_path: Path) -> None:
     first = write(PartFile(tmp_path / "o.mp4"), "first")
     with pytest.raises(OutputError, match="another run is writing"):
         PartFile(tmp_path / "o.mp4", overwrite=True)
@@ -63,7 +63,7 @@ def test_what_is_kept_after_an_error_is_found_again(tmp_path: Path) -> None:
     assert unfinished_in(tmp_path) == []
 
 
-def test_a_file_that_came_meanwhile_is_not_replaced(tmp_path: Path) -> None:
+def test_a_file_created_meanwhile_is_not_replaced(tmp_path: Path) -> None:
     part = write(PartFile(tmp_path / "o.mp4"), "mine")
     (tmp_path / "o.mp4").write_text("theirs")
     with pytest.raises(OutputError, match=r"kept as .*o\.part\.mp4"):
@@ -72,7 +72,7 @@ def test_a_file_that_came_meanwhile_is_not_replaced(tmp_path: Path) -> None:
     assert part.path.read_text() == "mine"
 
 
-def test_without_links_a_file_gets_its_name_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_hard_links_a_file_still_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_links(*_paths: Path) -> None:
         raise PermissionError(1, "Operation not permitted")
 
@@ -99,6 +99,6 @@ def test_a_disk_that_fails_at_the_end_gives_no_name(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize("stem", ["n" * 251, "名" * 83])
-def test_names_as_long_as_they_can_be(stem: str, tmp_path: Path) -> None:
+def test_names_of_maximum_length(stem: str, tmp_path: Path) -> None:
     part = write(PartFile(tmp_path / f"{stem}.mp4"), "whole")
     assert part.commit().name == f"{stem}.mp4"

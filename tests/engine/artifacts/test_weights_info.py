@@ -1,4 +1,4 @@
-"""What weights files say of themselves, read without torch."""
+"""Metadata of weights files, read without torch."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def ours(values: dict[str, Any]) -> dict[str, Any]:
     return {"__metadata__": {"kcam": json.dumps(values)}}
 
 
-def test_a_file_written_by_models_is_understood(tmp_path: Path) -> None:
+def test_a_file_written_by_models_is_read(tmp_path: Path) -> None:
     checkpoints = pytest.importorskip("models.checkpoints")
     from models.build import build_model
 

@@ -1,4 +1,4 @@
-"""Backends: only what is wanted, calls and files that do not fit are refused, and reasons for what cannot run."""
+"""Backends: requested outputs only, refusal of invalid calls and files, and reasons why one cannot run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RUNTIMES = ("openvino", "onnxruntime", "torch")
 
 
 @pytest.mark.parametrize("name", RUNTIMES)
-def test_only_what_is_wanted_comes_back_and_is_owned(name: str, small_weights: Path, small_onnx: Path) -> None:
+def test_only_requested_outputs_are_returned_and_owned(name: str, small_weights: Path, small_onnx: Path) -> None:
     crops = random_crops(2, seed=5)
     with open_small(name, small_weights, small_onnx) as backend:
         first = backend.infer({"crops": crops}, ["keypoints"])
@@ -32,14 +32,14 @@ def test_only_what_is_wanted_comes_back_and_is_owned(name: str, small_weights: P
         assert backend.infer({"crops": crops}, []) == {}
 
 
-def test_openvino_gives_the_same_before_and_after_a_shape_earns_its_own_program(small_onnx: Path) -> None:
+def test_openvino_gives_the_same_before_and_after_compiling_for_a_shape(small_onnx: Path) -> None:
     crops = random_crops(3, seed=6)
     with OpenVinoBackend(small_onnx, OpenOptions(precision="fp32", threads=1)) as backend:
         runs = [backend.infer({"crops": crops}, ["keypoints"])["keypoints"] for _ in range(12)]
         for count in range(1, 9):
             for _ in range(10):
                 assert len(backend.infer({"crops": crops[:1].repeat(count, 0)}, ["keypoints"])["keypoints"]) == count
-        # 12 distinct shapes came often enough; each program holds its own copy of the weights.
+        # 12 distinct shapes recurred; each program has its own copy of the weights.
         assert len(backend._requests) <= 5
     for run in runs[1:]:
         np.testing.assert_allclose(run, runs[0], atol=1e-4)
@@ -61,7 +61,7 @@ def test_calls_that_do_not_fit_the_spec_are_refused(name: str, small_weights: Pa
         backend.infer({"crops": crops}, ["keypoints"])
 
 
-def test_auto_takes_the_first_that_runs_and_says_why_not_the_others(
+def test_auto_uses_the_first_that_runs_and_reports_why_others_were_skipped(
     small_onnx: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("engine.backends.cuda_driver.cuda_device_count", lambda: 0)
@@ -88,9 +88,9 @@ def test_a_named_backend_that_cannot_run_is_an_error(small_onnx: Path, monkeypat
     for name, advice in (
         ("tensorrt", "requirements-tensorrt.txt"),
         ("tensorrt_rtx", "requirements-rtx.txt"),
-        ("openvino", "pip install openvino"),
-        ("onnxruntime", "pip install onnxruntime"),
-        ("torch", "pip install torch"),
+        ("openvino", "requirements-run.txt"),
+        ("onnxruntime", "requirements-run.txt"),
+        ("torch", "requirements.txt"),
     ):
         with pytest.raises(BackendError, match=advice):
             open_pose_backend(small_onnx, backend=name)
@@ -108,7 +108,7 @@ def test_a_named_backend_that_cannot_run_is_an_error(small_onnx: Path, monkeypat
         ("torch", "int8", "computes in fp32 and bf16"),
     ],
 )
-def test_a_precision_that_a_runtime_cannot_do_is_refused(
+def test_an_unsupported_precision_is_refused(
     name: str, precision: str, message: str, small_weights: Path, small_onnx: Path
 ) -> None:
     with pytest.raises(BackendError, match=message):
@@ -117,7 +117,7 @@ def test_a_precision_that_a_runtime_cannot_do_is_refused(
         )
 
 
-def test_values_that_are_not_valid_name_the_nearest(small_onnx: Path) -> None:
+def test_errors_about_invalid_values_name_the_nearest(small_onnx: Path) -> None:
     with pytest.raises(OptionError, match="Did you mean 'openvino'"):
         open_pose_backend(small_onnx, backend="openvine")
     with pytest.raises(OptionError, match="Did you mean 'fp16'"):

@@ -1,4 +1,4 @@
-"""Dropping overlapping boxes inside the graph gives what a plain loop gives, and a shipped detector's engine has it."""
+"""Box suppression in the graph equals a plain loop, and a shipped detector's engine contains it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> float:
 
 
 def _by_a_loop(candidates: np.ndarray) -> Rows:
-    """The best stays and takes away what it overlaps, then the next best, and so on."""
+    """Greedy suppression: the best box removes those it overlaps, then the next best, and so on."""
     waiting: Rows = []
     for x, y, width, height, *scores in candidates.T.tolist():
         corners = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
@@ -65,7 +65,7 @@ def _by_a_loop(candidates: np.ndarray) -> Rows:
 
 
 def _crowd(rng: np.random.Generator, places: int, classes: int) -> np.ndarray:
-    """Candidates (4 + classes, places) that lie in heaps, as detectors give them."""
+    """Candidates (4 + classes, places) in clusters, as detectors give them."""
     people = int(rng.integers(1, 40))
     centers, sizes = rng.uniform(0, 320, (people, 2)), rng.uniform(10, 120, (people, 2))
     who = rng.integers(0, people, places)
@@ -79,7 +79,7 @@ def _crowd(rng: np.random.Generator, places: int, classes: int) -> np.ndarray:
 
 @pytest.mark.parametrize("classes", [1, 3])
 @pytest.mark.parametrize("places", [1, 21, 300, 900])
-def test_random_candidates_give_what_a_loop_gives(classes: int, places: int) -> None:
+def test_random_candidates_match_a_plain_loop(classes: int, places: int) -> None:
     rng = np.random.default_rng(places + classes)
     pictures = np.stack([_crowd(rng, places, classes) for _ in range(2)])
     for boxes, candidates in zip(_run(pictures), pictures, strict=True):
@@ -98,7 +98,7 @@ def test_a_long_chain_loses_no_box_that_a_loop_keeps() -> None:
     boxes = _run(chain[None])[0]
     kept = {tuple(row) for row in boxes[boxes[:, 4] >= 0, :4].tolist()}
     assert len(expected) == count // 2
-    assert expected <= kept  # beyond the rounds that are made, a box too many is left and none is lost
+    assert expected <= kept  # beyond the number of rounds, a box too many remains and none is lost
 
 
 def test_older_graphs_are_refused() -> None:
@@ -107,7 +107,7 @@ def test_older_graphs_are_refused() -> None:
 
 
 @pytest.mark.usefixtures("own_cache", "quick")
-def test_an_engine_of_the_shipped_detector_finds_the_same_people(use_gpu: Use, photo_paths: list[Path]) -> None:
+def test_an_engine_of_the_shipped_detector_detects_the_same_people(use_gpu: Use, photo_paths: list[Path]) -> None:
     detector = folders.WEIGHTS_DIR / "yolo26n_person.onnx"
     if not detector.is_file():
         pytest.skip("the detector that ships is not in this checkout")

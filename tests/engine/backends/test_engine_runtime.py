@@ -1,4 +1,4 @@
-"""What drives a GPU, on the processor form of its memory: ONNX Runtime stands in for TensorRT's kernels only."""
+"""The GPU runtime code on the CPU implementation of device memory, with ONNX Runtime in place of TensorRT's kernels."""
 
 from __future__ import annotations
 
@@ -87,7 +87,9 @@ def test_keypoints_and_maps_are_those_of_pytorch(
             np.testing.assert_allclose(found[name], expected[name], atol=2e-4)
 
 
-def test_the_smallest_profile_that_fits_runs_and_crowds_run_in_parts(open_it: Callable[..., TensorRtBackend]) -> None:
+def test_the_smallest_fitting_profile_runs_and_large_batches_run_in_parts(
+    open_it: Callable[..., TensorRtBackend],
+) -> None:
     backend = open_it()
     for count in (1, 3, 4, 5, 6, 14):
         assert len(backend.infer({"crops": random_crops(count, 0)}, ["keypoints"])["keypoints"]) == count
@@ -95,14 +97,14 @@ def test_the_smallest_profile_that_fits_runs_and_crowds_run_in_parts(open_it: Ca
     assert people == [(0, 1), (1, 3), (1, 4), (2, 5), (2, 6), (2, 6), (2, 6), (1, 2)]
 
 
-def test_nobody_costs_nothing(open_it: Callable[..., TensorRtBackend]) -> None:
+def test_an_empty_batch_runs_nothing(open_it: Callable[..., TensorRtBackend]) -> None:
     outputs = open_it().infer({"crops": random_crops(0, 0)}, ["keypoints", "attention"])
     assert outputs["keypoints"].shape == (0, 4, 3)
     assert outputs["attention"].shape == (0, 4, 24, 16)
     assert standin_tensorrt.Context.executions == []
 
 
-def test_only_what_is_wanted_leaves_the_device(
+def test_only_requested_outputs_are_copied_from_the_device(
     open_it: Callable[..., TensorRtBackend], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backend = open_it()
@@ -135,7 +137,7 @@ def test_a_call_waits_once(open_it: Callable[..., TensorRtBackend], monkeypatch:
     assert len(waits) == 1
 
 
-def test_shapes_that_come_again_are_captured_and_replayed_right(
+def test_recurring_shapes_are_captured_and_replayed_correctly(
     open_it: Callable[..., TensorRtBackend], reference: TorchBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backend = open_it()
@@ -162,7 +164,7 @@ def test_shapes_that_come_again_are_captured_and_replayed_right(
     assert len(captured) == 1, "TensorRT-RTX captures by itself"
 
 
-def test_whole_frames_cross_once_and_give_the_keypoints_of_pytorch(
+def test_whole_frames_are_copied_once_and_give_the_keypoints_of_pytorch(
     open_it: Callable[..., TensorRtBackend], small_weights: Path
 ) -> None:
     backend = open_it(with_crop=True)
@@ -181,7 +183,7 @@ def test_whole_frames_cross_once_and_give_the_keypoints_of_pytorch(
         backend.infer({"frame": np.zeros((100, 500, 3), np.uint8), "crop_to_frame": affines}, ["keypoints"])
 
 
-def test_what_goes_wrong_is_one_line(
+def test_errors_are_one_line(
     built: dict[bool, tuple[ModelSpec, bytes]], open_it: Callable[..., TensorRtBackend]
 ) -> None:
     spec, plan = built[False]
@@ -247,8 +249,8 @@ def test_profiles_are_for_one_for_four_and_for_all(built: dict[bool, tuple[Model
     assert profiles_of(built[True][0], 1, 1920)[0]["frame"] == ((16, 16, 3), (1088, 1920, 3), (1920, 1920, 3))
 
 
-def test_pytorch_on_graphs_gives_what_plain_pytorch_gives(small_weights: Path, reference: TorchBackend) -> None:
-    """The way of PyTorch on a GPU, on the processor form: static places, captured work, one wait."""
+def test_pytorch_with_cuda_graphs_matches_plain_pytorch(small_weights: Path, reference: TorchBackend) -> None:
+    """PyTorch's GPU path on the CPU implementation: static buffers, captured work, one wait."""
     checkpoint, _ = load_pose(small_weights)
     graph = PoseGraph(checkpoint.model, checkpoint.mean, checkpoint.std).eval()
     graphed = GraphedModule(torch, graph, reference.spec, CpuMemory())

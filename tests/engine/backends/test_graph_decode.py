@@ -17,7 +17,7 @@ INPUT = (96, 128)
 
 
 def maps() -> Float32Array:
-    """(40, 3, 32, 24): blurred noise, as of an unsure network, Gaussians anywhere, also outside, and empty maps."""
+    """(40, 3, 32, 24): blurred noise, as of an uncertain network, Gaussians anywhere, also outside, and empty maps."""
     rng = np.random.default_rng(0)
     columns, rows = np.meshgrid(np.arange(MAP[0]), np.arange(MAP[1]))
     centers = rng.uniform(-2, 34, (40, 2, 2, 1, 1)) * np.array([MAP[0] / 32, 1])[:, None, None]
@@ -39,7 +39,7 @@ def test_the_graph_decodes_as_numpy_does(name: str, sigma: float, udp: bool) -> 
     found = decoder(torch.from_numpy(heatmaps)).numpy()
     np.testing.assert_allclose(found[..., 2], expected[..., 2], atol=1e-6)
     off = np.abs(found[..., :2] - expected[..., :2]).max(axis=2)
-    # A Newton step that float32 takes for just possible and float64 for just not may differ in noise; nowhere else.
+    # In noise, float32 and float64 may disagree whether a Newton step is possible; nowhere else.
     assert np.mean(off < 0.01) >= 0.98
     assert (off[:, :2] < 0.01).mean() >= 0.99
 

@@ -1,4 +1,4 @@
-"""`--benchmark`: what it measures is what it says, whatever the numbers are."""
+"""`--benchmark`: it measures what it reports, whatever the numbers are."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def small_pipeline(detector: FixedDetector | None = None, **options: Any) -> Pos
     return PosePipeline(detector or Watching(), BrightestPixel(), description=RUNS, **options)
 
 
-def test_a_clip_is_read_as_far_as_asked(video: Path, clip: Clip) -> None:
+def test_a_clip_is_read_up_to_its_limit(video: Path, clip: Clip) -> None:
     assert [frame.index for frame in clip.frames] == list(range(20))
     assert len(clip.decode_ms) == 20
     assert len(read_clip(str(video), 99).frames) == 24
@@ -73,18 +73,18 @@ def test_a_clip_is_read_as_far_as_asked(video: Path, clip: Clip) -> None:
         read_clip("gone.mp4", 5)
 
 
-def test_photos_are_no_video(tmp_path: Path) -> None:
+def test_photos_are_not_a_video(tmp_path: Path) -> None:
     photo = save_photo(tmp_path / "a.png", np.zeros((20, 20, 3), np.uint8))
     with pytest.raises(OptionError, match="is not a video"):
         read_clip(str(photo), 5)
 
 
-def test_percentiles_against_numbers_that_are_known() -> None:
+def test_percentiles_of_known_numbers() -> None:
     assert percentiles([float(value) for value in range(101)]) == {"p50": 50.0, "p95": 95.0, "mean": 50.0}
     assert percentiles([]) == {"p50": 0.0, "p95": 0.0, "mean": 0.0}
 
 
-def test_each_step_is_measured_on_each_frame_and_pictures_stay_as_they_were(clip: Clip) -> None:
+def test_each_stage_is_measured_on_each_frame_and_frames_are_unchanged(clip: Clip) -> None:
     before = clip.frames[3].image_bgr.copy()
     detector = Watching()
     steps = measure_steps(small_pipeline(detector), clip)
@@ -95,7 +95,7 @@ def test_each_step_is_measured_on_each_frame_and_pictures_stay_as_they_were(clip
     assert np.array_equal(clip.frames[3].image_bgr, before), "drawing goes into copies"
 
 
-def test_live_the_source_is_faster_and_no_movement_is_missed(clip: Clip) -> None:
+def test_the_live_source_is_faster_and_skips_no_motion(clip: Clip) -> None:
     detector = Watching(takes_s=0.01)
     found = measure_live(small_pipeline(detector), clip, 50)
     assert found["frames"] == 50
@@ -122,7 +122,7 @@ def test_people_stand_side_by_side_in_the_frame(count: int) -> None:
     assert int((image[:, :, 0] > 200).sum()) == covered, "each has a place of their own"
 
 
-def test_crowds_are_posed_whole_and_measured_in_turns(clip: Clip) -> None:
+def test_all_people_are_posed_and_numbers_of_people_alternate(clip: Clip) -> None:
     backend = BrightestPixel()
     pipeline = PosePipeline(Watching(), backend, max_people=8)
     rows = measure_people(pipeline, pipeline.detect, clip, (1, 5))
@@ -132,10 +132,11 @@ def test_crowds_are_posed_whole_and_measured_in_turns(clip: Clip) -> None:
     assert "5 people against 1" in people_ratios(rows)[0]
 
 
-def test_where_nobody_is_there_is_no_crowd(clip: Clip) -> None:
+def test_no_detections_give_no_people_measurement(clip: Clip) -> None:
     nobody = FixedDetector(boxes(), np.zeros(0, np.float32))
-    assert cut_out_people(nobody.detect, clip) == []
-    assert measure_people(small_pipeline(nobody), nobody.detect, clip, (1, 4)) == []
+    pipeline = small_pipeline(nobody)
+    assert cut_out_people(pipeline.detect, clip) == []
+    assert measure_people(pipeline, pipeline.detect, clip, (1, 4)) == []
 
 
 def test_tables_are_in_columns() -> None:
@@ -143,7 +144,7 @@ def test_tables_are_in_columns() -> None:
     assert lines == ["what           ms", "-" * 17, "a            1.23", "long name  100.00"]
 
 
-def test_ratios_are_those_of_runners_whose_time_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ratios_of_runners_with_known_times(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
     monkeypatch.setattr("engine.benchmark.ultralytics_peer.time.perf_counter", lambda: clock[0])
     order: list[str] = []
@@ -180,13 +181,13 @@ print(f"3 frames, 1 with people, 1.0 s, {100.0 / cores if serial else 200.0} fra
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="only Linux holds a process to a core")
-def test_the_serial_run_is_held_to_one_core(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_serial_run_uses_one_core(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake = tmp_path / "main.py"
     fake.write_text(FAKE_MAIN)
     monkeypatch.setattr(benchmark_serial, "_MAIN", fake)
     before = os.sched_getaffinity(0)
     found = benchmark_serial.compare_serial(["--video", "x.mp4"], pairs=2)
-    assert found["fps_ratio"] == 2.0, "the serial run had one core: it told 100 frames/s"
+    assert found["fps_ratio"] == 2.0, "the serial run had one core: it reported 100 frames/s"
     assert len(found["pairs"]) == 2
     assert found["cpu_time_ratio"] > 0
     assert os.sched_getaffinity(0) == before

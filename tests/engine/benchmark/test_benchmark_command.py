@@ -1,4 +1,4 @@
-"""`main.py --benchmark`: what is asked for, the report, and what cannot be measured."""
+"""`main.py --benchmark`: its options, the report, and impossible measurements."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def test_numbers_of_people(text: str, counts: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "0", "1,x", "65", "1,,2"])
-def test_numbers_of_people_that_do_not_fit(text: str) -> None:
+def test_invalid_numbers_of_people(text: str) -> None:
     with pytest.raises(OptionError, match="--people"):
         people_of(text)
 
 
-def test_what_to_compare_with() -> None:
+def test_names_of_comparisons() -> None:
     assert benchmark.comparisons_of("ultralytics, serial") == ("ultralytics", "serial")
     assert benchmark.comparisons_of(None) == ()
     with pytest.raises(OptionError, match="ultralytics"):
@@ -51,7 +51,7 @@ def test_precisions_to_measure(text: str, found: tuple[str, ...]) -> None:
     assert precisions_of(text) == found
 
 
-def test_each_runtime_is_measured_in_what_it_can_do() -> None:
+def test_each_runtime_is_measured_in_its_precisions() -> None:
     assert rows_of("onnxruntime", ("all",)) == ("fp32", "int8")
     assert rows_of("tensorrt", ("all",)) == ("auto",)
     assert rows_of("onnxruntime", ("bf16",)) == ("bf16",)
@@ -62,7 +62,7 @@ def test_each_runtime_is_measured_in_what_it_can_do() -> None:
 def test_a_row_for_each_runtime_and_precision(
     video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What cannot run says why; the plot has the name that was asked for."""
+    """A backend that cannot run reports why; the plot has the requested name."""
     people = [{"people": n, "fps": 40.0 / n, "others_ms": 1.0, "steps": {"pose": {"p50": 3.0}}} for n in (1, 8)]
 
     def child(name: str, precision: str, *_rest: object) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def opening(monkeypatch: pytest.MonkeyPatch) -> list[PipelineOptions]:
     return requested
 
 
-def test_a_whole_report(
+def test_the_complete_report(
     video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     requested = opening(monkeypatch)

@@ -1,4 +1,4 @@
-"""Whether delay and memory stay flat: the measurement itself, on a pipeline whose behaviour is known, in short."""
+"""The measurement of constant delay and memory, on a pipeline with known behaviour."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.engine.fakes import BrightestPixel, FixedDetector, boxes
 
 
 class Slowing(FixedDetector):
-    """One person in the middle; each look takes a little longer than the last, and keeps a little more memory."""
+    """One person in the middle; each detection takes longer and keeps more memory than the last."""
 
     def __init__(self, later_s: float = 0.0, kept_mib: float = 0.0) -> None:
         super().__init__(boxes((100, 40, 180, 220)), np.array([0.9], np.float32))
@@ -53,14 +53,14 @@ def pipeline(detector: FixedDetector, options: PipelineOptions | None = None) ->
     return PosePipeline(detector, BrightestPixel(), detect_every=every)
 
 
-def test_a_delay_that_grows_is_seen(clip: Clip) -> None:
+def test_growing_delay_is_detected(clip: Clip) -> None:
     grows = soak_live(pipeline(Slowing(later_s=0.001)), clip, 60)
     assert len(grows["latency_ms_parts_p50"]) == 10
     assert grows["frames"] == 60 and grows["dropped_frames"] > 60, "the source is ten times as fast"
     assert grows["later_over_earlier"] > 1.25 and not grows["flat"]
 
 
-def test_memory_that_grows_is_seen(clip: Clip) -> None:
+def test_growing_memory_is_detected(clip: Clip) -> None:
     if memory_mib() is None:
         pytest.skip("this system does not tell how much memory a process holds")
     grows = soak_export(pipeline(Slowing(kept_mib=0.5)), clip, 120)
@@ -71,8 +71,8 @@ def test_memory_that_grows_is_seen(clip: Clip) -> None:
     assert len(stays["memory_mib"]) == 11
 
 
-def test_growth_of_numbers_that_are_known() -> None:
-    """What is taken while things warm up is no growth."""
+def test_growth_of_known_numbers() -> None:
+    """Memory allocated during the warm-up is no growth."""
     warm = [(i, 100.0 + 900 * min(i, 10) / 10) for i in range(100)]
     assert growth(warm)["growth_mib"] == 0 and growth(warm)["flat"]
     leak = [(i, 100.0 + i) for i in range(100)]
@@ -93,12 +93,12 @@ def test_generated_people_move() -> None:
 
 
 @pytest.mark.parametrize(("text", "frames"), [("2000,20000", (2000, 20000)), (" 0, 50", (0, 50))])
-def test_how_long(text: str, frames: tuple[int, int]) -> None:
+def test_lengths(text: str, frames: tuple[int, int]) -> None:
     assert soak_frames(text) == frames
 
 
 @pytest.mark.parametrize("text", ["", "5", "a,b", "1,2,3", "-1,5"])
-def test_lengths_that_do_not_fit(text: str) -> None:
+def test_invalid_lengths(text: str) -> None:
     with pytest.raises(OptionError, match="--soak"):
         soak_frames(text)
 
@@ -127,7 +127,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
 
 @pytest.mark.slow
 def test_the_shipped_networks_in_short(videos_dir: Path) -> None:
-    """The long run is started by hand: python main.py --benchmark --soak --video ... (docs/results.md)."""
+    """The long run is started manually: python main.py --benchmark --soak --video ... (docs/results.md)."""
     clip = read_clip(str(videos_dir / "signing_walk.mkv"), 40)
     options = PipelineOptions(threads=1)
     found = soak(lambda **fields: open_pipeline(dataclasses.replace(options, **fields)), clip, (60, 200), print)

@@ -1,4 +1,4 @@
-"""`python -m engine cost`: three forms of one network, measured in turns."""
+"""`python -m engine cost`: three forms of one network, measured alternately."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def forms(small_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> tupl
 
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "torch"])
-def test_the_forms_are_what_they_are_called(runtime: str, forms: tuple[CostOptions, Path], small_weights: Path) -> None:
+def test_the_forms_match_their_names(runtime: str, forms: tuple[CostOptions, Path], small_weights: Path) -> None:
     crops = random_crops(3, seed=11)
     checkpoint = load_pose_model(small_weights)
     images = torch.from_numpy(crops[..., ::-1].copy()).float() / 255
@@ -65,7 +65,7 @@ def test_only_the_unfolded_graph_takes_features_and_aggregated_through_one_convo
     assert widest == {"bare": 0, "unfolded": 2 * WIDTH, "folded": WIDTH}
 
 
-def test_turns_change_their_order_and_the_first_rounds_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rounds_change_their_order_and_warm_up_rounds_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = {"wall": 0.0, "processor": 0.0}
     clocks = SimpleNamespace(perf_counter=lambda: clock["wall"], process_time=lambda: clock["processor"])
     monkeypatch.setattr(kcam_cost, "time", clocks)
@@ -85,7 +85,7 @@ def test_turns_change_their_order_and_the_first_rounds_are_not_counted(monkeypat
     assert Counter(rounds[12:]) == Counter(itertools.permutations("abc"))
 
 
-def test_the_command_prints_a_table_and_keeps_the_numbers(
+def test_the_command_prints_a_table_and_writes_the_numbers(
     small_weights: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     report = tmp_path / "cost.json"
@@ -126,7 +126,7 @@ def test_the_command_prints_a_table_and_keeps_the_numbers(
         (["--threads", "0"], "number of threads is 0"),
     ],
 )
-def test_what_cannot_be_measured_is_one_line(
+def test_impossible_measurements_are_one_line(
     given: list[str], message: str, small_weights: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     chosen = [] if "--pose-model" in given else ["--pose-model", str(small_weights)]
@@ -136,7 +136,7 @@ def test_what_cannot_be_measured_is_one_line(
     assert message in lines[0]
 
 
-def test_weights_are_what_they_are(small_weights: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_weights_are_checked(small_weights: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     bare = write_small_model(tmp_path / "bare.safetensors", "resnet18")
     for given, message in (
         (["--pose-model", str(small_weights), "--deconv-channels", "64"], "the weights define it"),

@@ -1,4 +1,4 @@
-"""ultralytics takes OpenCV's threads away when it is imported; here it may not."""
+"""Importing ultralytics must not change OpenCV's number of threads."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from engine.benchmark.opencv_threads import opencv_threads_kept
 ROOT = Path(__file__).parents[3]
 
 
-def test_opencv_keeps_its_threads_and_other_threads_set_them() -> None:
+def test_opencv_keeps_its_threads_and_other_threads_can_set_them() -> None:
     threads = cv2.getNumThreads()
     try:
         with opencv_threads_kept():
@@ -30,8 +30,8 @@ def test_opencv_keeps_its_threads_and_other_threads_set_them() -> None:
         cv2.setNumThreads(threads)
 
 
-def test_the_import_of_ultralytics_never_stops_what_opencv_computes_meanwhile() -> None:
-    """OpenCV divides by its number of threads: 0 for a moment ends the process where another thread is at work."""
+def test_importing_ultralytics_does_not_crash_opencv_in_other_threads() -> None:
+    """OpenCV divides by its number of threads: 0 for a moment ends the process where another thread computes."""
     script = """
 import sys
 import cv2

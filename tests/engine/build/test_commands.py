@@ -1,4 +1,4 @@
-"""What people meet: list, check and clean, and one line for what does not serve."""
+"""list, check and clean, and one-line errors."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("one_thread", "export_once")
 
 @pytest.mark.usefixtures("own_cache", "quick")
 @pytest.mark.parametrize("damage", ["cut", "no spec", "no record", "foreign record"])
-def test_a_damaged_engine_is_not_shown_to_the_runtime(damage: str, small_weights: Path, use_gpu: Use) -> None:
+def test_a_damaged_engine_is_not_passed_to_the_runtime(damage: str, small_weights: Path, use_gpu: Use) -> None:
     use_gpu()
     file, _ = build(small_weights)
     if damage == "cut":
@@ -84,9 +84,7 @@ def test_no_disk_space_leaves_nothing_behind(
     assert not list(own_cache.rglob("*.engine"))
 
 
-def test_a_build_that_the_package_refuses_is_told_in_its_words(
-    own_cache: Path, small_weights: Path, use_gpu: Use
-) -> None:
+def test_a_build_refused_by_the_package_reports_its_message(own_cache: Path, small_weights: Path, use_gpu: Use) -> None:
     use_gpu()
     standin_tensorrt.Builder.fail_with = "no tactic\nfor layer 7"
     with pytest.raises(BackendError, match="could not compile the network: no tactic for layer 7"):
@@ -160,8 +158,8 @@ def test_an_unknown_option_is_one_line(capfd: pytest.CaptureFixture[str]) -> Non
         (["--runtime", "onnx", "--precision", "fp16"], "exports in fp32"),
         (["--max-people", "0"], "--max-people is for --runtime tensorrt"),
         (["--runtime", "openvino", "--with-crop"], "not for openvino"),
-        (["--runtime", "openvino", "--precision", "int8"], "int8 needs people to measure with"),
-        (["--half-weights"], "--half-weights is for --detector, and none was named"),
+        (["--runtime", "openvino", "--precision", "int8"], "int8 needs images of people"),
+        (["--one-to-many"], "--one-to-many needs --detector"),
         (["--runtime", "tensorrt"], "no NVIDIA GPU"),
         (["--runtime", "tensorrt-rtx"], "--target sm75"),
     ],
@@ -201,7 +199,7 @@ def test_models_that_do_not_exist_are_named(
     assert not own_cache.exists()
 
 
-def test_a_file_that_is_there_is_never_replaced_unasked(
+def test_an_existing_file_is_not_replaced_without_force(
     small_weights: Path, own_cache: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     weights = tmp_path / "my.safetensors"
@@ -221,7 +219,7 @@ def test_a_file_that_is_there_is_never_replaced_unasked(
     assert kept.stat().st_size > 1000
 
 
-def test_what_differs_is_said(small_weights: Path) -> None:
+def test_deviations_are_reported(small_weights: Path) -> None:
     key = engine_build._key(
         EngineOrder(model=small_weights, runtime="tensorrt"), standin_tensorrt.module(), ADA, None
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The strongly typed graph: 16 bits where they are wanted, float32 where they are not, and the same keypoints."""
+"""The strongly typed graph: 16 bits where intended, float32 elsewhere, and the same keypoints."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_products_are_in_16_bits_and_sums_and_soft_max_are_not(typed: Path) -> N
     assert {tensor.data_type for tensor in weights} == {HALF}
 
 
-def test_its_border_is_what_the_spec_says(typed: Path) -> None:
+def test_inputs_and_outputs_match_the_spec(typed: Path) -> None:
     graph, spec = onnx.load(str(typed)).graph, read_spec(typed)
     assert spec.precision == "fp16"
     assert spec.mean is not None
@@ -89,14 +89,14 @@ def frame_and_boxes() -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(4)
     crops = random_crops(6, seed=11)
     frame = cv2.resize(np.concatenate([np.concatenate(crops[:3], 1), np.concatenate(crops[3:], 1)]), (421, 333))
-    # The last one hangs over the edge of the frame.
+    # The last one exceeds the edge of the frame.
     boxes = rng.uniform([0, 0, 80, 90], [200, 150, 120, 160], (4, 4))
     boxes[:, 2:] += boxes[:, :2]
     boxes[3] += [150, 130, 150, 130]
     return np.ascontiguousarray(frame, np.uint8), boxes.astype(np.float32)
 
 
-def test_cropping_inside_is_cropping_outside(
+def test_cropping_in_the_graph_matches_cropping_outside(
     small_weights: Path, tmp_path: Path, frame_and_boxes: tuple[np.ndarray, np.ndarray]
 ) -> None:
     frame, boxes = frame_and_boxes
@@ -109,7 +109,7 @@ def test_cropping_inside_is_cropping_outside(
     session = onnxruntime.InferenceSession(str(tmp_path / "crop.onnx"))
     inputs = {"frame": frame, "crop_to_frame": invert_affines(affines)}
     inside = dict(zip(["keypoints", "heatmaps"], session.run(["keypoints", "heatmaps"], inputs), strict=True))
-    # OpenCV places samples on a grid of 1/32 px and rounds to whole grey values; nobody else does.
+    # OpenCV alone places samples on a grid of 1/32 px and rounds to whole grey values.
     spread = outside["heatmaps"].std()
     assert np.abs(inside["heatmaps"] - outside["heatmaps"]).mean() < 0.02 * spread
     same = np.abs(inside["keypoints"][..., :2] - outside["keypoints"][..., :2]).max(axis=-1) <= 1
@@ -126,7 +126,7 @@ def test_weights_stored_in_16_bits_are_used_as_they_are() -> None:
     types_of(proto)
 
 
-def test_what_cannot_be_said_in_16_bits_is_refused() -> None:
+def test_constants_beyond_16_bits_are_refused() -> None:
     with pytest.raises(ModelError, match="does not fit into 16 bits"):
         lower_graph(_little_graph(scale=1e6), "fp16")
     with pytest.raises(ModelError, match="not in bf16"):
@@ -164,7 +164,7 @@ def _little_graph(stored: Any = np.float32, scale: float = 0.25, tail: bool = Fa
 
 
 @pytest.mark.parametrize("fusion", ["concat", "add", "none"])
-def test_the_folded_attention_is_the_plain_one(fusion: Fusion) -> None:
+def test_the_folded_attention_matches_the_plain_one(fusion: Fusion) -> None:
     torch.manual_seed(0)
     kcam = KCAM(24, 5, fusion)
     for _ in range(3):  # statistics and so offsets that are not those of a fresh batch norm

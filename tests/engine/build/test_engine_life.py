@@ -1,4 +1,4 @@
-"""The life of an engine: built, checked, found again, grown stale; on a stand-in for the GPU."""
+"""Life cycle of an engine: built, checked, cached, stale; on a fake GPU."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_built_checked_and_found_again(own_cache: Path, small_weights: Path, use
     assert file.is_relative_to(own_cache)
     assert [path.name for path in file.parent.iterdir() if path not in parts_of(file)] == []
     built = standin_tensorrt.Builder.built
-    assert build(small_weights) == (file, ["small.engine is there already"])
+    assert build(small_weights) == (file, ["small.engine exists already"])
     assert standin_tensorrt.Builder.built == built
 
     with open_pose_backend(small_weights).backend as backend:
@@ -49,7 +49,7 @@ def test_built_checked_and_found_again(own_cache: Path, small_weights: Path, use
 
 
 @pytest.mark.usefixtures("short_gate")
-def test_an_engine_that_strays_is_kept_but_not_used(own_cache: Path, small_weights: Path, use_gpu: Use) -> None:
+def test_a_deviating_engine_is_kept_but_not_used(own_cache: Path, small_weights: Path, use_gpu: Use) -> None:
     use_gpu()
     standin_tensorrt.Context.sabotage = distort_attention
     with pytest.raises(BackendError, match=r"deviates from float32: attention: off by 0\.05.*--precision fp32"):
@@ -63,8 +63,8 @@ def test_an_engine_that_strays_is_kept_but_not_used(own_cache: Path, small_weigh
         open_pose_backend(small_weights, backend="tensorrt")
     with pytest.raises(BackendError, match="attention: off by"):
         build(small_weights)
-    assert standin_tensorrt.Runtime.seen == seen, "nobody loads it again"
-    # float32 is what is left, and `auto` takes it.
+    assert standin_tensorrt.Runtime.seen == seen, "it is not loaded again"
+    # float32 remains, and `auto` uses it.
     build(small_weights, precision="fp32")
     with open_pose_backend(small_weights, backend="tensorrt").backend as backend:
         assert backend.precision == "fp32"
@@ -75,7 +75,7 @@ def _move_peaks(outputs: dict[str, np.ndarray]) -> None:
 
 
 @pytest.mark.usefixtures("own_cache", "short_gate")
-def test_the_message_names_the_output_that_strayed(small_weights: Path, use_gpu: Use) -> None:
+def test_the_message_names_the_deviating_output(small_weights: Path, use_gpu: Use) -> None:
     use_gpu()
     standin_tensorrt.Context.sabotage = _move_peaks
     with pytest.raises(BackendError, match=r"keypoints: .*off by more than 4 px") as caught:
@@ -108,7 +108,7 @@ def test_ahead_of_time_means_unchecked_until_the_first_load(
 
 
 @pytest.mark.usefixtures("own_cache", "short_gate")
-def test_an_unchecked_engine_that_strays_does_not_pass_the_first_load(
+def test_an_unchecked_deviating_engine_fails_at_the_first_load(
     small_weights: Path, use_gpu: Use, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use_gpu(rtx=True)
@@ -122,7 +122,7 @@ def test_an_unchecked_engine_that_strays_does_not_pass_the_first_load(
 
 
 @pytest.mark.usefixtures("own_cache", "quick")
-def test_a_stale_engine_is_rebuilt_and_the_reason_told(small_weights: Path, tmp_path: Path, use_gpu: Use) -> None:
+def test_a_stale_engine_is_rebuilt_and_the_reason_reported(small_weights: Path, tmp_path: Path, use_gpu: Use) -> None:
     weights = Path(shutil.copy(small_weights, tmp_path / "mine.safetensors"))
     use_gpu()
     old, _ = build(weights)
@@ -147,7 +147,7 @@ def test_a_stale_engine_is_rebuilt_and_the_reason_told(small_weights: Path, tmp_
 
 
 @pytest.mark.usefixtures("own_cache", "quick")
-def test_two_that_build_the_same_build_it_once(small_weights: Path, use_gpu: Use) -> None:
+def test_concurrent_builds_of_the_same_engine_build_it_once(small_weights: Path, use_gpu: Use) -> None:
     use_gpu()
     before = standin_tensorrt.Builder.built
     results: list[tuple[Path, list[str]]] = []
@@ -158,7 +158,7 @@ def test_two_that_build_the_same_build_it_once(small_weights: Path, use_gpu: Use
         thread.join()
     assert standin_tensorrt.Builder.built == before + 1
     assert results[0][0] == results[1][0]
-    assert results[1][1][-1] == "small.engine is there already"
+    assert results[1][1][-1] == "small.engine exists already"
 
 
 def test_a_lock_that_is_held_is_waited_for(tmp_path: Path) -> None:

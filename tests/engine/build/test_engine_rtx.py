@@ -89,7 +89,7 @@ def test_one_file_for_four_generations(name: str, built: dict[str, Path]) -> Non
 
 
 @pytest.mark.parametrize("with_crop", [False, True])
-def test_the_parsed_network_is_what_the_spec_says(with_crop: bool, trt: Any, small_weights: Path) -> None:
+def test_the_parsed_network_matches_the_spec(with_crop: bool, trt: Any, small_weights: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "graph.onnx"
         spec = export_pose(small_weights, file, precision="fp16", with_crop=with_crop)
@@ -144,9 +144,7 @@ def test_without_a_driver_an_engine_does_not_load_and_says_so(trt: Any, built: d
         TensorRtBackend(trt, "tensorrt_rtx", built["pose"].read_bytes(), spec, CpuMemory())
 
 
-def test_what_it_cannot_build_is_one_line(
-    small_weights: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_impossible_builds_are_one_line(small_weights: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_build, "gpu", lambda: None)
 
     def order(precision: str = "auto", targets: tuple[str, ...] = ()) -> EngineOrder:

@@ -1,4 +1,4 @@
-"""Other ways to an engine: detectors, TensorRT 11, torch2trt, and building while another backend serves."""
+"""Other builds: detectors, TensorRT 11, torch2trt, and builds while another backend runs."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_tensorrt_11_takes_the_same_graph(small_weights: Path, use_gpu: Use) -> 
 
 
 @pytest.mark.usefixtures("own_cache", "quick")
-def test_torch2trt_is_a_second_way_and_says_where_it_is_none(
+def test_torch2trt_builds_or_reports_why_not(
     small_weights: Path, tmp_path: Path, use_gpu: Use, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use_gpu()
@@ -84,7 +84,7 @@ def test_torch2trt_is_a_second_way_and_says_where_it_is_none(
 
 
 def _bright_boxes(folder: Path) -> Path:
-    """A detector of sorts: a few boxes that move with the picture's mean brightness, behind a convolution."""
+    """A fake detector: a few boxes that move with the picture's mean brightness, after a convolution."""
     h = onnx.helper
     constants: dict[str, np.ndarray] = {
         "kernel": np.full((1, 3, 1, 1), 1 / 3 / 255, np.float32),
@@ -119,7 +119,7 @@ def _bright_boxes(folder: Path) -> Path:
 
 
 @pytest.mark.usefixtures("own_cache")
-def test_a_detector_goes_the_same_way(tmp_path: Path, use_gpu: Use, photo_paths: list[Path]) -> None:
+def test_a_detector_is_built_the_same_way(tmp_path: Path, use_gpu: Use, photo_paths: list[Path]) -> None:
     use_gpu()
     detector = _bright_boxes(tmp_path)
     file, _ = build(detector)
@@ -142,7 +142,7 @@ def test_a_detector_goes_the_same_way(tmp_path: Path, use_gpu: Use, photo_paths:
         build(detector, precision="fp32")
 
 
-def test_a_build_hands_on_what_it_says_and_made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_build_returns_its_progress_and_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     may_end = threading.Event()
 
     def slow_build(arguments: list[str], notify: Callable[[str], None]) -> Path:
@@ -159,7 +159,7 @@ def test_a_build_hands_on_what_it_says_and_made(monkeypatch: pytest.MonkeyPatch,
     assert (running.result(), reported) == (tmp_path, ["compiling"])
 
 
-def test_a_build_hands_on_why_it_failed() -> None:
+def test_a_build_returns_the_reason_of_its_failure() -> None:
     running = BackgroundBuild(["--pose-model", "no_such_model", "--runtime", "tensorrt-rtx"])
     with pytest.raises(ModelError, match="no_such_model"):
         running.result()

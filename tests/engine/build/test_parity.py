@@ -1,4 +1,4 @@
-"""Backends give the numbers of float32 PyTorch: all of them, or as near as their precision lets them."""
+"""Backends give the numbers of float32 PyTorch, within the tolerance of their precision."""
 
 from __future__ import annotations
 
@@ -39,9 +39,7 @@ def reference(small_weights: Path, small_onnx: Path) -> Iterator[backends.Backen
 
 @pytest.mark.parametrize("name", RUNTIMES)
 @pytest.mark.parametrize("count", [0, 1, 5])
-def test_float32_backends_give_what_the_plain_model_gives(
-    name: str, count: int, small_weights: Path, small_onnx: Path
-) -> None:
+def test_float32_backends_match_the_plain_model(name: str, count: int, small_weights: Path, small_onnx: Path) -> None:
     crops = random_crops(count, seed=1000)
     checkpoint = load_pose_model(small_weights)
     images = torch.from_numpy(crops[..., ::-1].copy()).float() / 255
@@ -115,7 +113,7 @@ def test_the_shipped_model_keeps_its_keypoints_in_every_backend(
     with opened.backend as backend, open_pose_backend(shipped, backend="torch", precision="fp32").backend as truth:
         report = parity.compare(backend, truth, _people_crops(photo_paths, truth.spec.input_size_wh))
     assert report.keypoints > 300
-    # The attention of the 16-bit forms is looked at, not measured with. On the first weights the worst of a million
+    # The attention of the 16-bit forms is checked loosely. On the first weights the worst of a million
     # pixels was off by 0.13 under OpenVINO, the mean by 0.0002.
     # A backbone in bfloat16 moves single pixels of a sharp attention far (decisions 0011, 0015); on average nothing.
     tolerance = 0.02 if precision == "fp32" else 0.35
@@ -149,7 +147,7 @@ def test_attention_in_bfloat16_is_nearer_to_float32_than_openvino_alone_brings_i
         if backend.precision != "bf16":
             pytest.skip("this processor has no bfloat16 of its own")
         error = np.abs(backend.infer({"crops": crops}, ["keypoints", "attention"])["attention"] - exact)
-        for count in (1, 3, 5, 8, 16):  # there was a way that went wrong from the fifth crop on
+        for count in (1, 3, 5, 8, 16):  # one method gave wrong results from the fifth crop on
             some = backend.infer({"crops": crops[:count]}, ["keypoints", "attention"])["attention"]
             assert np.abs(some - exact[:count]).mean() < 0.001
     plain = openvino.Core().compile_model(str(file), "CPU", {"INFERENCE_PRECISION_HINT": "bf16"})
@@ -157,7 +155,7 @@ def test_attention_in_bfloat16_is_nearer_to_float32_than_openvino_alone_brings_i
     assert 0 < error.mean() < 0.8 * alone.mean()
 
 
-def test_parity_notices_what_it_is_for(reference: backends.Backend) -> None:
+def test_parity_detects_deviations(reference: backends.Backend) -> None:
     crops = random_crops(16, seed=1)
     keypoints = reference.infer({"crops": crops}, ["keypoints"])["keypoints"]
     sigmas = (0.05, 0.05, 0.07, 0.07)

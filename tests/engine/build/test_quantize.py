@@ -1,4 +1,4 @@
-"""INT8: what it is calibrated with, what stays in float, that both runtimes run it, and how it is kept and found."""
+"""INT8: calibration, nodes that stay in float, both runtimes, and the cache."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ from tests.train.people_folder import write_people
 
 @pytest.fixture
 def one_person(monkeypatch: pytest.MonkeyPatch) -> FixedDetector:
-    """A detector that sees one person, and someone too small to be of use."""
+    """A detector that finds one person, and one who is too small."""
     detector = FixedDetector(boxes((20, 10, 80, 110), (100, 10, 110, 30)), np.array([0.9, 0.5], np.float32))
     monkeypatch.setattr(calibration, "open_detector", lambda **_options: (detector, None))
     return detector
 
 
 def quiet(_line: str) -> None:
-    """Nobody listens."""
+    """Discard the line."""
 
 
-def test_a_video_gives_crops_as_the_network_sees_them_from_all_of_it(tmp_path: Path, one_person: FixedDetector) -> None:
+def test_a_video_gives_crops_from_its_whole_length(tmp_path: Path, one_person: FixedDetector) -> None:
     video = make_clip(tmp_path / "clip.mp4", ClipSpec(frames=60))
     crops = calibration_crops(str(video), pose_spec(), least=10, most=15, notify=quiet)
     assert crops.shape == (15, 128, 96, 3)
@@ -61,7 +61,7 @@ def test_too_few_people_and_sources_without_an_end_are_refused(tmp_path: Path, o
 
 def test_a_data_set_gives_its_labelled_people_of_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_detector(**_options: object) -> None:
-        raise AssertionError("the labels say where the people are")
+        raise AssertionError("the labels give the boxes")
 
     monkeypatch.setattr(calibration, "open_detector", no_detector)
     data = write_people(tmp_path / "p")
@@ -81,7 +81,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def graph(weights: Path) -> Path:
-    """The small model in INT8, calibrated with a handful of crops, since only its form matters here."""
+    """The small model in INT8, calibrated with a handful of crops, since only its structure matters here."""
     output = weights.with_name("made.onnx")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(quantize, "calibration_crops", lambda *_arguments, **_numbers: random_crops(100, seed=5))
@@ -135,7 +135,7 @@ def copied(graph: Path, output: Path, digest: str) -> None:
     write_spec(output, type(spec).from_dict({**spec.to_dict(), "weights_sha256": digest}))
 
 
-def test_it_is_made_once_and_found_again(
+def test_it_is_built_once_and_cached(
     weights: Path, graph: Path, own_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[list[str]] = []
@@ -161,7 +161,7 @@ def test_it_is_made_once_and_found_again(
         ensure_int8(graph, "a.mp4")
 
 
-def test_one_that_stands_beside_the_weights_is_taken(
+def test_a_graph_beside_the_weights_is_used(
     weights: Path, graph: Path, own_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mine = tmp_path / "w.safetensors"
@@ -187,7 +187,7 @@ def test_one_that_stands_beside_the_weights_is_taken(
         ({"beyond_4px": 0.2}, "loses too much accuracy in INT8"),
     ],
 )
-def test_what_strays_too_far_is_not_kept(values: dict[str, float], message: str) -> None:
+def test_a_deviating_graph_is_not_kept(values: dict[str, float], message: str) -> None:
     good = {"keypoints": 300, "within_1px": 0.8, "beyond_4px": 0.004, "similarity": 0.985, "score_error": 0.01}
     fields: dict[str, object] = {**good, "attention_max_error": None, "attention_mean_error": None}
     quantize._refuse_if_bad(ParityReport(**fields))  # type: ignore[arg-type]
@@ -204,9 +204,7 @@ def test_what_strays_too_far_is_not_kept(values: dict[str, float], message: str)
         (["--pose-model", "kcam_resnet18", "--precision", "fp16"], "in fp32 and int8, not in fp16"),
     ],
 )
-def test_orders_that_make_no_sense_are_one_line(
-    arguments: list[str], message: str, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_invalid_builds_are_one_line(arguments: list[str], message: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["build", *arguments]) == 2
     out, err = capfd.readouterr()
     assert message in err and err.count("\n") == 1

@@ -1,4 +1,4 @@
-"""Detectors: boxes back in frame px, foreign files made to fit, and pickles that do not run."""
+"""Detectors: boxes in frame px, converted foreign files, and pickles that do not run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _spec(output: str, names: tuple[str, ...] = ("person", "dog"), *, fixed: boo
 
 
 class FixedAnswer(Closing):
-    """A backend that answers every frame with the same rows and keeps what it was given."""
+    """A backend that returns the same rows for every frame and records its inputs."""
 
     name, device, precision = "fixed", "cpu", "fp32"
 
@@ -42,12 +42,12 @@ class FixedAnswer(Closing):
         return {want[0]: self.rows[None]}
 
     def close(self) -> None:
-        """Nothing is held."""
+        """There are no resources to release."""
 
 
 @pytest.mark.parametrize("fixed", [False, True])
 @pytest.mark.parametrize("size_wh", [(640, 480), (1920, 1080), (333, 77), (77, 333), (1, 500), (320, 320), (50, 40)])
-def test_boxes_come_back_to_where_they_were(size_wh: tuple[int, int], fixed: bool) -> None:
+def test_boxes_are_mapped_back_to_frame_px(size_wh: tuple[int, int], fixed: bool) -> None:
     width, height = size_wh
     letterbox = Letterbox((320, 320), fixed=fixed)
     image = np.full((height, width, 3), 30, np.uint8)
@@ -69,7 +69,7 @@ def test_boxes_come_back_to_where_they_were(size_wh: tuple[int, int], fixed: boo
     np.testing.assert_array_equal(letterbox.apply(np.zeros_like(image)) == 114, np.repeat(grey[..., None], 3, 2))
 
 
-def test_only_boxes_that_make_sense_are_kept_best_first() -> None:
+def test_only_valid_boxes_are_kept_best_first() -> None:
     nan, inf = float("nan"), float("inf")
     rows = [
         [10, 10, 50, 90, 0.5, 0], [0, 0, 20, 20, 0.9, 0], [nan, 0, 20, 20, 0.9, 0], [0, 0, inf, 20, 0.9, 0],
@@ -100,7 +100,7 @@ def test_the_input_size_can_be_chosen_where_the_network_leaves_it_open() -> None
         PersonDetector(FixedAnswer([], _spec("boxes", fixed=True)), input_size=640)
 
 
-def test_candidates_lose_those_that_overlap_within_a_class() -> None:
+def test_overlapping_candidates_of_a_class_are_suppressed() -> None:
     columns = [
         [100, 60, 80, 100, 0.8, 0.1], [102, 61, 80, 100, 0.7, 0.1], [100, 60, 80, 100, 0.1, 0.6],
         [250, 60, 40, 100, 0.5, 0.2], [100, 60, 80, 100, 0.2, 0.2], [float("nan"), 60, 80, 100, 0.9, 0],
@@ -114,7 +114,7 @@ def test_candidates_lose_those_that_overlap_within_a_class() -> None:
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_dropping_follows_the_definition(seed: int) -> None:
+def test_suppression_follows_the_definition(seed: int) -> None:
     rng = np.random.default_rng(seed)
     low = rng.uniform(-20, 60, (80, 2))
     boxes = np.concatenate([low, low + rng.uniform(0, 50, (80, 2))], axis=1).astype(np.float32)

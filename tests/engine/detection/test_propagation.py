@@ -1,4 +1,4 @@
-"""Boxes between two looks of the detector, and when it looks again."""
+"""Boxes between two detections, and when detection runs again."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def detections(*rows: tuple[float, float, float, float]) -> Detections:
 
 
 def poses_in(found: Float32Array, score: float = 0.9) -> Poses:
-    """Five keypoints inside each box, at fixed shares of it."""
+    """Five keypoints inside each box, at fixed fractions of it."""
     shares = np.array([[0.5, 0.1], [0.1, 0.4], [0.9, 0.4], [0.3, 0.95], [0.7, 0.95]], np.float32)
     size = found[:, 2:] - found[:, :2]
     return Poses(
@@ -56,7 +56,7 @@ def overlap(one: Float32Array, other: Float32Array) -> float:
         lambda n: (220 - 12 * abs(n - 10), 100, 320 - 12 * abs(n - 10), 400),  # turns round
     ],
 )
-def test_boxes_go_with_the_keypoints(path: Callable[[int], tuple[float, float, float, float]]) -> None:
+def test_boxes_follow_the_keypoints(path: Callable[[int], tuple[float, float, float, float]]) -> None:
     propagator = BoxPropagator()
     true = boxes(path(0))
     propagator.detected(detections(path(0)), poses_in(true), 0.0)
@@ -70,7 +70,7 @@ def test_boxes_go_with_the_keypoints(path: Callable[[int], tuple[float, float, f
         assert propagator.propagated(poses_in(true), number / RATE) == 0
 
 
-def test_a_box_reaches_for_a_stretched_arm() -> None:
+def test_a_box_grows_with_a_stretched_arm() -> None:
     propagator = BoxPropagator()
     true = boxes((200, 100, 300, 400))
     propagator.detected(detections((200, 100, 300, 400)), poses_in(true), 0.0)
@@ -108,7 +108,7 @@ def test_two_boxes_on_one_person_become_one() -> None:
     assert len(propagator) == 1
 
 
-def test_who_leaves_the_frame_is_forgotten() -> None:
+def test_people_who_leave_the_frame_are_dropped() -> None:
     propagator = BoxPropagator()
     place = [560.0, 100.0, 640.0, 300.0]
     propagator.detected(detections((560, 100, 640, 300)), poses_in(boxes((560, 100, 640, 300))), 0.0)
@@ -121,11 +121,11 @@ def test_who_leaves_the_frame_is_forgotten() -> None:
     assert number < 10
 
 
-# When to look
+# When to detect
 
 
 def looks(schedule: DetectSchedule, pictures: list[UInt8Array], known: int = 1, rate: float = RATE) -> list[int]:
-    """Frames on which a schedule looks while the same people are known all along."""
+    """Frames on which a schedule detects while the same people are tracked."""
     detected = []
     for number, image in enumerate(pictures):
         people = boxes(*[(200, 100, 300, 400)] * known)
@@ -140,25 +140,25 @@ def still(count: int) -> list[UInt8Array]:
 
 
 @pytest.mark.parametrize("every", [1, 2, 7])
-def test_a_number_is_kept_to(every: int) -> None:
+def test_a_fixed_interval_is_kept(every: int) -> None:
     assert looks(DetectSchedule(every), still(30)) == list(range(0, 30, every))
 
 
-def test_a_calm_scene_is_looked_at_less_and_less_but_never_forgotten() -> None:
+def test_in_a_static_scene_detection_becomes_rare_but_never_stops() -> None:
     detected = looks(DetectSchedule("auto"), still(100))
     gaps = np.diff(detected).tolist()
     assert gaps[:3] == [2, 4, 8]
     assert max(gaps) == MOST_FRAMES
     slow = looks(DetectSchedule("auto"), still(40), rate=4.0)
-    assert np.diff(slow).max() <= max(2, MOST_S * 4)  # on a slow machine time bounds it, and not every frame is paid
+    assert np.diff(slow).max() <= max(2, MOST_S * 4)  # on a slow machine the limit is in time, not in frames
 
 
-def test_nobody_known_means_looking_at_every_frame() -> None:
+def test_without_people_every_frame_is_detected() -> None:
     assert looks(DetectSchedule("auto"), still(10), known=0) == list(range(10))
 
 
 @pytest.mark.parametrize("every", [6, "auto"])
-def test_a_lost_person_is_looked_for_at_once(every: DetectEvery) -> None:
+def test_a_lost_person_triggers_detection(every: DetectEvery) -> None:
     schedule, image = DetectSchedule(every), still(1)[0]
     for number in range(20):
         if schedule.due(image, number / RATE, boxes((0, 0, 9, 9))):
@@ -169,26 +169,26 @@ def test_a_lost_person_is_looked_for_at_once(every: DetectEvery) -> None:
     assert schedule.due(image, 20 / RATE, boxes())
 
 
-def test_a_newcomer_is_noticed_and_known_people_s_own_movement_is_not() -> None:
+def test_a_new_person_triggers_detection_and_motion_of_tracked_people_does_not() -> None:
     pictures = still(60)
     for number in range(60):
         image = pictures[number].copy()
-        image[100 + number : 380, 210:290] = 200  # moves inside the box of who is known
+        image[100 + number : 380, 210:290] = 200  # moves inside the box of a tracked person
         if number >= 43:
-            image[100:400, 0:60] = 220  # comes in at the left
+            image[100:400, 0:60] = 220  # enters at the left
         pictures[number] = image
     calm = looks(DetectSchedule("auto"), pictures[:43])
     assert calm == looks(DetectSchedule("auto"), still(43))
     assert 43 in looks(DetectSchedule("auto"), pictures)
 
 
-def test_a_scene_that_moves_all_the_time_is_not_looked_at_all_the_time() -> None:
+def test_constant_motion_does_not_trigger_detection_on_every_frame() -> None:
     noise = np.random.default_rng(0)
     pictures = [np.full((480, 640, 3), noise.integers(0, 255), np.uint8) for _ in range(100)]
     assert len(looks(DetectSchedule("auto"), pictures)) < 25
 
 
-def test_a_clock_that_goes_back_is_looked_at() -> None:
+def test_a_time_jump_back_triggers_detection() -> None:
     schedule, image = DetectSchedule("auto"), still(1)[0]
     for number in range(30):
         if schedule.due(image, number / RATE, boxes((0, 0, 9, 9))):
@@ -201,7 +201,7 @@ def test_a_clock_that_goes_back_is_looked_at() -> None:
 
 @dataclass
 class Walkers:
-    """A detector of white rectangles with a coloured spot for each keypoint, and what it was asked."""
+    """A detector of white rectangles with a coloured spot for each keypoint; records its calls."""
 
     detected: list[int] = field(default_factory=list)
 
@@ -214,7 +214,7 @@ class Walkers:
         return detections(*[(float(group[0]), 100.0, float(group[-1]), 300.0) for group in groups])
 
     def close(self) -> None:
-        """Nothing is held."""
+        """There are no resources to release."""
 
 
 def scene(number: int, *lefts: int) -> Frame:
@@ -228,7 +228,7 @@ def scene(number: int, *lefts: int) -> Frame:
 
 
 @pytest.mark.parametrize("every", [5, "auto"])
-def test_people_are_posed_where_they_are_between_two_looks(every: DetectEvery) -> None:
+def test_people_are_posed_at_their_positions_between_detections(every: DetectEvery) -> None:
     detector = Walkers()
     pipeline = PosePipeline(detector, BrightestPixel(), detect_every=every)
     for number in range(60):
@@ -245,7 +245,7 @@ def test_people_are_posed_where_they_are_between_two_looks(every: DetectEvery) -
     assert len(detector.detected) <= (12 if every == 5 else 20)
 
 
-def test_after_a_restart_the_detector_looks_first() -> None:
+def test_detection_runs_first_after_a_restart() -> None:
     detector = Walkers()
     pipeline = PosePipeline(detector, BrightestPixel(), detect_every="auto")
     for number in range(5):
@@ -256,6 +256,6 @@ def test_after_a_restart_the_detector_looks_first() -> None:
 
 
 @pytest.mark.parametrize("wrong", [0, -1, "often", 2.5, True])
-def test_how_often_to_look_must_make_sense(wrong: object) -> None:
+def test_the_detection_interval_is_validated(wrong: object) -> None:
     with pytest.raises(OptionError, match="makes no sense"):
         PosePipeline(Walkers(), BrightestPixel(), detect_every=wrong)  # type: ignore[arg-type]

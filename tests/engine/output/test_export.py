@@ -1,4 +1,4 @@
-"""Exports: what stands on the disk after a whole run."""
+"""Exports: the files after a complete run."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_copied_sound_is_the_same_byte_for_byte(tmp_path: Path, audio: str) -> N
 
 
 @pytest.mark.parametrize(("name", "audio"), [("clip.mov", "pcm_s16le"), ("clip.mkv", "flac"), ("clip.mkv", "ac3")])
-def test_other_sound_is_made_aac_and_said_so(tmp_path: Path, name: str, audio: str) -> None:
+def test_other_audio_is_converted_to_aac_and_reported(tmp_path: Path, name: str, audio: str) -> None:
     clip = make_clip(tmp_path / name, ClipSpec(frames=50, audio=audio, audio_tracks=2))
     summary = run_export(clip, tmp_path / "out.mp4")
     after = read_back(tmp_path / "out.mp4")
@@ -88,7 +88,7 @@ def test_sound_from_mpeg_ts_is_copied_in_step(tmp_path: Path) -> None:
     before, after = read_back(clip), read_back(tmp_path / "out.mp4")
     assert summary.audio_note == "audio: aac copied"
     assert np.diff([float(t) for t in after.times]) == pytest.approx(np.full(49, 0.04))
-    # Sound and picture stand to each other as they did, although both clocks now begin at 0.
+    # Audio and video are in sync as before, although both clocks now start at 0.
     assert after.audio_end_s - float(after.times[-1]) == pytest.approx(before.audio_end_s - float(before.times[-1]))
     assert tone_of(tmp_path / "out.mp4")[1] == pytest.approx(440, abs=5)
 
@@ -128,7 +128,7 @@ def test_variable_frame_rate_comes_out_exact(tmp_path: Path, suffix: str) -> Non
 
 @pytest.mark.parametrize("rate", [Fraction(30), NTSC, Fraction(24000, 1001), Fraction(60)])
 def test_coarse_time_stamps_keep_the_exact_rate(tmp_path: Path, rate: Fraction) -> None:
-    """MKV counts in milliseconds: each stamp comes out as it is, and so does the rate they were rounded from."""
+    """MKV counts in milliseconds: each time stamp is preserved, and so is the rate they were rounded from."""
     clip = make_clip(tmp_path / "clip.mkv", ClipSpec(rate=rate, frames=47, time_base=1 / rate, audio="aac"))
     run_export(clip, tmp_path / "out.mp4")
     before, after = read_back(clip), read_back(tmp_path / "out.mp4")
@@ -168,7 +168,7 @@ def test_odd_sizes_are_padded_and_not_scaled(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size_wh", [(320, 240), (1280, 720)])
 def test_colours_come_back_as_they_were(tmp_path: Path, size_wh: tuple[int, int]) -> None:
-    """What is written is read again by a player that believes the tags."""
+    """The output is read as by a player that uses the tags."""
     image = np.zeros((size_wh[1], size_wh[0], 3), np.uint8)
     patches = [(20, 20, 230), (20, 200, 20), (220, 40, 30), (128, 128, 128), (40, 210, 220)]
     width = size_wh[0] // len(patches)
@@ -231,7 +231,7 @@ def test_killed_run_leaves_a_part_that_plays_and_no_final_name(tmp_path: Path) -
     with av.open(str(tmp_path / "out.part.mp4")) as container:
         assert sum(1 for _ in container.decode(video=0)) >= 120 - 2 * 25
     assert len((tmp_path / "out.part.jsonl").read_text().splitlines()) == 120
-    # The next run keeps the video under a name that says what it is; what it does not write itself it leaves alone.
+    # The next run keeps the video under an `.unfinished` name and touches no file that it does not write.
     cut_off = (tmp_path / "out.part.mp4").read_bytes()
     summary = run_export(clip, out)
     assert summary.outputs == (out,)

@@ -38,7 +38,7 @@ ROOT = Path(__file__).resolve().parents[3]
 # Refusals
 
 
-def test_existing_outputs_are_kept_unless_told_otherwise(tmp_path: Path) -> None:
+def test_existing_outputs_are_kept_without_overwrite(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "clip.mp4", ClipSpec(frames=4))
     out = tmp_path / "out.mp4"
     out.write_text("precious")
@@ -64,7 +64,7 @@ def test_the_input_is_never_an_output(tmp_path: Path) -> None:
     assert len(read_back(clip).times) == 4
 
 
-def test_unwritable_places_are_told_before_any_frame(tmp_path: Path) -> None:
+def test_unwritable_outputs_are_reported_before_any_frame(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "clip.mp4", ClipSpec(frames=4))
     blocked = tmp_path / "file"
     blocked.write_text("a file where a folder is wanted")
@@ -101,7 +101,7 @@ def test_default_names() -> None:
 # Runs that end early
 
 
-def test_ctrl_c_gives_whole_files_that_match(tmp_path: Path) -> None:
+def test_ctrl_c_leaves_complete_matching_files(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "clip.mp4", ClipSpec(frames=40, audio="aac"))
     pipeline = ConstantPipeline(fail_at=15, error=KeyboardInterrupt())
     summary = run_export(clip, tmp_path / "o.mp4", pipeline, poses=tmp_path / "o.json")
@@ -216,7 +216,7 @@ def test_live_source_ends_at_its_duration(tmp_path: Path) -> None:
     assert summary.frames == 4
 
 
-def test_unplugged_camera_keeps_what_was_filmed(tmp_path: Path) -> None:
+def test_unplugged_camera_keeps_the_recorded_frames(tmp_path: Path) -> None:
     with LateCamera(fail=True) as source, pytest.raises(SourceError, match=r"unplugged \(the 6 frame.*part\.mp4"):
         export(source, ConstantPipeline(), ExportOptions(output=tmp_path / "o.mp4", quiet=True))
     assert left_in(tmp_path) == ["o.part.mp4"]
@@ -232,7 +232,7 @@ def test_unplugged_camera_keeps_what_was_filmed(tmp_path: Path) -> None:
         (None, r"clip.mp4: \d+ frames, +[\d.]+ frames/s"),
     ],
 )
-def test_progress_lines_tell_rate_and_time_left(
+def test_progress_lines_show_rate_and_remaining_time(
     total: int | None, expected: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     progress = FrameProgress(every_s=0.1)
@@ -246,7 +246,7 @@ def test_progress_lines_tell_rate_and_time_left(
     assert all(re.fullmatch(expected, line) for line in lines), lines
 
 
-def test_a_short_run_off_a_terminal_tells_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_short_run_without_a_terminal_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     progress = FrameProgress()
     progress.start("clip.mp4", 3)
     progress.advance()
@@ -254,7 +254,7 @@ def test_a_short_run_off_a_terminal_tells_nothing(capfd: pytest.CaptureFixture[s
     assert capfd.readouterr().err == ""
 
 
-def test_quiet_run_says_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_quiet_run_prints_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     clip = make_clip(tmp_path / "clip.mp4", ClipSpec(frames=5, audio="aac"))
     run_export(clip, tmp_path / "o.mp4")
     captured = capfd.readouterr()

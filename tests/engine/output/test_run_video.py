@@ -1,4 +1,4 @@
-"""`--video` from options to files, with networks whose answers are known."""
+"""`--video` from options to files, with fake networks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.engine.fakes import THREE, BrightestPixel, FixedDetector, boxes
 
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
-    """A header of our own kind with no network behind it: nothing here loads one."""
+    """A valid header without a network, which nothing here loads."""
     values = {
         "config": {"name": "kcam_resnet18", "input_size_wh": [96, 128]},
         "skeleton": THREE.to_dict(),
@@ -37,7 +37,7 @@ def weights(tmp_path: Path) -> Path:
 
 
 class Opened:
-    """The pipeline that a run gets, and the options it was asked for by."""
+    """The pipeline of a run, and the options it was opened with."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.options = PipelineOptions()
@@ -86,7 +86,7 @@ def frames_of(video: Path) -> int:
         return sum(1 for _ in container.decode(video=0))
 
 
-def test_a_run_writes_both_files_and_says_what_ran(
+def test_a_run_writes_both_files_and_reports_the_networks(
     weights: Path, opened: Opened, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(tmp_path, "--poses", str(tmp_path / "out.jsonl"), "--max-frames", "5") == 0
@@ -101,7 +101,7 @@ def test_a_run_writes_both_files_and_says_what_ran(
     assert "5 frames, 5 with people" in out
 
 
-def test_a_quiet_run_says_nothing(
+def test_a_quiet_run_prints_nothing(
     weights: Path, opened: Opened, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(tmp_path, "--max-frames", "2", "--quiet") == 0
@@ -118,7 +118,7 @@ def test_only_the_maps_that_are_shown_are_computed(
     assert (opened.options.want_areas, opened.options.want_attention) == wanted
 
 
-def test_ctrl_c_in_a_file_keeps_what_was_done(
+def test_ctrl_c_in_a_file_keeps_the_written_frames(
     weights: Path, opened: Opened, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     opened.interrupt_at = 4
@@ -143,7 +143,7 @@ def test_options_reach_the_pipeline(weights: Path, opened: Opened, tmp_path: Pat
         (("--detect-every", "5", "--no-tracking", "--threads", "1"), (False, True, 5, False)),
     ],
 )
-def test_what_holds_from_frame_to_frame(
+def test_tracking_and_smoothing_depend_on_the_source(
     arguments: tuple[str, ...], expected: tuple[object, ...], weights: Path, opened: Opened, tmp_path: Path
 ) -> None:
     assert run(tmp_path, "--max-frames", "1", *arguments) == 0
@@ -152,7 +152,7 @@ def test_what_holds_from_frame_to_frame(
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "2.5", "often"])
-def test_how_often_to_detect_must_make_sense(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_detection_interval_is_validated(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main.main(["--video", "demo", "--detect-every", text])
     assert ended.value.code == 2
@@ -169,11 +169,11 @@ def test_a_folder_of_photos_gives_a_folder_of_photos(weights: Path, opened: Open
     ])  # fmt: skip
     assert code == 0
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"a_pose.png", "b_pose.jpg"}
-    # Photos have nothing to do with each other.
+    # Photos are unrelated.
     assert (opened.options.tracking, opened.options.smoothing, opened.options.detect_every) == (False, False, 1)
 
 
-def test_everything_worth_knowing_is_told() -> None:
+def test_the_summary_is_complete() -> None:
     text = summary_text(
         ExportSummary(
             frames=1,

@@ -1,4 +1,4 @@
-"""The overlay: what is drawn lies where it belongs, and nothing else is touched."""
+"""The overlay: drawings are at their positions, and nothing else changes."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def test_keypoints_are_drawn_where_they_lie_in_the_colours_of_their_side() -> No
 
 
 @pytest.mark.parametrize("value", [0, 128, 255])
-def test_a_skeleton_shows_on_any_ground(value: int) -> None:
-    """Around a point there are both dark and light px, whatever lies under it."""
+def test_a_skeleton_is_visible_on_any_background(value: int) -> None:
+    """Around a point there are both dark and light px, whatever the background."""
     drawn = draw(
         result_of(grey(300, 300, value), [grid(50, 50, 50)], boxes=[(20, 20, 290, 290)]), COCO17, OverlayOptions()
     )
@@ -42,7 +42,7 @@ def test_a_skeleton_shows_on_any_ground(value: int) -> None:
     assert around.max() > 700
 
 
-def test_points_below_the_threshold_and_their_lines_are_left_out() -> None:
+def test_points_below_the_threshold_and_their_lines_are_not_drawn() -> None:
     image = grey(400, 400)
     points = grid(40, 40, 80)
     scores = np.zeros((1, 17), np.float32)
@@ -73,7 +73,7 @@ def test_lines_grow_with_the_person() -> None:
     assert sizes[2] <= 14, "never a broad band"
 
 
-def test_the_frame_is_left_alone_unless_it_is_named_as_out() -> None:
+def test_the_frame_is_unchanged_unless_it_is_out() -> None:
     image = grey(200, 200)
     result = result_of(image, [grid(20, 20, 30)])
     fresh = draw(result, COCO17, OverlayOptions())
@@ -97,7 +97,7 @@ def test_out_may_be_part_of_a_larger_picture() -> None:
     assert (stage[:, 400:] == 128).all()
 
 
-def test_nobody_and_wild_values_are_drawn_without_harm() -> None:
+def test_empty_and_extreme_poses_are_drawn_without_errors() -> None:
     image = grey(100, 80)
     empty = FrameResult(
         frame=Frame(image_bgr=image, index=0, timestamp_s=0.0), detections=Detections.empty(), poses=Poses.empty(17)
@@ -131,7 +131,7 @@ def test_labels_stay_inside_the_frame(box: tuple[float, float, float, float]) ->
     assert label_size(box) == label_size((60, 50, 120, 100))
 
 
-def test_labels_are_drawn_only_where_there_is_something_to_say() -> None:
+def test_labels_are_drawn_only_with_text() -> None:
     image = grey(200, 120)
     result = result_of(image, [grid(60, 60, 5)])
     assert np.array_equal(draw(result, COCO17, OverlayOptions(skeleton=False, ids=True)), image)

@@ -1,4 +1,4 @@
-"""Attention and areas over the picture: they lie where they belong, and the legend says what is seen."""
+"""Attention and areas over the picture: they are at their positions, and the legend names them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.engine.overlay_pictures import (
 
 @pytest.mark.parametrize("peak", [(24, 32), (3, 60), (44, 5)])
 @pytest.mark.parametrize("box", [(100.0, 50.0, 220.0, 330.0), (300.0, 200.0, 420.0, 260.0)])
-def test_a_peak_lands_where_its_keypoint_lands(peak: tuple[int, int], box: tuple[float, float, float, float]) -> None:
+def test_a_peak_is_drawn_at_its_keypoint(peak: tuple[int, int], box: tuple[float, float, float, float]) -> None:
     maps = empty_maps()
     yy, xx = np.mgrid[: MAP_WH[1], : MAP_WH[0]]
     maps[0, 9] = np.exp(-((xx - peak[0]) ** 2 + (yy - peak[1]) ** 2) / 8.0)
@@ -117,7 +117,7 @@ def test_scales(kind: Literal["attention", "areas"], scale: Literal["unit", "aut
     assert (nothing == 0).all()
 
 
-def test_the_legend_says_what_is_seen() -> None:
+def test_the_legend_names_the_map() -> None:
     title, shows, scale = legend_lines(S9, "unit", COCO17)
     assert title == "Attention S: left wrist"
     assert "0 to 1" in scale

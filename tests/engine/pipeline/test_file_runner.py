@@ -42,7 +42,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 class NumberedDetector:
-    """Finds as many people as the frame's first pixel says, at places that depend on it."""
+    """Detects as many people as the value of the frame's first pixel, at positions that depend on it."""
 
     def __init__(self, fail_at: int | None = None, error: BaseException | None = None) -> None:
         self._fail_at, self._error = fail_at, error
@@ -61,7 +61,7 @@ class NumberedDetector:
         )
 
     def close(self) -> None:
-        """Nothing is held."""
+        """There are no resources to release."""
 
 
 def frames(people: Sequence[int], fail_at: int | None = None) -> Iterator[Frame]:
@@ -139,9 +139,7 @@ class Failing(BrightestPixel):
     ("stage", "message", "before"),
     [("decode", "the disk is gone", 10), ("detect", "no memory left", 10), ("pose", "the device was lost", 4)],
 )
-def test_an_error_of_any_step_comes_with_its_own_words_after_the_frames_before(
-    stage: str, message: str, before: int
-) -> None:
+def test_an_error_of_any_step_is_raised_after_the_previous_frames(stage: str, message: str, before: int) -> None:
     broken = NumberedDetector(10, BackendError("no memory left")) if stage == "detect" else NumberedDetector()
     pipeline = PosePipeline(broken, Failing() if stage == "pose" else BrightestPixel())
     got = []
@@ -171,7 +169,7 @@ class Census:
 
 
 @pytest.mark.parametrize("slow", ["detect", "pose", "write"])
-def test_a_slow_step_does_not_let_frames_pile_up(slow: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_step_does_not_accumulate_frames(slow: str, monkeypatch: pytest.MonkeyPatch) -> None:
     census = Census(150)
     pipeline = PosePipeline(NumberedDetector(), BrightestPixel())
 
@@ -194,29 +192,29 @@ def test_a_slow_step_does_not_let_frames_pile_up(slow: str, monkeypatch: pytest.
                 time.sleep(0.002)
             del result
     assert seen == 150
-    # Those that wait, a batch, and one with each worker.
+    # Queued frames, a batch, and one per worker.
     assert census.most <= DECODED_FRAMES + FOUND_FRAMES + DONE_FRAMES + BATCH_FRAMES + 5
 
 
-def test_of_a_live_source_few_frames_are_on_their_way() -> None:
+def test_a_live_source_has_few_frames_in_flight() -> None:
     census = Census(100)
     pipeline = PosePipeline(NumberedDetector(), BrightestPixel())
     with Steps() as steps:
         for result in results(pipeline, census, steps, live=True):
             time.sleep(0.001)
             del result
-    assert census.most <= 4  # one read, one posed, one that waits, one being written
+    assert census.most <= 4  # one being read, one posed, one queued, one being written
 
 
-def test_one_step_at_a_time_is_just_that() -> None:
-    """Neither is a frame begun before the one before it is done with, nor are there two threads that work."""
+def test_without_overlap_steps_run_one_at_a_time() -> None:
+    """No frame is started before the previous one is finished, and only one thread works."""
     threads = set()
     done_with = 0
 
     class Watching(PosePipeline):
         def process(self, frame: Frame) -> FrameResult:
             threads.add(threading.get_ident())
-            time.sleep(0.005)  # time enough for whoever would run ahead
+            time.sleep(0.005)  # time enough for a prefetch
             assert frame.index == done_with
             return super().process(frame)
 
@@ -241,7 +239,7 @@ class Listed(SourceBase):
 
 
 @pytest.mark.parametrize("stage", ["detect", "pose"])
-def test_an_export_that_fails_keeps_what_was_written_and_says_where(stage: str, tmp_path: Path) -> None:
+def test_a_failed_export_keeps_its_frames_and_reports_the_path(stage: str, tmp_path: Path) -> None:
     lost = BackendError("the device was lost")
     pipeline = PosePipeline(
         NumberedDetector(8, lost) if stage == "detect" else NumberedDetector(),
@@ -278,7 +276,7 @@ def test_an_export_is_the_same_file_with_and_without_overlap(tmp_path: Path) -> 
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT to a child")
-def test_ctrl_c_ends_overlapping_steps_with_whole_files(tmp_path: Path) -> None:
+def test_ctrl_c_ends_overlapping_steps_with_complete_files(tmp_path: Path) -> None:
     number = arriving("SIGINT")
     code = (
         "import sys, time\n"

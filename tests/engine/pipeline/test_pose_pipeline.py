@@ -1,4 +1,4 @@
-"""PosePipeline with a detector and a pose network whose answers are known."""
+"""PosePipeline with a fake detector and a fake pose network."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def dark_frame() -> Frame:
     return frame_of(np.zeros((480, 640, 3), np.uint8))
 
 
-def test_keypoints_come_back_to_where_they_are_in_the_frame() -> None:
+def test_keypoints_are_mapped_back_to_frame_px() -> None:
     image = np.zeros((480, 640, 3), np.uint8)
-    # One disc a keypoint and person, in the channel of that keypoint, well inside that person's box.
+    # One disc per keypoint and person, in the channel of that keypoint, well inside that person's box.
     people_px = [[(150, 120), (110, 200), (190, 210)], [(450, 150), (400, 300), (500, 310)]]
     for person in people_px:
         for channel, (x, y) in enumerate(person):
@@ -49,7 +49,7 @@ def test_keypoints_come_back_to_where_they_are_in_the_frame() -> None:
     # The crops are smaller than the boxes: a px of the crop is up to 3 px of the frame.
     assert np.abs(result.poses.keypoints_xy - np.array(people_px, np.float32)).max() < 4
     assert result.attention is None
-    assert backend.calls == [("keypoints",)]  # both people in one call, and no map that nobody asked for
+    assert backend.calls == [("keypoints",)]  # both people in one call, and no map that was not requested
     assert np.allclose(result.poses.boxes_xyxy, detector.boxes_xyxy)
     assert np.allclose(result.poses.person_scores, [0.9, 0.5] * result.poses.scores.mean(axis=1), atol=1e-6)
     assert result.timings.detect_ms > 0
@@ -71,7 +71,7 @@ def test_an_empty_frame_never_reaches_the_pose_network(maps: bool) -> None:
 
 @pytest.mark.parametrize("areas", [False, True])
 @pytest.mark.parametrize("attention", [False, True])
-def test_only_wanted_maps_are_asked_for(areas: bool, attention: bool) -> None:
+def test_only_requested_maps_are_computed(areas: bool, attention: bool) -> None:
     backend = BrightestPixel()
     detector = FixedDetector(boxes((0, 0, 200, 300), (100, 100, 300, 400)), np.ones(2, np.float32))
     result = PosePipeline(detector, backend, want_areas=areas, want_attention=attention).process(dark_frame())
@@ -84,7 +84,7 @@ def test_only_wanted_maps_are_asked_for(areas: bool, attention: bool) -> None:
     assert result.attention is not None
     assert (result.attention.areas is not None) == areas
     assert (result.attention.attention is not None) == attention
-    # The corner of the padded box is where the crop's corner lands: 300 px high, padded by 1.25, centre at (100, 150).
+    # The crop's corner maps to the corner of the padded box: 300 px high, padded by 1.25, centre at (100, 150).
     corner = result.attention.crop_to_frame[0] @ np.array([0, 0, 1], np.float32)
     assert np.allclose(corner, [100 - 300 * 0.75 * 1.25 / 2, 150 - 300 * 1.25 / 2], atol=1e-2)
 
@@ -108,7 +108,7 @@ def test_crops_are_written_into_one_buffer() -> None:
     assert len(set(backend.buffers)) == 1
 
 
-def test_a_crowd_that_grows_is_posed_whole() -> None:
+def test_a_growing_number_of_people_is_posed() -> None:
     backend = BrightestPixel()
     pipeline_detector = FixedDetector(boxes(), np.zeros(0, np.float32))
     pipeline = PosePipeline(pipeline_detector, backend, max_people=9)
@@ -125,7 +125,7 @@ def test_boxes_beyond_the_frame_and_without_area_are_posed() -> None:
     assert result.poses.person_scores.tolist() == [0, 0]
 
 
-def test_maps_that_the_network_does_not_give_are_refused_at_once() -> None:
+def test_maps_that_the_network_lacks_are_refused_at_once() -> None:
     backend = BrightestPixel(spec=pose_spec(maps=()))
     detector = FixedDetector(boxes(), np.zeros(0, np.float32))
     with pytest.raises(ModelError, match=r"some_model.*no attention maps.*kcam_"):
@@ -176,7 +176,7 @@ def test_mean_visible_scores_against_a_plain_loop(people: int, keypoint_scores: 
         {"device": "tpu"},
     ],
 )
-def test_options_that_do_not_fit_are_refused(wrong: dict[str, Any]) -> None:
+def test_invalid_options_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(OptionError):
         PipelineOptions(**wrong)
 
@@ -187,7 +187,7 @@ def test_options_do_not_change() -> None:
 
 
 class Opening:
-    """Stands in for the two functions that open networks, and keeps what they were asked for."""
+    """Replaces the two functions that open networks, and records their arguments."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, classes: tuple[str, ...] = ("person",)) -> None:
         self.pose = BrightestPixel(spec=dataclasses.replace(pose_spec(), class_names=classes))
@@ -219,7 +219,7 @@ class Opening:
         ({"device": "cpu"}, "auto", "auto", "cpu"),
     ],
 )
-def test_the_detector_follows_the_pose_network_where_it_can(
+def test_the_detector_uses_the_backend_of_the_pose_network_if_it_can(
     requested: dict[str, str], backend: str, precision: str, device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opening = Opening(monkeypatch)
@@ -233,7 +233,7 @@ def test_the_detector_follows_the_pose_network_where_it_can(
     ("posed", "requested", "expected"),
     [(("person",), None, None), (("dog", "cat"), None, "dog,cat"), (("dog",), "wolf", "wolf")],
 )
-def test_the_classes_are_those_that_are_posed(
+def test_the_classes_are_those_of_the_pose_network(
     posed: tuple[str, ...], requested: str | None, expected: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opening = Opening(monkeypatch, posed)
@@ -241,7 +241,7 @@ def test_the_classes_are_those_that_are_posed(
     assert opening.detector_requested["classes"] == expected
 
 
-def test_what_was_opened_is_closed_when_the_rest_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_opened_parts_are_closed_when_another_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     opening = Opening(monkeypatch)
     opening.fail = ModelError("no such detector")
     with pytest.raises(ModelError, match="no such detector"):
@@ -249,7 +249,7 @@ def test_what_was_opened_is_closed_when_the_rest_fails(monkeypatch: pytest.Monke
     assert opening.pose.closed
 
 
-def test_what_really_runs_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_running_networks_are_described(monkeypatch: pytest.MonkeyPatch) -> None:
     Opening(monkeypatch)
     with open_pipeline(PipelineOptions(pose_model="some")) as pipeline:
         reported = pipeline.describe()

@@ -1,4 +1,4 @@
-"""Whole frames instead of crops, and maps that stay on the device: the way of a frame on an engine, without a GPU."""
+"""Whole frames instead of crops, and maps that stay on the device: the path of a frame on an engine, without a GPU."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _frames() -> list[PendingFrame]:
 
 @pytest.fixture
 def on_device(small_weights: Path, use_gpu: Use, own_cache: Path, quick: None, export_once: None) -> Iterator[Backend]:
-    """What the pipeline opens where an engine for whole frames is in the cache beside one for crops."""
+    """The backend opened if the cache has an engine for whole frames and one for crops."""
     use_gpu()
     build(small_weights, precision="fp32")
     build(small_weights, precision="fp32", with_crop=True, max_frame=400)
@@ -65,7 +65,7 @@ def test_whole_frames_give_the_keypoints_that_crops_give(on_device: Backend, sma
     assert [shape for _, shape in standin_tensorrt.Context.executions] == [(2, 2, 3), (1, 2, 3)]
 
 
-def test_maps_are_copied_only_while_somebody_looks(on_device: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_maps_are_copied_only_while_they_are_shown(on_device: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     copies: list[int] = []
     download = CpuMemory.download
 
@@ -86,7 +86,7 @@ def test_maps_are_copied_only_while_somebody_looks(on_device: Backend, monkeypat
     assert copies[1:] == [2 * 4 * 3 * 4, 2 * 4 * 24 * 16 * 4]
 
 
-def test_crops_serve_where_no_engine_takes_whole_frames(
+def test_crops_are_used_without_an_engine_for_whole_frames(
     small_weights: Path, use_gpu: Use, own_cache: Path, quick: None, export_once: None
 ) -> None:
     use_gpu()

@@ -1,4 +1,4 @@
-"""Threads that work ahead: order, bounds, errors, and an end whenever the run ends."""
+"""Prefetching threads: order, bounds, errors, and termination."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def wait_for(condition: Callable[[], bool], limit_s: float = 10) -> None:
 
 
 class Counting:
-    """Numbers that tell how many of them were taken."""
+    """Numbers, with a count of those taken."""
 
     def __init__(self, until: int = 10**9, fail_at: int | None = None) -> None:
         self.taken = 0
@@ -41,7 +41,7 @@ def test_everything_comes_in_order_through_several_steps() -> None:
 
 
 @pytest.mark.parametrize("room", [1, 4])
-def test_nobody_runs_further_ahead_than_there_is_room(room: int) -> None:
+def test_prefetch_is_bounded(room: int) -> None:
     numbers = Counting()
     with Steps() as steps:
         prefetched = steps.prefetch(numbers, room=room, name="a")
@@ -54,7 +54,7 @@ def test_nobody_runs_further_ahead_than_there_is_room(room: int) -> None:
         assert numbers.taken == room + 3
 
 
-def test_without_room_nothing_is_made_before_it_is_asked_for() -> None:
+def test_without_room_nothing_is_prefetched() -> None:
     numbers = Counting(3)
     with Steps() as steps:
         prefetched = steps.prefetch(numbers, room=0, name="a")
@@ -65,7 +65,7 @@ def test_without_room_nothing_is_made_before_it_is_asked_for() -> None:
 
 
 @pytest.mark.parametrize("room", [0, 2])
-def test_whoever_waits_is_let_go_when_the_run_is_asked_to_end(room: int) -> None:
+def test_waiting_threads_end_with_the_stop_flag(room: int) -> None:
     requested, release = threading.Event(), threading.Event()
 
     def camera() -> Iterator[int]:
@@ -75,12 +75,12 @@ def test_whoever_waits_is_let_go_when_the_run_is_asked_to_end(room: int) -> None
 
     with Steps(requested.is_set) as steps:
         prefetched = steps.prefetch(camera(), room=room, name="a")
-        assert list(prefetched) in ([1], [])  # with room, the wish may come before the first item is taken
+        assert list(prefetched) in ([1], [])  # with room, the flag may be set before the first item is taken
         assert not release.is_set()
         release.set()
 
 
-def test_an_error_comes_after_what_was_made_before_it() -> None:
+def test_an_error_is_raised_after_the_previous_items() -> None:
     with Steps() as steps:
         first = steps.prefetch(Counting(fail_at=3), room=8, name="a")
         second = steps.prefetch(iter(first), room=8, name="b")
@@ -89,11 +89,11 @@ def test_an_error_comes_after_what_was_made_before_it() -> None:
             for number in second:
                 got.append(number)
         assert got == [0, 1, 2]
-        assert list(second) == []  # told once
+        assert list(second) == []  # raised once
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3)])
-def test_what_is_no_exception_is_passed_on_as_well(error: BaseException) -> None:
+def test_base_exceptions_are_propagated(error: BaseException) -> None:
     def items() -> Iterator[int]:
         yield 1
         raise error
@@ -105,7 +105,7 @@ def test_what_is_no_exception_is_passed_on_as_well(error: BaseException) -> None
             next(prefetched)
 
 
-def test_all_threads_end_with_the_run_wherever_they_wait() -> None:
+def test_all_threads_end_with_the_run() -> None:
     before = threading.active_count()
     with Steps() as steps:
         full = steps.prefetch(Counting(), room=1, name="waits for room")
@@ -117,7 +117,7 @@ def test_all_threads_end_with_the_run_wherever_they_wait() -> None:
     assert threading.active_count() == before
 
 
-def test_a_source_that_gives_nothing_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stalled_source_does_not_delay_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("engine.pipeline.prefetch._SOURCE_LIMIT_S", 0.05)
     release = threading.Event()
     worked_on: list[int] = []

@@ -25,7 +25,7 @@ from tests.engine.clips import ClipSpec, frames_of, make_clip, refusal
 
 
 class FakeCapture:
-    """Gives numbered pictures as fast as it is told to; fails or ends where it is told to."""
+    """Yields numbered pictures at a given rate; fails or ends at a given number."""
 
     def __init__(self, *, pictures: int, pause_s: float = 0.0, error: Exception | None = None) -> None:
         self.left, self.pause_s, self.error = pictures, pause_s, error
@@ -69,14 +69,14 @@ def test_live_source_drops_for_a_slow_reader_and_ends() -> None:
     assert capture.closed.is_set()
 
 
-def test_live_source_hands_its_error_to_the_reader() -> None:
+def test_live_source_raises_its_error_in_the_reader() -> None:
     with pytest.raises(SourceError, match="unplugged"):
         list(LiveSource(FakeCapture(pictures=3, pause_s=0.01, error=SourceError("unplugged")), CAMERA))
     with pytest.raises(SourceError, match="camera 0 failed: RuntimeError"):
         list(LiveSource(FakeCapture(pictures=3, pause_s=0.01, error=RuntimeError("driver")), CAMERA))
 
 
-def test_silent_camera_is_given_up() -> None:
+def test_a_camera_without_pictures_times_out() -> None:
     capture = FakeCapture(pictures=1, pause_s=1.0)
     with pytest.raises(SourceError, match="gave no picture"):
         LiveSource(capture, CAMERA, open_timeout_s=0.02, read_timeout_s=0.02)
@@ -99,7 +99,7 @@ def test_missing_camera_is_refused(capfd: pytest.CaptureFixture[str]) -> None:
 # URLs
 
 
-def test_url_name_hides_what_is_secret() -> None:
+def test_url_name_hides_secrets() -> None:
     name = url_name("rtsp://admin:hunter2@cam.local:554/live/1?token=abc")
     assert name == "rtsp://cam.local:554/live/1"
 
@@ -108,7 +108,7 @@ def test_url_name_hides_what_is_secret() -> None:
 def web_folder(tmp_path: Path) -> Iterator[tuple[Path, str]]:
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, format: str, *args: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(tmp_path)))
     thread = threading.Thread(target=server.serve_forever)
@@ -132,7 +132,7 @@ def test_video_behind_a_url_loses_no_frame(web_folder: tuple[Path, str]) -> None
 
 def test_endless_stream_is_live(web_folder: tuple[Path, str]) -> None:
     folder, address = web_folder
-    make_clip(folder / "clip.h264", ClipSpec(frames=25))  # bare H.264 tells no length, as a stream does not
+    make_clip(folder / "clip.h264", ClipSpec(frames=25))  # bare H.264 has no duration, like a stream
     source = open_source(f"{address}/clip.h264")
     assert source.info.is_live
     frames = frames_of(source)

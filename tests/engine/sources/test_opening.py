@@ -1,4 +1,4 @@
-"""Sources: what comes out of videos, the demo and bad input."""
+"""Sources: frames of videos and the demo, and bad input."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.engine.clips import NTSC, ClipSpec, frames_of, make_clip, picture, re
 # Video files
 
 
-def test_video_gives_exact_times_and_its_facts(tmp_path: Path) -> None:
+def test_video_gives_exact_times_and_metadata(tmp_path: Path) -> None:
     source = open_source(str(make_clip(tmp_path / "clip.mp4", ClipSpec(rate=NTSC, frames=30, audio="aac"))))
     assert source.info.kind == "video"
     assert source.info.name == "clip.mp4"
@@ -65,7 +65,7 @@ def test_rotated_video_comes_upright(tmp_path: Path, rotation: int, red_corner: 
         assert (image.shape[1], image.shape[0]) == source.info.size_wh
         for y in (0, -1):
             for x in (0, -1):
-                pixel = image[y * 4, x * 4]  # a little inside, away from what the codec smears
+                pixel = image[y * 4, x * 4]  # inside, away from coding artefacts
                 is_red = int(pixel[2]) - int(pixel[0]) > 100
                 assert is_red == ((y, x) == red_corner)
 
@@ -107,7 +107,7 @@ def test_video_without_time_stamps_is_counted_by_its_rate(tmp_path: Path) -> Non
     assert min(steps) > 0
 
 
-def test_cut_off_video_gives_what_decodes_and_counts_the_rest(tmp_path: Path) -> None:
+def test_a_truncated_video_gives_its_frames_and_counts_the_rest(tmp_path: Path) -> None:
     whole = make_clip(tmp_path / "whole.mp4", ClipSpec(frames=60, options={"movflags": "faststart"}))
     cut = tmp_path / "cut.mp4"
     data = whole.read_bytes()
@@ -120,7 +120,7 @@ def test_cut_off_video_gives_what_decodes_and_counts_the_rest(tmp_path: Path) ->
     assert any("could not be read" in note for note in source.notes)
 
 
-def test_damaged_middle_is_passed_over(tmp_path: Path) -> None:
+def test_a_damaged_middle_is_skipped(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "clip.mkv", ClipSpec(frames=60, codec="mpeg4"))
     data = bytearray(clip.read_bytes())
     middle = len(data) // 2
@@ -168,7 +168,7 @@ def test_colours_of_an_hd_clip_survive(tmp_path: Path) -> None:
     assert np.abs(pixel - (20, 20, 230)).max() <= 4
 
 
-def test_development_clips_are_read_whole(videos_dir: Path, tmp_path: Path) -> None:
+def test_development_clips_are_read_completely(videos_dir: Path, tmp_path: Path) -> None:
     expected = {"three_people_exercising.avi": 393, "signing_walk.mkv": 89, "treadmill_one_person.mp4": 100}
     for name, count in expected.items():
         copied = shutil.copy(videos_dir / name, tmp_path / name)
@@ -200,7 +200,7 @@ def test_bad_videos_are_refused_in_one_line(tmp_path: Path) -> None:
     assert "audio only" in refusal(song)
 
 
-def test_moov_cut_away_says_that_the_file_is_cut_off(tmp_path: Path) -> None:
+def test_a_missing_moov_reports_a_truncated_file(tmp_path: Path) -> None:
     whole = make_clip(tmp_path / "whole.mp4", ClipSpec(frames=40))
     cut = tmp_path / "cut.mp4"
     cut.write_bytes(whole.read_bytes()[:3000])
@@ -262,7 +262,7 @@ def test_demo_does_not_import_ultralytics() -> None:
 # Looping
 
 
-def test_loop_goes_on_counting(tmp_path: Path) -> None:
+def test_loop_continues_the_frame_numbers(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "clip.mp4", ClipSpec(frames=5))
     source = open_source(str(clip), loop=True)
     frames = []

@@ -15,7 +15,7 @@ from tests.engine.clips import ClipSpec, frames_of, make_clip, picture, refusal,
 # Photos
 
 
-def test_folder_comes_in_natural_order_without_what_is_no_photo(tmp_path: Path) -> None:
+def test_folder_is_read_in_natural_order_without_other_files(tmp_path: Path) -> None:
     for name in ("p10.png", "p2.PNG", "p1.png", ".hidden.png"):
         save_photo(tmp_path / name.replace("PNG", "png"), picture(20, 16))
     (tmp_path / "p2.png").rename(tmp_path / "p2.PNG")

@@ -1,4 +1,4 @@
-"""Going to another place in a video and in the demo, without opening it again."""
+"""Seeking in a video and in the demo, without reopening it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FRAMES, RATE, BITS = 90, 30, 7
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three seconds in which the bars of a frame tell its number; a key frame every second."""
+    """Three seconds in which the bars of a frame encode its number; a key frame every second."""
     path = tmp_path_factory.mktemp("clip") / "bars.mp4"
     info = SourceInfo(name="bars", kind="video", frame_rate=Fraction(RATE), time_base=Fraction(1, RATE))
     writer = VideoWriter(PartFile(path), info, crf=5)
@@ -37,7 +37,7 @@ def number_of(image: np.ndarray) -> int:
 
 
 @pytest.mark.parametrize("number", [0, 1, 29, 30, 31, 62, 89])
-def test_a_video_goes_on_from_the_frame_that_was_sought(clip: Path, number: int) -> None:
+def test_a_video_continues_from_the_sought_frame(clip: Path, number: int) -> None:
     with open_source(str(clip)) as source:
         assert isinstance(source, VideoSource)
         assert [frame.index for frame in islice(source, 5)] == [0, 1, 2, 3, 4]
@@ -56,7 +56,7 @@ def test_between_two_frames_the_later_one_comes(clip: Path) -> None:
         assert number_of(next(iter(source)).image_bgr) == 45
 
 
-def test_behind_the_end_the_last_frame_comes_and_nothing_is_missed(clip: Path) -> None:
+def test_beyond_the_end_the_last_frame_is_read_and_none_counts_as_lost(clip: Path) -> None:
     with open_source(str(clip)) as source:
         assert isinstance(source, VideoSource)
         assert len(list(source)) == FRAMES
@@ -67,7 +67,7 @@ def test_behind_the_end_the_last_frame_comes_and_nothing_is_missed(clip: Path) -
         assert source.unreadable_frames == 0
 
 
-def test_the_demo_goes_on_from_the_frame_that_was_sought(photo_paths: list[Path]) -> None:
+def test_the_demo_continues_from_the_sought_frame(photo_paths: list[Path]) -> None:
     assert photo_paths
     with DemoSource() as whole, DemoSource() as source:
         source.seek(0.1)

@@ -1,4 +1,4 @@
-"""Whole files are whole, and each of them without its last bytes is cut off."""
+"""Complete files are complete, and each of them without its last bytes is cut off."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.engine.clips import ClipSpec, make_clip
         ("a.ts", "libx264", None),
     ],
 )
-def test_every_form(name: str, codec: str, options: dict[str, str] | None, tmp_path: Path) -> None:
+def test_every_format(name: str, codec: str, options: dict[str, str] | None, tmp_path: Path) -> None:
     clip = make_clip(tmp_path / name, ClipSpec(codec=codec, options=options))
     assert not is_cut_off(clip)
     data = clip.read_bytes()
@@ -33,7 +33,7 @@ def test_every_form(name: str, codec: str, options: dict[str, str] | None, tmp_p
         assert is_cut_off(clip), left
 
 
-def test_other_files_are_not_judged(tmp_path: Path) -> None:
+def test_other_files_are_not_reported(tmp_path: Path) -> None:
     for data in (b"", b"x", b"not a video" * 100, b"\x1aE\xdf\xa3", b"RIFX" + bytes(100), bytes(1000)):
         (tmp_path / "other").write_bytes(data)
         assert not is_cut_off(tmp_path / "other")

@@ -1,4 +1,4 @@
-"""What is not needed any more is free at once, not some time later."""
+"""Unused memory is freed at once."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ print(memory_mb() - before)
 """
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="elsewhere the C library keeps less, or cannot be asked")
-def test_memory_of_a_closed_pipeline_is_free_for_others() -> None:
-    """In a process of its own: what other tests have left free would take the pieces in without growing."""
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries keep less, or report nothing")
+def test_memory_of_a_closed_pipeline_is_returned() -> None:
+    """In a separate process: memory freed by other tests would be reused without growth."""
     done = subprocess.run(
         [sys.executable, "-c", IN_A_PROCESS_OF_ITS_OWN], capture_output=True, text=True, timeout=120, check=False
     )
@@ -50,7 +50,7 @@ def test_memory_of_a_closed_pipeline_is_free_for_others() -> None:
 
 
 @pytest.mark.parametrize("rotation", [0, 90])
-def test_pictures_that_were_read_are_not_kept_until_python_looks_for_garbage(tmp_path: Path, rotation: int) -> None:
+def test_read_pictures_are_freed_without_the_garbage_collector(tmp_path: Path, rotation: int) -> None:
     clip = make_clip(tmp_path / "clip.mp4", ClipSpec(frames=40, rotation=rotation))
     gc.collect()
     gc.disable()
@@ -62,4 +62,4 @@ def test_pictures_that_were_read_are_not_kept_until_python_looks_for_garbage(tmp
             kept = sum(type(one) is av.VideoFrame for one in gc.get_objects())
     finally:
         gc.enable()
-    assert kept < 10  # those that the decoder's threads work on
+    assert kept < 10  # those in the decoder's threads

@@ -27,7 +27,7 @@ def test_the_error_follows_the_last_item() -> None:
 
 
 @pytest.mark.parametrize("signal", ["wake", "end"])
-def test_a_waiting_reader_goes_on_at_a_wake_and_at_the_end(signal: str) -> None:
+def test_a_waiting_reader_continues_at_a_wake_and_at_the_end(signal: str) -> None:
     slot: LatestSlot[int] = LatestSlot()
     timer = threading.Timer(0.05, getattr(slot, signal))
     timer.start()

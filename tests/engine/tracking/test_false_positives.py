@@ -1,4 +1,4 @@
-"""Who stays: people the pose network is sure of, each once."""
+"""People of high confidence are kept, without duplicates."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ def people(*each: tuple[float, float, float]) -> Poses:
     )
 
 
-def test_nobody_is_left_out_where_all_are_sure_and_apart() -> None:
+def test_confident_separate_people_are_kept() -> None:
     assert kept_of(people((0, 0.5, 0.6), (80, 0.4, 0.6))) is None  # shoulder to shoulder, boxes overlap
     assert kept_of(Poses.empty(17)) is None
 
 
-def test_whom_the_pose_network_does_not_see_is_left_out() -> None:
+def test_people_rejected_by_the_pose_network_are_dropped() -> None:
     kept = kept_of(people((0, 0.5, 0.6), (300, 0.06, 0.25), (600, 0.0, 0.1)))
     assert kept is not None and kept.tolist() == [0]
 
 
-def test_certainty_against_a_plain_loop() -> None:
+def test_confidence_against_a_plain_loop() -> None:
     poses = people((0, 0.5, 0.6), (300, 0.06, 0.25), (600, 0.0, 0.1), (900, 0.3, 0.3))
     expected = []
     for product, scores in zip(poses.person_scores, poses.scores, strict=True):
@@ -51,7 +51,7 @@ def test_certainty_against_a_plain_loop() -> None:
     assert confidences(Poses.empty(17)).shape == (0,)
 
 
-def test_a_box_the_detector_doubts_stays_where_the_pose_is_plain_and_not_the_other_way_round() -> None:
+def test_a_weak_box_with_a_clear_pose_is_kept_and_a_strong_box_with_a_weak_pose_is_not() -> None:
     kept = kept_of(people((0, 0.12 * 0.5, 0.5), (300, 0.22 * 0.28, 0.28)))  # nearly the same product
     assert kept is not None and kept.tolist() == [0]
 
@@ -70,7 +70,7 @@ def test_of_two_boxes_on_one_person_the_better_stays() -> None:
         ((0, 150, 100, 250), True),  # the lower half
     ],
 )
-def test_a_box_on_a_part_of_a_person_is_left_out(inner: tuple[float, ...], is_part: bool) -> None:
+def test_a_box_on_a_part_of_a_person_is_dropped(inner: tuple[float, ...], is_part: bool) -> None:
     whole, part = people((0, 0.5, 0.6)), people((400, 0.4, 0.6))
     both = Poses(
         keypoints_xy=np.concatenate([whole.keypoints_xy, part.keypoints_xy]),
@@ -83,7 +83,7 @@ def test_a_box_on_a_part_of_a_person_is_left_out(inner: tuple[float, ...], is_pa
     assert (kept is not None and kept.tolist() == [0]) == is_part
 
 
-def test_poses_that_share_no_seen_keypoints_are_no_doubles() -> None:
+def test_poses_without_common_visible_keypoints_are_no_duplicates() -> None:
     poses = people((0, 0.5, 0.6), (2, 0.4, 0.6))
     scores = poses.scores.copy()
     scores[0, :9], scores[1, 8:] = 0.1, 0.1
@@ -98,7 +98,7 @@ def test_poses_that_share_no_seen_keypoints_are_no_doubles() -> None:
     assert kept_of(apart) is None
 
 
-def test_values_that_are_no_numbers_do_not_stop_it() -> None:
+def test_nan_values_are_handled() -> None:
     poses = people((0, 0.5, 0.6), (2, np.nan, 0.6), (300, 0.5, np.nan))
     kept = kept_of(poses)
     assert kept is not None and kept.tolist() == [0]

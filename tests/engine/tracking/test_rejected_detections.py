@@ -1,4 +1,4 @@
-"""Boxes on nobody are not posed on every frame, and nobody who comes is missed."""
+"""False positives are not posed on every frame, and new people are not missed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.engine.fakes import BrightestPixel, FixedDetector, boxes
 
 CHAIR, PERSON = (40.0, 20.0, 100.0, 100.0), (140.0, 20.0, 200.0, 100.0)
 GREY = 10
-"""Scores 10/255: the pose network is sure that this is nobody."""
+"""Scores 10/255: clearly no person for the pose network."""
 
 
 @dataclass
@@ -30,7 +30,7 @@ class Counting(BrightestPixel):
 
 
 def picture(*bright: tuple[float, float, float, float], level: int = 220) -> UInt8Array:
-    """A grey picture in which these boxes hold somebody."""
+    """A grey picture with a person in each of these boxes."""
     image = np.full((120, 240, 3), GREY, np.uint8)
     for x1, y1, x2, y2 in bright:
         image[int(y1) + 10 : int(y2) - 10, int(x1) + 10 : int(x2) - 10] = level
@@ -46,7 +46,7 @@ def pipeline(network: BrightestPixel, threshold: float | None = 0.2, **options: 
     return PosePipeline(detector, network, person_threshold=threshold, **options)  # type: ignore[arg-type]
 
 
-def test_a_box_on_nobody_is_posed_once_and_stays_among_the_detections() -> None:
+def test_a_false_positive_is_posed_once_and_stays_among_the_detections() -> None:
     network = Counting()
     found = [*map(pipeline(network).process, frames(*[picture(PERSON)] * 5))]
     assert network.crops == [2, 1, 1, 1, 1]
@@ -56,14 +56,14 @@ def test_a_box_on_nobody_is_posed_once_and_stays_among_the_detections() -> None:
         np.testing.assert_array_equal(one.poses.keypoints_xy, found[0].poses.keypoints_xy)
 
 
-def test_maps_belong_to_the_people_who_are_left() -> None:
+def test_maps_belong_to_the_remaining_people() -> None:
     runs = pipeline(Counting(), want_attention=True)
     found = [*map(runs.process, frames(*[picture(PERSON)] * 2))][-1]
     assert found.attention is not None and found.attention.attention is not None
     assert len(found.attention.attention) == len(found.attention.crop_to_frame) == len(found.poses) == 1
 
 
-def test_somebody_who_comes_is_seen_at_once() -> None:
+def test_a_new_person_is_detected_at_once() -> None:
     network = Counting()
     found = [*map(pipeline(network).process, frames(*[picture(PERSON)] * 3, picture(PERSON, CHAIR)))]
     assert [len(one.poses) for one in found] == [1, 1, 1, 2]
@@ -86,7 +86,7 @@ def test_noise_is_no_change() -> None:
     assert network.crops == [2, 1, 1, 1]
 
 
-def test_it_is_asked_again_after_a_second_and_after_a_jump_back() -> None:
+def test_a_box_is_posed_again_after_a_second_and_after_a_jump_back() -> None:
     network = Counting()
     runs = pipeline(network)
     for time_s in (0.0, 0.5, 1.0, 1.1, 1.2, 0.3):
@@ -94,7 +94,7 @@ def test_it_is_asked_again_after_a_second_and_after_a_jump_back() -> None:
     assert network.crops == [2, 1, 1, 2, 1, 2]
 
 
-def test_whoever_is_near_the_threshold_is_asked_about_every_time() -> None:
+def test_people_near_the_threshold_are_posed_on_every_frame() -> None:
     network = Counting()
     doubtful = picture(PERSON)
     doubtful[30:90, 50:90] = round(0.35 * 255)
@@ -109,7 +109,7 @@ def test_without_a_threshold_everything_is_posed(threshold: float | None) -> Non
     assert network.crops == [2, 2, 2]
 
 
-def test_a_restart_forgets() -> None:
+def test_a_restart_clears_the_cache() -> None:
     network = Counting()
     runs = pipeline(network)
     for frame in frames(*[picture(PERSON)] * 3):
@@ -118,7 +118,7 @@ def test_a_restart_forgets() -> None:
     assert network.crops == [2, 2, 2]
 
 
-def test_the_network_rests_while_nobody_is_there_and_boxes_beyond_the_frame_do_no_harm() -> None:
+def test_the_pose_network_is_idle_without_people_and_boxes_may_exceed_the_frame() -> None:
     network = Counting()
     detector = FixedDetector(boxes((-50, -50, -10, -10), (230, 110, 400, 300)), np.array([1, 1], np.float32))
     runs = PosePipeline(detector, network, person_threshold=0.2)
@@ -126,7 +126,7 @@ def test_the_network_rests_while_nobody_is_there_and_boxes_beyond_the_frame_do_n
     assert network.crops == [2] and [len(one.poses) for one in found] == [0] * 4
 
 
-def test_a_file_worked_on_ahead_gives_the_same_as_one_frame_at_a_time() -> None:
+def test_prefetch_gives_the_same_as_one_frame_at_a_time() -> None:
     images = [picture(PERSON, *([CHAIR] if 7 <= i < 12 else [])) for i in range(20)]
     one_by_one = [*map(pipeline(Counting()).process, frames(*images))]
     network = Counting()

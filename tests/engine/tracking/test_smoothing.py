@@ -1,4 +1,4 @@
-"""One-Euro smoothing: what it promises of still, moving, uncertain and returning keypoints."""
+"""One-Euro smoothing of still, moving, uncertain and returning keypoints."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_waving_wrist_lags_by_less_than_one_and_a_half_frames(rate: float, her
     assert np.ptp(calm[int(rate) :]) > 0.85 * 120
 
 
-def test_a_wrist_that_starts_at_full_speed_is_caught_up_with() -> None:
+def test_smoothing_catches_up_with_a_sudden_start() -> None:
     rate, speed_px = 30, 600 / 30  # two heights a second
     path = 100 + speed_px * np.maximum(np.arange(90) - 45, 0)
     wrist = np.stack([path, np.full(90, 100.0)], axis=-1)[:, None]
@@ -76,7 +76,7 @@ def test_a_wrist_that_starts_at_full_speed_is_caught_up_with() -> None:
         st.tuples(st.floats(0, 1), st.floats(-500, 500, width=32), st.floats(0, 1, width=32)), min_size=1, max_size=25
     )
 )
-def test_it_never_leaves_the_range_of_what_was_measured(steps: list[tuple[float, float, float]]) -> None:
+def test_it_never_leaves_the_range_of_the_measurements(steps: list[tuple[float, float, float]]) -> None:
     smoother, time_s, seen = PoseSmoother(), 0.0, []
     for step_s, place, score in steps:
         time_s += step_s
@@ -85,12 +85,12 @@ def test_it_never_leaves_the_range_of_what_was_measured(steps: list[tuple[float,
         assert np.isfinite(result).all()
         assert min(seen) - 1e-3 <= result[0, 0, 0] <= max(seen) + 1e-3
         if score < SmoothingOptions().least_score:
-            assert result[0, 0, 0] == np.float32(place)  # a guess passes as it is
+            assert result[0, 0, 0] == np.float32(place)  # a keypoint with a low score is not smoothed
 
 
 @settings(max_examples=40, deadline=None)
 @given(order=st.permutations([3, 8, 21, 40]), seed=st.integers(0, 1000))
-def test_people_are_told_apart_by_their_ids_and_not_by_their_order(order: list[int], seed: int) -> None:
+def test_people_are_distinguished_by_ids_and_not_by_order(order: list[int], seed: int) -> None:
     noise = np.random.default_rng(seed)
     sorted_ids = sorted(order)
     together, alone = PoseSmoother(), {number: PoseSmoother() for number in order}
@@ -103,8 +103,8 @@ def test_people_are_told_apart_by_their_ids_and_not_by_their_order(order: list[i
             assert np.allclose(result.keypoints_xy[row], single.keypoints_xy[0], atol=1e-4)
 
 
-def test_time_counts_and_not_frames() -> None:
-    """Of a step, as much is seen after 0.1 s in one frame as after 0.1 s in ten, but for the steps' coarseness."""
+def test_smoothing_depends_on_time_and_not_on_frames() -> None:
+    """The response to a step after 0.1 s is the same in one frame as in ten, except for discretisation."""
     reached = []
     for pieces in (1, 10):
         smoother = PoseSmoother(SmoothingOptions(per_speed_hz=1e-6))
@@ -115,7 +115,7 @@ def test_time_counts_and_not_frames() -> None:
     assert reached[0] == pytest.approx(reached[1], rel=0.2)
 
 
-def test_who_returns_after_a_gap_starts_anew_and_who_blinks_does_not() -> None:
+def test_a_long_gap_resets_and_a_short_one_does_not() -> None:
     for away_s, anew in ((0.2, False), (0.8, True)):
         smoother = PoseSmoother()
         smoother.smooth(people([[[100.0, 100.0]], [[5.0, 5.0]]], [1, 2]), 0.0)
@@ -124,20 +124,20 @@ def test_who_returns_after_a_gap_starts_anew_and_who_blinks_does_not() -> None:
         assert (result.keypoints_xy[0, 0, 0] == 102.0) == anew
 
 
-def test_a_keypoint_that_was_a_guess_starts_anew() -> None:
+def test_a_keypoint_with_a_low_score_is_reset() -> None:
     smoother = PoseSmoother()
     smoother.smooth(people([[[100.0, 100.0]]], [1]), 0.0)
     smoother.smooth(people([[[0.0, 0.0]]], [1], 0.1), 1 / 30)
     assert smoother.smooth(people([[[103.0, 100.0]]], [1]), 2 / 30).keypoints_xy[0, 0, 0] == 103.0
 
 
-def test_a_clock_that_goes_back_starts_everything_anew() -> None:
+def test_a_time_jump_back_resets_everything() -> None:
     smoother = PoseSmoother()
     smoother.smooth(people([[[100.0, 100.0]]], [1]), 5.0)
     assert smoother.smooth(people([[[300.0, 100.0]]], [1]), 0.0).keypoints_xy[0, 0, 0] == 300.0
 
 
-def test_without_ids_nothing_is_touched() -> None:
+def test_without_ids_nothing_is_smoothed() -> None:
     poses = people([[[1.0, 2.0]]], None)
     assert PoseSmoother().smooth(poses, 0.0) is poses
 
@@ -151,6 +151,6 @@ def test_memory_does_not_grow_with_the_people_who_passed() -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"still_hz": 0.0}, {"gap_s": -1.0}, {"per_speed_hz": float("nan")}])
-def test_values_that_make_no_sense_are_refused(wrong: dict[str, float]) -> None:
+def test_invalid_values_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(OptionError):
         SmoothingOptions(**wrong)

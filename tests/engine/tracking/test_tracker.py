@@ -1,4 +1,4 @@
-"""Ids: the same person keeps theirs, through detections and boxes that follow keypoints alike."""
+"""Ids are stable over detected and propagated boxes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def walk(number: int) -> Float32Array:
     )
 
 
-def test_ids_hold_on_a_walk_whatever_the_order_of_the_boxes_and_their_noise() -> None:
+def test_ids_are_stable_for_any_order_of_the_boxes_and_noise() -> None:
     tracker, noise = PersonTracker(), np.random.default_rng(0)
     ids_of: list[set[int]] = [set(), set(), set()]
     for number in range(100):
@@ -43,8 +43,8 @@ def test_ids_hold_on_a_walk_whatever_the_order_of_the_boxes_and_their_noise() ->
     assert sorted(next(iter(ids)) for ids in ids_of) == [1, 2, 3]
 
 
-def test_detections_and_boxes_of_keypoints_are_one_person() -> None:
-    """Between looks of the detector boxes are a little tighter: that makes nobody a stranger."""
+def test_detections_and_propagated_boxes_are_one_person() -> None:
+    """Propagated boxes are a little tighter than detected ones, which must not change ids."""
     tracker = PersonTracker()
     seen = set()
     for number in range(60):
@@ -57,7 +57,7 @@ def test_detections_and_boxes_of_keypoints_are_one_person() -> None:
 
 
 @pytest.mark.parametrize(("away_frames", "same"), [(6, True), (50, True), (70, False)])
-def test_who_is_hidden_for_a_moment_keeps_the_id(away_frames: int, same: bool) -> None:
+def test_a_briefly_occluded_person_keeps_the_id(away_frames: int, same: bool) -> None:
     tracker = PersonTracker()
     place = boxes((100, 100, 160, 300))
     for number in range(10):
@@ -69,7 +69,7 @@ def test_who_is_hidden_for_a_moment_keeps_the_id(away_frames: int, same: bool) -
     assert (int(before[0]) == int(after[0][0])) == same
 
 
-def test_after_a_cut_whoever_stands_at_the_same_place_is_somebody_else() -> None:
+def test_after_a_cut_a_person_at_the_same_place_has_a_new_id() -> None:
     tracker = PersonTracker()
     tracker.reset()  # nothing is loaded yet
     place = boxes((100, 100, 160, 300), (300, 100, 360, 300))
@@ -80,7 +80,7 @@ def test_after_a_cut_whoever_stands_at_the_same_place_is_somebody_else() -> None
     assert sorted(before.tolist()) == [1, 2] and [sorted(ids) for ids in after] == [[3, 4]] * 3
 
 
-def test_how_long_someone_may_be_hidden_is_told_by_time() -> None:
+def test_the_lifetime_of_a_lost_id_is_in_seconds() -> None:
     """At 10 frames a second, 25 frames are too long; at 60 they are not."""
     kept = {}
     for rate in (10.0, 60.0):
@@ -93,8 +93,8 @@ def test_how_long_someone_may_be_hidden_is_told_by_time() -> None:
     assert kept == {10.0: False, 60.0: True}
 
 
-def test_someone_seen_twice_keeps_the_id_and_the_second_box_has_one_of_its_own() -> None:
-    """The detector's second box comes and goes, and now and then the first one is missing."""
+def test_a_person_with_a_duplicate_box_keeps_the_id_and_the_duplicate_has_its_own() -> None:
+    """The duplicate box is intermittent, and sometimes the first one is missing."""
     tracker = PersonTracker()
     person, second = (100, 100, 160, 300), (104, 104, 176, 290)
     ids = []
@@ -105,8 +105,8 @@ def test_someone_seen_twice_keeps_the_id_and_the_second_box_has_one_of_its_own()
     assert {one[1] for one in ids if len(one) == 2} == {2}
 
 
-def test_two_who_pass_before_each_other_keep_their_ids() -> None:
-    """While they overlap, one is not taken for the other seen twice."""
+def test_two_people_who_cross_keep_their_ids() -> None:
+    """While they overlap, one is not treated as a duplicate of the other."""
     tracker = PersonTracker()
     seen: list[set[int]] = [set(), set()]
     for number in range(100):
@@ -117,7 +117,7 @@ def test_two_who_pass_before_each_other_keep_their_ids() -> None:
     assert seen == [{1}, {2}]
 
 
-def test_every_box_has_an_id_of_its_own_at_once() -> None:
+def test_every_box_has_its_own_id_at_once() -> None:
     tracker, noise = PersonTracker(), np.random.default_rng(3)
     for number in range(40):
         corner = noise.uniform(0, 400, (noise.integers(0, 12), 2))
@@ -135,8 +135,8 @@ def test_trackers_do_not_count_each_other_s_people() -> None:
     assert second.update(walk(0), 0.0).tolist() == [1, 2, 3]
 
 
-def test_the_first_frame_with_people_does_not_wait_for_the_package_and_its_ids_hold() -> None:
-    """A window shows its first picture before the import; whoever is cut off then is not mistaken for someone later."""
+def test_the_first_frame_does_not_import_the_package_and_its_ids_are_stable() -> None:
+    """A window shows its first picture before the import; a person lost then is not confused with a later one."""
     script = """
 import sys
 import numpy as np
@@ -154,7 +154,7 @@ print(tracker.update(boxes, 0.1).tolist(), "trackers" in sys.modules, "torch" in
 
 
 @pytest.mark.parametrize("name", TRACKERS)
-def test_every_tracker_keeps_people_apart_and_knows_them_again(name: str) -> None:
+def test_every_tracker_separates_and_reidentifies_people(name: str) -> None:
     tracker = PersonTracker(name)
     seen = set()
     for number in range(60):
@@ -163,7 +163,7 @@ def test_every_tracker_keeps_people_apart_and_knows_them_again(name: str) -> Non
     assert seen == {(1, 2, 3), (1, 3)}
 
 
-def test_a_tracker_that_there_is_not_is_named_with_those_there_are() -> None:
+def test_an_unknown_tracker_is_an_error_that_lists_the_known() -> None:
     with pytest.raises(OptionError, match=r"'bytetrak'; there are bytetrack, ocsort.*bytetrack"):
         PersonTracker("bytetrak")
 
@@ -174,7 +174,7 @@ def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> 
         PersonTracker()
 
 
-def test_a_package_that_is_broken_is_told_by_the_second_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_package_is_reported_at_the_second_frame(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_name: str) -> Any:
         raise OSError("libopenblas.so is not there")
 
