@@ -41,6 +41,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same clip with sound in the containers that can be read from a pipe."""
     folder = tmp_path_factory.mktemp("clips")
     make_clip(folder / "a.mp4", ClipSpec(frames=FRAMES, size_wh=(64, 48), audio="aac"))
+    make_clip(folder / "long.ts", ClipSpec(frames=400, size_wh=(64, 48)))  # FFmpeg looks at 5 s before it begins
     for suffix, options in ((".mkv", {}), (".ts", {}), (".fast.mp4", {"movflags": "faststart"}), (".flv", {})):
         with av.open(str(folder / "a.mp4")) as source, av.open(str(folder / f"a{suffix}"), "w", options=options) as out:
             streams = {stream.index: out.add_stream_from_template(stream) for stream in source.streams}
@@ -153,8 +154,8 @@ def wait_for_reader(process: subprocess.Popen[str], pipe: Path) -> None:
 def test_one_signal_ends_a_run_on_a_pipe(name: str, phase: str, clips: Path, tmp_path: Path, fault: Fault) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    content = (clips / "a.ts").read_bytes()
-    sent = {"no writer": b"", "half a header": content[:20], "in the middle": content * 10}[phase]
+    content = (clips / "long.ts").read_bytes()
+    sent = {"no writer": b"", "half a header": content[:20], "in the middle": content[: len(content) * 2 // 3]}[phase]
     process = fault.start(
         "-m", "tests.faults.light", "--video", pipe, "--output", tmp_path / "o.mp4", "--poses", tmp_path / "o.jsonl",
         env={"FAULTS_SAY_AT": "20"},
