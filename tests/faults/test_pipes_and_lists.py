@@ -158,7 +158,7 @@ def test_one_signal_ends_a_run_on_a_pipe(name: str, phase: str, clips: Path, tmp
     sent = {"no writer": b"", "half a header": content[:20], "in the middle": content[: len(content) * 2 // 3]}[phase]
     process = fault.start(
         "-m", "tests.faults.light", "--video", pipe, "--output", tmp_path / "o.mp4", "--poses", tmp_path / "o.jsonl",
-        env={"FAULTS_SAY_AT": "20"},
+        env={"FAULTS_PRINT_AT": "20"},
     )  # fmt: skip
     handle = os.open(pipe, os.O_RDWR)
     feeder = threading.Thread(target=os.write, args=(handle, sent), daemon=True)
