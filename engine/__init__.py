@@ -6,6 +6,7 @@ Everything is imported at first use, so that `import engine` costs nothing and n
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,6 +15,11 @@ if TYPE_CHECKING:
     from engine.overlay.drawing import OverlayOptions
     from engine.skeleton import Skeleton
     from engine.types import AttentionMaps, Detections, Frame, FrameResult, Poses
+
+if sys.argv[:1] == ["-m"]:  # only where a command of a package is started, such as python -m engine
+    from engine.system.entry import quiet_interrupts
+
+    quiet_interrupts()
 
 __all__ = [
     "AttentionMaps",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import errno
 import json
 import os
 import sys
@@ -220,9 +221,9 @@ def main(argv: list[str] | None = None) -> int:
             written = build(BuildOptions(**given), output)
         except EngineError as error:
             return _fail(command, output, error)
-        except BrokenPipeError:
-            raise
         except OSError as error:
+            if error.filename is None and error.errno in (errno.EPIPE, errno.ENOSPC, errno.EIO):
+                raise  # the console, for `run_command`
             target = f" ({error.filename})" if error.filename else ""
             return _fail(command, output, OutputError(f"{error.strerror or error}{target}"))
         except ImportError as error:

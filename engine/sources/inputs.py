@@ -61,9 +61,13 @@ def _members(path: Path, *, checked: bool) -> Iterator[Path]:
     waiting, seen = [path], {path.resolve()}
     while waiting:
         one = waiting.pop()
-        for name in _entries(one, checked=checked):
+        for name in _entries(one, checked=checked, nested=one is not path):
             member = _local(one, name, folder, checked=checked)
-            if member is None or member.resolve() in seen:
+            if member is None:
+                continue
+            if checked and member.resolve() == path.resolve():
+                raise SourceError(f"{path} names itself")
+            if member.resolve() in seen:
                 continue
             seen.add(member.resolve())
             yield member
@@ -78,8 +82,8 @@ def _is_list(path: Path) -> bool:
         return file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith((_HLS, _CONCAT))
 
 
-def _entries(path: Path, *, checked: bool) -> list[str]:
-    """The names in a list as they stand there."""
+def _entries(path: Path, *, checked: bool, nested: bool) -> list[str]:
+    """The names in a list as they stand there; a list in a list may name no further lists, or FFmpeg may never end."""
     if not path.is_file() or not _is_list(path):
         return []
     with path.open("rb") as file:
@@ -87,10 +91,12 @@ def _entries(path: Path, *, checked: bool) -> list[str]:
     if len(content) > _MOST_LIST_BYTES:
         raise SourceError(f"{path} is a list of more than {_MOST_LIST_BYTES // 2**20} MB, which no playlist is")
     lines = content.decode("utf-8", "replace").lstrip("\ufeff \t\r\n").splitlines()
+    is_master = any(line.startswith(_HLS_MASTER) for line in lines)
+    if checked and nested and (is_master or lines[0].startswith(_CONCAT.decode())):
+        raise SourceError(f"{path} is a list of lists that another list names: open it by itself")
     if lines[0].startswith(_CONCAT.decode()):
         found = (_CONCAT_FILE.match(line) for line in lines)
         return [match["quoted"] or match["plain"] for match in found if match is not None]
-    is_master = any(line.startswith(_HLS_MASTER) for line in lines)
     if checked and not is_master and not any(line.startswith(_HLS_END) for line in lines):
         raise SourceError(
             f"{path} has no end mark ({_HLS_END}): the recording was cut off or still goes on;"

@@ -24,7 +24,11 @@ def is_pipe(path: Path) -> bool:
 
 
 class Pipe:
-    """What FFmpeg reads in place of a file; `close` from another thread ends a read that waits."""
+    """What FFmpeg reads in place of a file; `close` from another thread ends a read that waits.
+
+    Attributes:
+        interrupted: whether Ctrl-C came while FFmpeg waited, for whoever called FFmpeg to raise.
+    """
 
     def __init__(self, path: Path | None, shown: str, timeout_s: float = READ_TIMEOUT_S) -> None:
         """Open a pipe, or standard input where the path is None.
@@ -35,6 +39,7 @@ class Pipe:
         self.shown, self._timeout_s = shown, timeout_s
         self._closed = threading.Event()
         self._began = False
+        self.interrupted = False
         try:
             flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)  # does not wait for a writer
             self._handle = os.dup(0) if path is None else os.open(path, flags)
@@ -56,6 +61,10 @@ class Pipe:
                         self._began = True
                         return data
                     time.sleep(_WAKE_S)
+            except KeyboardInterrupt:  # FFmpeg would swallow it
+                self.interrupted = True
+                self.close()
+                return b""
             except BlockingIOError:  # of another reader of the same pipe
                 pass
             except OSError as error:

@@ -89,7 +89,7 @@ class VideoSource(SourceBase):
         """
         self._media, self._path, self._shown = media, path, shown or name
         self._pipe = pipe
-        self._container = container if container is not None else self._open(pipe or media)
+        self._container = container if container is not None else self._opened(pipe or media)
         self._closed = self._sought = False
         self._unlisted = 0  # samples of an MP4 that are not in its index
         self._lock = threading.Lock()  # FFmpeg must not decode while another thread closes the container
@@ -124,18 +124,22 @@ class VideoSource(SourceBase):
             self._container.close()
             if isinstance(error, SourceError) and self._is_cut_off() and "cut off" not in str(error):
                 raise SourceError(f"{error} (the file is cut off)") from None
-            raise
+            raise self._of_pipe(error) from None
         self._complete_info(self._first)
 
-    def _open(self, media: Pipe | str) -> Any:
+    def _opened(self, media: Pipe | str) -> Any:
         try:
             return open_container(media, self._shown)
         except SourceError as error:
-            if self._pipe is None or "gave nothing" in str(error):
-                raise
-            raise SourceError(
-                f"{error}; read from a pipe, an MP4 must begin with its index (ffmpeg -movflags faststart)"
-            ) from None
+            raise self._of_pipe(error) from None
+
+    def _of_pipe(self, error: BaseException) -> BaseException:
+        """An error of the opening; of a pipe, with what it takes to read one."""
+        if self._pipe is not None and self._pipe.interrupted:
+            return KeyboardInterrupt()
+        if self._pipe is None or not isinstance(error, SourceError) or "gave nothing" in str(error):
+            return error
+        return SourceError(f"{error}; read from a pipe, an MP4 must begin with its index (ffmpeg -movflags faststart)")
 
     def _complete_info(self, first: Any) -> None:
         """Add to `info` what only a decoded frame reveals."""

@@ -20,9 +20,10 @@ def run_command(main: Callable[[], int]) -> int:
     any_character()
     try:
         Path.cwd()
-        code = main()
-        sys.stdout.flush()
-        return code
+        try:
+            return main()
+        finally:  # also where argparse ends the program after its help
+            sys.stdout.flush()
     except KeyboardInterrupt:
         return _say("stopped", EXIT_INTERRUPTED)
     except MemoryError:

@@ -41,6 +41,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same clip with sound in the containers that can be read from a pipe."""
     folder = tmp_path_factory.mktemp("clips")
     make_clip(folder / "a.mp4", ClipSpec(frames=FRAMES, size_wh=(64, 48), audio="aac"))
+    make_clip(folder / "long.ts", ClipSpec(frames=400, size_wh=(64, 48)))  # FFmpeg looks at 5 s before it begins
     for suffix, options in ((".mkv", {}), (".ts", {}), (".fast.mp4", {"movflags": "faststart"}), (".flv", {})):
         with av.open(str(folder / "a.mp4")) as source, av.open(str(folder / f"a{suffix}"), "w", options=options) as out:
             streams = {stream.index: out.add_stream_from_template(stream) for stream in source.streams}
@@ -137,16 +138,27 @@ def test_mp4_that_ends_with_its_index_is_explained(clips: Path, tmp_path: Path, 
     feeder.join(5)
 
 
+def wait_for_reader(process: subprocess.Popen[str], pipe: Path) -> None:
+    """Wait until a process has opened a pipe, and for a moment more."""
+    folder = Path(f"/proc/{process.pid}/fd")
+    if not folder.is_dir():
+        pytest.skip("this system does not list the files of a process")
+    while str(pipe) not in [os.path.realpath(link) for link in folder.iterdir()]:
+        assert process.poll() is None
+        time.sleep(0.1)
+    time.sleep(1)
+
+
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 @pytest.mark.parametrize("phase", ["no writer", "half a header", "in the middle"])
 def test_one_signal_ends_a_run_on_a_pipe(name: str, phase: str, clips: Path, tmp_path: Path, fault: Fault) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    content = (clips / "a.ts").read_bytes()
+    content = (clips / "long.ts").read_bytes()
     sent = {"no writer": b"", "half a header": content[:20], "in the middle": content[: len(content) * 2 // 3]}[phase]
     process = fault.start(
         "-m", "tests.faults.light", "--video", pipe, "--output", tmp_path / "o.mp4", "--poses", tmp_path / "o.jsonl",
-        env={"FAULTS_SAY_AT": "20"},
+        env={"FAULTS_PRINT_AT": "20"},
     )  # fmt: skip
     handle = os.open(pipe, os.O_RDWR)
     feeder = threading.Thread(target=os.write, args=(handle, sent), daemon=True)
@@ -156,14 +168,14 @@ def test_one_signal_ends_a_run_on_a_pipe(name: str, phase: str, clips: Path, tmp
         while "at frame" not in process.stdout.readline():
             assert process.poll() is None
     else:
-        time.sleep(4)
+        wait_for_reader(process, pipe)
     process.send_signal(getattr(signal, name))
     started = time.monotonic()
     done = fault.end(process, 30)
     assert time.monotonic() - started < 15
     assert done.code in (130, 143, -signal.SIGTERM, 2), done
     if phase == "in the middle":
-        fault.keeps(written_frames(tmp_path / "o.jsonl") > 20, "frames are missing")
+        fault.keeps(written_frames(tmp_path / "o.jsonl") >= 10, "frames are missing")
     os.close(handle)
 
 

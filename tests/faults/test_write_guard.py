@@ -149,7 +149,7 @@ def words_of(one: Command, place: Path) -> list[str]:
 
 GUARDED = ("is the input itself", "is a file of the input", "exists already", "is a link to", "is a folder",
            "is a device", "and that is the input", "cannot both be written")  # fmt: skip
-BY_NAME = ("must end with", "cannot tell how to write", "a name that ends in", "fits")
+BY_NAME = ("must end with", "no format for the poses file", "a name that ends in")
 """A name that does not fit is refused before the guard is asked."""
 
 
