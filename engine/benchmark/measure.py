@@ -198,7 +198,7 @@ def measure_live(pipeline: PosePipeline, clip: Clip, frames: int, *, parts: int 
 
 
 def measure_people(
-    pipeline: PosePipeline, detect: Callable[[Frame], Detections], clip: Clip, counts: Sequence[int]
+    pipeline: PosePipeline, detect: Callable[[UInt8Array], Detections], clip: Clip, counts: Sequence[int]
 ) -> list[dict[str, Any]]:
     """Milliseconds of each stage for frames with these numbers of people, alternating; empty if nobody is detected.
 
@@ -244,11 +244,11 @@ def _with_boxes(pipeline: PosePipeline, frame: Frame, boxes: Float32Array) -> Fr
     return pipeline.finish(*pipeline.pose([pending]))
 
 
-def cut_out_people(detect: Callable[[Frame], Detections], clip: Clip, most: int = 16) -> list[UInt8Array]:
+def cut_out_people(detect: Callable[[UInt8Array], Detections], clip: Clip, most: int = 16) -> list[UInt8Array]:
     """Crops of people from the clip, highest score first."""
     found: list[tuple[float, UInt8Array]] = []
     for frame in clip.frames[:: max(1, len(clip.frames) // 24)]:
-        detections = detect(frame)
+        detections = detect(frame.image_bgr)
         for box, score in zip(detections.boxes_xyxy.round().astype(int), detections.scores, strict=True):
             x1, y1, x2, y2 = np.maximum(box, 0).tolist()
             picture = frame.image_bgr[y1:y2, x1:x2]
