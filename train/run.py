@@ -102,7 +102,7 @@ def train(config: TrainConfig, resume: bool = False) -> Path:
     if not resume and last.is_file():
         raise OptionError(f"{config.output} contains a run; continue it with --resume, or choose another --output")
     written = (config.output / name for name in ("config.json", "best.safetensors", "last.safetensors"))
-    read = (config.data, config.init, config.teacher)
+    read = (config.data, config.init, config.boxes, config.teacher)
     check_targets(written, inputs=() if resume else read, overwrite=resume, flag="--resume")
     torch.set_num_threads(config.threads or os.cpu_count() or 1)
     L.seed_everything(config.seed, verbose=False)
