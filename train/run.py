@@ -103,7 +103,8 @@ def train(config: TrainConfig, resume: bool = False) -> Path:
         raise OptionError(f"{config.output} contains a run; continue it with --resume, or choose another --output")
     written = (config.output / name for name in ("config.json", "best.safetensors", "last.safetensors"))
     read = (config.data, config.init, config.boxes, config.teacher)
-    check_targets(written, inputs=() if resume else read, overwrite=resume, flag="--resume")
+    if process_rank(config) == 0:  # the first process may have begun to write when another comes here
+        check_targets(written, inputs=() if resume else read, overwrite=resume, flag="--resume")
     torch.set_num_threads(config.threads or os.cpu_count() or 1)
     L.seed_everything(config.seed, verbose=False)
     _quiet_lightning()

@@ -69,6 +69,8 @@ class OverlayOptions:
             raise OptionError(f"the line width must lie between 0 and 100 px, not {self.line_width}")
         if not 0 < self.opacity <= 1:
             raise OptionError(f"the opacity must lie above 0 and be 1 at most, not {self.opacity}")
+        if not 0 <= self.score_threshold <= 1:
+            raise OptionError(f"the keypoint score must lie between 0 and 1, not {self.score_threshold}")
         if self.scale not in ("unit", "auto"):
             raise OptionError(f"unknown attention scale '{self.scale}'. Known: auto, unit.")
 

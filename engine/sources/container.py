@@ -42,6 +42,8 @@ def open_container(media: Any, shown: str, *, options: dict[str, str] | None = N
     except av.error.ExitError:  # the time limit
         raise SourceError(f"{shown}: no answer in {time.monotonic() - started_s:.0f} s") from None
     except (av.error.InvalidDataError, av.error.EOFError):
+        if limit_s is not None and time.monotonic() - started_s >= limit_s:  # it waited for the rest
+            raise SourceError(f"{shown}: no answer in {limit_s:.0f} s") from None
         raise SourceError(
             f"{shown} cannot be read as a video: expected MP4, MKV, AVI or the like, found other data"
             " (or a video so cut off that its index is missing)"

@@ -167,7 +167,7 @@ CORPUS = (
     BadVideo(name="noise.mkv", make=lambda path: path.write_bytes(random.Random(1).randbytes(5000)), refused="other"),
     BadVideo(name="notes.mp4", make=lambda path: path.write_text("not a video\n" * 50), refused="other data"),
     BadVideo(name="notes.txt", make=lambda path: path.write_text("not a video\n" * 50), refused="text"),
-    BadVideo(name="list.mp4", make=playlist, refused="cannot"),
+    BadVideo(name="list.mp4", make=playlist, refused="may only name files in its own folder"),
     BadVideo(name="an mkv.mp4", make=from_bytes(".mkv", bytes)),
     BadVideo(name="a video.jpg", make=from_bytes(".mp4", bytes), refused="not a photo"),
     BadVideo(name="a photo.mp4", make=png),

@@ -32,7 +32,7 @@ FILES = [
         file
         for folder in ("engine", "train", "app")
         for file in (ROOT / folder).rglob("*.py")
-        if "raise SystemExit" in file.read_text(encoding="utf-8")
+        if 'if __name__ == "__main__"' in file.read_text(encoding="utf-8")
     ),
 ]
 

@@ -132,7 +132,7 @@ def test_the_command_line_shows_and_writes_no_password(tmp_path: Path, fault: Fa
         assert ended.code == 0, ended.err
         assert all(SECRET in head for head in server.requests), "the camera receives the whole address"
     clean(ended.out + ended.err)
-    assert "trying again" in ended.err and "come again" in ended.err
+    assert "trying again" in ended.err and "reconnected" in ended.err
     written = sorted(tmp_path.iterdir())
     assert len(written) == 2
     for file in written:

@@ -176,6 +176,6 @@ def test_without_the_xcb_libraries(
         assert "libxcb-icccm.so.4 is missing" in str(caught.value) and "apt-get install" in str(caught.value)
 
 
-def test_the_packages_are_those_that_the_readme_names(fault: Fault) -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert qt_platform.XCB_PACKAGES in readme
+def test_the_packages_are_those_that_the_documentation_names(fault: Fault) -> None:
+    page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    assert qt_platform.XCB_PACKAGES in page

@@ -77,7 +77,7 @@ def test_killed_and_offered_at_the_next_start(
     )  # and the frames before it was killed
     kept = {video.read_bytes(), poses.read_bytes()}
     window = make_window()
-    qtbot.waitUntil(lambda: "cut off" in window.notice.text, timeout=10_000)
+    qtbot.waitUntil(lambda: "aborted" in window.notice.text, timeout=10_000)
     assert video.name in window.notice.text
     assert video.exists(), "it waits for the answer"
     window.notice.button.click()
@@ -95,7 +95,7 @@ def test_an_unanswered_offer_changes_nothing(
     part.write_bytes(b"an hour of work")
     for _ in range(2):
         window = make_window()
-        qtbot.waitUntil(lambda shown=window: "cut off" in shown.notice.text, timeout=10_000)  # type: ignore[misc]
+        qtbot.waitUntil(lambda shown=window: "aborted" in shown.notice.text, timeout=10_000)  # type: ignore[misc]
         window.close()
     fault.keeps(part.read_bytes() == b"an hour of work", "it is gone")
 

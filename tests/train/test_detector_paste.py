@@ -112,14 +112,14 @@ def test_only_people_who_stand_alone_are_cut_out(tmp_path: Path) -> None:
     found = cut_outs(people, ImageStore(people, keep=False), 10, 0)
     assert len(found) == 1
     crowd = people_of(one, other, few, files=files)
-    with pytest.raises(SourceError, match="nobody to paste"):
+    with pytest.raises(SourceError, match="no person to paste"):
         cut_outs(crowd, ImageStore(crowd, keep=False), 10, 0)
 
 
 def test_people_without_shoulders_and_hips_cannot_be_pasted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = write_people(tmp_path / "p")
     people = read_people(data, "train")
-    with pytest.raises(SourceError, match="nobody to paste"):
+    with pytest.raises(SourceError, match="no person to paste"):
         cut_outs(people, ImageStore(people, keep=False), 10, 0)
     assert main(["--data", str(data), "--output", str(tmp_path / "run"), "--paste-people", "1.5"]) == 2
     assert capsys.readouterr().err == "train.detector: --paste-people is 1.5; expected 0 to 1\n"

@@ -214,5 +214,5 @@ def test_two_processes_learn_as_one_does_with_live_batch_norm(data: Path, tmp_pa
         log = tmp_path / f"{name}.log"
         assert run(log, 0, *common, "--output", str(tmp_path / name), "--devices", devices) == 0
         curves.append(losses(log))
-        assert statistics.fmean(curves[-1][-4:]) < 0.8 * statistics.fmean(curves[-1][:4])
+        assert statistics.fmean(curves[-1][-4:]) < 0.9 * statistics.fmean(curves[-1][:4])
     assert len(curves[0]) == 20 and curves[1] == pytest.approx(curves[0], rel=0.1)

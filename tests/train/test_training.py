@@ -78,7 +78,7 @@ def test_curves_become_a_picture(run: tuple[Path, Path], tmp_path: Path, capsys:
     assert draw_curves(["--run", str(run[1]), "--output", str(picture)]) == 0
     image = cv2.imread(str(picture))
     assert image is not None and image.shape[1] > 1000
-    assert draw_curves(["--run", str(tmp_path), "--output", str(picture)]) == 2
+    assert draw_curves(["--run", str(tmp_path / "none"), "--output", str(tmp_path / "other.png")]) == 2
     assert "metrics.csv" in capsys.readouterr().err
     assert [value for _, value in smooth([(0, 2.0), (1, 4.0), (2, 6.0)], 2)] == [2, 3, 5]
 

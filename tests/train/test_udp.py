@@ -187,5 +187,5 @@ def test_a_broken_picture_is_named_skipped_and_counted(
     assert (written["people"], written["skipped"], len(json.loads(results.read_text()))) == (5, 1, 5)
     for file in (data / "val").iterdir():
         file.write_bytes(b"no picture")
-    assert main(arguments) == 2
+    assert main([*arguments, "--overwrite"]) == 2
     assert "none of the pictures" in capsys.readouterr().err

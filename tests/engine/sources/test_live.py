@@ -78,7 +78,7 @@ def test_live_source_raises_its_error_in_the_reader() -> None:
 
 def test_a_camera_without_pictures_times_out() -> None:
     capture = FakeCapture(pictures=1, pause_s=1.0)
-    with pytest.raises(SourceError, match="gave no picture"):
+    with pytest.raises(SourceError, match="sent no picture"):
         LiveSource(capture, CAMERA, open_timeout_s=0.02, read_timeout_s=0.02)
 
 

@@ -170,7 +170,7 @@ def test_an_unknown_tracker_is_an_error_that_lists_the_known() -> None:
 
 def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
-    with pytest.raises(ModelError, match=r"needs the package trackers.*--no-tracking"):
+    with pytest.raises(ModelError, match=r"the package trackers is not installed.*--no-tracking"):
         PersonTracker()
 
 
