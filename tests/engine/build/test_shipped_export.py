@@ -46,7 +46,7 @@ def test_it_computes_what_the_weights_compute(
     weights, file = shipped
     with kind(file, OpenOptions(precision="fp32")) as backend:
         report = compare_pose(backend, weights, shipped_photos())
-    # Weights in float16 move a keypoint by far less than a pixel; where attention is sharp, single pixels of it by more.
+    # Weights in float16 move a keypoint by far less than a pixel; single pixels of a sharp attention move further.
     assert report.failures("fp32", attention_tolerance=0.05) == [], (report, REMAKE)
     assert report.attention_mean_error is not None and report.attention_mean_error < 0.0005
 
