@@ -206,8 +206,9 @@ def test_closing_during_a_stall_leaves_no_thread(kind: str) -> None:
     with camera(kind, stalls(60)) as server, no_thread_left():
         watched = Watched(server)
         iterator = iter(watched.source)
-        next(iterator)
+        assert next(iterator).image_bgr.size
         watched.source.close()
+        assert list(iterator) == [], "it ends"
 
 
 def test_a_slow_reader_loses_old_pictures_not_new_ones() -> None:
