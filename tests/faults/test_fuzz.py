@@ -94,7 +94,7 @@ class AnyPoses(Closing):
 LOOKS = (
     OverlayOptions(boxes=True, scores=True, attention=AttentionView(kind="attention", keypoint=1)),
     OverlayOptions(opacity=0.5, attention=AttentionView(kind="areas", keypoint=0), scale="auto"),
-    OverlayOptions(score_threshold=-1, line_width=100),
+    OverlayOptions(score_threshold=0, line_width=100),
 )
 
 
