@@ -128,6 +128,12 @@ class TrainConfig:
     )
     warmup_steps: int = option(0, "linear start ({default})", int, within=NOT_NEGATIVE)
     alpha: float = option(0.2, "weight of the coarse loss (equation 4) ({default})", float, within=NOT_NEGATIVE)
+    attention_weight: float = option(
+        0.0,
+        "weight of a loss that lets each pixel attend to the keypoints next to it, such as 1e-4; 0 as in the paper",
+        float,
+        within=NOT_NEGATIVE,
+    )
     teacher: str | None = option(
         None, "learn from the flip-averaged heatmaps of this network, too: a shipped name or a .safetensors file"
     )
@@ -249,6 +255,10 @@ class TrainConfig:
             (
                 self.pose_model.has_kcam or not self.freeze_backbone,
                 f"--freeze-backbone leaves nothing of {self.pose_model.name} to train; kcam_... has a head",
+            ),
+            (
+                self.pose_model.has_kcam or self.attention_weight == 0,
+                f"--attention-weight is {self.attention_weight}, but {self.pose_model.name} has no attention",
             ),
             (0 < self.scale_range[0] <= self.scale_range[1], f"--scale-range is {self.scale_range}; expected LOW,HIGH"),
             (all(share >= 0 for _, share in self.source_shares), "--source-shares wants shares of 0 or more"),

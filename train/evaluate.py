@@ -266,7 +266,7 @@ def print_report(report: dict[str, Any]) -> None:
     ]
     print(table(["", "people", *MAIN_METRICS], rows))
     for name, value in report["context"].items():
-        print(f"{name}: {value:.3f}")
+        print(f"{name}: {value}" if isinstance(value, str) else f"{name}: {value:.3f}")
 
 
 def _write_json(path: Path, content: object, indent: int | None) -> None:

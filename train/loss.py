@@ -26,6 +26,35 @@ def heatmap_loss(heatmaps: Tensor, targets: Tensor, weights: Tensor, hardest: in
     return by_keypoint.topk(hardest, dim=1).values.mean()
 
 
+def attention_loss(attention: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    """How far S is from attending to the keypoints next to each pixel; not in the paper.
+
+    Nothing in equation 4 says where a pixel without a keypoint should look, and training gives all of the background to
+    one keypoint (docs/decisions/0022-attention-loss.md). Here the wanted attention of a pixel is the soft-max over the
+    labelled keypoints of -d^2 / (2 s^2), d its distance to the keypoint and s a sixteenth of the heatmap's height.
+
+    Args:
+        attention: (B, K, h, w), S.
+        targets: (B, K, h, w), with their peak at the keypoint.
+        weights: (B, K), above 0 where a keypoint has a label. The others are left out of both distributions, because
+            nobody knows which pixels are theirs.
+
+    Returns:
+        Mean over people and pixels of the Kullback-Leibler divergence in nats: 0 where S is as wanted.
+    """
+    height, width = attention.shape[2:]
+    labelled = (weights > 0)[:, :, None]  # (B, K, 1)
+    peak = targets.flatten(2).argmax(dim=2)[:, :, None]  # (B, K, 1)
+    pixel = torch.arange(height * width, device=attention.device)
+    rows, columns = (pixel // width - peak // width).float(), (pixel % width - peak % width).float()  # (B, K, P)
+    squared = rows.square() + columns.square()
+    wanted = (-squared / (2 * (height / 16) ** 2)).masked_fill(~labelled, -1e4).log_softmax(dim=1)
+    found = attention.float().clamp_min(1e-12).log().flatten(2).masked_fill(~labelled, -1e4).log_softmax(dim=1)
+    divergence = (wanted.exp() * (wanted - found)).sum(dim=1).mean(dim=1)  # (B,)
+    # With no keypoint labelled both are uniform, with one both are certain: such people add nothing.
+    return divergence.mean()
+
+
 def total_loss(
     output: PoseOutput, targets: Tensor, weights: Tensor, alpha: float, hardest: int = 0
 ) -> dict[str, Tensor]:

@@ -24,7 +24,7 @@ from train.data.people import PeopleSet
 from train.debug_pictures import write_debug_pictures
 from train.distillation import Teacher
 from train.evaluation.prediction import normalize_crops
-from train.loss import total_loss
+from train.loss import attention_loss, total_loss
 from train.processes import process_count, process_rank
 from train.validation import Validation
 
@@ -197,6 +197,9 @@ class PoseTraining(L.LightningModule):
             )
             taught = total_loss(output, *lesson, alpha)["loss"]
             losses |= {"loss_teacher": taught, "loss": losses["loss"] + taught}
+        if self.config.attention_weight > 0 and output.attention is not None:
+            attended = attention_loss(output.attention, batch["targets"], batch["weights"])
+            losses |= {"loss_attention": attended, "loss": losses["loss"] + self.config.attention_weight * attended}
         if not losses["loss"].isfinite():
             raise Diverged.at(self.global_step, f"the loss is {losses['loss'].item()}")
         self.log_dict({f"train/{name}": value.detach() for name, value in losses.items()}, prog_bar=False)

@@ -57,6 +57,23 @@ def test_a_run_that_ends_before_a_validation_leaves_its_weights(run: tuple[Path,
         assert load_pose_model(tmp_path / f"{name}.safetensors").notes["step"] == "1"
 
 
+def test_a_run_teaches_the_attention_on_request(
+    run: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = [*TINY, "--data", str(run[0]), "--workers", "0", "--max-steps", "2"]
+    entries, states = {}, {}
+    for name, weight in (("taught", "0.1"), ("paper", "0")):
+        assert main([*common, "--attention-weight", weight, "--output", str(tmp_path / name)]) == 0
+        entries[name] = (tmp_path / name / "log" / "version_0" / "metrics.csv").read_text()
+        states[name] = load_pose_model(tmp_path / name / "last.safetensors").model.state_dict()
+    assert "train/loss_attention" in entries["taught"] and "train/loss_attention" not in entries["paper"]
+    assert not torch.equal(*(state["kcam.key.weight"] for state in states.values()))
+    capsys.readouterr()
+    bare = [*common, "--model", "resnet18", "--attention-weight", "0.1", "--output", str(tmp_path / "bare")]
+    assert main(bare) == 2
+    assert "resnet18 has no attention" in capsys.readouterr().err
+
+
 def test_a_run_learns_from_a_teacher_as_well(run: tuple[Path, Path], tmp_path: Path) -> None:
     """The teacher is in the loss and in no file of the run."""
     data, finished = run
