@@ -52,7 +52,7 @@ class LookControl(QObject):
         """Draw with the options of the overlay panel and the mirror button."""
         overlay, source = self._panel.options, self._session.source
         mirror = self._transport.mirror.isChecked() and source is not None and source.info.is_live
-        self._view.auto_scale = overlay.scale == "auto"
+        self._view.scale = overlay.scale
         self._view.score_threshold = overlay.score_threshold
         self._session.composer.set_look(Look(overlay=overlay, mirror=mirror))
         self._session.want_attention(overlay.attention is not None or self._panel.has_probe)

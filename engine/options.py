@@ -15,6 +15,9 @@ from engine.option_table import AT_LEAST_1, SHARE, Control, Place, option
 DetectEvery = int | Literal["auto"]
 """Run the detector on every Nth frame; "auto": as rarely as the scene allows."""
 
+AttentionScale = Literal["frame", "paper"]
+"""Of the tint of attention maps: from 1/K, no preference, to the highest value in the frame; or from 0 to 1."""
+
 # Names as literals: the table imports no backend. A test compares them with `engine.backends`.
 BACKENDS = ("tensorrt", "tensorrt_rtx", "torch", "openvino", "onnxruntime")
 TRACKERS = ("bytetrack", "ocsort", "botsort", "cbiou", "sort")
@@ -74,11 +77,11 @@ def seconds(text: str) -> float:
     return number
 
 
-def attention_scale(text: str) -> str:
-    """Colour scale of an attention map: "unit" or "auto"."""
-    if text not in ("unit", "auto"):
-        raise ValueError(f"invalid choice: '{text}' (choose from 'unit', 'auto')")
-    return text
+def attention_scale(text: str) -> AttentionScale:
+    """Colour scale of an attention map: "frame" or "paper"."""
+    if text not in ("frame", "paper"):
+        raise ValueError(f"invalid choice: '{text}' (choose from 'frame', 'paper')")
+    return "paper" if text == "paper" else "frame"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -262,12 +265,12 @@ class Options(PoseOptions):
         group=OUTPUT,
         metavar="KEYPOINT",
     )
-    attention_scale: str = option(
-        "unit",
-        "colours span 0 to 1 as in the paper (unit), or 0 to the highest value in the frame (auto)",
+    attention_scale: AttentionScale = option(
+        "frame",
+        "colours span from 1/K (no preference) to the frame's highest value (frame), or 0 to 1 (paper)",
         attention_scale,
         group=OUTPUT,
-        metavar="{unit,auto}",
+        metavar="{frame,paper}",
     )
     max_frames: int | None = option(None, "stop after N frames", whole_number, group=OUTPUT, metavar="N")
     duration: float | None = option(None, "stop after S seconds of the source", seconds, group=OUTPUT, metavar="S")

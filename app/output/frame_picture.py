@@ -35,7 +35,6 @@ def frame_picture(shown: Shown, look: Look, reading: ProbeReading | None) -> UIn
     height, width = composed.image_bgr.shape[:2]
     canvas = to_qimage(composed.image_bgr)
     unit_px = max(1.0, min(width, height) / _DESIGN_PX)
-    auto_scale = look.overlay.scale == "auto"
     painter = QPainter(canvas)
     try:
         paint_probe(
@@ -43,11 +42,11 @@ def frame_picture(shown: Shown, look: Look, reading: ProbeReading | None) -> UIn
             reading,
             composed.frame_to_picture,
             unit_px=unit_px,
-            auto_scale=auto_scale,
+            scale=look.overlay.scale,
             score_threshold=look.overlay.score_threshold,
         )
         area = QRectF(0, 0, width, height)
-        paint_probe_legend(painter, area, reading, shown.skeleton, auto_scale=auto_scale, unit_px=unit_px)
+        paint_probe_legend(painter, area, reading, shown.skeleton, scale=look.overlay.scale, unit_px=unit_px)
     finally:
         painter.end()
     pointer = canvas.constBits()

@@ -76,7 +76,7 @@ class OverlayPanel(QWidget):
         layout.addWidget(self.explanation)
         layout.addWidget(self.figure)
         layout.addWidget(self.keypoints)
-        layout.addWidget(self.auto_scale)
+        layout.addWidget(self.paper_scale)
         layout.addWidget(heading(self.tr("Probe")))
         layout.addWidget(self._probe_text)
         layout.addWidget(self.clear_probe)
@@ -132,8 +132,8 @@ class OverlayPanel(QWidget):
         self.keypoints = QComboBox()
         self.keypoints.setAccessibleName(self.tr("Keypoint of the attention map"))
         self.keypoints.activated.connect(self._choose)
-        self.auto_scale = QCheckBox(self.tr("Stretch the scale to the highest value"))
-        self.auto_scale.toggled.connect(self._emit_changed)
+        self.paper_scale = QCheckBox(self.tr("Scale of the paper: 0 to 1"))
+        self.paper_scale.toggled.connect(self._emit_changed)
         self._probe_text = faint(self.tr("Click on a person in the video to see the attention at that point."))
         self.clear_probe = QPushButton(self.tr("Remove the probe (Esc)"))
         self.clear_probe.clicked.connect(self.probe_cleared)
@@ -175,7 +175,7 @@ class OverlayPanel(QWidget):
             self._base,
             **{name: control.value() for name, control in self.controls.items()},
             attention=view,
-            scale="auto" if self.auto_scale.isChecked() else "unit",
+            scale="paper" if self.paper_scale.isChecked() else "frame",
         )
 
     def set_options(self, options: OverlayOptions) -> None:
@@ -184,7 +184,7 @@ class OverlayPanel(QWidget):
         self._base = options
         for name, control in self.controls.items():
             control.show(getattr(options, name))
-        self.auto_scale.setChecked(options.scale == "auto")
+        self.paper_scale.setChecked(options.scale == "paper")
         if options.attention is not None and options.attention.keypoint < self._skeleton.num_keypoints:
             self._keypoint = options.attention.keypoint
         self._button(0 if options.attention is None else _KINDS.index(options.attention.kind)).setChecked(True)
@@ -239,7 +239,7 @@ class OverlayPanel(QWidget):
         if figured:
             self.figure.set_skeleton(self._skeleton)
             self.figure.set_current(self._keypoint)
-        for widget in (self.figure, self.keypoints, self.auto_scale, self._probe_text):
+        for widget in (self.figure, self.keypoints, self.paper_scale, self._probe_text):
             widget.setEnabled(self._has_attention)
         for button in self.kinds.buttons():
             button.setEnabled(self._has_attention)

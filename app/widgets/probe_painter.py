@@ -11,6 +11,7 @@ from PyQt5.QtGui import QColor, QFont, QFontMetricsF, QLinearGradient, QPainter,
 
 from app.live.compose import transformed
 from app.live.probe import ProbeReading
+from engine.overlay.attention import Scale, ValueRange, attention_range
 from engine.skeleton import Skeleton
 from engine.types import Float32Array
 
@@ -31,7 +32,7 @@ _COLORS = _make_colors()[4:-3]
 
 
 def color_of(value: float) -> QColor:
-    """Colour of a value: blue for 0, red for 1."""
+    """Colour of a share of the scale: blue for 0, red for 1."""
     share = min(1.0, max(0.0, value)) if math.isfinite(value) else 0.0
     return _COLORS[round(share * (len(_COLORS) - 1))]
 
@@ -56,7 +57,7 @@ def paint_probe(
     frame_to_picture: Float32Array,
     *,
     unit_px: float,
-    auto_scale: bool,
+    scale: Scale,
     score_threshold: float,
 ) -> None:
     """Paint star and circles.
@@ -66,16 +67,17 @@ def paint_probe(
         reading: of the probe.
         frame_to_picture: (2, 3) float32 affine.
         unit_px: px of the picture for one px of the design; scales circles and lines.
-        auto_scale: red is the highest value of this person instead of 1.
+        scale: of the colours, see `value_range`.
         score_threshold: keypoints with a lower score are not painted.
     """
-    top = _top(reading, auto_scale)
+    values = value_range(reading, scale)
     points = transformed(reading.keypoints_xy, frame_to_picture)
     star = QPointF(*(float(v) for v in transformed(reading.point_xy, frame_to_picture)))
     shown = np.flatnonzero((reading.scores >= score_threshold) & np.isfinite(points).all(axis=1))
     painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+    shares = values.shares(reading.values)
     for keypoint in sorted(shown, key=lambda k: float(reading.values[k])):  # the strongest on top
-        share = float(reading.values[keypoint]) / top
+        share = float(shares[keypoint])
         center = QPointF(float(points[keypoint, 0]), float(points[keypoint, 1]))
         radius = unit_px * (6.5 + 4.5 * math.sqrt(max(0.0, min(1.0, share))))
         painter.setPen(QPen(_OUTLINE, unit_px * 3.6))
@@ -90,9 +92,9 @@ def paint_probe(
     painter.drawPath(_star(star, unit_px * 13))
 
 
-def _top(reading: ProbeReading, auto_scale: bool) -> float:
-    """The value that is red."""
-    return max(float(reading.values.max()), 1e-6) if auto_scale else 1.0
+def value_range(reading: ProbeReading, scale: Scale) -> ValueRange:
+    """What blue and red stand for: 1/K and the highest value of this person, or 0 and 1."""
+    return attention_range(reading.values, len(reading.values), scale)
 
 
 def _words(name: str) -> str:
@@ -138,7 +140,7 @@ def paint_probe_legend(
     reading: ProbeReading,
     skeleton: Skeleton,
     *,
-    auto_scale: bool,
+    scale: Scale,
     unit_px: float = 1.0,
 ) -> None:
     """Paint the legend into the lower right corner of an area, if it fits.
@@ -148,7 +150,7 @@ def paint_probe_legend(
         area: rectangle of the picture.
         reading: of the probe.
         skeleton: names of the keypoints.
-        auto_scale: see `paint_probe`.
+        scale: see `paint_probe`.
         unit_px: see `paint_probe`.
     """
     title, subtitle = _tr("Probe"), _tr("how much the point draws on")
@@ -165,11 +167,12 @@ def paint_probe_legend(
     painter.drawRoundedRect(card, 8 * unit_px, 8 * unit_px)
     place = QPointF(card.left() + fonts.pad, card.top() + fonts.pad)
     place = _paint_titles(painter, place, fonts, title, subtitle)
-    top = _top(reading, auto_scale)
-    for named in rows:
-        _paint_row(painter, QRectF(place.x(), place.y(), width, fonts.line), fonts, named, top)
+    values = value_range(reading, scale)
+    for name, value in rows:
+        color = color_of(float(values.shares(np.array([value], np.float32))[0]))
+        _paint_row(painter, QRectF(place.x(), place.y(), width, fonts.line), fonts, (name, value), color)
         place += QPointF(0, fonts.line)
-    _paint_bar(painter, QRectF(place.x(), place.y() + 6 * unit_px, width, 9 * unit_px), fonts.metrics, top)
+    _paint_bar(painter, QRectF(place.x(), place.y() + 6 * unit_px, width, 9 * unit_px), fonts.metrics, values)
 
 
 def _paint_titles(painter: QPainter, place: QPointF, fonts: _Type, title: str, subtitle: str) -> QPointF:
@@ -184,12 +187,12 @@ def _paint_titles(painter: QPainter, place: QPointF, fonts: _Type, title: str, s
     return place + QPointF(0, fonts.line + 4 * fonts.unit)
 
 
-def _paint_row(painter: QPainter, row: QRectF, fonts: _Type, named: tuple[str, float], top: float) -> None:
+def _paint_row(painter: QPainter, row: QRectF, fonts: _Type, named: tuple[str, float], color: QColor) -> None:
     """Paint colour, name and value of a keypoint."""
     name, value = named
     radius, base = 5 * fonts.unit, row.top() + fonts.metrics.ascent()
     painter.setPen(Qt.PenStyle.NoPen)
-    painter.setBrush(color_of(value / top))
+    painter.setBrush(color)
     painter.drawEllipse(QPointF(row.left() + radius, row.top() + fonts.metrics.height() / 2), radius, radius)
     painter.setPen(_TEXT)
     painter.drawText(QPointF(row.left() + 18 * fonts.unit, base), name)
@@ -197,8 +200,8 @@ def _paint_row(painter: QPainter, row: QRectF, fonts: _Type, named: tuple[str, f
     painter.drawText(QPointF(row.right() - fonts.metrics.horizontalAdvance(number), base), number)
 
 
-def _paint_bar(painter: QPainter, bar: QRectF, metrics: QFontMetricsF, top: float) -> None:
-    """Paint the colour bar from 0 to the top value, with three numbers under it."""
+def _paint_bar(painter: QPainter, bar: QRectF, metrics: QFontMetricsF, values: ValueRange) -> None:
+    """Paint the colour bar from the low to the high value, with three numbers under it."""
     gradient = QLinearGradient(bar.topLeft(), bar.topRight())
     for step in range(9):
         gradient.setColorAt(step / 8, color_of(step / 8))
@@ -207,7 +210,6 @@ def _paint_bar(painter: QPainter, bar: QRectF, metrics: QFontMetricsF, top: floa
     painter.drawRoundedRect(bar, bar.height() / 3, bar.height() / 3)
     painter.setPen(_FAINT)
     base = bar.bottom() + metrics.ascent() + 2
-    for share in (0.0, 0.5, 1.0):
-        text = f"{share * top:.2g}"
+    for share, text in zip((0.0, 0.5, 1.0), values.labels(), strict=True):
         width = metrics.horizontalAdvance(text)
         painter.drawText(QPointF(bar.left() + share * (bar.width() - width), base), text)

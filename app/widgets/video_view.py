@@ -12,6 +12,7 @@ from PyQt5.QtWidgets import QSizePolicy, QWidget
 from app.live.composer import Picture
 from app.widgets.probe_painter import paint_probe, paint_probe_legend
 from app.widgets.theme import GROUND, WARNING
+from engine.overlay.attention import Scale
 
 
 class VideoView(QWidget):
@@ -39,7 +40,7 @@ class VideoView(QWidget):
         self._picture: Picture | None = None
         self._unpainted = False
         self.badge = ""
-        self.auto_scale = False
+        self.scale: Scale = "frame"
         self.score_threshold = 0.2
 
     def sizeHint(self) -> QSize:
@@ -142,11 +143,11 @@ class VideoView(QWidget):
             picture.reading,
             picture.frame_to_picture,
             unit_px=1 / factor,
-            auto_scale=self.auto_scale,
+            scale=self.scale,
             score_threshold=self.score_threshold,
         )
         painter.restore()
-        paint_probe_legend(painter, area, picture.reading, picture.shown.skeleton, auto_scale=self.auto_scale)
+        paint_probe_legend(painter, area, picture.reading, picture.shown.skeleton, scale=self.scale)
 
     def _paint_badge(self, painter: QPainter) -> None:
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)

@@ -92,7 +92,7 @@ def export_options(user_options: Options, attention: AttentionView | None) -> Ex
         overwrite=user_options.overwrite,
         max_frames=user_options.max_frames,
         duration_s=user_options.duration,
-        overlay=OverlayOptions(attention=attention, scale="auto" if user_options.attention_scale == "auto" else "unit"),
+        overlay=OverlayOptions(attention=attention, scale=user_options.attention_scale),
         quiet=user_options.quiet,
         overlap=user_options.threads != 1,
     )

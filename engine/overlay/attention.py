@@ -10,16 +10,19 @@ import numpy as np
 
 from engine.errors import OptionError
 from engine.geometry import apply_affines, invert_affines
+from engine.options import AttentionScale
 from engine.overlay.text import panel, put_text, text_width
 from engine.skeleton import Skeleton
 from engine.types import AttentionMaps, Float32Array, UInt8Array
 
-Scale = Literal["unit", "auto"]
+Scale = AttentionScale
+SCALES: tuple[Scale, ...] = ("frame", "paper")
 
 _MOST_OPAQUE = 0.8
-# Below the first value nothing is tinted, from the second on the tint is strongest: the uniform 1/K of a pixel without
-# attention to one keypoint must not paint a box around every person.
+# Of the scale: below the first nothing is tinted, from the second on the tint is strongest. The uniform 1/K of a pixel
+# without attention to one keypoint must not paint a box around every person.
 _TINT_FROM, _TINT_FULL = 0.03, 0.6
+_LEAST_SPAN = 0.01  # of values: where attention is even, rounding must not be stretched to all colours
 _PANEL_BGR, _TEXT_BGR, _FAINT_BGR = (24, 20, 18), (245, 245, 245), (200, 200, 200)
 
 
@@ -58,6 +61,12 @@ def parse_view(text: str, skeleton: Skeleton) -> AttentionView:
     return AttentionView(kind="areas" if kind == "areas" else "attention", keypoint=skeleton.keypoint_index(name))
 
 
+def num_keypoints(attention: AttentionMaps) -> int:
+    """K of the maps; 0 where there are none."""
+    maps = attention.attention if attention.attention is not None else attention.areas
+    return 0 if maps is None else maps.shape[1]
+
+
 def chosen_maps(attention: AttentionMaps | None, view: AttentionView) -> Float32Array | None:
     """(N, h, w) float32 maps of the chosen keypoint; None where the result has none."""
     maps = None if attention is None else (attention.areas if view.kind == "areas" else attention.attention)
@@ -69,19 +78,54 @@ def chosen_maps(attention: AttentionMaps | None, view: AttentionView) -> Float32
     return chosen
 
 
-def scaled_maps(maps: Float32Array, view: AttentionView, scale: Scale) -> tuple[Float32Array, float]:
-    """Maps (N, h, w) scaled to 0..1, and the value that 1 stands for.
+@dataclass(frozen=True, kw_only=True)
+class ValueRange:
+    """The values between which colours span: blue for `low`, red for `high`.
 
-    'unit' leaves S as it is. G sums to 1 over its pixels, which makes single values tiny: there 'unit' shows the share
-    of each person's own peak. 'auto' divides by the highest value among all people of the frame.
+    Attributes:
+        low, high: values of a map.
+        even_of: K where `low` is 1/K, the attention of a pixel that prefers no keypoint; 0 otherwise.
     """
-    top = float(maps.max(initial=0.0))
-    if scale == "auto":
-        return (np.asarray(maps / top, np.float32) if top > 0 else maps), top
-    if view.kind == "areas":
-        peaks = maps.max(axis=(1, 2), keepdims=True, initial=0.0)
-        return np.asarray(maps / np.where(peaks > 0, peaks, 1), np.float32), 1.0
-    return maps, 1.0
+
+    low: float = 0.0
+    high: float = 1.0
+    even_of: int = 0
+
+    def shares(self, values: Float32Array) -> Float32Array:
+        """Positions of values in the range, float32 from 0 up; above 1 where they exceed `high`."""
+        span = self.high - self.low
+        return np.asarray(np.maximum(values - self.low, 0) / (span if span > 0 else 1), np.float32)
+
+    def labels(self) -> tuple[str, str, str]:
+        """Numbers for the low end, the middle and the high end of a colour bar."""
+        low = f"1/{self.even_of}" if self.even_of else _number(self.low)
+        return low, _number((self.low + self.high) / 2), _number(self.high)
+
+
+def attention_range(values: Float32Array, num_keypoints: int, scale: Scale) -> ValueRange:
+    """The range of colours for values of S of a network with K keypoints."""
+    if scale == "paper":
+        return ValueRange()
+    even = 1 / num_keypoints
+    return ValueRange(low=even, high=max(float(values.max(initial=0.0)), even + _LEAST_SPAN), even_of=num_keypoints)
+
+
+def scaled_maps(
+    maps: Float32Array, view: AttentionView, scale: Scale, num_keypoints: int
+) -> tuple[Float32Array, ValueRange]:
+    """Maps (N, h, w) of a keypoint scaled to 0..1, and the values that 0 and 1 stand for.
+
+    'frame' spans from 1/K (for G: from 0) to the highest value among all people. 'paper' leaves S as it is; G sums to 1
+    over its pixels, which makes single values tiny, and is shown as the share of each person's own peak.
+    """
+    if view.kind == "attention":
+        values = attention_range(maps, num_keypoints, scale)
+        return values.shares(maps), values
+    if scale == "frame":
+        values = ValueRange(high=float(maps.max(initial=0.0)))
+        return values.shares(maps), values
+    peaks = maps.max(axis=(1, 2), keepdims=True, initial=0.0)
+    return np.asarray(maps / np.where(peaks > 0, peaks, 1), np.float32), ValueRange()
 
 
 def heatmap_to_frame(attention: AttentionMaps, map_size_wh: tuple[int, int]) -> Float32Array:
@@ -147,15 +191,19 @@ def _colors(values: Float32Array) -> UInt8Array:
     return np.asarray(cv2.applyColorMap(np.round(values * 255).astype(np.uint8), cv2.COLORMAP_TURBO), np.uint8)
 
 
-def tint(image: UInt8Array, attention: AttentionMaps | None, view: AttentionView, scale: Scale) -> float:
-    """Tint the people of a frame, (H, W, 3) uint8 BGR, in place; gives the value that the colour of 1 stands for."""
+def tint(image: UInt8Array, attention: AttentionMaps | None, view: AttentionView, scale: Scale) -> ValueRange | None:
+    """Tint the people of a frame, (H, W, 3) uint8 BGR, in place.
+
+    Returns:
+        The values that the colours stand for; None where there is nobody to tint.
+    """
     maps = chosen_maps(attention, view)
     if attention is None or maps is None or len(maps) == 0:
-        return 1.0 if scale == "unit" else 0.0
-    maps, top = scaled_maps(maps, view, scale)
+        return None
+    maps, values = scaled_maps(maps, view, scale, num_keypoints(attention))
     affines = heatmap_to_frame(attention, (maps.shape[2], maps.shape[1]))
     _blend(image, maps, affines, _coarseness(affines))
-    return top
+    return values
 
 
 def _coarseness(affines: Float32Array) -> int:
@@ -196,17 +244,27 @@ def legend_lines(view: AttentionView, scale: Scale, skeleton: Skeleton) -> tuple
     """Title, what the map shows, and what the scale is."""
     name = skeleton.keypoint_names[view.keypoint].replace("_", " ")
     if view.kind == "areas":
-        unit = "scale: share of each person's peak"
-        lines = (f"Area G: {name}", "pixels that describe this keypoint", unit)
-    else:
-        lines = (f"Attention S: {name}", "how much each pixel draws on it", "scale: 0 to 1, as in the paper")
-    return lines if scale == "unit" else (lines[0], lines[1], "auto scale: frame maximum")
+        of_paper = "scale: share of each person's peak"
+        in_frame = "scale: up to the highest value here"
+        return f"Area G: {name}", "pixels that describe this keypoint", of_paper if scale == "paper" else in_frame
+    of_paper = "scale: 0 to 1, as in the paper"
+    in_frame = f"1/{skeleton.num_keypoints}: no preference; red: the highest here"
+    return f"Attention S: {name}", "how much each pixel draws on it", of_paper if scale == "paper" else in_frame
 
 
 def draw_legend(
-    image: UInt8Array, view: AttentionView, scale: Scale, top: float, skeleton: Skeleton, *, density: float = 1.0
+    image: UInt8Array,
+    view: AttentionView,
+    scale: Scale,
+    values: ValueRange | None,
+    skeleton: Skeleton,
+    *,
+    density: float = 1.0,
 ) -> None:
-    """Draw the legend into the lower left corner of (H, W, 3) uint8 BGR; on small frames with fewer lines."""
+    """Draw the legend into the lower left corner of (H, W, 3) uint8 BGR; on small frames with fewer lines.
+
+    `values` are what the colours stand for; without them the bar has no numbers.
+    """
     height, width = image.shape[:2]
     title, shows, meaning = legend_lines(view, scale, skeleton)
     text_px = float(np.clip(min(height, width) / 48, 9 * density, 24 * density))
@@ -232,19 +290,20 @@ def draw_legend(
     for line in lines[1:]:
         y += text_px * 1.95
         put_text(image, line, (x, y), text_px, _FAINT_BGR)
-    _draw_bar(image, (x, round(y + text_px * 0.8)), inner, text_px, top)
+    _draw_bar(image, (x, round(y + text_px * 0.8)), inner, text_px, values)
 
 
-def _draw_bar(image: UInt8Array, left_top: tuple[int, int], length: int, text_px: float, top: float) -> None:
-    """The colours from 0 to 1, on a grey background, with numbers under both ends and the middle."""
+def _draw_bar(
+    image: UInt8Array, left_top: tuple[int, int], length: int, text_px: float, values: ValueRange | None
+) -> None:
+    """The colours from low to high, on a grey background, with numbers under both ends and the middle."""
     x, y = left_top
-    values = np.linspace(0, 1, length, dtype=np.float32)[None].repeat(max(2, round(text_px)), axis=0)
-    weight = _opacity(values)
-    ground = np.full((*values.shape, 3), 120, np.uint8)
-    bar = cv2.blendLinear(ground, _colors(values), 1 - weight, weight)
+    shares = np.linspace(0, 1, length, dtype=np.float32)[None].repeat(max(2, round(text_px)), axis=0)
+    weight = _opacity(shares)
+    ground = np.full((*shares.shape, 3), 120, np.uint8)
+    bar = cv2.blendLinear(ground, _colors(shares), 1 - weight, weight)
     image[y : y + bar.shape[0], x : x + length] = bar
     base = y + bar.shape[0] + text_px * 1.5
     small = text_px * 0.9
-    for share in (0.0, 0.5, 1.0):
-        text = _number(top * share)
+    for share, text in zip((0.0, 0.5, 1.0), values.labels() if values is not None else (), strict=False):
         put_text(image, text, (x + share * (length - text_width(text, small)), base), small, _TEXT_BGR)

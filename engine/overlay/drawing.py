@@ -9,7 +9,8 @@ import numpy as np
 
 from engine.errors import OptionError
 from engine.option_table import Control, Place, option
-from engine.overlay.attention import AttentionView, Scale, draw_legend, parse_view, tint
+from engine.options import attention_scale
+from engine.overlay.attention import SCALES, AttentionView, Scale, ValueRange, draw_legend, parse_view, tint
 from engine.overlay.text import Color, panel, put_text, text_width
 from engine.skeleton import Skeleton
 from engine.types import Float32Array, FrameResult, Poses, UInt8Array
@@ -42,7 +43,7 @@ class OverlayOptions:
         opacity: of skeletons and boxes, above 0 to 1.
         score_threshold: keypoints with a lower score are not drawn.
         attention: the maps to tint people with; None for none.
-        scale: 'unit' shows 0 to 1, 'auto' stretches to the frame's highest value.
+        scale: of the tint: 'frame' spans from 1/K to the frame's highest value, 'paper' from 0 to 1.
     """
 
     skeleton: bool = option(True, places=_REMEMBERED, control=Control(label="Skeleton"))
@@ -62,7 +63,7 @@ class OverlayOptions:
         0.2, read=float, places=_REMEMBERED, control=Control(label="Keypoint score", high=0.95)
     )
     attention: AttentionView | None = None
-    scale: Scale = option("unit", places=Place.SETTINGS)
+    scale: Scale = option("frame", read=attention_scale, places=Place.SETTINGS)
 
     def __post_init__(self) -> None:
         if self.line_width is not None and not 0 < self.line_width <= 100:
@@ -71,8 +72,8 @@ class OverlayOptions:
             raise OptionError(f"the opacity must lie above 0 and be 1 at most, not {self.opacity}")
         if not 0 <= self.score_threshold <= 1:
             raise OptionError(f"the keypoint score must lie between 0 and 1, not {self.score_threshold}")
-        if self.scale not in ("unit", "auto"):
-            raise OptionError(f"unknown attention scale '{self.scale}'. Known: auto, unit.")
+        if self.scale not in SCALES:
+            raise OptionError(f"unknown attention scale '{self.scale}'. Known: {', '.join(SCALES)}.")
 
 
 def draw(
@@ -109,9 +110,9 @@ def draw(
     canvas = np.ascontiguousarray(out)
     if options.line_width is not None:
         options = replace(options, line_width=options.line_width * density)
-    top = 1.0
+    values: ValueRange | None = None
     if options.attention is not None:
-        top = tint(canvas, result.attention, options.attention, options.scale)
+        values = tint(canvas, result.attention, options.attention, options.scale)
     # In ascending order of scores: where two people overlap, the one with the higher score is on top.
     order = [int(person) for person in np.argsort(result.poses.person_scores, kind="stable")]
     bare = canvas.copy() if options.opacity < 1 and order else None
@@ -124,7 +125,7 @@ def draw(
         if options.boxes or (result.poses.scores[person] >= options.score_threshold).any():
             _draw_label(canvas, result.poses, person, options, density)
     if options.attention is not None:
-        draw_legend(canvas, options.attention, options.scale, top, skeleton, density=density)
+        draw_legend(canvas, options.attention, options.scale, values, skeleton, density=density)
     if canvas is not out:
         np.copyto(out, canvas)
     return out

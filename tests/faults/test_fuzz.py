@@ -93,7 +93,7 @@ class AnyPoses(Closing):
 
 LOOKS = (
     OverlayOptions(boxes=True, scores=True, attention=AttentionView(kind="attention", keypoint=1)),
-    OverlayOptions(opacity=0.5, attention=AttentionView(kind="areas", keypoint=0), scale="auto"),
+    OverlayOptions(opacity=0.5, attention=AttentionView(kind="areas", keypoint=0), scale="frame"),
     OverlayOptions(score_threshold=0, line_width=100),
 )
 

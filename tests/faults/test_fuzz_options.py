@@ -84,7 +84,7 @@ def test_any_options_are_accepted_or_refused(data: st.DataObject) -> None:
             max_frames=draw_value(st.integers()), duration_s=draw_value(NUMBER), crf=draw_value(st.integers()),
             preset=draw_value(TEXT),
         ),
-        lambda: OverlayOptions(line_width=draw_value(NUMBER), opacity=draw_value(NUMBER), scale="auto"),
+        lambda: OverlayOptions(line_width=draw_value(NUMBER), opacity=draw_value(NUMBER), scale="paper"),
         lambda: SmoothingOptions(
             still_hz=draw_value(NUMBER), per_speed_hz=draw_value(NUMBER), speed_hz=draw_value(NUMBER),
             gap_s=draw_value(NUMBER),

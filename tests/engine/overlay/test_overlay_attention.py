@@ -12,7 +12,16 @@ import pytest
 from engine.errors import OptionError
 from engine.geometry import apply_affines
 from engine.heatmap import decode_heatmaps
-from engine.overlay.attention import heatmap_to_frame, legend_lines, scaled_maps, tint, values_on_frame
+from engine.overlay.attention import (
+    SCALES,
+    Scale,
+    attention_range,
+    heatmap_to_frame,
+    legend_lines,
+    scaled_maps,
+    tint,
+    values_on_frame,
+)
 from engine.overlay.drawing import AttentionView, OverlayOptions, draw, parse_view
 from engine.skeleton import COCO17
 from engine.types import Detections, Frame, FrameResult, Poses
@@ -25,6 +34,8 @@ from tests.engine.overlay_pictures import (
     empty_maps,
     grey,
 )
+
+Kind = Literal["attention", "areas"]
 
 
 @pytest.mark.parametrize("peak", [(24, 32), (3, 60), (44, 5)])
@@ -52,7 +63,7 @@ def test_the_tint_is_red_at_the_peak_and_absent_elsewhere() -> None:
     box = (200.0, 100.0, 350.0, 300.0)
     attention = attention_maps(maps, [box])
     before = image.copy()
-    tint(image, attention, S9, "unit")
+    tint(image, attention, S9, "paper")
     peak = apply_affines(attention.crop_to_frame, np.array([[[23.5 * 4, 31.5 * 4]]], np.float32))[0, 0]
     blue, green, red = (int(v) for v in image[round(peak[1]), round(peak[0])])
     assert red > blue + 50
@@ -69,7 +80,7 @@ def test_more_attention_is_more_opaque() -> None:
         for ground in (0, 255):
             image = grey(200, 260, ground)
             maps = np.full((1, 17, *reversed(MAP_WH)), value, np.float32)
-            tint(image, attention_maps(maps, [(50.0, 50.0, 150.0, 210.0)]), S9, "unit")
+            tint(image, attention_maps(maps, [(50.0, 50.0, 150.0, 210.0)]), S9, "paper")
             seen_through.append(image[130, 100].astype(float))
         opacities.append(1 - float((seen_through[1] - seen_through[0]).mean()) / 255)
     assert opacities == sorted(opacities)
@@ -99,31 +110,42 @@ def test_crops_that_reach_out_of_the_frame_are_cut() -> None:
         assert np.isfinite(values).all()
 
 
-@pytest.mark.parametrize("scale", ["unit", "auto"])
-@pytest.mark.parametrize("kind", ["attention", "areas"])
-def test_scales(kind: Literal["attention", "areas"], scale: Literal["unit", "auto"]) -> None:
+@pytest.mark.parametrize(
+    ("kind", "scale", "low_high", "peaks"),
+    [
+        ("attention", "frame", (0.05, 0.45), (1, 0.25)),
+        ("attention", "paper", (0, 1), (0.45, 0.15)),
+        ("areas", "frame", (0, 0.45), (1, 1 / 3)),
+        ("areas", "paper", (0, 1), (1, 1)),  # areas sum to 1: each person's own peak counts
+    ],
+)
+def test_scales(kind: Kind, scale: Scale, low_high: tuple[float, float], peaks: tuple[float, float]) -> None:
     maps = np.zeros((2, 4, 4), np.float32)
-    maps[0, 1, 1], maps[1, 2, 2] = 0.4, 0.1
-    scaled, top = scaled_maps(maps, AttentionView(kind=kind, keypoint=0), scale)
-    peaks = scaled.max(axis=(1, 2))
-    if scale == "auto":
-        assert top == pytest.approx(0.4)
-        assert peaks == pytest.approx([1, 0.25])
-    elif kind == "attention":
-        assert (top, *peaks) == pytest.approx((1, 0.4, 0.1))
-    else:
-        assert (top, *peaks) == pytest.approx((1, 1, 1)), "areas sum to 1: each person's own peak counts"
-    nothing, _ = scaled_maps(np.zeros((1, 4, 4), np.float32), AttentionView(kind=kind, keypoint=0), scale)
+    maps[0, 1, 1], maps[1, 2, 2] = 0.45, 0.15
+    view = AttentionView(kind=kind, keypoint=0)
+    scaled, values = scaled_maps(maps, view, scale, num_keypoints=20)
+    assert (values.low, values.high) == pytest.approx(low_high)
+    assert scaled.max(axis=(1, 2)) == pytest.approx(peaks)
+    assert scaled.min() == 0, "less than no preference is not less than nothing"
+    nothing, _ = scaled_maps(np.zeros((1, 4, 4), np.float32), view, scale, num_keypoints=20)
     assert (nothing == 0).all()
 
 
+def test_even_attention_tints_nobody() -> None:
+    image = grey(300, 300)
+    rounded = 1 / 17 + np.random.default_rng(0).uniform(-1e-5, 1e-5, (1, 17, *reversed(MAP_WH)))
+    tint(image, attention_maps(rounded.astype(np.float32), [(50.0, 50.0, 150.0, 210.0)]), S9, "frame")
+    assert not changed(grey(300, 300), image).any()
+
+
 def test_the_legend_names_the_map() -> None:
-    title, shows, scale = legend_lines(S9, "unit", COCO17)
+    title, shows, scale = legend_lines(S9, "paper", COCO17)
     assert title == "Attention S: left wrist"
     assert "0 to 1" in scale
     assert shows
-    assert "auto" in legend_lines(S9, "auto", COCO17)[2]
-    assert legend_lines(AttentionView(kind="areas", keypoint=0), "unit", COCO17)[0] == "Area G: nose"
+    assert "1/17" in legend_lines(S9, "frame", COCO17)[2]
+    assert attention_range(np.array([0.3], np.float32), 17, "frame").labels() == ("1/17", "0.18", "0.3")
+    assert legend_lines(AttentionView(kind="areas", keypoint=0), "paper", COCO17)[0] == "Area G: nose"
 
 
 @pytest.mark.parametrize("size_wh", [(1920, 1080), (640, 480), (384, 288), (176, 144), (96, 160), (64, 48), (8, 8)])
@@ -133,8 +155,8 @@ def test_the_legend_fits_every_frame(size_wh: tuple[int, int]) -> None:
     result = FrameResult(
         frame=Frame(image_bgr=image, index=0, timestamp_s=0.0), detections=Detections.empty(), poses=Poses.empty(17)
     )
-    for view, scale in itertools.product((S9, AttentionView(kind="areas", keypoint=16)), ("unit", "auto")):
-        options = OverlayOptions(attention=view, scale="auto" if scale == "auto" else "unit")
+    for view, scale in itertools.product((S9, AttentionView(kind="areas", keypoint=16)), SCALES):
+        options = OverlayOptions(attention=view, scale=scale)
         touched = changed(image, draw(result, COCO17, options))
         if size_wh[0] >= 160:
             assert touched.any()
@@ -165,4 +187,4 @@ def test_a_keypoint_the_network_lacks_is_an_error() -> None:
     attention = attention_maps(empty_maps(), [(10.0, 10.0, 60.0, 60.0)])
     view = AttentionView(kind="attention", keypoint=40)
     with pytest.raises(OptionError, match="no keypoint 40"):
-        tint(grey(100, 100), attention, view, "unit")
+        tint(grey(100, 100), attention, view, "paper")
