@@ -44,6 +44,7 @@ def commands() -> tuple[Command, ...]:
         Command(name="forward", menu=playback, text=tr("5 seconds forward"), keys=("Right",)),
         Command(name="backward", menu=playback, text=tr("5 seconds back"), keys=("Left",)),
         Command(name="start", menu=playback, text=tr("Go to the start"), keys=("Home",)),
+        Command(name="end", menu=playback, text=tr("Go to the end"), keys=("End",)),
         Command(name="loop", menu=playback, text=tr("Loop on or off"), keys=("L",)),
         Command(name="faster", menu=playback, text=tr("Faster"), keys=("]",)),
         Command(name="slower", menu=playback, text=tr("Slower"), keys=("[",)),
@@ -52,16 +53,16 @@ def commands() -> tuple[Command, ...]:
         Command(name="next_keypoint", menu=view, text=tr("Next keypoint"), keys=("N",)),
         Command(name="previous_keypoint", menu=view, text=tr("Previous keypoint"), keys=("Shift+N",)),
         Command(name="probe_next", menu=view, text=tr("Probe the next person"), keys=("X",)),
-        Command(name="clear_probe", menu=view, text=tr("Remove the probe"), keys=("Esc",)),
+        Command(name="escape", menu=view, text=tr("Leave full screen, or remove the probe"), keys=("Esc",)),
         Command(name="skeleton", menu=view, text=tr("Skeletons on or off"), keys=("K",)),
         Command(name="boxes", menu=view, text=tr("Boxes on or off"), keys=("B",)),
         Command(name="ids", menu=view, text=tr("Ids on or off"), keys=("I",)),
         Command(name="scores", menu=view, text=tr("Scores on or off"), keys=("C",)),
-        Command(name="tab_overlay", menu=view, text=tr("Panel: overlay"), keys=("1",)),
-        Command(name="tab_pose", menu=view, text=tr("Panel: pose"), keys=("2",)),
-        Command(name="tab_statistics", menu=view, text=tr("Panel: statistics"), keys=("3",)),
+        Command(name="tab_overlay", menu=view, text=tr("Panel: overlay"), keys=("Ctrl+1",)),
+        Command(name="tab_pose", menu=view, text=tr("Panel: pose"), keys=("Ctrl+2",)),
+        Command(name="tab_statistics", menu=view, text=tr("Panel: statistics"), keys=("Ctrl+3",)),
         Command(name="sidebar", menu=view, text=tr("Panels on or off"), keys=("F9",)),
-        Command(name="full_screen", menu=view, text=tr("Full screen"), keys=("F11", "F")),
+        Command(name="full_screen", menu=view, text=tr("Full screen"), keys=("F", "F11")),
         Command(name="snapshot", menu=out, text=tr("Save a snapshot"), keys=("S",)),
         Command(name="copy", menu=out, text=tr("Copy the frame"), keys=("Ctrl+C",)),
         Command(name="record", menu=out, text=tr("Record the annotated video"), keys=("R",)),
@@ -110,6 +111,7 @@ class KeysDialog(QDialog):
         for command in commands():
             if command.keys:
                 groups.setdefault(command.menu.replace("&", ""), []).append((" / ".join(command.keys), command.text))
+        groups[commands()[0].menu.replace("&", "")].append(("0 … 9", self.tr("Go to 0 % … 90 % of the file")))
         columns = (QVBoxLayout(), QVBoxLayout())
         for number, (title, lines) in enumerate(groups.items()):
             columns[0 if number in (0, 1) else 1].addLayout(self._group(title, lines))

@@ -11,7 +11,7 @@ from PyQt5.QtCore import QObject, QTimer, pyqtSignal
 
 from app.live.session import Session
 from app.live.shots import PipelineReady, SourceOpened
-from app.widgets.notice_bar import NoticeBar
+from app.widgets.notices import Notices
 from app.widgets.pose_panel import PosePanel
 from engine.build.background import BackgroundBuild
 from engine.build.offers import BuildOffer, build_offers
@@ -22,7 +22,7 @@ _POLL_MS = 150
 
 
 class EngineBuilds(QObject):
-    """One build at a time, reported in the notice bar. Methods are called in the GUI thread; only `close` blocks."""
+    """One build at a time, reported in the notices. Methods are called in the GUI thread; only `close` blocks."""
 
     _progress = pyqtSignal(str)
 
@@ -31,12 +31,12 @@ class EngineBuilds(QObject):
         *,
         session: Session,
         pose_panel: PosePanel,
-        notice: NoticeBar,
+        notices: Notices,
         open_pipeline: Callable[[PipelineOptions], None],
         parent: QObject,
     ) -> None:
         super().__init__(parent)
-        self._session, self._panel, self._notice = session, pose_panel, notice
+        self._session, self._panel, self._notices = session, pose_panel, notices
         self._open_pipeline = open_pipeline
         self._build: BackgroundBuild | None = None
         self._offer: BuildOffer | None = None
@@ -66,7 +66,7 @@ class EngineBuilds(QObject):
             self._panel.builds.set_offers(build_offers(self._panel.options.pose_model, people_in))
         except EngineError as error:  # no default model: nothing can be built
             self._panel.builds.set_offers(())
-            self._notice.report("error", str(error))
+            self._notices.report("error", str(error), subject="build")
 
     def start(self, offer: BuildOffer) -> None:
         """Start a build; the pipeline keeps running."""
@@ -79,7 +79,7 @@ class EngineBuilds(QObject):
         self._timer.start()
 
     def cancel(self) -> None:
-        """End the build without waiting; the notice bar reports its end."""
+        """End the build without waiting; the notices report its end."""
         if self._build is not None and self._ending is None:
             self._ending = threading.Thread(target=self._build.cancel, name="build cancel", daemon=True)
             self._ending.start()
@@ -94,7 +94,7 @@ class EngineBuilds(QObject):
     def _report(self, line: str) -> None:
         if self._build is not None and self._ending is None and self._offer is not None:
             text = self.tr("Building {title}: {line}").format(title=self._offer.title, line=line)
-            self._notice.report("busy", text, action=(self.tr("Cancel"), self.cancel))
+            self._notices.report("busy", text, subject="build", action=(self.tr("Cancel"), self.cancel))
 
     def _poll(self) -> None:
         build, offer = self._build, self._offer
@@ -108,16 +108,17 @@ class EngineBuilds(QObject):
             file = build.result()
         except EngineError as error:
             if cancelled:
-                self._notice.report("done", self.tr("The build was cancelled."))
+                self._notices.report("done", self.tr("The build was cancelled."), subject="build")
             else:
-                self._notice.report("error", str(error))
+                self._notices.report("error", str(error), subject="build")
             return
         self._use(offer, file)
 
     def _use(self, offer: BuildOffer, file: Path) -> None:
         if not offer.backend:
-            self._notice.report("done", self.tr("Built {file}").format(file=file))
+            self._notices.report("done", self.tr("Built {file}").format(file=file), subject="build")
             return
-        self._notice.report("done", self.tr("{title} is ready; switching to it").format(title=offer.title))
+        text = self.tr("{title} is ready; switching to it").format(title=offer.title)
+        self._notices.report("done", text, subject="build")
         self._panel.set_options(replace(self._panel.options, backend=offer.backend, precision=offer.precision))
         self._open_pipeline(self._panel.options)

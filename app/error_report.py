@@ -78,6 +78,12 @@ class ErrorReport(QObject):
         _LOG.error("unexpected in %s:\n%s", where, text)
         self._reported.emit(f"{type(error).__name__}: {error}")
 
+    def note(self, message: str) -> None:
+        """Log an expected error that the window shows, and print it where the program was started from."""
+        _LOG.error("%s", message)
+        if sys.stderr is not None:  # a program without a console has none
+            print(f"error: {message}", file=sys.stderr, flush=True)
+
     def _hook(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if issubclass(kind, KeyboardInterrupt):
             QApplication.quit()

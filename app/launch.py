@@ -83,6 +83,7 @@ def launch(user_options: Options) -> int:
             settings=settings,
             options=chosen_options(user_options, settings.pipeline),
             report=errors.report,
+            note=errors.note,
             status_json=user_options.status_json,
         )
         errors.parent_widget = window

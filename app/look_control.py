@@ -9,7 +9,7 @@ from app.live.compose import Look
 from app.live.session import Session
 from app.live.shots import PipelineReady, SourceOpened
 from app.settings import Settings
-from app.widgets.notice_bar import NoticeBar
+from app.widgets.notices import Notices
 from app.widgets.overlay_panel import OverlayPanel
 from app.widgets.transport_bar import TransportBar
 from app.widgets.video_view import VideoView
@@ -26,12 +26,12 @@ class LookControl(QObject):
         overlay_panel: OverlayPanel,
         transport: TransportBar,
         view: VideoView,
-        notice: NoticeBar,
+        notices: Notices,
         parent: QObject,
     ) -> None:
         super().__init__(parent)
         self._session, self._settings, self._panel = session, settings, overlay_panel
-        self._transport, self._view, self._notice = transport, view, notice
+        self._transport, self._view, self._notices = transport, view, notices
         session.happened.connect(self._happened)
         overlay_panel.changed.connect(lambda _options: self.apply())
         overlay_panel.probe_cleared.connect(self.clear_probe)
@@ -76,7 +76,8 @@ class LookControl(QObject):
             return
         if not ready.has_attention:
             text = self.tr("The probe needs attention maps, and {name} has none; kcam_ models have.")
-            self._notice.report("warning", text.format(name=ready.description.get("pose_model")))
+            name = ready.description.get("pose_model")
+            self._notices.report("warning", text.format(name=name), subject="probe")
             return
         self._session.want_attention(True)
         self._session.composer.place_probe((x, y))

@@ -14,6 +14,7 @@ from PyQt5.QtWidgets import (
     QMainWindow,
     QMessageBox,
     QScrollArea,
+    QShortcut,
     QStackedWidget,
     QTabWidget,
     QVBoxLayout,
@@ -22,6 +23,7 @@ from PyQt5.QtWidgets import (
 
 from app.actions import KeysDialog, add_actions
 from app.engine_builds import EngineBuilds
+from app.full_screen import FullScreen
 from app.live.composer import Picture
 from app.live.inference import OpenPipeline, open_with_maps
 from app.live.session import Session
@@ -37,7 +39,7 @@ from app.source_control import SourceControl
 from app.widgets.about import AboutDialog
 from app.widgets.focus_keys import FocusKeys
 from app.widgets.header import Header
-from app.widgets.notice_bar import NoticeBar
+from app.widgets.notices import Notices
 from app.widgets.overlay_panel import OverlayPanel
 from app.widgets.pose_panel import PosePanel
 from app.widgets.source_menu import SourceMenu
@@ -66,6 +68,7 @@ class MainWindow(QMainWindow):
         settings: Settings,
         options: PipelineOptions,
         report: Callable[[BaseException, str], None],
+        note: Callable[[str], None] = lambda _line: None,
         status_json: Path | None = None,
         open_source: Callable[[str], FrameSource] = open_source,
         open_pipeline: OpenPipeline = open_with_maps,
@@ -76,6 +79,7 @@ class MainWindow(QMainWindow):
             settings: remembered settings.
             options: the first pipeline.
             report: receives unexpected exceptions, each with its origin.
+            note: receives the text of every expected error that is shown, for the log.
             status_json: file to write the status to, once a second.
             open_source, open_pipeline: open them; tests pass fakes.
         """
@@ -94,26 +98,40 @@ class MainWindow(QMainWindow):
         self._lay_out()
         self.session = Session(open_source=open_source, open_pipeline=open_pipeline, parent=self)
         self.outputs = Outputs(
-            session=self.session, notice=self.notice, open_source=open_source, open_pipeline=open_pipeline,
+            session=self.session, notices=self.notices, open_source=open_source, open_pipeline=open_pipeline,
             report=report, parent=self,
         )  # fmt: skip
-        self._make_controllers()
+        self._make_controllers(note)
         self.session.picture_ready.connect(self._take_picture)
         self.session.happened.connect(self._happened)
         self.view.painted.connect(self._painted)
         self._connect_outputs()
-        add_actions(self, self.slots())
+        self.notices.reported.connect(lambda level, text: note(text) if level == "error" else None)
         bar = self.menuBar()
+        self.full_screen = FullScreen(
+            self,
+            around=[self.header, self.tabs, *([bar] if bar is not None else [])],
+            pages=self.pages,
+            video=self.view,
+            controls=self.transport,
+            column=self._column,
+        )
+        add_actions(self, self.slots())
         if bar is not None:
             bar.insertMenu(bar.actions()[0], self.sources)
         self._focus_keys = FocusKeys(self)
+        self.notices.made.connect(self._focus_keys.add)
+        self.notices.emptied.connect(self._focus_video)
+        for digit in range(10):
+            QShortcut(str(digit), self, lambda share=digit / 10: self.source_control.go_to(share))
         self._make_timers()
         self._apply_settings(options)
 
     def _make_widgets(self) -> None:
-        self.notice = NoticeBar()
         self.view = VideoView()
         self.welcome = Welcome()
+        self.pages = QStackedWidget()
+        self.notices = Notices(self.pages)
         self.transport = TransportBar()
         self.overlay_panel = OverlayPanel()
         self.pose_panel = PosePanel()
@@ -122,14 +140,13 @@ class MainWindow(QMainWindow):
         self.header = Header(self.sources)
 
     def _lay_out(self) -> None:
-        self.pages = QStackedWidget()
+        self.pages.setFocusPolicy(Qt.FocusPolicy.StrongFocus)  # has the keyboard until there is a video
         self.pages.addWidget(self.welcome)
         self.pages.addWidget(self.view)
-        left = QVBoxLayout()
+        left = self._column = QVBoxLayout()
         left.setContentsMargins(0, 0, 0, 0)
         left.setSpacing(0)
-        for widget in (self.header, self.notice):
-            left.addWidget(widget)
+        left.addWidget(self.header)
         left.addWidget(self.pages, 1)
         left.addWidget(self.transport)
         self.tabs = QTabWidget()
@@ -157,22 +174,24 @@ class MainWindow(QMainWindow):
         layout.addLayout(left, 1)
         layout.addWidget(self.tabs)
         self.setCentralWidget(central)
+        self.pages.setFocus()
 
-    def _make_controllers(self) -> None:
+    def _make_controllers(self, note: Callable[[str], None]) -> None:
         self.source_control = SourceControl(
             session=self.session, settings=self.settings, menu=self.sources, header=self.header, welcome=self.welcome,
-            transport=self.transport, view=self.view, notice=self.notice, set_title=self.setWindowTitle, parent=self,
+            transport=self.transport, view=self.view, notices=self.notices, set_title=self.setWindowTitle, note=note,
+            parent=self,
         )  # fmt: skip
         self.look_control = LookControl(
             session=self.session, settings=self.settings, overlay_panel=self.overlay_panel, transport=self.transport,
-            view=self.view, notice=self.notice, parent=self,
+            view=self.view, notices=self.notices, parent=self,
         )  # fmt: skip
         self.pipeline_control = PipelineControl(
-            session=self.session, settings=self.settings, pose_panel=self.pose_panel, notice=self.notice,
-            is_building=lambda: self.builds.is_running, parent=self,
+            session=self.session, settings=self.settings, pose_panel=self.pose_panel, notices=self.notices,
+            parent=self,
         )  # fmt: skip
         self.builds = EngineBuilds(
-            session=self.session, pose_panel=self.pose_panel, notice=self.notice,
+            session=self.session, pose_panel=self.pose_panel, notices=self.notices,
             open_pipeline=self.pipeline_control.open, parent=self,
         )  # fmt: skip
 
@@ -231,7 +250,8 @@ class MainWindow(QMainWindow):
             "step_back": lambda: source.step(-1),
             "forward": lambda: source.jump(5.0),
             "backward": lambda: source.jump(-5.0),
-            "start": lambda: source.seek(0.0),
+            "start": lambda: source.go_to(0.0),
+            "end": source.go_to_end,
             "loop": self.transport.loop.toggle,
             "faster": lambda: source.change_speed(1),
             "slower": lambda: source.change_speed(-1),
@@ -240,7 +260,7 @@ class MainWindow(QMainWindow):
             "next_keypoint": lambda: overlay.step_keypoint(1),
             "previous_keypoint": lambda: overlay.step_keypoint(-1),
             "probe_next": look.probe_next,
-            "clear_probe": look.clear_probe,
+            "escape": lambda: None if self.full_screen.leave() else look.clear_probe(),
             "skeleton": toggle(overlay.skeleton),
             "boxes": toggle(overlay.boxes),
             "ids": toggle(overlay.ids),
@@ -249,7 +269,7 @@ class MainWindow(QMainWindow):
             "tab_pose": lambda: self.show_tab(1),
             "tab_statistics": lambda: self.show_tab(2),
             "sidebar": lambda: self.tabs.setVisible(not self.tabs.isVisible()),
-            "full_screen": self._toggle_full_screen,
+            "full_screen": self.full_screen.toggle,
             "snapshot": lambda: self.outputs.snapshot(self.view.picture),
             "copy": lambda: self.outputs.copy(self.view.picture),
             "record": self.toggle_record,
@@ -278,22 +298,17 @@ class MainWindow(QMainWindow):
         self._apply_settings(PipelineOptions())
         self.pipeline_control.open(self.pose_panel.options)
 
-    def _toggle_full_screen(self) -> None:
-        """Toggle full screen, which shows only the video."""
-        full = not self.isFullScreen()
-        bar = self.menuBar()
-        for widget in (self.header, self.transport, self.tabs, *([bar] if bar is not None else [])):
-            widget.setVisible(not full)
-        if full:
-            self.showFullScreen()
-        else:
-            self.showNormal()
+    def _focus_video(self) -> None:
+        """Give the keyboard to the video: keys play, and open no menu."""
+        (self.view if self.pages.currentWidget() is self.view else self.pages).setFocus()
 
     # --- pictures and numbers ---------------------------------------------------------------------------------------
 
     def _happened(self, event: object) -> None:
         if isinstance(event, (SourceOpened, PipelineReady)):
             self.statistics.clear_window()
+            if isinstance(event, SourceOpened):
+                self._focus_video()
         elif isinstance(event, Unexpected):
             self._report(event.error, event.where)
 
@@ -301,7 +316,9 @@ class MainWindow(QMainWindow):
         picture = self.session.take_picture()
         if picture is None:
             return
-        self.pages.setCurrentWidget(self.view)
+        if self.pages.currentWidget() is not self.view:
+            self.pages.setCurrentWidget(self.view)
+            self._focus_video()
         self.view.show_picture(picture)
         self.transport.set_position(picture.shown.shot.position_s)
         self.look_control.show_probe_state(picture.probe_set)
@@ -351,7 +368,7 @@ class MainWindow(QMainWindow):
             write_status(self._status_json, status)
         except OutputError as error:
             self._status_timer.stop()
-            self.notice.report("error", str(error))
+            self.notices.report("error", str(error), subject="status")
 
     # --- window -----------------------------------------------------------------------------------------------------
 
@@ -396,6 +413,7 @@ class MainWindow(QMainWindow):
             timer.stop()
         if self._status_json is not None:
             self._write_status()
+        self.full_screen.leave()
         self.settings.geometry = self.saveGeometry()
         self.settings.overlay = self.overlay_panel.options
         self.builds.cancel()

@@ -1,15 +1,13 @@
-"""Opens the pipeline that the pose panel shows; panel and notice bar show its state."""
+"""Opens the pipeline that the pose panel shows; panel and notices show its state."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 from PyQt5.QtCore import QObject
 
 from app.live.session import Session
 from app.live.shots import PipelineFailed, PipelineProgress, PipelineReady
 from app.settings import Settings
-from app.widgets.notice_bar import NoticeBar
+from app.widgets.notices import Notices
 from app.widgets.pose_panel import PosePanel
 from engine.pipeline.pose_pipeline import PipelineOptions
 
@@ -23,14 +21,11 @@ class PipelineControl(QObject):
         session: Session,
         settings: Settings,
         pose_panel: PosePanel,
-        notice: NoticeBar,
-        is_building: Callable[[], bool],
+        notices: Notices,
         parent: QObject,
     ) -> None:
-        """Connect the signals; `is_building`: whether the notice bar shows the progress of a build."""
         super().__init__(parent)
-        self._session, self._settings, self._panel, self._notice = session, settings, pose_panel, notice
-        self._is_building = is_building
+        self._session, self._settings, self._panel, self._notices = session, settings, pose_panel, notices
         self._chosen: PipelineOptions | None = None
         session.happened.connect(self._happened)
         pose_panel.changed.connect(self.open)
@@ -54,20 +49,18 @@ class PipelineControl(QObject):
         match event:
             case PipelineProgress():
                 self._panel.show_opening(event.message)
-                self._notice.report("busy", event.message, action=(self.tr("Cancel"), self._cancel))
+                cancel = (self.tr("Cancel"), self._cancel)
+                self._notices.report("busy", event.message, subject="pipeline", action=cancel)
             case PipelineReady():
                 self._remember()
-                self._notice.clear_level("error")
-                if not self._is_building():
-                    self._notice.clear_level("busy")
+                self._notices.clear("pipeline")
                 self._panel.show_running(event.description)
             case PipelineFailed():
                 self._chosen = None
                 wanted = self._panel.options
                 self._show_present()
-                self._notice.report(
-                    "error", event.message, action=(self.tr("Try again"), lambda: self._try_again(wanted))
-                )
+                again = (self.tr("Try again"), lambda: self._try_again(wanted))
+                self._notices.report("error", event.message, subject="pipeline", action=again)
 
     def _show_present(self) -> None:
         """Show the running pipeline instead of the requested one."""

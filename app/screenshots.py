@@ -142,10 +142,10 @@ def save(window: MainWindow, file: Path) -> None:
 def take_all(application: QApplication, window: MainWindow, folder: Path) -> None:
     """Take the scenes, one after another."""
     window.start("demo")
-    session, notice = window.session, window.notice
-    wait_for(application, lambda: session.ready is not None or notice.level == "error", _OPEN_LIMIT_S, "pipeline")
+    session, notices = window.session, window.notices
+    wait_for(application, lambda: session.ready is not None or notices.has("error"), _OPEN_LIMIT_S, "pipeline")
     if session.ready is None:
-        raise EngineError(notice.text)
+        raise EngineError(notices.text)
     wait_for(application, lambda: has_people(window), _WAIT_LIMIT_S, "people")
     panel = window.overlay_panel
     live_for(application, 8.0)

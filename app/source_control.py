@@ -1,4 +1,4 @@
-"""Opens the source of the window and plays it; header, transport bar and notice bar show its state."""
+"""Opens the source of the window and plays it; header, transport bar and notices show its state."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.live.shots import PlaybackChanged, SignalBack, SignalLost, SourceFailed
 from app.qt_setup import TITLE
 from app.settings import Settings
 from app.widgets.header import Header
-from app.widgets.notice_bar import NoticeBar
+from app.widgets.notices import Notices
 from app.widgets.source_menu import SourceMenu
 from app.widgets.transport_bar import TransportBar
 from app.widgets.video_view import VideoView
@@ -34,19 +34,22 @@ class SourceControl(QObject):
         welcome: Welcome,
         transport: TransportBar,
         view: VideoView,
-        notice: NoticeBar,
+        notices: Notices,
         set_title: Callable[[str], None],
+        note: Callable[[str], None],
         parent: QObject,
     ) -> None:
         super().__init__(parent)
         self._session, self._settings, self._menu = session, settings, menu
         self._header, self._welcome, self._transport = header, welcome, transport
-        self._view, self._notice, self._set_title = view, notice, set_title
+        self._view, self._notices, self._set_title, self._note = view, notices, set_title, note
         self._wants_camera = False
+        self._failed_text = ""
         session.happened.connect(self._happened)
         menu.chosen.connect(self.open)
         menu.search.finished.connect(self._cameras_listed)
         welcome.file_requested.connect(menu.ask_file)
+        welcome.again_requested.connect(lambda: self.open(self._failed_text))
         welcome.demo_requested.connect(lambda: self.open("demo"))
         transport.play_toggled.connect(self.toggle_playing)
         transport.stepped.connect(self.step)
@@ -56,9 +59,9 @@ class SourceControl(QObject):
 
     def open(self, text: str) -> None:
         """Open a source; the current one is shown until the new one is open."""
-        self._notice.clear_level("error", "warning")
+        self._notices.clear("source", "signal")
         self._header.set_source(self.tr("Opening {name}…").format(name=Path(shown(text)).name or shown(text)))
-        if self._session.playback is None:
+        if self._view.picture is None:
             self._welcome.show_message(self.tr("Opening…"), shown(text), busy=True)
         self._session.open(text)
 
@@ -101,6 +104,19 @@ class SourceControl(QObject):
         if self._session.playback is not None:
             self._session.playback.seek(position_s)
 
+    def go_to(self, share: float) -> None:
+        """Go to a place in the file: 0 is its start, 1 its end."""
+        source = self._session.source
+        if source is not None and not source.info.is_live:
+            self.seek(share * (source.duration_s or 0.0))
+
+    def go_to_end(self) -> None:
+        """Go to the last frame, and stay there."""
+        if self._session.playback is not None and self._session.source is not None and self._session.source.duration_s:
+            self._session.playback.set_playing(False)
+            self._transport.set_playing(False)
+            self.go_to(1.0)
+
     def jump(self, seconds: float) -> None:
         """Go this many seconds forward in the file, or back."""
         if self._view.picture is not None:
@@ -126,10 +142,11 @@ class SourceControl(QObject):
             case SignalLost():
                 self._view.set_badge(self.tr("Signal lost, retrying"))
                 text = self.tr("{message}; trying again in {seconds:.1f} s")
-                self._notice.report("warning", text.format(message=event.message, seconds=event.retry_in_s))
+                message = text.format(message=event.message, seconds=event.retry_in_s)
+                self._notices.report("warning", message, subject="signal")
             case SignalBack():
                 self._view.set_badge("")
-                self._notice.clear_level("warning")
+                self._notices.clear("signal")
             case PlaybackChanged():
                 self._transport.set_playing(event.playing)
 
@@ -145,10 +162,21 @@ class SourceControl(QObject):
         self._menu.refresh()
 
     def _failed(self, event: SourceFailed) -> None:
-        self._notice.report("error", event.message, action=(self.tr("Try again"), lambda: self.open(event.text)))
+        """Say why; where nothing was shown before, on the page itself, until something else is opened."""
+        self._failed_text = event.text
         source = self._session.source
         if self._session.playback is not None and source is not None:
             self._header.show_source(source.info)  # the previous source continues
         else:
             self._header.set_source("")
-            self._offer_others(self.tr("No camera found") if event.text.isdecimal() else self.tr("No video"))
+            self._transport.set_source(None)
+        if self._view.picture is None:
+            name = Path(shown(event.text)).name or shown(event.text)
+            name = self.tr("Camera {name}").format(name=name) if event.text.isdecimal() else name
+            title = self.tr("{name} cannot be opened").format(name=name)
+            line = self.tr("{message}.\nOpen a video, drop one here, or try the built-in demo.")
+            self._welcome.show_message(title, line.format(message=event.message.rstrip(".")), again=True)
+            self._note(event.message)
+        else:
+            again = (self.tr("Try again"), lambda: self.open(event.text))
+            self._notices.report("error", event.message, subject="source", action=again)

@@ -19,7 +19,7 @@ from app.live.shots import Shown, Unexpected
 from app.output.export_job import ExportEnded, ExportJob, ExportProgress
 from app.output.frame_picture import frame_picture
 from app.output.recorder import Recording, RecordingEnded
-from app.widgets.notice_bar import NoticeBar
+from app.widgets.notices import EXPORT, Notices
 from engine.artifacts.part_file import PartFile
 from engine.artifacts.unfinished import set_aside, unfinished_in
 from engine.errors import EngineError
@@ -27,11 +27,11 @@ from engine.output.files import DEFAULT_FOLDER, resolve_output
 from engine.pipeline.pose_pipeline import PipelineOptions
 from engine.sources.frame_source import FrameSource
 
-_UNFINISHED_POLL_MS = 1000
+_UNFINISHED_AFTER_MS = 1000
 
 
 class Outputs(QObject):
-    """Runs recordings and exports, and reports them in the notice bar.
+    """Runs recordings and exports, and reports them in the notices.
 
     Signals:
         open_requested: a result is to be opened; text of the source.
@@ -46,7 +46,7 @@ class Outputs(QObject):
         self,
         *,
         session: Session,
-        notice: NoticeBar,
+        notices: Notices,
         open_source: Callable[[str], FrameSource],
         open_pipeline: OpenPipeline,
         report: Callable[[BaseException, str], None],
@@ -54,7 +54,7 @@ class Outputs(QObject):
         folder: Path = DEFAULT_FOLDER,
     ) -> None:
         super().__init__(parent)
-        self._session, self._notice, self._window = session, notice, parent
+        self._session, self._notices, self._window = session, notices, parent
         self._open_source, self._open_pipeline, self._report = open_source, open_pipeline, report
         self.folder = folder
         self.video: Recording | None = None
@@ -64,8 +64,9 @@ class Outputs(QObject):
         self._event.connect(self._act)
         self._closed = False
         self._unfinished_timer = QTimer(self)
+        self._unfinished_timer.setSingleShot(True)
         self._unfinished_timer.timeout.connect(self._offer_unfinished)
-        self._unfinished_timer.start(_UNFINISHED_POLL_MS)
+        self._unfinished_timer.start(_UNFINISHED_AFTER_MS)
 
     def _offer(self, shown: Shown) -> None:
         """In the threads that deliver results."""
@@ -95,7 +96,7 @@ class Outputs(QObject):
         clipboard = QApplication.clipboard()
         if picture is not None and clipboard is not None:
             clipboard.setImage(self.frame_image(picture))
-            self._notice.report("done", self.tr("The frame is on the clipboard."))
+            self._notices.report("done", self.tr("The frame is on the clipboard."), subject="copy")
 
     def snapshot(self, picture: Picture | None) -> None:
         """Save the picture as PNG, in a thread because compression takes long."""
@@ -147,7 +148,7 @@ class Outputs(QObject):
                 emit=self._event.emit,
             )
         except EngineError as error:
-            self._notice.report("error", str(error))
+            self._notices.report("error", str(error), subject=suffix)
             return None
 
     def recording_text(self) -> str:
@@ -167,7 +168,8 @@ class Outputs(QObject):
         if source is None or self.export_job is not None:
             return
         if source.info.is_live:
-            self._notice.report("warning", self.tr("A live source has no end to export to; record it instead (R)."))
+            text = self.tr("A live source has no end to export to; record it instead (R).")
+            self._notices.report("warning", text, subject=EXPORT)
             return
         default = (self.folder / resolve_output(source.info, None).name).resolve()
         if source.info.kind == "photos" and source.info.path is not None and source.info.path.is_dir():
@@ -203,16 +205,17 @@ class Outputs(QObject):
         if progress is not None:
             percent = min(100, 100 * progress.done // progress.total) if progress.total else None
             text += self.tr(" · {done} of {total} frames").format(done=progress.done, total=progress.total or "?")
-        if progress is None or self._notice.level not in ("error", "warning"):  # these stay until they are closed
-            self._notice.report("busy", text, action=(self.tr("Cancel"), job.cancel), percent=percent)
+        cancel = (self.tr("Cancel"), job.cancel)
+        self._notices.report("busy", text, subject=EXPORT, action=cancel, percent=percent)
 
     def _export_ended(self, ended: ExportEnded) -> None:
         self.export_job = None
         if ended.summary is None or not ended.summary.outputs:
             if ended.cancelled:
-                self._notice.report("done", self.tr("The export was cancelled."))
+                self._notices.report("done", self.tr("The export was cancelled."), subject=EXPORT)
             else:
-                self._notice.report("error", ended.error or self.tr("The export wrote nothing."))
+                text = ended.error or self.tr("The export wrote nothing.")
+                self._notices.report("error", text, subject=EXPORT)
             return
         path, frames = ended.summary.outputs[-1], ended.summary.frames
         text = (
@@ -220,20 +223,21 @@ class Outputs(QObject):
             if ended.cancelled
             else self.tr("{frames} frames written to {path}")
         )
-        self._report_file(text.format(frames=frames, path=path), path)
+        self._report_file(text.format(frames=frames, path=path), path, EXPORT)
 
     # --- in the GUI thread ----------------------------------------------------------------------------------------
 
-    def _report_file(self, text: str, path: Path) -> None:
-        self._notice.report("done", text, action=(self.tr("Open"), lambda: self.open_requested.emit(str(path))))
+    def _report_file(self, text: str, path: Path, subject: str) -> None:
+        open_it = (self.tr("Open"), lambda: self.open_requested.emit(str(path)))
+        self._notices.report("done", text, subject=subject, action=open_it)
 
     def _act(self, event: Any) -> None:
         if isinstance(event, Unexpected):
             self._report(event.error, event.where)
         elif isinstance(event, Path):
-            self._report_file(self.tr("Saved {path}").format(path=event), event)
+            self._report_file(self.tr("Saved {path}").format(path=event), event, "snapshot")
         elif isinstance(event, str):
-            self._notice.report("error", event)
+            self._notices.report("error", event, subject="snapshot")
         elif isinstance(event, ExportProgress):
             self._report_export(event)
         elif isinstance(event, ExportEnded):
@@ -248,34 +252,33 @@ class Outputs(QObject):
             self.poses = None
             self.poses_recording.emit(False)
         if ended.error is not None:
-            self._notice.report("error", ended.error)
+            self._notices.report("error", ended.error, subject=ended.suffix)
         elif ended.path is None:
-            self._notice.report("warning", self.tr("Nothing was recorded: no frame came."))
+            self._notices.report("warning", self.tr("Nothing was recorded: no frame came."), subject=ended.suffix)
         else:
             text = self.tr("{frames} frames recorded in {path}").format(frames=ended.frames, path=ended.path)
             if ended.dropped:
                 text += self.tr(" ({count} dropped: the encoder was too slow)").format(count=ended.dropped)
-            self._report_file(text, ended.path)
+            self._report_file(text, ended.path, ended.suffix)
 
     # --- unfinished files of earlier runs -------------------------------------------------------------------------
 
     def _offer_unfinished(self) -> None:
-        """Offer once to keep unfinished files, as soon as the notice bar is free; without an answer they stay."""
-        if self._notice.level is not None:
-            return
-        self._unfinished_timer.stop()
+        """Offer once to keep unfinished files; without an answer they stay."""
         found = unfinished_in(self.folder)
         if found:
             text = self.tr("An earlier run was aborted: {names}").format(names=", ".join(path.name for path in found))
-            self._notice.report("warning", text, action=(self.tr("Keep"), lambda: self._keep(found)))
+            keep = (self.tr("Keep"), lambda: self._keep(found))
+            self._notices.report("warning", text, subject="unfinished", action=keep)
 
     def _keep(self, found: list[Path]) -> None:
         try:
             kept = [aside.name for path in found if (aside := set_aside(path)) is not None]
         except EngineError as error:
-            self._notice.report("error", str(error))
+            self._notices.report("error", str(error), subject="unfinished")
             return
-        self._notice.report("done", self.tr("Kept as {names}").format(names=", ".join(kept)))
+        text = self.tr("Kept as {names}").format(names=", ".join(kept))
+        self._notices.report("done", text, subject="unfinished")
 
     # --- the end --------------------------------------------------------------------------------------------------
 

@@ -30,8 +30,9 @@ _LEAST_DISK_BYTES = 200_000_000
 
 
 class RecordingEnded(NamedTuple):
-    """A recording is over; `error` is the reason if the user did not stop it."""
+    """A recording is over; `error` is the reason if the user did not stop it, `suffix` that of its file."""
 
+    suffix: str
     path: Path | None
     frames: int
     dropped: int
@@ -131,7 +132,7 @@ class Recording:
         finally:
             self._stopped.set()
             with contextlib.suppress(RuntimeError):  # the window is gone already
-                self._emit(RecordingEnded(path, self.frames, self.dropped, error))
+                self._emit(RecordingEnded(self.path.suffix, path, self.frames, self.dropped, error))
 
     def _write_all(self) -> str | None:
         """Write frames until the end; returns the reason if the user did not stop it."""

@@ -23,6 +23,10 @@ class FocusKeys(QObject):
 
     def __init__(self, window: QWidget) -> None:
         super().__init__(window)
+        self.add(window)
+
+    def add(self, window: QWidget) -> None:
+        """Filter the controls of another widget, too."""
         for control in window.findChildren(QWidget):
             if any(isinstance(control, kind) for kind, _keys in _OWN_KEYS):
                 if not isinstance(control, (BodyFigure, QAbstractSpinBox)):

@@ -55,6 +55,7 @@ def make_window(
             settings=settings,
             options=options or PipelineOptions(),
             report=lambda error, where: backstage.reported.append((error, where)),
+            note=backstage.noted.append,
             status_json=status_json,
             open_source=backstage.open_source,
             open_pipeline=backstage.open_pipeline,
@@ -84,6 +85,13 @@ def window(make_window: Callable[..., MainWindow], qtbot: QtBot) -> MainWindow:
 def shows_people(window: MainWindow) -> bool:
     picture = window.view.picture
     return picture is not None and picture.shown.result is not None and len(picture.shown.result.poses) > 0
+
+
+def press(window: MainWindow, subject: str) -> None:
+    """Press the button of the message about a subject."""
+    notice = window.notices.of(subject)
+    assert notice is not None and not notice.button.isHidden()
+    notice.button.click()
 
 
 def trigger(window: MainWindow, command: str) -> None:

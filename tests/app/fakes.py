@@ -141,6 +141,7 @@ class Backstage:
         self.pipelines: list[FakePipeline] = []
         self.opened_sources: list[str] = []
         self.reported: list[tuple[BaseException, str]] = []
+        self.noted: list[str] = []
         self.skeleton = COCO17
         self.has_attention = True
         self.process_s = 0.001

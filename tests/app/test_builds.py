@@ -14,6 +14,7 @@ from pytestqt.qtbot import QtBot
 from app.main_window import MainWindow
 from app.widgets.elided import ElidedCombo
 from engine.build.offers import BuildOffer, build_offers
+from tests.app.conftest import press
 from tests.app.fakes import Backstage
 
 OFFER = BuildOffer(key="openvino", title="A graph", arguments=("--x",), backend="openvino", precision="fp32")
@@ -43,7 +44,7 @@ def children(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Children:
 def _begin(window: MainWindow, qtbot: QtBot, offer: BuildOffer = OFFER) -> None:
     window.pose_panel.builds.set_offers((offer,))
     window.pose_panel.builds.button.click()
-    qtbot.waitUntil(lambda: "compiling" in window.notice.text, timeout=8000)
+    qtbot.waitUntil(lambda: "compiling" in window.notices.text, timeout=8000)
 
 
 def test_the_video_plays_during_a_build_and_the_engine_is_used_afterwards(
@@ -66,15 +67,15 @@ def test_a_build_for_other_machines_does_not_change_the_pipeline(
 ) -> None:
     _begin(window, qtbot, BuildOffer(key="ahead", title="For others", arguments=("--x",)))
     (tmp_path / "end").touch()
-    qtbot.waitUntil(lambda: "Built x.engine" in window.notice.text, timeout=8000)
+    qtbot.waitUntil(lambda: "Built x.engine" in window.notices.text, timeout=8000)
     assert len(backstage.pipelines) == 1
 
 
 def test_a_build_is_cancelled(window: MainWindow, qtbot: QtBot, children: Children) -> None:
     _begin(window, qtbot)
-    window.notice.button.click()
+    press(window, "build")
     qtbot.waitUntil(lambda: children[0].poll() is not None, timeout=3000)
-    qtbot.waitUntil(lambda: window.notice.text == "The build was cancelled.")
+    qtbot.waitUntil(lambda: window.notices.text == "The build was cancelled.")
     assert window.session.options is not None and window.session.options.backend == "auto"
 
 

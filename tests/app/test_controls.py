@@ -19,7 +19,7 @@ from app.settings import Settings
 from app.widgets.pose_panel import PosePanel
 from engine.overlay.drawing import AttentionView, OverlayOptions
 from engine.skeleton import Skeleton
-from tests.app.conftest import shows_people, trigger
+from tests.app.conftest import press, shows_people, trigger
 from tests.app.fakes import Backstage
 
 HAND = Skeleton(
@@ -85,13 +85,13 @@ def test_a_model_that_cannot_be_opened_leaves_the_old_one_running(
 
     backstage.open_error = BackendError("tensorrt cannot run here: no NVIDIA GPU")
     choose(window.pose_panel.controls["backend"].widget, "tensorrt")
-    qtbot.waitUntil(lambda: "no NVIDIA GPU" in window.notice.text, timeout=3000)
+    qtbot.waitUntil(lambda: "no NVIDIA GPU" in window.notices.text, timeout=3000)
     assert window.pose_panel.controls["backend"].widget.currentText() == "auto"  # the panel shows what really runs
     assert "Runs on" in window.pose_panel.running.text() and "tensorrt" in window.pose_panel.skipped.text()
     painted = window.statistics.frames_painted_with_people
     qtbot.waitUntil(lambda: window.statistics.frames_painted_with_people > painted + 3, timeout=3000)
     backstage.open_error = None
-    window.notice.button.click()  # try again
+    press(window, "pipeline")  # try again
     qtbot.waitUntil(lambda: window.session.options is not None and window.session.options.backend == "tensorrt")
 
 
@@ -149,7 +149,7 @@ def test_a_network_without_maps_offers_none(
     assert not window.overlay_panel.figure.isEnabled()
     assert window.session.composer.look.overlay.attention is None
     click_on_frame(window, qtbot, 80, 100)
-    assert "attention maps" in window.notice.text
+    assert "attention maps" in window.notices.text
 
 
 def click_on_frame(window: MainWindow, qtbot: QtBot, x: float, y: float) -> None:

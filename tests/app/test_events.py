@@ -23,7 +23,7 @@ from app.widgets.source_menu import SourceMenu
 from engine.artifacts.compiler import run_build
 from engine.errors import BackendError
 from engine.sources.opening import CameraInfo, open_source
-from tests.app.conftest import shows_people
+from tests.app.conftest import press, shows_people
 from tests.app.fakes import Backstage
 
 
@@ -31,13 +31,13 @@ def test_an_expected_error_while_running_is_shown_in_the_bar(
     window: MainWindow, backstage: Backstage, qtbot: QtBot
 ) -> None:
     backstage.process_error = BackendError("openvino failed: out of memory")
-    qtbot.waitUntil(lambda: "out of memory" in window.notice.text)
+    qtbot.waitUntil(lambda: "out of memory" in window.notices.text)
     painted = window.statistics.frames_painted
     qtbot.waitUntil(lambda: window.statistics.frames_painted > painted + 3)  # the video keeps playing
     assert backstage.reported == []
     backstage.process_error = None
-    window.notice.button.click()
-    qtbot.waitUntil(lambda: shows_people(window) and not window.notice.text)
+    press(window, "pipeline")
+    qtbot.waitUntil(lambda: shows_people(window) and not window.notices.text)
 
 
 def test_an_unexpected_error_is_reported_and_the_window_keeps_running(
@@ -46,7 +46,7 @@ def test_an_unexpected_error_is_reported_and_the_window_keeps_running(
     backstage.process_error = ZeroDivisionError("nobody expected this")
     qtbot.waitUntil(lambda: len(backstage.reported) == 1)
     assert isinstance(backstage.reported[0][0], ZeroDivisionError)
-    assert "ZeroDivisionError" in window.notice.text
+    assert "ZeroDivisionError" in window.notices.text
     painted = window.statistics.frames_painted
     qtbot.waitUntil(lambda: window.statistics.frames_painted > painted + 3)
 
@@ -74,7 +74,7 @@ def test_a_source_that_fails_leaves_the_last_one_running(
     window: MainWindow, backstage: Backstage, qtbot: QtBot
 ) -> None:
     window.source_control.open("nothing.mp4")
-    qtbot.waitUntil(lambda: "nothing.mp4 does not exist" in window.notice.text)
+    qtbot.waitUntil(lambda: "nothing.mp4 does not exist" in window.notices.text)
     assert "clip" in window.header.source.text()
     painted = window.statistics.frames_painted
     qtbot.waitUntil(lambda: window.statistics.frames_painted > painted + 3)
@@ -107,11 +107,11 @@ def test_a_lost_camera_is_reconnected(
     window = make_window("0")
     qtbot.waitUntil(lambda: shows_people(window))
     backstage.plugged_in = False
-    qtbot.waitUntil(lambda: "unplugged" in window.notice.text)
+    qtbot.waitUntil(lambda: "unplugged" in window.notices.text)
     assert shows_people(window)  # the last frame stays
     assert window.view.badge == "Signal lost, retrying"
     backstage.plugged_in = True
-    qtbot.waitUntil(lambda: window.view.badge == "" and not window.notice.text)
+    qtbot.waitUntil(lambda: window.view.badge == "" and not window.notices.text)
     painted = window.statistics.frames_painted
     qtbot.waitUntil(lambda: window.statistics.frames_painted > painted + 3)
 
@@ -184,14 +184,14 @@ def test_closing_and_cancelling_while_an_engine_is_built(
 
     backstage.while_opening = build
     window.pose_panel.controls["max_people"].widget.setValue(5)
-    qtbot.waitUntil(lambda: window.notice.text == "building", timeout=5000)
+    qtbot.waitUntil(lambda: window.notices.text == "building", timeout=5000)
     painted = window.statistics.frames_painted_with_people
     qtbot.waitUntil(lambda: window.statistics.frames_painted_with_people > painted + 3)
-    window.notice.button.click()  # cancel
+    press(window, "pipeline")  # cancel
     qtbot.waitUntil(lambda: children[0].poll() is not None, timeout=3000)
-    assert window.pose_panel.controls["max_people"].widget.value() == 16 and not window.notice.text
+    assert window.pose_panel.controls["max_people"].widget.value() == 16 and not window.notices.text
     window.pose_panel.controls["max_people"].widget.setValue(6)
-    qtbot.waitUntil(lambda: len(children) == 2 and window.notice.text == "building", timeout=5000)
+    qtbot.waitUntil(lambda: len(children) == 2 and window.notices.text == "building", timeout=5000)
     close_in_time(window)
     assert children[1].poll() is not None
 
@@ -213,10 +213,10 @@ def test_recording_and_snapshot_report_their_paths(window: MainWindow, qtbot: Qt
     window.transport.record.click()
     qtbot.waitUntil(lambda: window.outputs.video is not None and window.outputs.video.frames > 3)
     window.transport.record.click()
-    qtbot.waitUntil(lambda: "frames recorded in" in window.notice.text)
+    qtbot.waitUntil(lambda: "frames recorded in" in window.notices.text)
     assert window.outputs.video is None
     window.transport.snapshot.click()
-    qtbot.waitUntil(lambda: ".png" in window.notice.text)
+    qtbot.waitUntil(lambda: ".png" in window.notices.text)
     assert len(list(window.outputs.folder.glob("*.png"))) == 1
 
 
@@ -225,20 +225,20 @@ def test_a_whole_file_is_exported_and_the_result_opens(
 ) -> None:
     output = tmp_path / "whole.mp4"
     window.outputs.begin_export("clip", output, window.pose_panel.options)
-    assert "Exporting whole.mp4" in window.notice.text
-    qtbot.waitUntil(lambda: "100 frames written" in window.notice.text, timeout=20000)
+    assert "Exporting whole.mp4" in window.notices.text
+    qtbot.waitUntil(lambda: "100 frames written" in window.notices.text, timeout=20000)
     with open_source(str(output)) as source:
         assert len(list(source)) == 100
-    window.notice.button.click()
+    press(window, "export")
     qtbot.waitUntil(lambda: backstage.opened_sources[-1] == str(output))
 
 
 def test_a_cancelled_export_leaves_a_complete_shorter_file(window: MainWindow, qtbot: QtBot, tmp_path: Path) -> None:
     output = tmp_path / "part.mp4"
     window.outputs.begin_export("clip", output, window.pose_panel.options)
-    qtbot.waitUntil(lambda: " of 100 frames" in window.notice.text, timeout=20000)
-    window.notice.button.click()
-    qtbot.waitUntil(lambda: "ancelled" in window.notice.text, timeout=20000)
+    qtbot.waitUntil(lambda: " of 100 frames" in window.notices.text, timeout=20000)
+    press(window, "export")
+    qtbot.waitUntil(lambda: "ancelled" in window.notices.text, timeout=20000)
     for written in tmp_path.glob("part*.mp4"):
         with open_source(str(written)) as source:
             count = len(list(source))

@@ -102,7 +102,7 @@ def test_a_recording_shows_the_probe_from_the_click_on_and_a_snapshot_does(windo
     click_on_frame(window, qtbot, left + SHARE * (right - left), top + SHARE * (bottom - top))
     qtbot.waitUntil(lambda: window.view.picture is not None and window.view.picture.reading is not None)
     window.transport.snapshot.click()
-    qtbot.waitUntil(lambda: ".png" in window.notice.text)
+    qtbot.waitUntil(lambda: ".png" in window.notices.text)
     (snapshot,) = window.outputs.folder.glob("*.png")
     saved = cv2.imread(str(snapshot))
     assert saved is not None
@@ -113,7 +113,7 @@ def test_a_recording_shows_the_probe_from_the_click_on_and_a_snapshot_does(windo
     before = recording.frames
     qtbot.waitUntil(lambda: recording.frames > before + 20)
     window.transport.record.click()
-    qtbot.waitUntil(lambda: "frames recorded in" in window.notice.text)
+    qtbot.waitUntil(lambda: "frames recorded in" in window.notices.text)
     (video,) = window.outputs.folder.glob("*.mp4")
     stars = stars_of(video)
     known = [star for star in stars[-15:] if star is not None]
@@ -125,8 +125,8 @@ def test_an_export_reports_that_it_omits_the_probe(window: MainWindow, qtbot: Qt
     click_on_frame(window, qtbot, 90, 100)
     qtbot.waitUntil(lambda: window.view.picture is not None and window.view.picture.reading is not None)
     window.outputs.begin_export("clip", tmp_path / "whole.mp4", window.pose_panel.options)
-    assert "without the probe" in window.notice.text
-    qtbot.waitUntil(lambda: "100 frames written" in window.notice.text, timeout=20000)
+    assert "without the probe" in window.notices.text
+    qtbot.waitUntil(lambda: "100 frames written" in window.notices.text, timeout=20000)
 
 
 def test_the_program_waits_for_a_slow_recording_with_a_probe(

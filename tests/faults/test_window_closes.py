@@ -130,7 +130,7 @@ def test_a_choice_that_failed_is_not_remembered(
     backstage.open_error = error
     window.pose_panel.set_options(chosen)
     window.pipeline_control.open(chosen)
-    qtbot.waitUntil(lambda: window.notice.level == "error", timeout=10_000)
+    qtbot.waitUntil(lambda: window.notices.has("error"), timeout=10_000)
     assert settings.pipeline == before
     assert window.session.options is not None, "the one before goes on"
     backstage.open_error = None

@@ -20,7 +20,7 @@ from app.output.recorder import Recording, RecordingEnded
 from engine.artifacts.part_file import PartFile
 from engine.sources.frame_source import SourceInfo
 from engine.sources.opening import open_source
-from tests.app.conftest import backstage, make_window, no_cameras, settings, window
+from tests.app.conftest import backstage, make_window, no_cameras, press, settings, window
 from tests.app.fakes import Clip, fake_result
 from tests.engine.clips import left_in
 from tests.faults.ledger import Fault, Hung
@@ -77,11 +77,11 @@ def test_killed_and_offered_at_the_next_start(
     )  # and the frames before it was killed
     kept = {video.read_bytes(), poses.read_bytes()}
     window = make_window()
-    qtbot.waitUntil(lambda: "aborted" in window.notice.text, timeout=10_000)
-    assert video.name in window.notice.text
+    qtbot.waitUntil(lambda: "aborted" in window.notices.text, timeout=10_000)
+    assert video.name in window.notices.text
     assert video.exists(), "it waits for the answer"
-    window.notice.button.click()
-    assert "unfinished" in window.notice.text
+    press(window, "unfinished")
+    assert "unfinished" in window.notices.text
     after = [path for path in folder.iterdir() if "unfinished" in path.name]
     fault.keeps({path.read_bytes() for path in after} == kept, str(left_in(folder)))
     assert not video.exists()
@@ -95,7 +95,7 @@ def test_an_unanswered_offer_changes_nothing(
     part.write_bytes(b"an hour of work")
     for _ in range(2):
         window = make_window()
-        qtbot.waitUntil(lambda shown=window: "aborted" in shown.notice.text, timeout=10_000)  # type: ignore[misc]
+        qtbot.waitUntil(lambda shown=window: "aborted" in shown.notices.text, timeout=10_000)  # type: ignore[misc]
         window.close()
     fault.keeps(part.read_bytes() == b"an hour of work", "it is gone")
 
@@ -107,7 +107,7 @@ def test_files_being_written_are_not_offered(
     part.path.write_bytes(b"by another window")
     window = make_window()
     qtbot.wait(1500)
-    assert "cut off" not in window.notice.text
+    assert "cut off" not in window.notices.text
     fault.keeps(part.commit().read_bytes() == b"by another window", "it is gone")
 
 

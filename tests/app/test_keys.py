@@ -1,0 +1,113 @@
+"""Keys have the effects that players give them, wherever the last click was."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from PyQt5.QtCore import QPoint, Qt
+from PyQt5.QtTest import QTest
+from pytestqt.qtbot import QtBot
+
+from app.main_window import MainWindow
+from tests.app.fakes import Backstage
+
+QTEST: Any = QTest  # its stub declares static methods as methods
+Key = Qt.Key
+
+
+def press_key(window: MainWindow, key: int, modifier: Any = Qt.KeyboardModifier.NoModifier) -> None:
+    """Press a key where the keyboard is."""
+    QTEST.keyClick(window.focusWidget() or window, key, modifier)
+
+
+def position(window: MainWindow) -> float:
+    assert window.view.picture is not None
+    return window.view.picture.shown.shot.position_s
+
+
+def pause(window: MainWindow, qtbot: QtBot) -> None:
+    """Pause, and wait for the picture that was on its way."""
+    window.source_control.toggle_playing()
+    qtbot.wait(120)
+
+
+def test_after_a_source_is_chosen_the_keys_play_it(window: MainWindow, backstage: Backstage, qtbot: QtBot) -> None:
+    window.header.source.setFocus()
+    window.source_control.open("clip two")
+    qtbot.waitUntil(lambda: backstage.opened_sources[-1] == "clip two" and not window.session.is_opening_source)
+    assert window.focusWidget() is window.view
+    playback = window.session.playback
+    assert playback is not None
+    press_key(window, Key.Key_Space)
+    assert not playback.is_playing and not window.sources.isVisible()
+    press_key(window, Key.Key_B)  # no mnemonic of a menu
+    assert window.overlay_panel.boxes.isChecked() and not window.sources.isVisible()
+    press_key(window, Key.Key_Space)
+    assert playback.is_playing
+
+
+@pytest.mark.parametrize(
+    ("key", "place_s"),
+    [(Key.Key_Home, 0.0), (Key.Key_End, 1.98), (Key.Key_0, 0.0), (Key.Key_3, 0.6), (Key.Key_9, 1.8)],
+)
+def test_home_end_and_digits_go_to_places_in_the_file(
+    key: int, place_s: float, window: MainWindow, qtbot: QtBot
+) -> None:
+    pause(window, qtbot)
+    window.source_control.seek(1.0)
+    qtbot.waitUntil(lambda: position(window) == pytest.approx(1.0))
+    press_key(window, key)
+    qtbot.waitUntil(lambda: position(window) == pytest.approx(place_s))
+
+
+def test_end_stays_at_the_last_frame_although_the_file_loops(window: MainWindow, qtbot: QtBot) -> None:
+    assert window.transport.loop.isChecked()
+    press_key(window, Key.Key_End)
+    qtbot.waitUntil(lambda: position(window) == pytest.approx(1.98))
+    qtbot.wait(120)
+    assert position(window) == pytest.approx(1.98)
+
+
+def test_panels_are_chosen_with_control_and_a_digit(window: MainWindow) -> None:
+    for number, key in enumerate((Key.Key_1, Key.Key_2, Key.Key_3)):
+        press_key(window, key, Qt.KeyboardModifier.ControlModifier)
+        assert window.tabs.currentIndex() == number
+
+
+def test_escape_leaves_full_screen_first_and_then_removes_the_probe(window: MainWindow, qtbot: QtBot) -> None:
+    window.look_control.place_probe(90, 100)
+    qtbot.waitUntil(lambda: window.overlay_panel.has_probe)
+    press_key(window, Key.Key_F)
+    assert window.isFullScreen() and window.header.isHidden() and window.tabs.isHidden()
+    press_key(window, Key.Key_Escape)
+    assert not window.isFullScreen() and not window.header.isHidden() and not window.tabs.isHidden()
+    qtbot.wait(60)
+    assert window.overlay_panel.has_probe
+    press_key(window, Key.Key_Escape)
+    qtbot.waitUntil(lambda: not window.overlay_panel.has_probe)
+
+
+def test_full_screen_shows_its_controls_while_the_mouse_moves(window: MainWindow, qtbot: QtBot) -> None:
+    window.full_screen.controls_shown_ms = 100
+    press_key(window, Key.Key_F)
+    qtbot.waitUntil(lambda: not window.transport.isVisible(), timeout=4000)
+    room = window.view.size()
+    for step in range(5):
+        QTEST.mouseMove(window.view, QPoint(50 + step, 50))
+        qtbot.wait(5)
+    assert window.transport.isVisible()
+    assert window.view.size() == room  # the controls lie over the video
+    assert window.transport.geometry().bottom() == window.pages.rect().bottom()
+    window.transport.play.click()
+    assert window.session.playback is not None and not window.session.playback.is_playing
+    qtbot.waitUntil(lambda: not window.transport.isVisible(), timeout=4000)
+    press_key(window, Key.Key_F)
+    assert window.transport.isVisible() and not window.transport.geometry().intersects(window.view.geometry())
+
+
+def test_panels_that_were_closed_stay_closed_after_full_screen(window: MainWindow) -> None:
+    press_key(window, Key.Key_F9)
+    press_key(window, Key.Key_F)
+    press_key(window, Key.Key_F)
+    assert window.tabs.isHidden() and not window.header.isHidden()
