@@ -20,11 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from engine.artifacts.write_guard import check_targets
-from engine.errors import EngineError, OptionError
+from engine.errors import OptionError
 from engine.system.entry import run_command
 from engine.system.one_line_parser import OneLineParser
-from models.checkpoints import CheckpointError, write_atomically
+from models.checkpoints import write_atomically
 from models.pose_model import PoseModelConfig
+from train.command import reports_errors
 from train.config import TrainConfig
 from train.evaluate import EvaluateOptions, evaluate
 from train.evaluation.coco_eval import MAIN_METRICS
@@ -246,19 +247,13 @@ def _is_table(file: Path) -> bool:
     return isinstance(content, dict) and {"table", "budget", "config", "rows"} <= set(content)
 
 
+@reports_errors("train.ablate")
 def main(argv: list[str] | None = None) -> int:
     """Train and print; exit code 2 and one line where the input cannot be used."""
     arguments, rest = build_parser().parse_known_args(argv)
-    try:
-        if arguments.seeds < 1:
-            raise OptionError(f"--seeds is {arguments.seeds}; expected at least 1")
-        ablate(base_config(rest), **vars(arguments))
-    except (EngineError, CheckpointError) as error:
-        print(f"train.ablate: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"train.ablate: {error.filename or 'output'} cannot be written: {error.strerror}", file=sys.stderr)
-        return 2
+    if arguments.seeds < 1:
+        raise OptionError(f"--seeds is {arguments.seeds}; expected at least 1")
+    ablate(base_config(rest), **vars(arguments))
     return 0
 
 

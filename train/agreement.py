@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,11 @@ from engine.artifacts.write_guard import check_targets
 from engine.backends import open_pose_backend
 from engine.build import parity_gate
 from engine.build.parity import ParityReport, compare
-from engine.errors import EngineError
 from engine.system.entry import run_command
 from engine.system.one_line_parser import OneLineParser
 from engine.types import UInt8Array
 from models.checkpoints import write_atomically
+from train.command import reports_errors
 from train.data.boxes import labelled_boxes
 from train.data.dataset import ImageStore
 from train.data.people import PeopleSet
@@ -60,6 +59,7 @@ def measure(weights: str, people: PeopleSet, runtimes: list[tuple[str, str]]) ->
     return reports
 
 
+@reports_errors("train.agreement")
 def main(argv: list[str] | None = None) -> int:
     """Print a table; exit code 2 and one line where the input cannot be used."""
     parser = OneLineParser(prog="python -m train.agreement", description="Runtimes against float32 PyTorch.")
@@ -72,16 +72,12 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     runtimes = [(name, precision or "auto") for name, _, precision in
                 (word.partition(":") for word in arguments.runtimes.split(","))]  # fmt: skip
-    try:
-        check_targets([arguments.report], inputs=[arguments.weights, arguments.data], overwrite=arguments.overwrite)
-        people = read_people(arguments.data, arguments.split)
-        reports = measure(arguments.weights, people, runtimes)
-        content: dict[str, Any] = {name: dataclasses.asdict(report) for name, report in reports.items()}
-        if arguments.report:
-            write_atomically(arguments.report, (json.dumps(content, indent=1) + "\n").encode())
-    except EngineError as error:
-        print(f"train.agreement: {error}", file=sys.stderr)
-        return 2
+    check_targets([arguments.report], inputs=[arguments.weights, arguments.data], overwrite=arguments.overwrite)
+    people = read_people(arguments.data, arguments.split)
+    reports = measure(arguments.weights, people, runtimes)
+    content: dict[str, Any] = {name: dataclasses.asdict(report) for name, report in reports.items()}
+    if arguments.report:
+        write_atomically(arguments.report, (json.dumps(content, indent=1) + "\n").encode())
     count = next(iter(reports.values())).keypoints
     print(f"{len(people.people)} people, {count} keypoints that PyTorch scores above 0.2\n")
     print("| backend, precision | within 1 px of the crop | off by more than 4 px | similarity per keypoint | "

@@ -7,7 +7,6 @@ of video in which everybody is labelled allow that, and show exchanged left and 
 from __future__ import annotations
 
 import json
-import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,12 +15,13 @@ from typing import Any
 import numpy as np
 
 from engine.artifacts.write_guard import check_targets
-from engine.errors import EngineError, SourceError
+from engine.errors import SourceError
 from engine.skeleton import COCO17
 from engine.system.entry import run_command
 from engine.system.one_line_parser import OneLineParser
 from engine.types import Float32Array
 from models.checkpoints import write_atomically
+from train.command import reports_errors
 from train.detector_recall import match
 
 DRAWN = 0.2
@@ -169,6 +169,7 @@ def table(scores: dict[str, ClipScore]) -> str:
     return "\n".join(lines)
 
 
+@reports_errors("train.clip_check", KeyError, ValueError)
 def main(argv: list[str] | None = None) -> int:
     """Print the table; exit code 2 and one line where the input cannot be used."""
     parser = OneLineParser(
@@ -179,20 +180,16 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--report", type=Path, help="write the counts as JSON")
     parser.add_overwrite()
     arguments = parser.parse_args(argv)
-    try:
-        check_targets([arguments.report], inputs=[arguments.labels, arguments.poses], overwrite=arguments.overwrite)
-        clips = json.loads(arguments.labels.read_text(encoding="utf-8"))["clips"]
-        scores = {
-            name: score_clip(labels, read_poses(arguments.poses / f"{Path(name).stem}.jsonl"))
-            for name, labels in clips.items()
-        }
-        print(table(scores))
-        if arguments.report:
-            counts = {name: dict(score.counts) for name, score in scores.items()}
-            write_atomically(arguments.report, json.dumps(counts, indent=1).encode())
-    except (EngineError, OSError, KeyError, ValueError) as error:
-        print(f"train.clip_check: {error}", file=sys.stderr)
-        return 2
+    check_targets([arguments.report], inputs=[arguments.labels, arguments.poses], overwrite=arguments.overwrite)
+    clips = json.loads(arguments.labels.read_text(encoding="utf-8"))["clips"]
+    scores = {
+        name: score_clip(labels, read_poses(arguments.poses / f"{Path(name).stem}.jsonl"))
+        for name, labels in clips.items()
+    }
+    print(table(scores))
+    if arguments.report:
+        counts = {name: dict(score.counts) for name, score in scores.items()}
+        write_atomically(arguments.report, json.dumps(counts, indent=1).encode())
     return 0
 
 

@@ -6,7 +6,6 @@ The mean of weights that one run gave at several times, or of runs from one star
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
@@ -14,13 +13,13 @@ from typing import get_args
 import torch
 
 from engine.artifacts.write_guard import check_targets
-from engine.errors import EngineError
 from engine.option_table import finite_number
 from engine.system.entry import run_command
 from engine.system.one_line_parser import OneLineParser
 from models.build import build_from_config
 from models.checkpoints import CheckpointError, load_pose_model, save_pose_model
 from models.pose_model import Decode, PoseModel
+from train.command import reports_errors
 
 
 def mean_of(models: Sequence[PoseModel]) -> PoseModel:
@@ -70,6 +69,7 @@ def combine(files: Sequence[Path], output: Path, decode: Decode | None = None, s
     save_pose_model(output, model, skeleton=first.skeleton, class_names=first.class_names, notes=notes)
 
 
+@reports_errors("train.combine")
 def main(argv: list[str] | None = None) -> int:
     """Write the file; exit code 2 and one line where the input cannot be used."""
     parser = OneLineParser(prog="python -m train.combine", description="Average weights of one network.")
@@ -79,15 +79,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--sharpen", type=finite_number, default=1.0, help="factor on the attention's logits (1)")
     parser.add_overwrite()
     arguments = parser.parse_args(argv)
-    try:
-        check_targets([arguments.output], inputs=arguments.weights, overwrite=arguments.overwrite)
-        combine(arguments.weights, arguments.output, arguments.decode, arguments.sharpen)
-    except (CheckpointError, EngineError) as error:
-        print(f"train.combine: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"train.combine: {error.filename or arguments.output}: {error.strerror}", file=sys.stderr)
-        return 2
+    check_targets([arguments.output], inputs=arguments.weights, overwrite=arguments.overwrite)
+    combine(arguments.weights, arguments.output, arguments.decode, arguments.sharpen)
     return 0
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import csv
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from engine.artifacts.write_guard import check_targets
-from engine.errors import EngineError, SourceError
+from engine.errors import SourceError
 from engine.system.entry import run_command
 from engine.system.one_line_parser import OneLineParser
+from train.command import reports_errors
 
 Curve = list[tuple[float, float]]
 
@@ -85,6 +85,7 @@ def draw(curves: Mapping[str, Curve], title: str, output: Path) -> None:
     plt.close(figure)
 
 
+@reports_errors("train.curves")
 def main(argv: Sequence[str] | None = None) -> int:
     """Draw; exit code 2 and one line where the input cannot be used."""
     parser = OneLineParser(prog="python -m train.curves", description="Curves of a training as a picture.")
@@ -93,15 +94,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--title", default=None)
     parser.add_overwrite()
     arguments = parser.parse_args(argv)
-    try:
-        check_targets([arguments.output], inputs=[arguments.run], overwrite=arguments.overwrite)
-        draw(read_curves(arguments.run), arguments.title or arguments.run.name, arguments.output)
-    except EngineError as error:
-        print(f"train.curves: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"train.curves: {arguments.output} cannot be written: {error.strerror}", file=sys.stderr)
-        return 2
+    check_targets([arguments.output], inputs=[arguments.run], overwrite=arguments.overwrite)
+    draw(read_curves(arguments.run), arguments.title or arguments.run.name, arguments.output)
     print(arguments.output)
     return 0
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,11 @@ import numpy as np
 
 from engine.artifacts.model_spec import ModelSpec, read_spec, sha256_of, spec_path, write_spec
 from engine.artifacts.write_guard import check_targets
-from engine.errors import EngineError, ModelError, OptionError
+from engine.errors import ModelError, OptionError
 from engine.system.entry import run_command
 from engine.system.one_line_parser import OneLineParser
 from models.checkpoints import write_atomically
+from train.command import reports_errors
 
 
 def average(files: Sequence[Path], shares: Sequence[float], output: Path, *, overwrite: bool = False) -> None:
@@ -80,6 +80,7 @@ def _layout(proto: Any) -> tuple[Any, ...]:
     return nodes, {tensor.name: (tensor.data_type, list(tensor.dims)) for tensor in proto.graph.initializer}
 
 
+@reports_errors("train.detector_average")
 def main(argv: list[str] | None = None) -> int:
     """Write the file; exit code 2 and one line where the input cannot be used."""
     parser = OneLineParser(prog="python -m train.detector_average", description="Average detectors of one run.")
@@ -88,14 +89,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, required=True, help=".onnx file to write")
     parser.add_overwrite()
     arguments = parser.parse_args(argv)
-    try:
-        average(arguments.weights, arguments.shares, arguments.output, overwrite=arguments.overwrite)
-    except EngineError as error:
-        print(f"train.detector_average: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"train.detector_average: {error.filename or arguments.output}: {error.strerror}", file=sys.stderr)
-        return 2
+    average(arguments.weights, arguments.shares, arguments.output, overwrite=arguments.overwrite)
     return 0
 
 

@@ -6,7 +6,6 @@ Only recall can be read off data in which not everyone is labelled; precision ne
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,13 @@ import numpy.typing as npt
 
 from engine.artifacts.write_guard import check_targets
 from engine.detection.detector import open_detector
-from engine.errors import EngineError
 from engine.geometry import overlaps
 from engine.option_table import finite_number
 from engine.system.entry import run_command
 from engine.system.one_line_parser import OneLineParser
 from engine.types import Detections, Float32Array
 from models.checkpoints import write_atomically
+from train.command import reports_errors
 from train.data.boxes import category_id, image_indices
 from train.data.dataset import ImageStore
 from train.data.people import PeopleSet
@@ -90,6 +89,7 @@ def detection_entries(image_id: int, category: int, found: Detections) -> list[d
     return entries
 
 
+@reports_errors("train.detector_recall")
 def main(argv: list[str] | None = None) -> int:
     """Measure and print; exit code 2 and one line where the input cannot be used."""
     parser = OneLineParser(prog="python -m train.detector_recall", description="Recall of a detector.")
@@ -105,28 +105,19 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--detections", type=Path, default=None, help="write the boxes for train.evaluate --boxes")
     parser.add_overwrite()
     arguments = parser.parse_args(argv)
-    try:
-        check_targets(
-            (arguments.report, arguments.detections),
-            inputs=[arguments.detector, arguments.data],
-            overwrite=arguments.overwrite,
-        )
-        people = read_people(arguments.data, arguments.split)
-        report, boxes = measure(
-            people, arguments.detector, arguments.score_threshold, arguments.input_size, arguments.backend
-        )
-        if arguments.report is not None:
-            write_atomically(arguments.report, (json.dumps(report, indent=1) + "\n").encode())
-        if arguments.detections is not None:
-            write_atomically(arguments.detections, json.dumps(boxes).encode())
-    except EngineError as error:
-        print(f"train.detector_recall: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(
-            f"train.detector_recall: {error.filename or 'output'} cannot be written: {error.strerror}", file=sys.stderr
-        )
-        return 2
+    check_targets(
+        (arguments.report, arguments.detections),
+        inputs=[arguments.detector, arguments.data],
+        overwrite=arguments.overwrite,
+    )
+    people = read_people(arguments.data, arguments.split)
+    report, boxes = measure(
+        people, arguments.detector, arguments.score_threshold, arguments.input_size, arguments.backend
+    )
+    if arguments.report is not None:
+        write_atomically(arguments.report, (json.dumps(report, indent=1) + "\n").encode())
+    if arguments.detections is not None:
+        write_atomically(arguments.detections, json.dumps(boxes).encode())
     print(json.dumps(report, indent=1))
     return 0
 

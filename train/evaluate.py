@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,14 +13,15 @@ import numpy as np
 from engine.artifacts.write_guard import check_targets
 from engine.backends import Backend, OpenedBackend, open_pose_backend
 from engine.build import parity_gate
-from engine.errors import EngineError, OptionError, SourceError
+from engine.errors import OptionError, SourceError
 from engine.heatmap import DECODERS, decoder_for
 from engine.option_table import AT_LEAST_1, add_options, check_options, described, option
 from engine.system.entry import run_command
 from engine.system.one_line_parser import OneLineParser
 from engine.types import Float32Array, UInt8Array
-from models.checkpoints import CheckpointError, write_atomically
+from models.checkpoints import write_atomically
 from models.foreign_weights import CHANNEL_ORDERS, ChannelOrder
+from train.command import reports_errors
 from train.data.boxes import PersonBoxes, category_id, crop_areas, labelled_boxes, read_detections, read_pictures
 from train.data.dataset import ImageStore, without_broken
 from train.data.people import PeopleSet
@@ -273,31 +273,25 @@ def _write_json(path: Path, content: object, indent: int | None) -> None:
     write_atomically(path, (json.dumps(content, indent=indent) + "\n").encode())
 
 
+@reports_errors("train.evaluate")
 def main(argv: list[str] | None = None) -> int:
     """Evaluate; exit code 2 and one line where the input cannot be used."""
     given = vars(build_parser().parse_args(argv))
-    try:
-        options = EvaluateOptions(**given)
-        check_targets(
-            (options.results, options.report, options.save),
-            inputs=[options.weights, options.data, options.boxes],
-            overwrite=options.overwrite,
-        )
-        report, results = evaluate(options)
-        print_report(report)
-        if options.compare_paper and "metrics" in report:
-            conditions = f"{report['input_size']}, {report['data']} {report['split']}, {describe(report)}"
-            print("\n" + compare_with_table_3(report["model"], report["metrics"], conditions))
-        if options.results is not None:
-            _write_json(options.results, results, None)
-        if options.report is not None:
-            _write_json(options.report, report, 1)
-    except (EngineError, CheckpointError) as error:
-        print(f"train.evaluate: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:  # a full disk, a folder that may not be written
-        print(f"train.evaluate: {error.filename or 'output'} cannot be written: {error.strerror}", file=sys.stderr)
-        return 2
+    options = EvaluateOptions(**given)
+    check_targets(
+        (options.results, options.report, options.save),
+        inputs=[options.weights, options.data, options.boxes],
+        overwrite=options.overwrite,
+    )
+    report, results = evaluate(options)
+    print_report(report)
+    if options.compare_paper and "metrics" in report:
+        conditions = f"{report['input_size']}, {report['data']} {report['split']}, {describe(report)}"
+        print("\n" + compare_with_table_3(report["model"], report["metrics"], conditions))
+    if options.results is not None:
+        _write_json(options.results, results, None)
+    if options.report is not None:
+        _write_json(options.report, report, 1)
     return 0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import cv2
@@ -11,13 +10,14 @@ import numpy as np
 from engine.artifacts.model_files import resolve_pose_model
 from engine.artifacts.write_guard import check_targets
 from engine.detection.detector import open_detector
-from engine.errors import EngineError, ModelError, OptionError, SourceError
+from engine.errors import ModelError, OptionError, SourceError
 from engine.geometry import apply_affines, invert_affines
 from engine.system.entry import run_command
 from engine.system.one_line_parser import OneLineParser
 from engine.system.regular_file import read_regular
 from engine.types import Float32Array, UInt8Array
-from models.checkpoints import CheckpointError, load_pose_model
+from models.checkpoints import load_pose_model
+from train.command import reports_errors
 from train.paper.attention_of import PersonAttention, attention_of_box
 
 
@@ -146,18 +146,12 @@ def make_figures(
     return output, sheet
 
 
+@reports_errors("train.figures")
 def main(argv: list[str] | None = None) -> int:
     """Draw; exit code 2 and one line where the input cannot be used."""
     arguments = build_parser().parse_args(argv)
-    try:
-        for path in make_figures(**vars(arguments)):
-            print(path)
-    except (EngineError, CheckpointError) as error:
-        print(f"train.figures: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"train.figures: {arguments.output} cannot be written: {error.strerror}", file=sys.stderr)
-        return 2
+    for path in make_figures(**vars(arguments)):
+        print(path)
     return 0
 
 

@@ -8,7 +8,6 @@ read off the frames by eye, see `about` in tests/data/clip_ids.json.
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,12 @@ from typing import Any
 import numpy as np
 
 from engine.artifacts.write_guard import check_targets
-from engine.errors import EngineError
 from engine.system.entry import run_command
 from engine.system.one_line_parser import OneLineParser
 from engine.types import Float32Array
 from models.checkpoints import write_atomically
 from train.clip_check import read_poses
+from train.command import reports_errors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +97,7 @@ def table(clips: dict[str, dict[str, IdCount]]) -> str:
 _SUMS = ("frames", "boxed", "changes")
 
 
+@reports_errors("train.id_check", KeyError, ValueError, TypeError)
 def main(argv: list[str] | None = None) -> int:
     """Print the table; exit code 2 and one line where the input cannot be used."""
     parser = OneLineParser(prog="python -m train.id_check", description="Count how often ids change.")
@@ -106,23 +106,19 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--report", type=Path, help="write the counts as JSON")
     parser.add_overwrite()
     arguments = parser.parse_args(argv)
-    try:
-        check_targets([arguments.report], inputs=[arguments.labels, arguments.poses], overwrite=arguments.overwrite)
-        clips = json.loads(arguments.labels.read_text(encoding="utf-8"))["clips"]
-        counts = {
-            name: count_clip(labels, read_poses(arguments.poses / f"{Path(name).stem}.jsonl"))
-            for name, labels in clips.items()
+    check_targets([arguments.report], inputs=[arguments.labels, arguments.poses], overwrite=arguments.overwrite)
+    clips = json.loads(arguments.labels.read_text(encoding="utf-8"))["clips"]
+    counts = {
+        name: count_clip(labels, read_poses(arguments.poses / f"{Path(name).stem}.jsonl"))
+        for name, labels in clips.items()
+    }
+    print(table(counts))
+    if arguments.report:
+        report = {
+            clip: {name: {**asdict(count), "changes": count.changes} for name, count in people.items()}
+            for clip, people in counts.items()
         }
-        print(table(counts))
-        if arguments.report:
-            report = {
-                clip: {name: {**asdict(count), "changes": count.changes} for name, count in people.items()}
-                for clip, people in counts.items()
-            }
-            write_atomically(arguments.report, (json.dumps(report, indent=1) + "\n").encode())
-    except (EngineError, OSError, KeyError, ValueError, TypeError) as error:
-        print(f"train.id_check: {error}", file=sys.stderr)
-        return 2
+        write_atomically(arguments.report, (json.dumps(report, indent=1) + "\n").encode())
     return 0
 
 

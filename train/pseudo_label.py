@@ -11,7 +11,6 @@ import argparse
 import json
 import os
 import shutil
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -24,7 +23,7 @@ from tqdm import tqdm
 
 from engine.artifacts.model_files import resolve_pose_model
 from engine.detection.detector import PersonDetector, open_detector
-from engine.errors import EngineError, OptionError, OutputError, SourceError
+from engine.errors import OptionError, OutputError, SourceError
 from engine.geometry import apply_affines, boxes_to_affines, invert_affines, overlaps, warp_crops
 from engine.heatmap import decoder_for
 from engine.option_table import AT_LEAST_1, NOT_NEGATIVE, SHARE, add_options, check_options, described, option
@@ -34,7 +33,8 @@ from engine.system.entry import run_command
 from engine.system.one_line_parser import OneLineParser
 from engine.tracking.false_positives import FalsePositiveFilter, confidences
 from engine.types import Float32Array, Poses, UInt8Array, mean_visible_scores
-from models.checkpoints import CheckpointError, load_pose_model, write_atomically
+from models.checkpoints import load_pose_model, write_atomically
+from train.command import reports_errors
 from train.data.boxes import image_indices, outer_pixels
 from train.data.dataset import ImageStore
 from train.data.people import PeopleSet
@@ -333,18 +333,12 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+@reports_errors("train.pseudo_label")
 def main(argv: list[str] | None = None) -> int:
     """Label and report; exit code 2 and one line where the input cannot be used."""
     given = vars(build_parser().parse_args(argv))
-    try:
-        options = PseudoLabelOptions(**given)
-        counts = pseudo_label(options)
-    except (EngineError, CheckpointError) as error:
-        print(f"train.pseudo_label: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"train.pseudo_label: {error.filename or 'output'} cannot be written: {error.strerror}", file=sys.stderr)
-        return 2
+    options = PseudoLabelOptions(**given)
+    counts = pseudo_label(options)
     for name, count in counts.items():
         print(f"{count} {name}")
     print(options.output)

@@ -8,17 +8,17 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from engine.artifacts.write_guard import check_targets
-from engine.errors import EngineError, SourceError
+from engine.errors import SourceError
 from engine.option_table import add_options
 from engine.system.entry import run_command
 from engine.system.one_line_parser import OneLineParser
-from models.checkpoints import CheckpointError, write_atomically
+from models.checkpoints import write_atomically
+from train.command import reports_errors
 from train.maintenance.draw_tradeoff import draw_tradeoff, is_shipped, table_of
 from train.maintenance.measure_tradeoff import TradeoffOptions, measure
 
@@ -47,34 +47,28 @@ def read_report(file: Path) -> list[dict[str, Any]]:
     return points
 
 
+@reports_errors("train.tradeoff")
 def main(argv: list[str] | None = None) -> int:
     """Measure and draw; exit code 2 and one line where the input cannot be used."""
     given = vars(build_parser().parse_args(argv))
-    try:
-        options = TradeoffOptions(**given)
-        named = [file for text in options.weights for file in (text, text.partition("=")[2])]
-        check_targets(
-            (options.report, options.output), inputs=[*named, *options.add, options.data], overwrite=options.overwrite
-        )
-        points = [point for file in options.add for point in read_report(file)]
-        load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-        points += measure(options) if options.weights else []
-        for point in points:
-            point["shipped"] = is_shipped(point)
-        if options.report is not None:
-            when = datetime.now(UTC).isoformat(timespec="seconds")
-            report = {"date": when, "load_before": load, "cores": os.cpu_count(), "points": points}
-            write_atomically(options.report, (json.dumps(report, indent=1) + "\n").encode())
-        print("\n" + table_of(points))
-        if options.output is not None:
-            draw_tradeoff(points, options.output)
-            print(options.output)
-    except (EngineError, CheckpointError) as error:
-        print(f"train.tradeoff: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"train.tradeoff: {error.filename or 'output'} cannot be written: {error.strerror}", file=sys.stderr)
-        return 2
+    options = TradeoffOptions(**given)
+    named = [file for text in options.weights for file in (text, text.partition("=")[2])]
+    check_targets(
+        (options.report, options.output), inputs=[*named, *options.add, options.data], overwrite=options.overwrite
+    )
+    points = [point for file in options.add for point in read_report(file)]
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    points += measure(options) if options.weights else []
+    for point in points:
+        point["shipped"] = is_shipped(point)
+    if options.report is not None:
+        when = datetime.now(UTC).isoformat(timespec="seconds")
+        report = {"date": when, "load_before": load, "cores": os.cpu_count(), "points": points}
+        write_atomically(options.report, (json.dumps(report, indent=1) + "\n").encode())
+    print("\n" + table_of(points))
+    if options.output is not None:
+        draw_tradeoff(points, options.output)
+        print(options.output)
     return 0
 
 

@@ -10,7 +10,6 @@ import argparse
 import json
 import os
 import shutil
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,10 +17,11 @@ from typing import Any
 
 from engine.artifacts.write_guard import check_targets
 from engine.build.detector_export import export_detector
-from engine.errors import EngineError, OptionError
+from engine.errors import OptionError
 from engine.option_table import SEED, SHARE, Range, add_options, check_options, described, option
 from engine.system.one_line_parser import OneLineParser
 from engine.system.ultralytics_env import disable_telemetry, prepare_ultralytics
+from train.command import reports_errors
 
 ARCHITECTURE = "yolo26n.yaml"
 _LEARNING_RATES = {"AdamW": 0.002, "MuSGD": 0.01}
@@ -282,13 +282,10 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+@reports_errors("train.detector", KeyError, json.JSONDecodeError)
 def main(argv: list[str] | None = None) -> int:
     """Train; exit code 2 and one line where the input cannot be used."""
     given = vars(build_parser().parse_args(argv))
-    try:
-        detector = train(DetectorOptions(**given))
-    except (FileNotFoundError, KeyError, json.JSONDecodeError, EngineError) as error:
-        print(f"train.detector: {error}", file=sys.stderr)
-        return 2
+    detector = train(DetectorOptions(**given))
     print(f"detector: {detector}")
     return 0
