@@ -75,16 +75,18 @@ def commands() -> tuple[Command, ...]:
     )
 
 
-def add_actions(window: QMainWindow, slots: Mapping[str, Callable[[], object]]) -> None:
-    """Add the menus to a window; `slots` has a callable for each command, by name."""
+def add_actions(window: QMainWindow, slots: Mapping[str, Callable[[], object]]) -> dict[str, QAction]:
+    """Add the menus to a window and give their actions; `slots` has a callable for each command, by name."""
     bar = window.menuBar()
     assert bar is not None  # noqa: S101 - a main window has one
     menus: dict[str, QMenu] = {}
+    actions: dict[str, QAction] = {}
     for command in commands():
         if command.menu not in menus:
             menus[command.menu] = QMenu(command.menu, window)
+            menus[command.menu].setToolTipsVisible(True)  # they say why a command is disabled
             bar.addMenu(menus[command.menu])
-        action = QAction(command.text, window)
+        action = actions[command.name] = QAction(command.text, window)
         action.setObjectName(command.name)
         action.setShortcuts([QKeySequence(key) for key in command.keys])
         action.setShortcutContext(Qt.ShortcutContext.WindowShortcut)
@@ -92,6 +94,13 @@ def add_actions(window: QMainWindow, slots: Mapping[str, Callable[[], object]]) 
         action.triggered.connect(lambda _checked=False, slot=slot: slot())
         menus[command.menu].addAction(action)
         window.addAction(action)  # for full screen, where the menu bar is hidden
+    return actions
+
+
+def allow(action: QAction, why_not: str) -> None:
+    """Enable an action, or disable it with the reason as its tool tip."""
+    action.setEnabled(not why_not)
+    action.setToolTip(why_not or action.text())
 
 
 class KeysDialog(QDialog):

@@ -21,7 +21,7 @@ from PyQt5.QtWidgets import (
     QWidget,
 )
 
-from app.actions import KeysDialog, add_actions
+from app.actions import KeysDialog, add_actions, allow
 from app.engine_builds import EngineBuilds
 from app.full_screen import FullScreen
 from app.live.composer import Picture
@@ -116,7 +116,7 @@ class MainWindow(QMainWindow):
             controls=self.transport,
             column=self._column,
         )
-        add_actions(self, self.slots())
+        self._actions = add_actions(self, self.slots())
         if bar is not None:
             bar.insertMenu(bar.actions()[0], self.sources)
         self._focus_keys = FocusKeys(self)
@@ -126,6 +126,7 @@ class MainWindow(QMainWindow):
             QShortcut(str(digit), self, lambda share=digit / 10: self.source_control.go_to(share))
         self._make_timers()
         self._apply_settings(options)
+        self._allow_commands()
 
     def _make_widgets(self) -> None:
         self.view = VideoView()
@@ -203,6 +204,7 @@ class MainWindow(QMainWindow):
         bar.export_requested.connect(lambda: outputs.ask_export(self.pose_panel.options))
         outputs.open_requested.connect(self.source_control.open)
         outputs.poses_recording.connect(bar.poses.setChecked)
+        outputs.changed.connect(self._allow_commands)
 
     def _make_timers(self) -> None:
         self._statistics_timer, self._status_timer = QTimer(self), QTimer(self)
@@ -289,7 +291,14 @@ class MainWindow(QMainWindow):
     def toggle_record(self) -> None:
         """Start or stop recording the annotated video."""
         self.outputs.toggle_video()
-        self.transport.set_recording(self.outputs.recording_text())
+        self.transport.set_recording(self.outputs.recording)
+
+    def _allow_commands(self) -> None:
+        """Disable, with the reason, the commands that cannot work now."""
+        reasons = {**self.source_control.why_not(), **self.outputs.why_not(has_picture=self.view.picture is not None)}
+        for name, why_not in reasons.items():
+            allow(self._actions[name], why_not)
+        self.transport.allow(reasons)
 
     def reset_settings(self) -> None:
         """Reset all settings to their defaults."""
@@ -311,6 +320,7 @@ class MainWindow(QMainWindow):
                 self._focus_video()
         elif isinstance(event, Unexpected):
             self._report(event.error, event.where)
+        self._allow_commands()
 
     def _take_picture(self) -> None:
         picture = self.session.take_picture()
@@ -319,7 +329,10 @@ class MainWindow(QMainWindow):
         if self.pages.currentWidget() is not self.view:
             self.pages.setCurrentWidget(self.view)
             self._focus_video()
+        is_first = self.view.picture is None
         self.view.show_picture(picture)
+        if is_first:
+            self._allow_commands()
         self.transport.set_position(picture.shown.shot.position_s)
         self.look_control.show_probe_state(picture.probe_set)
 
@@ -351,7 +364,7 @@ class MainWindow(QMainWindow):
         playback = self.session.playback
         playing = playback is not None and playback.is_playing
         self.header.show_snapshot(snapshot, self.session.description, playing=playing)
-        self.transport.set_recording(self.outputs.recording_text())
+        self.transport.set_recording(self.outputs.recording)
 
     def _write_status(self) -> None:
         assert self._status_json is not None  # noqa: S101 - the timer runs only then

@@ -107,13 +107,14 @@ class SourceControl(QObject):
     def go_to(self, share: float) -> None:
         """Go to a place in the file: 0 is its start, 1 its end."""
         source = self._session.source
-        if source is not None and not source.info.is_live:
+        if source is not None and not source.info.is_live and not source.info.read_once:
             self.seek(share * (source.duration_s or 0.0))
 
     def go_to_end(self) -> None:
         """Go to the last frame, and stay there."""
-        if self._session.playback is not None and self._session.source is not None and self._session.source.duration_s:
-            self._session.playback.set_playing(False)
+        playback, source = self._session.playback, self._session.source
+        if playback is not None and source is not None and source.duration_s and not source.info.read_once:
+            playback.set_playing(False)
             self._transport.set_playing(False)
             self.go_to(1.0)
 
@@ -130,6 +131,21 @@ class SourceControl(QObject):
     def _set_loop(self, loop: bool) -> None:
         self._session.set_loop(loop)
         self._settings.set_flag("loop", loop)
+
+    def why_not(self) -> dict[str, str]:
+        """Why each command of playback cannot work now, by name; empty where it can."""
+        source = self._session.source if self._session.playback is not None else None
+        moves = ("step_on", "step_back", "forward", "backward", "start", "end", "loop", "faster", "slower")
+        if source is None:
+            nothing = self.tr("Nothing is open")
+            return dict.fromkeys(("play", "mirror", *moves), nothing)
+        is_live, back = source.info.is_live, ""
+        if source.info.read_once:
+            back = self.tr("A pipe is read in its order only")
+        reasons = dict.fromkeys(moves, self.tr("A live source has no other frames to go to") if is_live else "")
+        if back:
+            reasons |= dict.fromkeys(("step_back", "forward", "backward", "start", "end", "loop"), back)
+        return {**reasons, "play": "", "mirror": "" if is_live else self.tr("Only cameras and streams are mirrored")}
 
     # --- events of the session --------------------------------------------------------------------------------------
 

@@ -205,7 +205,7 @@ class Playback:
         """Wait until a frame is to be read; False at the end of the thread."""
         was_playing = self._playing
         with self._changed:
-            if at_end and self._loop and self._playing:
+            if at_end and self._loops and self._playing:
                 return not self._stopped
             if at_end and self._playing:
                 self._playing = False
@@ -216,11 +216,16 @@ class Playback:
                 self._changed.wait()
             return not self._stopped
 
+    @property
+    def _loops(self) -> bool:
+        """Whether it plays again at its end; a pipe cannot."""
+        return self._loop and self._source is not None and not self._source.info.read_once
+
     def _meet_end(self) -> bool:
         """The end of the file. One photo, or a file without frames, is not read in a loop."""
         with self._changed:
             self._clock, self._steps = None, 0
-            if self._last_s in (None, 0.0) and self._loop:
+            if self._last_s in (None, 0.0) and self._loops:
                 self._playing = False
                 self._emit(PlaybackChanged(serial=self.serial, playing=False))
         return True

@@ -36,10 +36,12 @@ class Outputs(QObject):
     Signals:
         open_requested: a result is to be opened; text of the source.
         poses_recording: whether poses are recorded.
+        changed: another output can be made, or one no longer.
     """
 
     open_requested = pyqtSignal(str)
     poses_recording = pyqtSignal(bool)
+    changed = pyqtSignal()
     _event = pyqtSignal(object)
 
     def __init__(
@@ -151,25 +153,40 @@ class Outputs(QObject):
             self._notices.report("error", str(error), subject=suffix)
             return None
 
-    def recording_text(self) -> str:
-        """Duration of the video recording and free disk space; empty if none runs."""
+    @property
+    def recording(self) -> tuple[float, int] | None:
+        """Seconds of the video recording, and free bytes on its disk; None if none runs."""
         recording = self.video
-        if recording is None:
-            return ""
-        seconds, gigabytes = int(recording.elapsed_s), recording.disk_left_bytes() / 1e9
-        text = self.tr("● {minutes}:{seconds:02d}\n{gigabytes:.0f} GB free")
-        return text.format(minutes=seconds // 60, seconds=seconds % 60, gigabytes=gigabytes)
+        return None if recording is None else (recording.elapsed_s, recording.disk_left_bytes())
+
+    # --- what can be made now -------------------------------------------------------------------------------------
+
+    def why_not(self, *, has_picture: bool) -> dict[str, str]:
+        """Why each output cannot be made now, by the name of its command; empty where it can."""
+        source = self._session.source if self._session.playback is not None else None
+        picture = "" if has_picture else self.tr("There is no picture yet")
+        record = "" if source is not None or self.video is not None else self.tr("Nothing is open")
+        poses = "" if source is not None or self.poses is not None else self.tr("Nothing is open")
+        if not poses and self.poses is None and self._session.ready is None:
+            poses = self.tr("The networks do not run yet")
+        return {"snapshot": picture, "copy": picture, "record": record, "poses": poses, "export": self._why_no_export()}
+
+    def _why_no_export(self) -> str:
+        source = self._session.source if self._session.playback is not None else None
+        if source is None:
+            return self.tr("Nothing is open")
+        if source.info.is_live:
+            return self.tr("A live source has no end to export to; record it instead (R)")
+        if source.info.read_once:
+            return self.tr("A pipe can be read only once; record it instead (R)")
+        return self.tr("An export is running") if self.export_job is not None else ""
 
     # --- export ---------------------------------------------------------------------------------------------------
 
     def ask_export(self, options: PipelineOptions) -> None:
         """Ask for the target of an export, and start it."""
         source = self._session.source
-        if source is None or self.export_job is not None:
-            return
-        if source.info.is_live:
-            text = self.tr("A live source has no end to export to; record it instead (R).")
-            self._notices.report("warning", text, subject=EXPORT)
+        if source is None or self._why_no_export():
             return
         default = (self.folder / resolve_output(source.info, None).name).resolve()
         if source.info.kind == "photos" and source.info.path is not None and source.info.path.is_dir():
@@ -193,6 +210,7 @@ class Outputs(QObject):
             emit=self._event.emit,
         )
         self._report_export(None)
+        self.changed.emit()
 
     def _report_export(self, progress: ExportProgress | None) -> None:
         job = self.export_job
@@ -210,6 +228,7 @@ class Outputs(QObject):
 
     def _export_ended(self, ended: ExportEnded) -> None:
         self.export_job = None
+        self.changed.emit()
         if ended.summary is None or not ended.summary.outputs:
             if ended.cancelled:
                 self._notices.report("done", self.tr("The export was cancelled."), subject=EXPORT)
@@ -251,6 +270,7 @@ class Outputs(QObject):
         if self.poses is not None and self.poses.join(0):
             self.poses = None
             self.poses_recording.emit(False)
+        self.changed.emit()
         if ended.error is not None:
             self._notices.report("error", ended.error, subject=ended.suffix)
         elif ended.path is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from PyQt5.QtCore import QSize, Qt, pyqtSignal
 from PyQt5.QtGui import QMouseEvent
 from PyQt5.QtWidgets import QComboBox, QHBoxLayout, QLabel, QSlider, QStyle, QToolButton, QWidget
@@ -9,9 +11,10 @@ from PyQt5.QtWidgets import QComboBox, QHBoxLayout, QLabel, QSlider, QStyle, QTo
 from app.live.playback import SPEEDS
 from app.live.shots import SourceOpened
 from app.widgets.icons import icon
-from app.widgets.theme import ERROR
+from app.widgets.theme import ERROR, FAINT, WARNING
 
 _TICKS = 10_000
+_LITTLE_DISK_BYTES = 2_000_000_000
 
 
 def clock(seconds: float) -> str:
@@ -111,13 +114,23 @@ class TransportBar(QWidget):
         self.speed.setCurrentIndex(SPEEDS.index(1.0))
         self.mirror = self._button("mirror", self.tr("Mirror (M)"), checkable=True)
         self.recording = QLabel()
-        # Two short lines: one long line leaves no room for the slider in a narrow window.
-        self.recording.setStyleSheet(f"color: {ERROR}; font-weight: 600; font-size: 11px;")
-        self.recording.hide()
+        # Two short lines: one long line leaves no room for the slider in a narrow window. Their place is kept free, so
+        # that no button moves when a recording starts.
+        self.recording.setStyleSheet("font-size: 11px;")
+        self.recording.setTextFormat(Qt.TextFormat.RichText)
+        self.recording.setFixedWidth(self.recording.fontMetrics().horizontalAdvance("8888 GB free"))
         self.snapshot = self._button("camera", self.tr("Save a snapshot (S)"))
         self.record = self._button("record", self.tr("Record the annotated video (R)"))
         self.poses = self._button("poses", self.tr("Record poses as JSON lines (P)"), checkable=True)
         self.export = self._button("export", self.tr("Export the whole file (Ctrl+E)"))
+        self._buttons: dict[str, tuple[QWidget, str]] = {
+            name: (button, button.toolTip())
+            for name, button in (
+                ("play", self.play), ("step_back", self.step_back), ("step_on", self.step_on), ("loop", self.loop),
+                ("mirror", self.mirror), ("snapshot", self.snapshot), ("record", self.record), ("poses", self.poses),
+                ("export", self.export),
+            )
+        }  # fmt: skip
         self.play.clicked.connect(self.play_toggled)
         self.step_back.clicked.connect(lambda: self.stepped.emit(-1))
         self.step_on.clicked.connect(lambda: self.stepped.emit(1))
@@ -141,14 +154,11 @@ class TransportBar(QWidget):
         self._duration_s = None if source is None else source.duration_s
         for widget in (self.step_back, self.step_on, self.slider, self.time, self.loop, self.speed):
             widget.setVisible(not is_live)
-            widget.setEnabled(is_file)
-        self.slider.setEnabled(is_file and bool(self._duration_s))
+        self.speed.setEnabled(is_file)
+        is_read_once = source is not None and source.info.read_once
+        self.slider.setEnabled(is_file and bool(self._duration_s) and not is_read_once)
         self.live.setVisible(is_live)
         self.mirror.setVisible(is_live)
-        self.play.setEnabled(source is not None)
-        for widget in (self.snapshot, self.record, self.poses):
-            widget.setEnabled(source is not None)
-        self.export.setEnabled(is_file)
         self.set_position(0.0)
 
     def set_playing(self, playing: bool) -> None:
@@ -164,8 +174,23 @@ class TransportBar(QWidget):
         else:
             self.time.setText(clock(position_s))
 
-    def set_recording(self, text: str) -> None:
-        """Show the text of a running recording; empty for none."""
-        self.recording.setText(text)
-        self.recording.setVisible(bool(text))
-        self.record.setIcon(icon("stop" if text else "record"))
+    def allow(self, why_not: Mapping[str, str]) -> None:
+        """Disable the buttons of commands with a reason, which is then their tool tip."""
+        for name, (button, tip) in self._buttons.items():
+            reason = why_not.get(name, "")
+            button.setEnabled(not reason)
+            button.setToolTip(f"{tip}\n{reason}" if reason else tip)
+
+    def set_recording(self, running: tuple[float, int] | None) -> None:
+        """Show seconds and free bytes on the disk of a running recording; None for none."""
+        self.record.setIcon(icon("record" if running is None else "stop"))
+        if running is None:
+            self.recording.clear()
+            return
+        seconds, free_bytes = int(running[0]), running[1]
+        color = WARNING if free_bytes < _LITTLE_DISK_BYTES else FAINT
+        free = self.tr("{gigabytes:.0f} GB free").format(gigabytes=free_bytes / 1e9)
+        self.recording.setText(
+            f"<span style='color:{ERROR}'>●</span> {seconds // 60}:{seconds % 60:02d}<br>"
+            f"<span style='color:{color}'>{free}</span>"
+        )

@@ -200,7 +200,7 @@ def test_closing_while_recording_leaves_a_video_that_plays(window: MainWindow, q
     window.transport.record.click()
     window.transport.poses.click()
     qtbot.waitUntil(lambda: window.outputs.video is not None and window.outputs.video.frames > 10)
-    assert "free" in window.transport.recording.text()
+    qtbot.waitUntil(lambda: "free" in window.transport.recording.text())
     close_in_time(window)
     (video,) = window.outputs.folder.glob("*.mp4")
     (poses,) = window.outputs.folder.glob("*.jsonl")

@@ -14,7 +14,7 @@ from app.error_report import ErrorReport
 from app.main_window import MainWindow
 from app.widgets.about import AboutDialog
 from app.widgets.notices import Notice
-from tests.app.conftest import shows_people, trigger
+from tests.app.conftest import shows_people
 from tests.app.fakes import Backstage, Clip
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -122,15 +122,6 @@ def test_errors_stand_in_the_log_and_in_the_terminal(tmp_path: Path, capsys: pyt
     errors.remove()
     assert capsys.readouterr().err == "error: nothing.mp4 does not exist\n"
     assert "nothing.mp4 does not exist" in (tmp_path / "log.txt").read_text()
-
-
-def test_a_camera_cannot_be_exported_and_the_message_says_so(
-    make_window: Callable[..., MainWindow], qtbot: QtBot
-) -> None:
-    window = make_window("0")
-    qtbot.waitUntil(lambda: shows_people(window))
-    trigger(window, "export")
-    assert "record" in window.notices.text and window.outputs.export_job is None
 
 
 def test_every_required_package_is_named_with_its_licence(qtbot: QtBot) -> None:
