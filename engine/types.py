@@ -194,6 +194,19 @@ def _rounded(values: Any, digits: int) -> Any:
     return (np.round(clean, digits) + 0.0).tolist()  # + 0.0 makes -0.0 a plain zero
 
 
+def frame_record(index: int, time_s: float, poses: Poses, file_name: str | None = None) -> dict[str, Any]:
+    """The people of a frame as plain values for JSON: what files, live readers and `FrameResult.to_dict` give.
+
+    Args:
+        index: number of the frame in its source, from 0.
+        time_s: its time from the start, in seconds; rounded to a microsecond.
+        poses: its people, frame px.
+        file_name: of the photo, for a source of photos.
+    """
+    name = {} if file_name is None else {"file_name": file_name}
+    return {"frame": index, "time_s": round(time_s, 6) + 0.0, **name, "people": poses.to_dicts()}
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class AttentionMaps:
     """What a KCAM network attends to, per person and keypoint, on the grid of its heatmaps.
@@ -259,11 +272,7 @@ class FrameResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, as a line of a `.jsonl` file: frame, time_s and people (`Poses.to_dicts`)."""
-        return {
-            "frame": self.frame.index,
-            "time_s": round(self.frame.timestamp_s, 6) + 0.0,
-            "people": self.poses.to_dicts(),
-        }
+        return frame_record(self.frame.index, self.frame.timestamp_s, self.poses)
 
     def to_supervision(self) -> supervision.KeyPoints:
         """The people as `supervision.KeyPoints` (N, K), for that package's annotators and metrics.

@@ -19,14 +19,14 @@ import csv
 import io
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TextIO
 
 from engine.artifacts.part_file import PartFile
 from engine.errors import OptionError, OutputError, nearest_hint, one_line
 from engine.skeleton import Skeleton
-from engine.types import Poses
+from engine.types import Poses, frame_record
 
 POSES_SUFFIXES = (".jsonl", ".csv", ".json")
 _COCO_PERSON = 1
@@ -96,20 +96,18 @@ class PosesWriter:
         Raises:
             OutputError: the file cannot be written.
         """
-        people = poses.to_dicts()
-        time_s = round(time_s, 6) + 0.0
+        record = frame_record(frame, time_s, poses, self._file_name(photo))
         if self._form == ".jsonl":
-            line = {"frame": frame, "time_s": time_s, **self._named(photo), "people": people}
-            self._put(json.dumps(line, allow_nan=False) + "\n")
+            self._put(json.dumps(record, allow_nan=False) + "\n")
         elif self._form == ".csv":
-            self._put("".join(self._csv_rows(frame, time_s, people, photo)))
+            self._put("".join(self._csv_rows(record)))
         else:
-            self._put("".join(self._coco_results(self._image_id(frame, photo), people, photo)))
+            self._put("".join(self._coco_results(self._image_id(frame, photo), record)))
         self.frames += 1
         self._part.sync_soon()
 
-    def _named(self, photo: Path | None) -> dict[str, str]:
-        return {"file_name": one_line(photo.name if photo is not None else "")} if self._photos else {}
+    def _file_name(self, photo: Path | None) -> str | None:
+        return one_line(photo.name if photo is not None else "") if self._photos else None
 
     def _image_id(self, frame: int, photo: Path | None) -> int:
         """The id of a picture, which no other picture of the file has."""
@@ -122,10 +120,9 @@ class PosesWriter:
         self._image_ids.add(image_id)
         return image_id
 
-    def _csv_rows(
-        self, frame: int, time_s: float, people: Sequence[dict[str, Any]], photo: Path | None
-    ) -> Iterable[str]:
-        name = list(self._named(photo).values())
+    def _csv_rows(self, record: dict[str, Any]) -> Iterable[str]:
+        frame, time_s, people = record["frame"], record["time_s"], record["people"]
+        name = [record["file_name"]] if self._photos else []
         if not people:
             yield _csv_line([frame, time_s] + [""] * (len(self._columns) - 2 - len(name)) + name)
         for person in people:
@@ -133,12 +130,13 @@ class PosesWriter:
             number = "" if person["id"] is None else person["id"]
             yield _csv_line([frame, time_s, number, *person["box_xyxy"], person["score"], *points, *name])
 
-    def _coco_results(self, image_id: int, people: Sequence[dict[str, Any]], photo: Path | None) -> Iterable[str]:
-        for person in people:
+    def _coco_results(self, image_id: int, record: dict[str, Any]) -> Iterable[str]:
+        name = {"file_name": record["file_name"]} if self._photos else {}
+        for person in record["people"]:
             x1, y1, x2, y2 = person["box_xyxy"]
             result = {
                 "image_id": image_id,
-                **self._named(photo),
+                **name,
                 "category_id": _COCO_PERSON,
                 "keypoints": [value for point in person["keypoints"] for value in point],
                 "score": person["score"],
