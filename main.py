@@ -78,9 +78,9 @@ def read_options(argv: Sequence[str] | None) -> Options:
     parser = build_parser()
     given = vars(parser.parse_args(argv))
     options = Options(**given, given=frozenset(given))
-    for option in ("output", "poses", "attention"):
+    for option in ("output", "poses", "attention", "attention_maps"):
         if option in given and options.video is None:
-            parser.error(f"--{option} needs --video")
+            parser.error(f"--{option.replace('_', '-')} needs --video")
     if options.benchmark and (options.doctor or options.source is not None):
         parser.error("--benchmark goes with neither --doctor nor --source")
     for option in ("report", "compare"):

@@ -14,8 +14,9 @@ from engine.errors import OptionError, nearest_hint
 from engine.option_table import options_of
 from engine.options import PoseOptions
 from engine.overlay import drawing
-from engine.overlay.attention import chosen_maps
-from engine.overlay.drawing import OverlayOptions, parse_view
+from engine.overlay.attention import AttentionSheet, AttentionView, parse_attention
+from engine.overlay.contact_sheet import contact_sheet
+from engine.overlay.drawing import OverlayOptions
 from engine.pipeline.file_runner import results
 from engine.pipeline.opening import Networks, open_networks
 from engine.pipeline.options import PipelineOptions
@@ -156,10 +157,11 @@ def draw(image_bgr: UInt8Array, result: FrameResult, **options: Any) -> UInt8Arr
         image_bgr: (H, W, 3) uint8, BGR, of the size of the picture that the result is of.
         result: from a pipeline.
         **options: fields of `engine.OverlayOptions`, such as `boxes=True` or `line_width=4`; `attention="left_wrist"`
-            or `"areas:left_wrist"` tints people by that map, where the result carries it.
+            or `"areas:left_wrist"` tints people by that map, where the result carries it; `"all"` or `"areas:all"`
+            gives a sheet of all keypoints.
 
     Returns:
-        (H, W, 3) uint8, BGR.
+        (H, W, 3) uint8, BGR; a sheet has a size of its own.
 
     Raises:
         OptionError: an option does not exist or does not fit, or the picture has another size.
@@ -173,14 +175,23 @@ def draw(image_bgr: UInt8Array, result: FrameResult, **options: Any) -> UInt8Arr
         raise OptionError(
             f"the picture has shape {image_bgr.shape}, the result is of one of {result.frame.image_bgr.shape}"
         )
+    sheet: AttentionSheet | None = None
     if isinstance(options.get("attention"), str):
-        options["attention"] = view = parse_view(options["attention"], result.skeleton)
-        if chosen_maps(result.attention, view) is None:
+        view = parse_attention(options["attention"], result.skeleton)
+        if result.attention is None or getattr(result.attention, view.kind) is None:
             raise OptionError(f"the result has no {view.kind} maps; open_pipeline(want_{view.kind}=True) gives them")
+        if isinstance(view, AttentionView):
+            options["attention"] = view
+        else:
+            sheet, options["attention"] = view, None
     known = [field.name for field in dataclasses.fields(OverlayOptions)]
     for name in options:
         _check_name(name, known)
-    return drawing.draw(dataclasses.replace(result, frame=frame), result.skeleton, OverlayOptions(**options))
+    skeleton, overlay = result.skeleton, OverlayOptions(**options)
+    result = dataclasses.replace(result, frame=frame)
+    if sheet is not None:
+        return contact_sheet(result, skeleton, sheet, overlay.scale, overlay.score_threshold)
+    return drawing.draw(result, skeleton, overlay)
 
 
 def _named(table: type[T], values: Mapping[str, Any]) -> T:

@@ -261,9 +261,13 @@ class Options(PoseOptions):
     )
     attention: str | None = option(
         None,
-        "tint people by the attention map of a keypoint, such as left_wrist; areas:left_wrist for its soft area",
+        "tint people by the attention map of a keypoint, such as left_wrist; areas:left_wrist for its soft area; all: "
+        "a sheet of all keypoints",
         group=OUTPUT,
         metavar="KEYPOINT",
+    )
+    attention_maps: Path | None = option(
+        None, "also write the attention maps as numbers", Path, group=OUTPUT, metavar="FILE.npz"
     )
     attention_scale: AttentionScale = option(
         "frame",

@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 
 from app.live.shots import Shown
-from engine.overlay.drawing import OverlayOptions, draw
-from engine.types import AttentionMaps, Float32Array, Frame, FrameResult, Poses, UInt8Array
+from engine.overlay.attention import placed_maps
+from engine.overlay.drawing import DrawingMemory, OverlayOptions, draw
+from engine.types import Float32Array, Frame, FrameResult, Poses, UInt8Array
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,15 +69,14 @@ def _placed_poses(poses: Poses, affine: Float32Array) -> Poses:
     )
 
 
-def _placed_maps(maps: AttentionMaps | None, affine: Float32Array) -> AttentionMaps | None:
-    if maps is None:
-        return None
-    whole = np.vstack([affine, [0, 0, 1]]).astype(np.float32)
-    lifted = np.concatenate([maps.crop_to_frame, np.tile([[[0, 0, 1]]], (len(maps.crop_to_frame), 1, 1))], axis=1)
-    return replace(maps, crop_to_frame=np.asarray((whole @ lifted)[:, :2], np.float32))
-
-
-def compose(shown: Shown, look: Look, size_wh: tuple[int, int] | None = None, *, density: float = 1.0) -> Composed:
+def compose(
+    shown: Shown,
+    look: Look,
+    size_wh: tuple[int, int] | None = None,
+    *,
+    memory: DrawingMemory | None = None,
+    density: float = 1.0,
+) -> Composed:
     """Draw a shown frame at a given size.
 
     The overlay is drawn after the frame is scaled, so that lines and text are sharp.
@@ -85,6 +85,7 @@ def compose(shown: Shown, look: Look, size_wh: tuple[int, int] | None = None, *,
         shown: frame and, if there is one, its result.
         look: what is drawn and whether it is mirrored.
         size_wh: of the picture in px; None for that of the frame.
+        memory: of the frames drawn before, for pictures of a sequence.
         density: device px for one logical px of the screen.
 
     Raises:
@@ -108,9 +109,9 @@ def compose(shown: Shown, look: Look, size_wh: tuple[int, int] | None = None, *,
             frame=Frame(image_bgr=canvas, index=result.frame.index, timestamp_s=result.frame.timestamp_s),
             detections=result.detections,
             poses=_placed_poses(result.poses, affine),
-            attention=_placed_maps(result.attention, affine),
+            attention=None if result.attention is None else placed_maps(result.attention, affine),
         )
-        draw(placed, shown.skeleton, fitting(look.overlay, shown), out=canvas, density=density)
+        draw(placed, shown.skeleton, fitting(look.overlay, shown), out=canvas, memory=memory, density=density)
     return Composed(image_bgr=canvas, frame_to_picture=affine)
 
 

@@ -14,6 +14,7 @@ from PyQt5.QtGui import QImage
 from app.live.compose import Look, compose, fit
 from app.live.probe import Probe, ProbeReading
 from app.live.shots import Shown, Unexpected
+from engine.overlay.drawing import DrawingMemory
 from engine.system.latest_slot import LatestSlot
 from engine.types import Float32Array, UInt8Array
 
@@ -69,6 +70,7 @@ class Composer:
         self._probe_clear = False
         self._dirty = self._stopped = False
         self._probe = Probe()
+        self._memory = DrawingMemory()
         self.probe = self._probe.copy()
         """The probe of the newest picture; replaced and never changed, so that any thread may copy it."""
         self._thread = threading.Thread(target=self._run, name="drawing", daemon=True)
@@ -151,7 +153,7 @@ class Composer:
         reading = self._probe.read(shown)
         self.probe = self._probe.copy()
         height, width = shown.shot.frame.image_bgr.shape[:2]
-        composed = compose(shown, look, fit((width, height), room_wh), density=self._density)
+        composed = compose(shown, look, fit((width, height), room_wh), memory=self._memory, density=self._density)
         return Picture(
             image=to_qimage(composed.image_bgr),
             frame_to_picture=composed.frame_to_picture,

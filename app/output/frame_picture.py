@@ -12,24 +12,28 @@ from app.live.composer import to_qimage
 from app.live.probe import ProbeReading
 from app.live.shots import Shown
 from app.widgets.probe_painter import paint_probe, paint_probe_legend
+from engine.overlay.drawing import DrawingMemory
 from engine.types import UInt8Array
 
 _DESIGN_PX = 700
 """Shorter side of the picture that the probe was designed for; larger pictures get larger circles."""
 
 
-def frame_picture(shown: Shown, look: Look, reading: ProbeReading | None) -> UInt8Array:
+def frame_picture(
+    shown: Shown, look: Look, reading: ProbeReading | None, memory: DrawingMemory | None = None
+) -> UInt8Array:
     """Draw a frame with overlay, probe and the probe's legend; may be called in any thread.
 
     Args:
         shown: frame and, if there is one, its result.
         look: what is drawn and whether it is mirrored.
         reading: of the probe in this frame; None without one.
+        memory: of the frames of a recording.
 
     Returns:
         (H, W, 3) uint8 BGR of the frame's size, owned by the caller.
     """
-    composed = compose(shown, look)
+    composed = compose(shown, look, memory=memory)
     if reading is None or shown.skeleton is None:
         return composed.image_bgr
     height, width = composed.image_bgr.shape[:2]

@@ -20,6 +20,7 @@ from engine.artifacts.part_file import PartFile
 from engine.errors import EngineError
 from engine.output.poses_writer import PosesWriter
 from engine.output.video_writer import VideoWriter
+from engine.overlay.drawing import DrawingMemory
 from engine.skeleton import Skeleton
 from engine.sources.frame_source import SourceInfo
 
@@ -66,6 +67,7 @@ class Recording:
         self.path = path
         self._look, self._newest_probe, self._emit = look, probe, emit
         self._probe = probe().copy()
+        self._memory = DrawingMemory()
         self._part = PartFile(path)
         self._info = SourceInfo(
             name=info.name, kind="camera", frame_rate=info.frame_rate, time_base=_TIME_BASE, tags=info.tags,
@@ -155,7 +157,7 @@ class Recording:
     def _write(self, shown: Shown) -> None:
         time_s = self._time_s(shown)
         if self._video is not None:
-            image = frame_picture(shown, self._look(), self._read_probe(shown))
+            image = frame_picture(shown, self._look(), self._read_probe(shown), self._memory)
             self._video.write(image, round(time_s / _TIME_BASE))
         elif shown.result is not None and shown.skeleton is not None:
             poses = self._poses_writer(shown.skeleton)

@@ -11,14 +11,16 @@ from typing import Any, NoReturn, Protocol
 from engine.errors import EngineError, OptionError, SourceError
 from engine.output.files import RunFiles, expected_frames
 from engine.output.progress import FrameProgress, Progress, SafeProgress
-from engine.overlay.drawing import OverlayOptions, draw
+from engine.overlay.attention import AttentionSheet
+from engine.overlay.contact_sheet import contact_sheet
+from engine.overlay.drawing import DrawingMemory, OverlayOptions, draw
 from engine.pipeline.file_runner import results
 from engine.pipeline.prefetch import Steps
 from engine.skeleton import Skeleton
 from engine.sources.decoded_picture import fitted
 from engine.sources.frame_source import FrameSource
 from engine.system.stop_flag import StopFlag
-from engine.types import Frame, FrameResult
+from engine.types import Frame, FrameResult, UInt8Array
 
 X264_PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
 
@@ -44,10 +46,12 @@ class ExportOptions:
     Attributes:
         output: video, photo or folder to write; None for `outputs/<name>_pose.mp4` and the like.
         poses: `.jsonl`, `.csv` or `.json` file; None for no poses file.
+        attention_maps: `.npz` file for the maps as numbers; None for none.
         overwrite: existing files may be replaced.
         max_frames: stop after this many frames.
         duration_s: stop after this many seconds of the source.
         overlay: what is drawn on the frames.
+        sheet: the maps of all keypoints beside each other, in place of the overlay; None for the overlay.
         quiet: no progress output.
         crf: quality of the video, 0 (lossless) to 51.
         preset: x264's trade-off of speed against size.
@@ -56,10 +60,12 @@ class ExportOptions:
 
     output: Path | None = None
     poses: Path | None = None
+    attention_maps: Path | None = None
     overwrite: bool = False
     max_frames: int | None = None
     duration_s: float | None = None
     overlay: OverlayOptions = field(default_factory=OverlayOptions)
+    sheet: AttentionSheet | None = None
     quiet: bool = False
     crf: int = 20
     preset: str = "veryfast"
@@ -150,6 +156,7 @@ def export(
             pipeline.skeleton,
             output=options.output,
             poses=options.poses,
+            attention_maps=options.attention_maps,
             overwrite=options.overwrite,
             crf=options.crf,
             preset=options.preset,
@@ -186,6 +193,8 @@ class _Run:
     ) -> None:
         self._source, self._pipeline, self._options = source, pipeline, options
         self._outputs, self._is_cut_off, self._progress = outputs, is_cut_off, progress
+        # Photos do not follow each other.
+        self._memory = None if source.info.kind == "photos" else DrawingMemory()
         self.frames = self.frames_with_people = 0
         self.interrupted = False
         self.notes: list[str] = []
@@ -211,12 +220,17 @@ class _Run:
         self._progress.start(self._source.info.name, total)
         live = self._source.info.is_live
         for result in results(self._pipeline, self._wanted(), steps, live=live, overlap=options.overlap):
-            # The undrawn frame is not needed any more, so draw into it without a copy.
-            image = draw(result, self._pipeline.skeleton, options.overlay, out=result.frame.image_bgr)
-            self._outputs.write(result, image)
+            self._outputs.write(result, self._picture(result))
             self.frames += 1
             self.frames_with_people += len(result.poses) > 0
             self._progress.advance()
+
+    def _picture(self, result: FrameResult) -> UInt8Array:
+        overlay, sheet = self._options.overlay, self._options.sheet
+        if sheet is not None:
+            return contact_sheet(result, self._pipeline.skeleton, sheet, overlay.scale, overlay.score_threshold)
+        # The undrawn frame is not needed any more, so draw into it without a copy.
+        return draw(result, self._pipeline.skeleton, overlay, out=result.frame.image_bgr, memory=self._memory)
 
     def _wanted(self) -> Iterator[Frame]:
         """Frames up to the limits, without waiting for one beyond them."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from engine.artifacts.part_file import PartFile, check_writable
 from engine.artifacts.write_guard import check_targets
 from engine.errors import OptionError, OutputError
+from engine.output.maps_writer import MapsWriter, check_maps_path
 from engine.output.poses_writer import PosesWriter, check_poses_path
 from engine.output.video_writer import VideoWriter
 from engine.skeleton import Skeleton
@@ -136,6 +137,7 @@ class RunFiles:
         *,
         output: Path | None,
         poses: Path | None,
+        attention_maps: Path | None = None,
         overwrite: bool,
         crf: int,
         preset: str,
@@ -152,7 +154,9 @@ class RunFiles:
         inputs = source_files(info.path)
         if poses is not None:
             check_poses_path(poses)
-            check_targets([poses], overwrite=overwrite, inputs=inputs)
+        if attention_maps is not None:
+            check_maps_path(attention_maps)
+        check_targets([poses, attention_maps], overwrite=overwrite, inputs=inputs)
         if info.path is not None and info.path.is_dir() and target.resolve() == info.path.resolve():
             raise OutputError(f"the output {target} is the input itself: name another folder")
         self._video: VideoWriter | None = None
@@ -168,6 +172,10 @@ class RunFiles:
             if poses is not None:
                 self._parts.append(PartFile(poses, overwrite=overwrite, inputs=inputs))
                 self._poses = PosesWriter(self._parts[-1], skeleton, photos=info.kind == "photos")
+            self._maps: MapsWriter | None = None
+            if attention_maps is not None:
+                self._parts.append(PartFile(attention_maps, overwrite=overwrite, inputs=inputs))
+                self._maps = MapsWriter(self._parts[-1], skeleton)
         except BaseException:
             for part in self._parts:
                 part.discard()
@@ -210,6 +218,8 @@ class RunFiles:
             self._photos.write(image_bgr, photo)
         if self._poses is not None:
             self._poses.write(frame.index, time_s, result.poses, photo)
+        if self._maps is not None:
+            self._maps.write(result, time_s)
 
     def cut_off(self) -> None:
         """The source was not read to its end: the files get names that say so; each photo is whole."""
@@ -222,7 +232,7 @@ class RunFiles:
         Raises:
             OutputError: one cannot be written or renamed.
         """
-        writers = [writer for writer in (self._video, self._poses) if writer is not None]
+        writers = [writer for writer in (self._video, self._poses, self._maps) if writer is not None]
         for writer in writers:
             writer.finish()
         photos = self._photos.written if self._photos is not None else []
@@ -230,7 +240,7 @@ class RunFiles:
 
     def abort(self) -> tuple[Path, ...]:
         """End after an error; returns the non-empty part files, which are kept."""
-        kept = [writer.abort() for writer in (self._video, self._poses) if writer is not None]
+        kept = [writer.abort() for writer in (self._video, self._poses, self._maps) if writer is not None]
         self.kept_frames = None if self._video is None else self._video.frames
         return tuple(path for path in kept if path is not None)
 

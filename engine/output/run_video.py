@@ -18,8 +18,10 @@ from engine.errors import ModelError, OptionError, one_line
 from engine.options import Options, PoseOptions
 from engine.output.export import ExportOptions, ExportSummary, export
 from engine.output.files import photo_targets, resolve_output
+from engine.output.maps_writer import check_maps_path
 from engine.output.poses_writer import check_poses_path
-from engine.overlay.drawing import AttentionView, OverlayOptions, parse_view
+from engine.overlay.attention import AttentionSheet, AttentionView, parse_attention
+from engine.overlay.drawing import OverlayOptions
 from engine.pipeline.opening import open_pipeline
 from engine.pipeline.options import PipelineOptions
 from engine.pipeline.pose_pipeline import PosePipeline
@@ -52,7 +54,7 @@ def run_video(user_options: Options) -> int:
     with open_source(user_options.video) as source, contextlib.ExitStack() as until_printed:
         if not user_options.quiet:
             source.watch(_notify_signal)
-        attention = attention_view(user_options.attention, user_options.pose_model)
+        attention = attention_view(user_options)
         options = pipeline_options(user_options, attention, source.info)
         given = options.boxes is not None or options.detector == NO_DETECTOR
         if not given and (not options.download or is_offline()):
@@ -72,19 +74,22 @@ def run_video(user_options: Options) -> int:
 
 
 def pipeline_options(
-    user_options: Options, attention: AttentionView | None, info: SourceInfo | None
+    user_options: Options, attention: AttentionView | AttentionSheet | None, info: SourceInfo | None
 ) -> PipelineOptions:
     """Pipeline options from the command line, for a source."""
+    kinds = {"areas", "attention"} if user_options.attention_maps is not None else set()
+    if attention is not None:
+        kinds.add(attention.kind)
     return PipelineOptions.of(
         user_options,
         live=info is not None and info.is_live,
         still=info is not None and info.kind == "photos",
-        want_areas=attention is not None and attention.kind == "areas",
-        want_attention=attention is not None and attention.kind == "attention",
+        want_areas="areas" in kinds,
+        want_attention="attention" in kinds,
     )
 
 
-def export_options(user_options: Options, attention: AttentionView | None) -> ExportOptions:
+def export_options(user_options: Options, attention: AttentionView | AttentionSheet | None) -> ExportOptions:
     """Export options from the command line."""
     return ExportOptions(
         output=user_options.output,
@@ -92,25 +97,28 @@ def export_options(user_options: Options, attention: AttentionView | None) -> Ex
         overwrite=user_options.overwrite,
         max_frames=user_options.max_frames,
         duration_s=user_options.duration,
-        overlay=OverlayOptions(attention=attention, scale=user_options.attention_scale),
+        attention_maps=user_options.attention_maps,
+        overlay=OverlayOptions(
+            attention=attention if isinstance(attention, AttentionView) else None, scale=user_options.attention_scale
+        ),
+        sheet=attention if isinstance(attention, AttentionSheet) else None,
         quiet=user_options.quiet,
         overlap=user_options.threads != 1,
     )
 
 
-def attention_view(text: str | None, pose_model: str | None) -> AttentionView | None:
+def attention_view(user_options: Options) -> AttentionView | AttentionSheet | None:
     """The view that `--attention` names, from the skeleton in the weights' header; also checks that the model exists.
 
     Raises:
-        ModelError: there is no such model, or it has no such maps.
+        ModelError: there is no such model, or it has no maps and some are wanted.
         OptionError: it has no keypoint of that name.
     """
-    info = read_weights_info(resolve_pose_model(pose_model))
-    if text is None:
-        return None
-    view = parse_view(text, info.skeleton)
-    if not info.has_attention:
-        raise ModelError(f"pose model '{info.name}' has no attention maps; --attention needs a kcam_ model")
+    info = read_weights_info(resolve_pose_model(user_options.pose_model))
+    view = None if user_options.attention is None else parse_attention(user_options.attention, info.skeleton)
+    wanted = "--attention" if view is not None else "--attention-maps" if user_options.attention_maps else None
+    if wanted is not None and not info.has_attention:
+        raise ModelError(f"pose model '{info.name}' has no attention maps; {wanted} needs a kcam_ model")
     return view
 
 
@@ -131,6 +139,9 @@ def check_outputs(info: SourceInfo, user_options: Options) -> None:
     if poses is not None:
         check_poses_path(poses)
         targets.append(poses)
+    if user_options.attention_maps is not None:
+        check_maps_path(user_options.attention_maps)
+        targets.append(user_options.attention_maps)
     inputs = run_inputs(user_options, info.path)
     check_targets(targets, overwrite=user_options.overwrite, inputs=inputs)
     for file in targets if info.kind != "photos" else {file.parent: file for file in targets}.values():

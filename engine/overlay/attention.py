@@ -1,8 +1,8 @@
-"""The network's attention maps over the frame: a tint for each person, and a legend."""
+"""The network's attention maps over the frame: a tint for each person."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import cv2
@@ -11,7 +11,6 @@ import numpy as np
 from engine.errors import OptionError
 from engine.geometry import apply_affines, invert_affines
 from engine.options import AttentionScale
-from engine.overlay.text import panel, put_text, text_width
 from engine.skeleton import Skeleton
 from engine.types import AttentionMaps, Float32Array, UInt8Array
 
@@ -23,7 +22,6 @@ _MOST_OPAQUE = 0.8
 # without attention to one keypoint must not paint a box around every person.
 _TINT_FROM, _TINT_FULL = 0.03, 0.6
 _LEAST_SPAN = 0.01  # of values: where attention is even, rounding must not be stretched to all colours
-_PANEL_BGR, _TEXT_BGR, _FAINT_BGR = (24, 20, 18), (245, 245, 245), (200, 200, 200)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,19 +44,39 @@ class AttentionView:
             raise OptionError(f"the index of a keypoint must be 0 or more, not {self.keypoint}")
 
 
-def parse_view(text: str, skeleton: Skeleton) -> AttentionView:
-    """`left_wrist` (or `attention:left_wrist`) shows S of that keypoint, `areas:left_wrist` shows G.
+@dataclass(frozen=True, kw_only=True)
+class AttentionSheet:
+    """All keypoints beside each other, each with its map; `kind` as in AttentionView."""
+
+    kind: Literal["attention", "areas"]
+
+
+def parse_attention(text: str, skeleton: Skeleton) -> AttentionView | AttentionSheet:
+    """`left_wrist` (or `attention:left_wrist`) shows S of that keypoint, `areas:left_wrist` G, `all` S of all of them.
 
     Raises:
         OptionError: unknown keypoint or kind; the message names the nearest.
     """
     kind, colon, name = text.partition(":")
-    if not colon:
-        return AttentionView(kind="attention", keypoint=skeleton.keypoint_index(text))
-    kind = kind.strip().lower()
+    kind, name = (kind.strip().lower(), name) if colon else ("attention", text)
     if kind not in ("attention", "areas"):
         raise OptionError(f"unknown attention view '{kind}'. Known: areas, attention.")
-    return AttentionView(kind="areas" if kind == "areas" else "attention", keypoint=skeleton.keypoint_index(name))
+    chosen: Literal["attention", "areas"] = "areas" if kind == "areas" else "attention"
+    if name.strip().lower() == "all" and "all" not in skeleton.keypoint_names:
+        return AttentionSheet(kind=chosen)
+    return AttentionView(kind=chosen, keypoint=skeleton.keypoint_index(name))
+
+
+def parse_view(text: str, skeleton: Skeleton) -> AttentionView:
+    """`parse_attention` for one keypoint.
+
+    Raises:
+        OptionError: unknown keypoint or kind; the message names the nearest.
+    """
+    found = parse_attention(text, skeleton)
+    if isinstance(found, AttentionSheet):
+        raise OptionError(f"'{text}' is a sheet of all keypoints; expected the name of one keypoint")
+    return found
 
 
 def num_keypoints(attention: AttentionMaps) -> int:
@@ -128,6 +146,13 @@ def scaled_maps(
     return np.asarray(maps / np.where(peaks > 0, peaks, 1), np.float32), ValueRange()
 
 
+def placed_maps(maps: AttentionMaps, affine: Float32Array) -> AttentionMaps:
+    """The maps in a picture whose px are those of the frame through an affine (2, 3)."""
+    whole = np.vstack([affine, [0, 0, 1]]).astype(np.float32)
+    lifted = np.concatenate([maps.crop_to_frame, np.tile([[[0, 0, 1]]], (len(maps.crop_to_frame), 1, 1))], axis=1)
+    return replace(maps, crop_to_frame=np.asarray((whole @ lifted)[:, :2], np.float32))
+
+
 def heatmap_to_frame(attention: AttentionMaps, map_size_wh: tuple[int, int]) -> Float32Array:
     """(N, 2, 3) float32 affines from heatmap px to frame px.
 
@@ -180,19 +205,32 @@ def values_on_frame(maps: Float32Array, affines: Float32Array, frame_size_wh: tu
     return field
 
 
-def _opacity(values: Float32Array) -> Float32Array:
+def opacity_of(values: Float32Array) -> Float32Array:
     """How strongly a value (0 to 1) covers what lies under it."""
     share = np.clip((values - _TINT_FROM) / (_TINT_FULL - _TINT_FROM), 0, 1)
     return np.asarray(share * share * (3 - 2 * share) * _MOST_OPAQUE, np.float32)
 
 
-def _colors(values: Float32Array) -> UInt8Array:
+def colors_of(values: Float32Array) -> UInt8Array:
     """Colours, (H, W, 3) uint8 BGR, of values 0 to 1: blue is 0 and red is 1, as in the paper, even in between."""
     return np.asarray(cv2.applyColorMap(np.round(values * 255).astype(np.uint8), cv2.COLORMAP_TURBO), np.uint8)
 
 
-def tint(image: UInt8Array, attention: AttentionMaps | None, view: AttentionView, scale: Scale) -> ValueRange | None:
+def tint(
+    image: UInt8Array,
+    attention: AttentionMaps | None,
+    view: AttentionView,
+    scale: Scale,
+    given: ValueRange | None = None,
+) -> ValueRange | None:
     """Tint the people of a frame, (H, W, 3) uint8 BGR, in place.
+
+    Args:
+        image: drawn into.
+        attention: maps of the people.
+        view: which of them.
+        scale: what the colours span, unless `given` says it.
+        given: values for the colours, where several pictures share them.
 
     Returns:
         The values that the colours stand for; None where there is nobody to tint.
@@ -200,7 +238,10 @@ def tint(image: UInt8Array, attention: AttentionMaps | None, view: AttentionView
     maps = chosen_maps(attention, view)
     if attention is None or maps is None or len(maps) == 0:
         return None
-    maps, values = scaled_maps(maps, view, scale, num_keypoints(attention))
+    if given is None:
+        maps, values = scaled_maps(maps, view, scale, num_keypoints(attention))
+    else:
+        maps, values = given.shares(maps), given
     affines = heatmap_to_frame(attention, (maps.shape[2], maps.shape[1]))
     _blend(image, maps, affines, _coarseness(affines))
     return values
@@ -226,7 +267,7 @@ def _blend(image: UInt8Array, maps: Float32Array, affines: Float32Array, step: i
         return
     left, top, right, bottom = max(0, left - 1), max(0, top - 1), left + columns + 1, top + rows + 1
     part = values[top:bottom, left:right]
-    weight, colors = _opacity(part), _colors(part)
+    weight, colors = opacity_of(part), colors_of(part)
     area = image[top * step : bottom * step, left * step : right * step]
     if step > 1:
         size = (part.shape[1] * step, part.shape[0] * step)
@@ -238,72 +279,3 @@ def _blend(image: UInt8Array, maps: Float32Array, affines: Float32Array, step: i
 
 def _number(value: float) -> str:
     return f"{value:.2g}" if 0 < value < 1 else f"{value:.0f}"
-
-
-def legend_lines(view: AttentionView, scale: Scale, skeleton: Skeleton) -> tuple[str, str, str]:
-    """Title, what the map shows, and what the scale is."""
-    name = skeleton.keypoint_names[view.keypoint].replace("_", " ")
-    if view.kind == "areas":
-        of_paper = "scale: share of each person's peak"
-        in_frame = "scale: up to the highest value here"
-        return f"Area G: {name}", "pixels that describe this keypoint", of_paper if scale == "paper" else in_frame
-    of_paper = "scale: 0 to 1, as in the paper"
-    in_frame = f"1/{skeleton.num_keypoints}: no preference; red: the highest here"
-    return f"Attention S: {name}", "how much each pixel draws on it", of_paper if scale == "paper" else in_frame
-
-
-def draw_legend(
-    image: UInt8Array,
-    view: AttentionView,
-    scale: Scale,
-    values: ValueRange | None,
-    skeleton: Skeleton,
-    *,
-    density: float = 1.0,
-) -> None:
-    """Draw the legend into the lower left corner of (H, W, 3) uint8 BGR; on small frames with fewer lines.
-
-    `values` are what the colours stand for; without them the bar has no numbers.
-    """
-    height, width = image.shape[:2]
-    title, shows, meaning = legend_lines(view, scale, skeleton)
-    text_px = float(np.clip(min(height, width) / 48, 9 * density, 24 * density))
-    lines = [title, shows, meaning]
-    while True:
-        pad = round(text_px * 0.9)
-        inner = max(text_width(title, text_px * 1.15), *(text_width(line, text_px) for line in lines))
-        inner = max(inner, round(text_px * 10))
-        total = round(text_px * (1.95 * len(lines) + 3.1)) + 2 * pad
-        if inner + 4 * pad <= width and total + 2 * pad <= height * 0.6:
-            break
-        if len(lines) > 1:
-            lines.remove(shows if shows in lines else meaning)
-        elif text_px > 5:
-            text_px *= 0.85
-        else:
-            return  # no room for anything that could be read
-    left, bottom = pad, height - pad
-    box_top = bottom - total
-    panel(image, (left, box_top, left + inner + 2 * pad, bottom), round(text_px * 0.6), _PANEL_BGR, 0.78)
-    x, y = left + pad, box_top + pad + text_px * 1.15
-    put_text(image, title, (x, y), text_px * 1.15, _TEXT_BGR)
-    for line in lines[1:]:
-        y += text_px * 1.95
-        put_text(image, line, (x, y), text_px, _FAINT_BGR)
-    _draw_bar(image, (x, round(y + text_px * 0.8)), inner, text_px, values)
-
-
-def _draw_bar(
-    image: UInt8Array, left_top: tuple[int, int], length: int, text_px: float, values: ValueRange | None
-) -> None:
-    """The colours from low to high, on a grey background, with numbers under both ends and the middle."""
-    x, y = left_top
-    shares = np.linspace(0, 1, length, dtype=np.float32)[None].repeat(max(2, round(text_px)), axis=0)
-    weight = _opacity(shares)
-    ground = np.full((*shares.shape, 3), 120, np.uint8)
-    bar = cv2.blendLinear(ground, _colors(shares), 1 - weight, weight)
-    image[y : y + bar.shape[0], x : x + length] = bar
-    base = y + bar.shape[0] + text_px * 1.5
-    small = text_px * 0.9
-    for share, text in zip((0.0, 0.5, 1.0), values.labels() if values is not None else (), strict=False):
-        put_text(image, text, (x + share * (length - text_width(text, small)), base), small, _TEXT_BGR)

@@ -10,12 +10,13 @@ import numpy as np
 from engine.errors import OptionError
 from engine.option_table import Control, Place, option
 from engine.options import attention_scale
-from engine.overlay.attention import SCALES, AttentionView, Scale, ValueRange, draw_legend, parse_view, tint
+from engine.overlay.attention import SCALES, AttentionView, Scale, ValueRange, parse_view, tint
+from engine.overlay.legend import LegendCorner, draw_legend
 from engine.overlay.text import Color, panel, put_text, text_width
 from engine.skeleton import Skeleton
 from engine.types import Float32Array, FrameResult, Poses, UInt8Array
 
-__all__ = ["AttentionView", "OverlayOptions", "Scale", "draw", "parse_view"]
+__all__ = ["AttentionView", "DrawingMemory", "OverlayOptions", "Scale", "draw", "parse_view"]
 
 _OUTLINE_BGR: Color = (28, 24, 22)
 _RING_BGR: Color = (255, 255, 255)
@@ -76,12 +77,20 @@ class OverlayOptions:
             raise OptionError(f"unknown attention scale '{self.scale}'. Known: {', '.join(SCALES)}.")
 
 
+class DrawingMemory:
+    """What the drawing of a frame keeps from those before it; one for each sequence of frames."""
+
+    def __init__(self) -> None:
+        self.legend = LegendCorner()
+
+
 def draw(
     result: FrameResult,
     skeleton: Skeleton,
     options: OverlayOptions,
     out: UInt8Array | None = None,
     *,
+    memory: DrawingMemory | None = None,
     density: float = 1.0,
 ) -> UInt8Array:
     """Draw a result on its frame.
@@ -91,6 +100,7 @@ def draw(
         skeleton: the keypoints' names, lines and colours.
         options: what to draw.
         out: (H, W, 3) uint8 to draw into; may be the frame's own image, which is then drawn over. None for a new one.
+        memory: of the sequence that the frame belongs to; None for a frame that stands for itself.
         density: image px per logical px, for line width and text; 2 on a screen of twice the density.
 
     Returns:
@@ -125,7 +135,17 @@ def draw(
         if options.boxes or (result.poses.scores[person] >= options.score_threshold).any():
             _draw_label(canvas, result.poses, person, options, density)
     if options.attention is not None:
-        draw_legend(canvas, options.attention, options.scale, values, skeleton, density=density)
+        draw_legend(
+            canvas,
+            options.attention,
+            options.scale,
+            values,
+            skeleton,
+            boxes_xyxy=result.poses.boxes_xyxy,
+            time_s=result.frame.timestamp_s,
+            corner=None if memory is None else memory.legend,
+            density=density,
+        )
     if canvas is not out:
         np.copyto(out, canvas)
     return out

@@ -14,15 +14,18 @@ from engine.geometry import apply_affines
 from engine.heatmap import decode_heatmaps
 from engine.overlay.attention import (
     SCALES,
+    AttentionSheet,
     Scale,
     attention_range,
     heatmap_to_frame,
-    legend_lines,
+    parse_attention,
     scaled_maps,
     tint,
     values_on_frame,
 )
+from engine.overlay.contact_sheet import contact_sheet, sheet_layout
 from engine.overlay.drawing import AttentionView, OverlayOptions, draw, parse_view
+from engine.overlay.legend import LegendCorner, legend_lines
 from engine.skeleton import COCO17
 from engine.types import Detections, Frame, FrameResult, Poses
 from tests.engine.overlay_pictures import (
@@ -33,6 +36,7 @@ from tests.engine.overlay_pictures import (
     changed,
     empty_maps,
     grey,
+    result_of,
 )
 
 Kind = Literal["attention", "areas"]
@@ -188,3 +192,52 @@ def test_a_keypoint_the_network_lacks_is_an_error() -> None:
     view = AttentionView(kind="attention", keypoint=40)
     with pytest.raises(OptionError, match="no keypoint 40"):
         tint(grey(100, 100), attention, view, "paper")
+
+
+def test_the_legend_stays_off_people_and_in_its_corner() -> None:
+    corner, size, frame = LegendCorner(), (100, 60), (640, 480)
+
+    def place(*boxes: tuple[float, float, float, float], time_s: float) -> tuple[int, int]:
+        return corner.place(size, frame, 10, np.array(boxes, np.float32).reshape(-1, 4), time_s)
+
+    lower_left = (0.0, 380.0, 90.0, 480.0)
+    assert place(lower_left, time_s=0.0) == (530, 410), "someone stands in the lower left"
+    assert place((560.0, 380.0, 640.0, 480.0), time_s=0.5) == (530, 410), "it does not jump at once"
+    assert place((560.0, 380.0, 640.0, 480.0), time_s=1.5) == (10, 410)
+    assert place(time_s=9.0) == (10, 410), "nobody is in its way"
+    assert place(lower_left, (560.0, 380.0, 640.0, 480.0), time_s=20.0) == (10, 10)
+
+
+def test_the_sheet_has_every_keypoint_in_one_scale() -> None:
+    maps = np.full((1, 17, *reversed(MAP_WH)), 1 / 17, np.float32)
+    maps[0, 3, 28:36, 20:28], maps[0, 9, 28:36, 20:28] = 0.9, 0.4
+    points = [[(-50.0, -50.0)] * 17]
+    result = result_of(grey(384, 288), points, attention=attention_maps(maps, [(100.0, 50.0, 250.0, 250.0)]))
+    columns, rows, (width, height) = sheet_layout(18, (384, 288))
+    sheet = contact_sheet(result, COCO17, AttentionSheet(kind="attention"), "frame", 0.2)
+    assert sheet.shape == (rows * height, columns * width, 3) and rows * columns >= 18
+    tiles = [sheet[k // columns * height :, k % columns * width :][:height, :width] for k in range(18)]
+    spots = [tile[height * 150 // 288, width * 175 // 384].astype(int) for tile in tiles[:17]]
+    tinted = [k for k, spot in enumerate(spots) if np.abs(spot - 128).max() > 10]
+    assert tinted == [3, 9]
+    assert spots[3][2] > spots[3][0] + 50, "the highest is red"
+    assert spots[9][2] < spots[9][1], "less is not, although it is the highest of its tile"
+    assert tiles[17].std() > 5, "the last tile says what the colours mean"
+
+
+@pytest.mark.parametrize("frame_wh", [(1920, 1080), (384, 288), (1080, 1920), (64, 48), (4000, 300)])
+@pytest.mark.parametrize("count", [1, 2, 18, 134])
+def test_sheets_fit_a_screen(count: int, frame_wh: tuple[int, int]) -> None:
+    columns, rows, (width, height) = sheet_layout(count, frame_wh)
+    assert columns * rows >= count > columns * (rows - 1)
+    assert width <= frame_wh[0] and abs(height - width * frame_wh[1] / frame_wh[0]) <= 1
+    if count == 18:
+        assert width * columns <= 2000 and width >= min(frame_wh[0], 200)
+
+
+def test_a_sheet_is_named_all() -> None:
+    assert parse_attention("all", COCO17) == AttentionSheet(kind="attention")
+    assert parse_attention("areas: ALL", COCO17) == AttentionSheet(kind="areas")
+    assert parse_attention("areas:nose", COCO17) == AttentionView(kind="areas", keypoint=0)
+    with pytest.raises(OptionError, match="a sheet of all keypoints"):
+        parse_view("all", COCO17)

@@ -1,0 +1,141 @@
+"""Writes attention maps as numbers: an .npz file that grows frame by frame.
+
+For each person of each frame, in this order, there is one row in the arrays `frame` (int64), `time_s` (float64),
+`person` (int64, place among the people of the frame), `id` (int64, -1 without), `box_xyxy` (4, float32, frame px) and
+`map_to_frame` (2, 3, float32), the affine from px of the maps to px of the frame. The maps are one array a frame, so
+that `numpy.load` reads only those that are used: `attention_000012` (N, K, h, w) float32 is S of frame 12,
+`areas_000012` is G. Frames without people have none. `keypoint_names` (K) names the keypoints.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from engine.artifacts.part_file import PartFile
+from engine.errors import OptionError, OutputError
+from engine.overlay.attention import heatmap_to_frame
+from engine.skeleton import Skeleton
+from engine.types import FrameResult
+
+_FASTEST = 1  # of the compression: G and S are mostly near 0
+
+
+def check_maps_path(path: Path) -> None:
+    """Refuse a name without the suffix .npz.
+
+    Raises:
+        OptionError: it ends otherwise.
+    """
+    if path.suffix.lower() != ".npz":
+        raise OptionError(f"attention maps are written as .npz: --attention-maps must end with it, not {path.name}")
+
+
+class MapsWriter:
+    """Writes one file of attention maps, under the part file's name until `commit`."""
+
+    def __init__(self, part: PartFile, skeleton: Skeleton) -> None:
+        """Open the file.
+
+        Raises:
+            OptionError: another suffix than .npz.
+            OutputError: the file cannot be written.
+        """
+        check_maps_path(part.final)
+        self._part, self._skeleton = part, skeleton
+        self._rows: list[tuple[int, float, int, int]] = []
+        self._boxes = [np.zeros((0, 4), np.float32)]
+        self._affines = [np.zeros((0, 2, 3), np.float32)]
+        self.frames = 0
+        try:
+            self._zip: zipfile.ZipFile | None = zipfile.ZipFile(
+                part.path, "w", compression=zipfile.ZIP_DEFLATED, compresslevel=_FASTEST
+            )
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def write(self, result: FrameResult, time_s: float) -> None:
+        """Add the maps of a frame.
+
+        Args:
+            result: with maps G and S of its people.
+            time_s: from the start, in seconds.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        self.frames += 1
+        maps, poses, number = result.attention, result.poses, result.frame.index
+        if maps is None or maps.attention is None or len(poses) == 0:
+            return
+        ids = np.full(len(poses), -1) if poses.track_ids is None else poses.track_ids
+        self._rows += [(number, time_s, person, int(ids[person])) for person in range(len(poses))]
+        self._boxes.append(poses.boxes_xyxy)
+        self._affines.append(heatmap_to_frame(maps, (maps.attention.shape[3], maps.attention.shape[2])))
+        self._put(f"attention_{number:06d}", maps.attention)
+        if maps.areas is not None:
+            self._put(f"areas_{number:06d}", maps.areas)
+        self._part.sync_soon()
+
+    def _put(self, name: str, values: np.ndarray) -> None:
+        if self._zip is None:
+            return
+        data = io.BytesIO()
+        np.lib.format.write_array(data, np.ascontiguousarray(values), allow_pickle=False)
+        try:
+            self._zip.writestr(f"{name}.npy", data.getbuffer())
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> OutputError:
+        return OutputError(f"cannot write {self._part.path}: {error.strerror or error}")
+
+    def finish(self) -> None:
+        """Write the arrays of all frames and close the file, which keeps its part name until `commit`.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        if self._zip is None:
+            return
+        frames, times, people, ids = zip(*self._rows, strict=True) if self._rows else ((), (), (), ())
+        try:
+            self._put("frame", np.array(frames, np.int64))
+            self._put("time_s", np.array(times, np.float64))
+            self._put("person", np.array(people, np.int64))
+            self._put("id", np.array(ids, np.int64))
+            self._put("box_xyxy", np.concatenate(self._boxes))
+            self._put("map_to_frame", np.concatenate(self._affines))
+            self._put("keypoint_names", np.array(self._skeleton.keypoint_names))
+        finally:
+            opened, self._zip = self._zip, None
+            try:
+                opened.close()
+            except OSError as error:
+                raise self._unwritable(error) from error
+
+    def commit(self) -> Path:
+        """Give the finished file its final name.
+
+        Raises:
+            OutputError: it cannot be renamed; it is kept under its part name.
+        """
+        return self._part.commit()
+
+    def abort(self) -> Path | None:
+        """End after an error; returns the part file, which is kept.
+
+        None where no frame was written (the part file is then removed) or the file already has its final name.
+        """
+        with contextlib.suppress(OSError, OutputError):  # without its directory a .zip is still repaired by `zip -FF`
+            self.finish()
+        if not self._part.path.exists():
+            return None
+        if self.frames == 0:
+            self._part.discard()
+            return None
+        return self._part.keep()
