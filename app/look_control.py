@@ -6,13 +6,14 @@ import numpy as np
 from PyQt5.QtCore import QObject
 
 from app.live.compose import Look
+from app.live.composer import Picture
 from app.live.session import Session
 from app.live.shots import PipelineReady, SourceOpened
 from app.settings import Settings
 from app.widgets.notices import Notices
 from app.widgets.overlay_panel import OverlayPanel
 from app.widgets.transport_bar import TransportBar
-from app.widgets.video_view import VideoView
+from app.widgets.video_view import VideoView, waiting_text
 
 
 class LookControl(QObject):
@@ -63,10 +64,11 @@ class LookControl(QObject):
 
     # --- probe ------------------------------------------------------------------------------------------------------
 
-    def show_probe_state(self, is_set: bool) -> None:
-        """Show whether the drawing thread has a probe; attention maps are fetched while it has."""
-        if is_set is not self._panel.has_probe:
-            self._panel.set_probe_state(is_set)
+    def show_probe_state(self, picture: Picture) -> None:
+        """Show whether the drawing thread has a probe, and its person; attention maps are fetched while it has."""
+        had_probe = self._panel.has_probe
+        self._panel.set_probe_state(picture.probe_set, waiting_text(picture))
+        if picture.probe_set is not had_probe:
             self.apply()
 
     def place_probe(self, x: float, y: float) -> None:

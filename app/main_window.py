@@ -334,7 +334,7 @@ class MainWindow(QMainWindow):
         if is_first:
             self._allow_commands()
         self.transport.set_position(picture.shown.shot.position_s)
-        self.look_control.show_probe_state(picture.probe_set)
+        self.look_control.show_probe_state(picture)
 
     def _painted(self, picture: Picture, paint_ms: float) -> None:
         shown = picture.shown

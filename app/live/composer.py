@@ -31,6 +31,8 @@ class Picture:
         shown: the frame and result that it shows.
         reading: of the probe; None without one.
         probe_set: whether the probe is fixed to a person, visible in this frame or not.
+        probe_lost: whether that person is not in this frame.
+        probed_id: their id; None without ids.
         draw_ms: time to draw it.
     """
 
@@ -39,6 +41,8 @@ class Picture:
     shown: Shown
     reading: ProbeReading | None
     probe_set: bool
+    probe_lost: bool = False
+    probed_id: int | None = None
     draw_ms: float
 
 
@@ -160,5 +164,7 @@ class Composer:
             shown=shown,
             reading=reading,
             probe_set=self._probe.is_set,
+            probe_lost=self._probe.is_lost,
+            probed_id=self._probe.person_id,
             draw_ms=(time.perf_counter() - started_s) * 1000,
         )

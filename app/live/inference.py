@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from app.live.kept_results import KeptResults
 from app.live.shots import PipelineFailed, PipelineProgress, PipelineReady, Shot, Shown, Unexpected
 from engine.artifacts.compiler import end_builds_of
 from engine.artifacts.model_files import resolve_pose_model
@@ -149,7 +150,7 @@ class Inference:
                     )
                 )
                 self._begun.wait()
-                self._process(pipeline)
+                self._process(pipeline, has_attention=opened.has_attention)
             finally:
                 pipeline.close()
         except EngineError as error:
@@ -160,17 +161,19 @@ class Inference:
             message = f"poses stopped: {type(error).__name__}: {error}"
             self._emit(PipelineFailed(serial=self.serial, message=message))
 
-    def _process(self, pipeline: Pipeline) -> None:
-        place: tuple[int, int] | None = None
+    def _process(self, pipeline: Pipeline, *, has_attention: bool) -> None:
+        results = KeptResults()
         while not self._stopped.is_set():
             shot = self._shots.take(_WAIT_S)
             if shot is None or self._stopped.is_set():
                 continue
-            if place not in (None, (shot.serial, shot.epoch)):
-                pipeline.restart()
-            place = (shot.serial, shot.epoch)
-            pipeline.fetch_attention(self._wants_attention())
-            result = pipeline.process(shot.frame)
+            with_maps = has_attention and self._wants_attention()
+            result = results.of(shot, with_maps=with_maps)
+            if result is None:
+                if not results.follows(shot):
+                    pipeline.restart()
+                pipeline.fetch_attention(with_maps)
+                result = results.add(shot, pipeline.process(shot.frame))
             shown = Shown(shot=shot, result=result, skeleton=pipeline.skeleton, pipeline=self.serial)
             self._put(self.serial, shown)
 

@@ -274,10 +274,10 @@ class Playback:
 
     def _offer(self, frame: Frame, captured_s: float, *, live: bool) -> None:
         """Pass a frame on, with an index and a time stamp that only increase, also after a seek."""
+        assert self._source is not None  # noqa: S101 - it gave the frame
         position_s = frame.timestamp_s
         since_s = position_s - self._last_s if self._last_s is not None else 0.0
         if self._last_s is not None and not 0 < since_s < _JUMP_S:
-            assert self._source is not None  # noqa: S101 - it gave the frame
             self._epoch += 1
             since_s = float(1 / (self._source.info.frame_rate or 1))
         self._last_s = position_s
@@ -291,5 +291,7 @@ class Playback:
                 position_s=0.0 if live else position_s,
                 serial=self.serial,
                 epoch=self._epoch,
+                is_live=live,
+                is_still=self._source.info.kind == "photos",
             )
         )

@@ -10,7 +10,6 @@ import numpy as np
 from app.live.shots import Shown
 from engine.geometry import overlaps
 from engine.overlay.attention import attention_at
-from engine.tracking.tracker import LOST_S
 from engine.types import Float32Array, Poses
 
 _SAME_PERSON = 0.3
@@ -39,8 +38,8 @@ class ProbeReading:
 class Probe:
     """A point that is fixed to a person: it keeps its relative position in the person's box.
 
-    It is removed when the person is gone, and never moves to another person. People with ids are tracked by id only,
-    for as long as the tracker keeps a lost id.
+    It never moves to another person. People with ids are tracked by id only: while theirs is not in the picture, the
+    probe is lost and waits. Without ids it waits for a moment, and is removed then.
     """
 
     def __init__(self) -> None:
@@ -49,13 +48,24 @@ class Probe:
         self._box: Float32Array | None = None
         self._track_id: int | None = None
         self._origin = (0, 0)  # serials of the source and of the pipeline whose ids these are
-        self._seen_s = 0.0
+        self._seen_s = self._seen_at_s = 0.0  # by the clock of the frames, and in the file
+        self._is_lost = False
         self._share: Float32Array = np.zeros(2, np.float32)
 
     @property
     def is_set(self) -> bool:
         """Whether it is fixed to a person, visible at the moment or not."""
         return self._box is not None
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether its person was not in the last frame; it waits for them."""
+        return self.is_set and self._is_lost
+
+    @property
+    def person_id(self) -> int | None:
+        """Id of its person; None without ids."""
+        return self._track_id
 
     def clear(self) -> None:
         """Remove the probe."""
@@ -87,9 +97,9 @@ class Probe:
         result = shown.result
         person = self._find(shown, result.poses)
         if person is None:
-            wait_s = _WAIT_S if self._track_id is None else LOST_S
-            if shown.shot.serial != self._origin[0] or result.frame.timestamp_s - self._seen_s > wait_s:
+            if self._waits_in_vain(shown):
                 self._release()
+            self._is_lost = True
             return None
         self._remember(shown, result.poses, person)
         if result.attention is None or result.attention.attention is None:
@@ -103,6 +113,15 @@ class Probe:
             values=attention_at(result.attention, person, point),
         )
 
+    def _waits_in_vain(self, shown: Shown) -> bool:
+        """Whether the person, who is not in this frame, cannot be known again."""
+        source, pipeline = self._origin
+        if shown.shot.serial != source or shown.pipeline != pipeline:
+            return True
+        if self._track_id is not None or shown.shot.is_still:
+            return False
+        return shown.shot.frame.timestamp_s - self._seen_s > _WAIT_S
+
     def _release(self) -> None:
         self._box = self._track_id = None
 
@@ -110,7 +129,8 @@ class Probe:
         self._box = poses.boxes_xyxy[person]
         self._track_id = None if poses.track_ids is None else int(poses.track_ids[person])
         self._origin = (shown.shot.serial, shown.pipeline)
-        self._seen_s = shown.shot.frame.timestamp_s
+        self._seen_s, self._seen_at_s = shown.shot.frame.timestamp_s, shown.shot.position_s
+        self._is_lost = False
 
     def _find(self, shown: Shown, poses: Poses) -> int | None:
         """The probed person in another frame: by id if both frames have ids, else by the box that overlaps most."""
@@ -120,6 +140,10 @@ class Probe:
         if self._track_id is not None and poses.track_ids is not None and shown.pipeline == pipeline:
             same = np.flatnonzero(poses.track_ids == self._track_id)
             return int(same[0]) if len(same) else None
+        if shown.shot.is_still and shown.shot.position_s != self._seen_at_s:
+            return None  # the person in the same place of another photo is another one
+        if self._is_lost and shown.pipeline != pipeline:
+            return None
         overlap = overlaps(self._box[None], poses.boxes_xyxy)[0]
         best = int(overlap.argmax())
         return best if overlap[best] >= _SAME_PERSON else None

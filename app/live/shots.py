@@ -20,6 +20,8 @@ class Shot:
         position_s: position in the file; 0 for live sources.
         serial: number of the source that it came from.
         epoch: increases where a frame does not follow the one before: after a seek, a loop, a lost signal.
+        is_live: from a camera or a stream, which has no positions.
+        is_still: a photo, which follows no other.
     """
 
     frame: Frame
@@ -27,6 +29,8 @@ class Shot:
     position_s: float
     serial: int
     epoch: int = 0
+    is_live: bool = False
+    is_still: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

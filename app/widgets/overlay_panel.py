@@ -134,10 +134,11 @@ class OverlayPanel(QWidget):
         self.keypoints.activated.connect(self._choose)
         self.paper_scale = QCheckBox(self.tr("Scale of the paper: 0 to 1"))
         self.paper_scale.toggled.connect(self._emit_changed)
-        self._probe_text = faint(self.tr("Click on a person in the video to see the attention at that point."))
+        self._probe_text = faint("")
         self.clear_probe = QPushButton(self.tr("Remove the probe (Esc)"))
         self.clear_probe.clicked.connect(self.probe_cleared)
         self.clear_probe.hide()
+        self.set_probe_state(False)
 
     def _button(self, number: int) -> QPushButton:
         button = self.kinds.button(number)
@@ -153,11 +154,14 @@ class OverlayPanel(QWidget):
         self._sync()
         self._emit_changed()
 
-    def set_probe_state(self, is_set: bool) -> None:
-        """Show whether a probe is set."""
-        if is_set != self.clear_probe.isVisibleTo(self):
+    def set_probe_state(self, is_set: bool, waiting: str = "") -> None:
+        """Show whether a probe is set, and that it waits for its person."""
+        if is_set != self.has_probe:
             self.clear_probe.setVisible(is_set)
-            self._probe_text.setVisible(not is_set)
+        self._probe_text.setVisible(not is_set or bool(waiting))
+        self._probe_text.setText(
+            waiting or self.tr("Click on a person in the video to see the attention at that point.")
+        )
 
     @property
     def has_probe(self) -> bool:

@@ -5,14 +5,24 @@ from __future__ import annotations
 import time
 
 import numpy as np
-from PyQt5.QtCore import QPointF, QRectF, QSize, Qt, pyqtSignal
+from PyQt5.QtCore import QCoreApplication, QPointF, QRectF, QSize, Qt, pyqtSignal
 from PyQt5.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent, QResizeEvent
 from PyQt5.QtWidgets import QSizePolicy, QWidget
 
 from app.live.composer import Picture
 from app.widgets.probe_painter import paint_probe, paint_probe_legend
-from app.widgets.theme import GROUND, WARNING
+from app.widgets.theme import GROUND, TEXT, WARNING
 from engine.overlay.attention import Scale
+
+
+def waiting_text(picture: Picture) -> str:
+    """What is said of a probe whose person is not in the picture; empty if they are."""
+    if not picture.probe_lost:
+        return ""
+    if picture.probed_id is None:
+        return QCoreApplication.translate("Probe", "The probed person is not here; the probe waits for them.")
+    text = QCoreApplication.translate("Probe", "Person #{number} is not here; the probe waits for them.")
+    return text.format(number=picture.probed_id)
 
 
 class VideoView(QWidget):
@@ -128,8 +138,10 @@ class VideoView(QWidget):
             else:
                 painter.drawImage(area, picture.image, QRectF(picture.image.rect()))
             self._paint_probe(painter, picture, area)
+            if picture.probe_lost:
+                self._paint_badge(painter, waiting_text(picture), TEXT, at_top=False)
         if self.badge:
-            self._paint_badge(painter)
+            self._paint_badge(painter, self.badge, WARNING, at_top=True)
 
     def _paint_probe(self, painter: QPainter, picture: Picture, area: QRectF) -> None:
         if picture.reading is None or picture.shown.skeleton is None:
@@ -149,16 +161,16 @@ class VideoView(QWidget):
         painter.restore()
         paint_probe_legend(painter, area, picture.reading, picture.shown.skeleton, scale=self.scale)
 
-    def _paint_badge(self, painter: QPainter) -> None:
+    def _paint_badge(self, painter: QPainter, text: str, color: str, *, at_top: bool) -> None:
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         font = painter.font()
         font.setBold(True)
         painter.setFont(font)
-        width = painter.fontMetrics().horizontalAdvance(self.badge) + 32
+        width = painter.fontMetrics().horizontalAdvance(text) + 32
         height = painter.fontMetrics().height() + 16
-        card = QRectF((self.width() - width) / 2, 16, width, height)
+        card = QRectF((self.width() - width) / 2, 16 if at_top else self.height() - height - 16, width, height)
         painter.setPen(Qt.PenStyle.NoPen)
         painter.setBrush(QColor(18, 20, 24, 225))
         painter.drawRoundedRect(card, height / 2, height / 2)
-        painter.setPen(QColor(WARNING))
-        painter.drawText(card, int(Qt.AlignmentFlag.AlignCenter), self.badge)
+        painter.setPen(QColor(color))
+        painter.drawText(card, int(Qt.AlignmentFlag.AlignCenter), text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from engine.types import AttentionMaps, Detections, Frame, FrameResult, Poses, S
 
 SIZE_WH = (320, 180)
 RATE = 50
+PEOPLE = slice(None)  # which of the two are there; tests change it
 
 
 def fake_result(frame: Frame, *, attention: bool = True, skeleton: Skeleton = COCO17) -> FrameResult:
@@ -70,7 +72,15 @@ class FakePipeline:
         time.sleep(self._backstage.process_s)
         # As the real one: no maps unless they are wanted.
         attention = self._backstage.has_attention and self.attention_wanted
-        return fake_result(frame, attention=attention, skeleton=self.skeleton)
+        result = fake_result(frame, attention=attention, skeleton=self.skeleton)
+        # As the real one: other numbers after a restart, and no frame twice with the same keypoints.
+        self._backstage.processed += 1
+        poses = replace(
+            result.poses,
+            track_ids=np.array([3, 7], np.int64)[PEOPLE] + 10 * self.restarts,
+            keypoints_xy=result.poses.keypoints_xy + np.float32(0.001 * self._backstage.processed),
+        )
+        return replace(result, poses=poses)
 
     def fetch_attention(self, wanted: bool) -> None:
         self.attention_wanted = wanted
@@ -145,6 +155,7 @@ class Backstage:
         self.skeleton = COCO17
         self.has_attention = True
         self.process_s = 0.001
+        self.processed = 0
         self.process_error: Exception | None = None
         self.open_error: Exception | None = None
         self.while_opening: Callable[[Callable[[str], None]], None] = lambda _notify: None

@@ -206,7 +206,7 @@ def test_closing_while_recording_leaves_a_video_that_plays(window: MainWindow, q
     (poses,) = window.outputs.folder.glob("*.jsonl")
     with open_source(str(video)) as source:
         assert len(list(source)) > 10
-    assert '"id": 3' in poses.read_text().splitlines()[0]
+    assert '"id": 1' in poses.read_text().splitlines()[0]
 
 
 def test_recording_and_snapshot_report_their_paths(window: MainWindow, qtbot: QtBot) -> None:

@@ -144,10 +144,28 @@ def test_the_probe_waits_for_its_id_and_never_moves_to_another_person() -> None:
     probe = placed([3, 7])
     for time_s in (0.1, 1.0, 1.9):  # a cut: another person in the same box
         assert probe.read(people(time_s, [LEFT], [8])) is None and probe.is_set
+        assert probe.is_lost and probe.person_id == 3
     back = probe.read(people(1.95, [LEFT, RIGHT], [8, 3]))
-    assert back is not None and back.point_xy[0] == 240
-    assert probe.read(people(4.1, [LEFT, RIGHT], [8, 9])) is None and not probe.is_set
-    assert probe.read(people(4.2, [RIGHT], [3])) is None  # it was removed permanently
+    assert back is not None and back.point_xy[0] == 240 and not probe.is_lost
+    assert probe.read(people(40.0, [LEFT, RIGHT], [8, 9])) is None and probe.is_lost  # it waits for as long as it takes
+    assert probe.read(people(40.1, [RIGHT], [3])) is not None and not probe.is_lost
+
+
+def test_a_probe_that_waits_is_removed_with_the_ids_that_it_waits_for() -> None:
+    probe = placed([3, 7])
+    assert probe.read(people(0.1, [RIGHT], [7])) is None and probe.is_lost
+    assert probe.read(people(0.2, [LEFT], [3], pipeline=2)) is None and not probe.is_set
+
+
+def test_the_probe_of_a_photo_finds_nobody_in_another() -> None:
+    def photo(position_s: float) -> Shown:
+        shown = people(position_s, [LEFT, RIGHT], None)
+        return replace(shown, shot=replace(shown.shot, is_still=True))
+
+    probe = Probe()
+    assert probe.place(photo(0.0), (80.0, 100.0))
+    assert probe.read(photo(5.0)) is None and probe.is_lost
+    assert probe.read(photo(0.0)) is not None and not probe.is_lost
 
 
 def test_without_ids_the_probe_is_removed_with_its_person() -> None:

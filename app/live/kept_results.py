@@ -1,0 +1,206 @@
+"""The results of a source's frames as they were shown first, and ids that do not depend on how a frame is reached.
+
+A pipeline counts ids up for ever and forgets all people at a jump. Here ids begin at 1 with each source, a frame of a
+file keeps the result that it was shown with, and after a jump people continue the ids of the nearest kept frame of the
+same scene where their boxes overlap.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from app.live.scenes import Thumbnail, is_cut, thumbnail
+from app.live.shots import Shot
+from engine.geometry import overlaps
+from engine.types import AttentionMaps, FrameResult, Int64Array, Poses, StageTimings
+
+_SAME_PERSON = 0.4
+"""Intersection over union from which two boxes count as the same person's."""
+_GAP_S = 1.0
+"""Frames of a file that are further apart do not follow each other."""
+_MOST_BYTES, _MOST_MAP_BYTES = 64_000_000, 192_000_000
+_ENTRY_BYTES = 4000  # of Python's objects around the arrays, roughly
+
+
+@dataclass(kw_only=True, eq=False)
+class _Kept:
+    """What is kept of a frame; of `result` without its picture and maps."""
+
+    result: FrameResult
+    scene: Thumbnail
+    attention: AttentionMaps | None
+
+    @property
+    def ids(self) -> Int64Array:
+        ids = self.result.poses.track_ids
+        return np.zeros(0, np.int64) if ids is None else ids
+
+
+def _bytes_of(thing: object) -> int:
+    return sum(value.nbytes for value in vars(thing).values() if isinstance(value, np.ndarray))
+
+
+class KeptResults:
+    """Results of one pipeline; used in its thread."""
+
+    def __init__(self, *, most_bytes: int = _MOST_BYTES, most_map_bytes: int = _MOST_MAP_BYTES) -> None:
+        self._most_bytes, self._most_map_bytes = most_bytes, most_map_bytes
+        self._begin(0)
+
+    def _begin(self, source: int) -> None:
+        """Start with another source."""
+        self._source = source
+        self._kept: OrderedDict[int, _Kept] = OrderedDict()  # by place in the file, the latest used last
+        self._places: list[int] = []  # the same places in order
+        self._bytes = self._map_bytes = 0
+        self._given = 0
+        self._id_of: dict[int, int] = {}  # shown ids by those of the pipeline
+        self._last: tuple[Shot, Thumbnail] | None = None
+
+    def of(self, shot: Shot, *, with_maps: bool) -> FrameResult | None:
+        """The kept result of a frame; None if there is none, or none with attention maps where they are wanted."""
+        if shot.serial != self._source:
+            self._begin(shot.serial)
+        kept = None if shot.is_live else self._kept.get(_place(shot))
+        if kept is None or (with_maps and kept.attention is None and len(kept.result.poses)):
+            return None
+        self._kept.move_to_end(_place(shot))
+        return replace(kept.result, frame=shot.frame, attention=kept.attention if with_maps else None)
+
+    def follows(self, shot: Shot) -> bool:
+        """Whether a frame continues the last one of `add`; if not, the pipeline must forget its people before it."""
+        scene = thumbnail(shot.frame.image_bgr)
+        last, self._last = self._last, (shot, scene)
+        if last is None or shot.serial != last[0].serial or shot.is_still or is_cut(last[1], scene):
+            follows = False
+        elif shot.is_live:
+            follows = shot.epoch == last[0].epoch
+        else:
+            follows = 0 < shot.position_s - last[0].position_s < _GAP_S
+        if not follows:
+            self._id_of = {}
+        return follows
+
+    def add(self, shot: Shot, result: FrameResult) -> FrameResult:
+        """The result to show for a frame that the pipeline has just processed, with the ids that its people keep."""
+        if shot.serial != self._source:
+            self._begin(shot.serial)
+        if self._last is None or self._last[0] is not shot:
+            self.follows(shot)
+        assert self._last is not None  # noqa: S101 - set by `follows`
+        scene = self._last[1]
+        if shot.is_still:  # photos do not follow each other
+            result = replace(result, poses=replace(result.poses, track_ids=None))
+        before = None if shot.is_live else self._kept.get(_place(shot))
+        shown = None if before is None else self._with_maps(before, result)
+        if shown is None:
+            shown = self._numbered(result, before or self._nearest(shot, scene))
+        if not shot.is_live:
+            self._keep(_place(shot), _Kept(result=shown, scene=scene, attention=shown.attention))
+        return shown
+
+    def _numbered(self, result: FrameResult, reference: _Kept | None) -> FrameResult:
+        """The result with shown ids: known ones, those of the reference where boxes overlap, else new ones."""
+        poses = result.poses
+        if poses.track_ids is None:
+            return result
+        ids = np.array([self._id_of.get(int(own), 0) for own in poses.track_ids], np.int64)
+        _forget_repeated(ids)
+        if reference is not None and len(ids) and len(reference.ids):
+            for person, other in _pairs(poses, reference.result.poses):
+                if ids[person] == 0 and reference.ids[other] not in ids:
+                    ids[person] = reference.ids[other]
+        for unknown in np.flatnonzero(ids == 0):
+            self._given += 1
+            ids[unknown] = self._given
+        self._id_of.update(zip(poses.track_ids.tolist(), ids.tolist(), strict=True))
+        return replace(result, poses=replace(poses, track_ids=ids))
+
+    def _with_maps(self, kept: _Kept, again: FrameResult) -> FrameResult | None:
+        """The kept result with the maps of the same frame processed again; None if other people were found."""
+        poses = kept.result.poses
+        if again.attention is None or len(poses) != len(again.poses):
+            return None
+        order = dict(_pairs(poses, again.poses)) if len(poses) else {}
+        if len(order) != len(poses):
+            return None
+        rows = np.array([order[person] for person in range(len(poses))], np.intp)
+        if again.poses.track_ids is not None:  # the frames after it continue these people
+            self._id_of.update(zip(again.poses.track_ids[rows].tolist(), kept.ids.tolist(), strict=True))
+        return replace(kept.result, frame=again.frame, attention=again.attention.take(rows), timings=again.timings)
+
+    def _nearest(self, shot: Shot, scene: Thumbnail) -> _Kept | None:
+        """The kept frame of the same scene that is nearest in the file, of those beside a place."""
+        place = _place(shot)
+        at = bisect.bisect_left(self._places, place)
+        beside = sorted(self._places[max(0, at - 1) : at + 1], key=lambda other: abs(other - place))
+        return next((self._kept[other] for other in beside if not is_cut(self._kept[other].scene, scene)), None)
+
+    def _keep(self, place: int, kept: _Kept) -> None:
+        self._drop(place)
+        kept.result = replace(
+            kept.result,
+            frame=replace(kept.result.frame, image_bgr=np.zeros((1, 1, 3), np.uint8)),
+            attention=None,
+            timings=StageTimings(),  # nothing runs when it is shown again
+        )
+        self._kept[place] = kept
+        bisect.insort(self._places, place)
+        self._bytes += _size(kept)
+        if kept.attention is not None:
+            self._map_bytes += _bytes_of(kept.attention)
+        while self._bytes > self._most_bytes and len(self._kept) > 1:
+            self._drop(next(iter(self._kept)))
+        if self._map_bytes > self._most_map_bytes:
+            self._drop_maps(but=place)
+
+    def _drop(self, place: int) -> None:
+        kept = self._kept.pop(place, None)
+        if kept is not None:
+            self._places.pop(bisect.bisect_left(self._places, place))
+            self._bytes -= _size(kept)
+            self._map_bytes -= 0 if kept.attention is None else _bytes_of(kept.attention)
+
+    def _drop_maps(self, *, but: int) -> None:
+        """Keep poses and drop maps, of half the frames that have any: they can be worked out again."""
+        with_maps = [place for place, kept in self._kept.items() if kept.attention is not None and place != but]
+        for place in with_maps[: max(1, len(with_maps) // 2)]:
+            kept = self._kept[place]
+            assert kept.attention is not None  # noqa: S101 - chosen above
+            self._map_bytes -= _bytes_of(kept.attention)
+            kept.attention = None
+
+
+def _place(shot: Shot) -> int:
+    return round(shot.position_s * 1e6)
+
+
+def _size(kept: _Kept) -> int:
+    result = kept.result
+    return _bytes_of(result.poses) + _bytes_of(result.detections) + kept.scene.nbytes + _ENTRY_BYTES
+
+
+def _forget_repeated(ids: Int64Array) -> None:
+    """Set to 0, in place, each id that an earlier person of the frame has."""
+    seen: set[int] = set()
+    for person, number in enumerate(ids.tolist()):
+        if number in seen:
+            ids[person] = 0
+        seen.add(number)
+
+
+def _pairs(poses: Poses, others: Poses) -> list[tuple[int, int]]:
+    """Pairs of people (index here, index there) whose boxes overlap, most first; a person is in one pair at most."""
+    overlap = overlaps(poses.boxes_xyxy, others.boxes_xyxy)
+    found: list[tuple[int, int]] = []
+    for flat in np.argsort(-overlap, axis=None, kind="stable"):
+        person, other = divmod(int(flat), overlap.shape[1])
+        if overlap[person, other] < _SAME_PERSON:
+            break
+        if all(person != taken[0] and other != taken[1] for taken in found):
+            found.append((person, other))
+    return found
