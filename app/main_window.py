@@ -88,7 +88,7 @@ class MainWindow(QMainWindow):
         self._started_s = time.monotonic()
         self._closing = False
         self.confirm: Callable[[str], bool] = self._ask_to_end
-        self._first_painted = False
+        self._first_painted = self._was_playing = False
         self._last_shown: object = None
         self.statistics = Statistics()
         self.setWindowTitle(TITLE)
@@ -333,7 +333,7 @@ class MainWindow(QMainWindow):
         self.view.show_picture(picture)
         if is_first:
             self._allow_commands()
-        self.transport.set_position(picture.shown.shot.position_s)
+        self.source_control.show_position(picture.shown.shot)
         self.look_control.show_probe_state(picture)
 
     def _painted(self, picture: Picture, paint_ms: float) -> None:
@@ -357,12 +357,18 @@ class MainWindow(QMainWindow):
                 self._pipeline_timer.start(0)
 
     def _show_statistics(self) -> None:
-        snapshot = self.statistics.snapshot()
-        self.statistics_panel.show_snapshot(
-            snapshot, dropped_frames=self.session.dropped_frames, description=self.session.description
-        )
         playback = self.session.playback
         playing = playback is not None and playback.is_playing
+        if playing and not self._was_playing:
+            self.statistics.clear_window()  # a pause does not count as slow frames
+        self._was_playing = playing
+        snapshot = self.statistics.snapshot()
+        self.statistics_panel.show_snapshot(
+            snapshot,
+            playing=playing,
+            dropped_frames=self.session.dropped_frames,
+            description=self.session.description,
+        )
         self.header.show_snapshot(snapshot, self.session.description, playing=playing)
         self.transport.set_recording(self.outputs.recording)
 

@@ -9,7 +9,7 @@ from PyQt5.QtCore import QObject
 
 from app.live.playback import SPEEDS
 from app.live.session import Session
-from app.live.shots import PlaybackChanged, SignalBack, SignalLost, SourceFailed, SourceOpened
+from app.live.shots import PlaybackChanged, Shot, SignalBack, SignalLost, SourceFailed, SourceOpened
 from app.qt_setup import TITLE
 from app.settings import Settings
 from app.widgets.header import Header
@@ -119,8 +119,11 @@ class SourceControl(QObject):
             self.go_to(1.0)
 
     def jump(self, seconds: float) -> None:
-        """Go this many seconds forward in the file, or back."""
-        if self._view.picture is not None:
+        """Go this many seconds forward in the file, or back; of photos, to the next or the one before."""
+        source = self._session.source
+        if source is not None and source.info.kind == "photos":
+            self.step(1 if seconds > 0 else -1)
+        elif self._view.picture is not None:
             self.seek(max(0.0, self._view.picture.shown.shot.position_s + seconds))
 
     def change_speed(self, step: int) -> None:
@@ -146,6 +149,14 @@ class SourceControl(QObject):
         if back:
             reasons |= dict.fromkeys(("step_back", "forward", "backward", "start", "end", "loop"), back)
         return {**reasons, "play": "", "mirror": "" if is_live else self.tr("Only cameras and streams are mirrored")}
+
+    def show_position(self, shot: Shot) -> None:
+        """Show the place of the picture on the screen in its source, and the name of a photo."""
+        self._transport.set_position(shot.position_s, shot.number)
+        source = self._session.source
+        if shot.name and source is not None and source.serial == shot.serial:
+            height, width = shot.frame.image_bgr.shape[:2]
+            self._header.show_photo(source.info, shot.name, (width, height))
 
     # --- events of the session --------------------------------------------------------------------------------------
 

@@ -63,6 +63,7 @@ class Playback:
         self._playing, self._loop, self._speed = True, loop, speed
         self._steps = 0
         self._seek_s: float | None = None
+        self._back_from_s: float | None = None  # a step back from there must end before it
         self._clock: tuple[float, float] | None = None  # (monotonic, media) seconds that belong together
         self._source: FrameSource | None = None
         self._index = self._epoch = 0
@@ -97,13 +98,13 @@ class Playback:
             else:
                 rate = float((self._source.info.frame_rate if self._source is not None else None) or 1)
                 here = self._last_s or 0.0
-                self._seek_s = max(0.0, here + (frames - 0.5) / rate)
+                self._seek_s, self._back_from_s = max(0.0, here + (frames - 0.5) / rate), here
             self._changed.notify_all()
 
     def seek(self, position_s: float) -> None:
         """Go to a position in the file; of several calls the last one counts."""
         with self._changed:
-            self._seek_s = max(0.0, position_s)
+            self._seek_s, self._back_from_s = max(0.0, position_s), None
             self._changed.notify_all()
 
     def set_loop(self, loop: bool) -> None:
@@ -181,16 +182,24 @@ class Playback:
         assert self._source is not None  # noqa: S101 - opened before
         frames = iter(self._source)
         at_end = False
+        if self._source.info.kind == "photos":
+            self._playing, self._seek_s = False, 0.0  # the first one; the next when the person asks for it
         self._emit(PlaybackChanged(serial=self.serial, playing=self._playing))
         while self._wait_for_work(at_end):
             with self._changed:
                 seek_s, self._seek_s = self._seek_s, None
+                back_from_s, self._back_from_s = self._back_from_s, None
                 if seek_s is None and at_end:
+                    if not self._playing and not self._loops:  # no step leads over the end
+                        self._steps = 0
+                        continue
                     seek_s = 0.0
             shown_at_once = seek_s is not None
             if seek_s is not None:
                 frames, at_end = self._go_to(seek_s), False
             frame = next(frames, None)
+            if seek_s is not None and back_from_s is not None:
+                frames, frame = self._before(back_from_s, seek_s, frames, frame)
             if frame is None:
                 at_end = self._meet_end()
                 continue
@@ -242,6 +251,18 @@ class Playback:
         self._source = self._open(self.text)
         return self._skipping_to(iter(self._source), position_s)
 
+    def _before(
+        self, limit_s: float, sought_s: float, frames: Iterator[Frame], frame: Frame | None
+    ) -> tuple[Iterator[Frame], Frame | None]:
+        """The frame before a time, further back than sought if there is none: a long frame, or an unreadable photo."""
+        assert self._source is not None  # noqa: S101 - opened before
+        step_s = float(1 / (self._source.info.frame_rate or 1))
+        while frame is not None and frame.timestamp_s >= limit_s and sought_s > 0:
+            sought_s, step_s = max(0.0, sought_s - step_s), step_s * 2
+            frames = self._go_to(sought_s)
+            frame = next(frames, None)
+        return frames, frame
+
     def _skipping_to(self, frames: Iterator[Frame], position_s: float) -> Iterator[Frame]:
         """Frames from a position on; if there is none, the last one."""
         last: Frame | None = None
@@ -282,6 +303,7 @@ class Playback:
             since_s = float(1 / (self._source.info.frame_rate or 1))
         self._last_s = position_s
         self._time_s += since_s
+        photo = self._source.frame_path(frame.index)
         restamped = replace(frame, index=self._index, timestamp_s=self._time_s)
         self._index += 1
         self._put(
@@ -290,6 +312,8 @@ class Playback:
                 captured_s=captured_s,
                 position_s=0.0 if live else position_s,
                 serial=self.serial,
+                number=0 if live else frame.index,
+                name=photo.name if photo is not None else "",
                 epoch=self._epoch,
                 is_live=live,
                 is_still=self._source.info.kind == "photos",

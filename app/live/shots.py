@@ -19,6 +19,8 @@ class Shot:
         captured_s: when it was captured (live) or due (file), on the clock of `time.monotonic()`.
         position_s: position in the file; 0 for live sources.
         serial: number of the source that it came from.
+        number: of the frame in the file, from 0; 0 for live sources.
+        name: of a photo's file; empty for others.
         epoch: increases where a frame does not follow the one before: after a seek, a loop, a lost signal.
         is_live: from a camera or a stream, which has no positions.
         is_still: a photo, which follows no other.
@@ -28,6 +30,8 @@ class Shot:
     captured_s: float
     position_s: float
     serial: int
+    number: int = 0
+    name: str = ""
     epoch: int = 0
     is_live: bool = False
     is_still: bool = False

@@ -1,10 +1,20 @@
-"""A list of choices and a label that shorten long texts with an ellipsis; the tool tip has the whole text."""
+"""A list of choices, a label and a button that shorten long texts with an ellipsis; the tool tip has the whole text."""
 
 from __future__ import annotations
 
 from PyQt5.QtCore import QEvent, QSize, Qt
 from PyQt5.QtGui import QHelpEvent, QPainter, QPaintEvent
-from PyQt5.QtWidgets import QComboBox, QLabel, QStyle, QStyleOptionComboBox, QStylePainter, QToolTip, QWidget
+from PyQt5.QtWidgets import (
+    QComboBox,
+    QLabel,
+    QStyle,
+    QStyleOptionComboBox,
+    QStyleOptionToolButton,
+    QStylePainter,
+    QToolButton,
+    QToolTip,
+    QWidget,
+)
 
 _WIDEST_LIST_PX = 560
 _LIST_MARGIN_PX = 28
@@ -82,3 +92,35 @@ class ElidedLabel(QLabel):
         painter = QPainter(self)
         painter.setPen(self.palette().color(self.foregroundRole()))
         painter.drawText(self.contentsRect(), int(self.alignment()), self.shown_text())
+
+
+class ElidedButton(QToolButton):
+    """A button that prefers the width of its whole text and accepts less; the tool tip has the whole text."""
+
+    def minimumSizeHint(self) -> QSize:
+        """Room for a few letters."""
+        hint = super().sizeHint()
+        spare = (
+            self.fontMetrics().horizontalAdvance(self.text()) - 2 * _MIN_LETTERS * self.fontMetrics().averageCharWidth()
+        )
+        return QSize(hint.width() - max(0, spare), hint.height())
+
+    def shown_text(self) -> str:
+        """The text as it is painted."""
+        metrics = self.fontMetrics()
+        around = super().sizeHint().width() - metrics.horizontalAdvance(self.text())
+        return metrics.elidedText(self.text(), Qt.TextElideMode.ElideMiddle, self.width() - around)
+
+    def setText(self, text: str | None) -> None:
+        """Set the text, which the tool tip shows in full."""
+        super().setText(text)
+        self.setToolTip(text or "")
+        self.updateGeometry()
+
+    def paintEvent(self, _event: QPaintEvent | None) -> None:
+        """Paint with the text shortened."""
+        painter = QStylePainter(self)
+        option = QStyleOptionToolButton()
+        self.initStyleOption(option)
+        option.text = self.shown_text()
+        painter.drawComplexControl(QStyle.ComplexControl.CC_ToolButton, option)

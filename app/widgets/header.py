@@ -5,12 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from PyQt5.QtCore import QSize, Qt
+from PyQt5.QtGui import QResizeEvent
 from PyQt5.QtWidgets import QHBoxLayout, QLabel, QMenu, QSizePolicy, QToolButton, QWidget
 
 from app.live.statistics import Snapshot
-from app.widgets.elided import ElidedLabel
+from app.widgets.elided import ElidedButton, ElidedLabel
 from app.widgets.icons import icon
 from engine.sources.frame_source import SourceInfo
+
+_MARGINS_PX, _SPACING_PX = (10, 7, 14, 7), 16
+_GAPS_PX = _MARGINS_PX[0] + _MARGINS_PX[2] + 3 * _SPACING_PX
 
 
 class Header(QWidget):
@@ -20,20 +24,20 @@ class Header(QWidget):
         super().__init__(parent)
         self.setObjectName("header")
         self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
-        self.source = QToolButton()
+        self.source = ElidedButton()
         self.source.setIcon(icon("film"))
         self.source.setIconSize(QSize(18, 18))
         self.source.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         self.source.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         self.source.setMenu(sources)
-        self.source.setMaximumWidth(300)
-        self.source.setToolTip(self.tr("Choose a source"))
+        self.source.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
+        self.source.setAccessibleName(self.tr("Choose a source"))
         self.running, self.numbers = ElidedLabel(), QLabel()
         self.running.setObjectName("faint")
         self.numbers.setSizePolicy(QSizePolicy.Policy.Minimum, QSizePolicy.Policy.Preferred)
         layout = QHBoxLayout(self)
-        layout.setContentsMargins(10, 7, 14, 7)
-        layout.setSpacing(16)
+        layout.setContentsMargins(*_MARGINS_PX)
+        layout.setSpacing(_SPACING_PX)
         layout.addWidget(self.source)
         layout.addStretch(1)
         layout.addWidget(self.running)
@@ -42,13 +46,18 @@ class Header(QWidget):
 
     def set_source(self, name: str) -> None:
         """Show the name of the source; empty for none."""
-        text = name or self.tr("Choose a source")
-        self.source.setText(self.fontMetrics().elidedText(text, Qt.TextElideMode.ElideMiddle, 230) + "  ▾")
+        self.source.setText(f"{name or self.tr('Choose a source')}  ▾")
+        self._share_room()
 
     def show_source(self, info: SourceInfo) -> None:
         """Show name and size of an open source."""
         size = info.size_wh
         self.set_source(info.name + (f"  {size[0]}×{size[1]}" if size is not None else ""))
+
+    def show_photo(self, info: SourceInfo, name: str, size_wh: tuple[int, int]) -> None:
+        """Show the name of a photo, after that of its folder if it is one of several."""
+        text = name if info.name == name else f"{info.name} / {name}"
+        self.set_source(f"{text}  {size_wh[0]}×{size_wh[1]}")
 
     def show_snapshot(self, snapshot: Snapshot, description: dict[str, Any], *, playing: bool) -> None:
         """Show frame rate and latency (while it plays), people, and the running networks."""
@@ -62,3 +71,14 @@ class Header(QWidget):
         self.numbers.setText("  ·  ".join(parts))
         running = [str(description[name]) for name in ("pose_model", "backend", "precision") if description.get(name)]
         self.running.setText(" · ".join(running))
+        self._share_room()
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:
+        """Share the new width."""
+        super().resizeEvent(event)
+        self._share_room()
+
+    def _share_room(self) -> None:
+        """Shorten the running networks before the name of the source."""
+        taken = self.source.sizeHint().width() + self.numbers.sizeHint().width() + _GAPS_PX
+        self.running.setMaximumWidth(max(0, self.width() - taken))

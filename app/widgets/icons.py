@@ -29,13 +29,14 @@ def _pause(painter: QPainter) -> None:
 
 
 def _step(painter: QPainter) -> None:
-    painter.drawPath(_polygon((6, 5), (15, 12), (6, 19)))
-    painter.drawRoundedRect(QRectF(15.5, 5, 2.8, 14), 1, 1)
+    # A frame, and the direction: not the arrow against a bar that leads to the end of a file.
+    painter.drawRoundedRect(QRectF(4.5, 5, 3.2, 14), 1, 1)
+    painter.drawPath(_polygon((10.5, 5), (19.5, 12), (10.5, 19)))
 
 
 def _step_back(painter: QPainter) -> None:
-    painter.drawPath(_polygon((18, 5), (9, 12), (18, 19)))
-    painter.drawRoundedRect(QRectF(5.7, 5, 2.8, 14), 1, 1)
+    painter.drawPath(_polygon((13.5, 5), (4.5, 12), (13.5, 19)))
+    painter.drawRoundedRect(QRectF(16.3, 5, 3.2, 14), 1, 1)
 
 
 def _outline(painter: QPainter, width: float = 1.9) -> None:

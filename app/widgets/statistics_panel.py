@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from typing import Any
@@ -15,6 +16,8 @@ from app.widgets.overlay_panel import faint, heading
 from app.widgets.theme import ACCENT, FAINT, PANEL, WARNING
 
 _HISTORY_S = 60.0
+_TICKS_S = (45, 30, 15, 0)
+_GAP = float("nan")  # breaks a line
 
 
 def running_lines(description: dict[str, Any]) -> list[str]:
@@ -108,17 +111,20 @@ class StatisticsPanel(QWidget):
             ("latency", self.tr("Capture to screen"), "ms", (("p50", ACCENT), ("p95", WARNING))),
         ):
             plot = graph.PlotWidget()
-            plot.setFixedHeight(118)
+            plot.setFixedHeight(132)
             plot.setMenuEnabled(False)
             plot.setMouseEnabled(x=False, y=False)
             plot.hideButtons()
             plot.showGrid(x=False, y=True, alpha=0.18)
             plot.setXRange(-_HISTORY_S, 0, padding=0)
             plot.getAxis("left").setWidth(38)
-            plot.getAxis("bottom").setStyle(showValues=False)
-            plot.getAxis("bottom").setHeight(6)
+            ticks = [
+                (-second, self.tr("{n} s ago").format(n=second) if second else self.tr("now")) for second in _TICKS_S
+            ]
+            plot.getAxis("bottom").setTicks([ticks])
+            plot.getAxis("bottom").setHeight(20)
             for curve, color in curves:
-                self._lines[f"{name} {curve}"] = plot.plot(pen=graph.mkPen(QColor(color), width=2))
+                self._lines[f"{name} {curve}"] = plot.plot(pen=graph.mkPen(QColor(color), width=2), connect="finite")
             caption = title if len(curves) == 1 else self._legend(title, unit, curves)
             label = heading(caption)
             label.setTextFormat(Qt.TextFormat.RichText)
@@ -132,8 +138,10 @@ class StatisticsPanel(QWidget):
         marks = " ".join(f"<span style='color:{color}'>● {curve}</span>" for curve, color in curves)
         return f"{title}, {unit} &nbsp; {marks}"
 
-    def show_snapshot(self, snapshot: Snapshot, *, dropped_frames: int, description: dict[str, Any]) -> None:
-        """Show the numbers, and add them to the plots."""
+    def show_snapshot(
+        self, snapshot: Snapshot, *, playing: bool, dropped_frames: int, description: dict[str, Any]
+    ) -> None:
+        """Show the numbers, and add them to the plots while it plays."""
         self.fps.setText(f"{snapshot.fps:.1f}")
         latency = snapshot.latency
         self.latency.setText("–" if latency is None else f"{latency.p50:.0f}")
@@ -147,12 +155,14 @@ class StatisticsPanel(QWidget):
         lines = running_lines(description)
         self.pose.setText(lines[0] if lines else "–")
         self.detector.setText(lines[1] if len(lines) > 1 else "–")
-        self._add_to_history(snapshot)
+        self._add_to_history(snapshot if playing else None)
 
-    def _add_to_history(self, snapshot: Snapshot) -> None:
+    def _add_to_history(self, snapshot: Snapshot | None) -> None:
         now_s = time.monotonic()
-        if snapshot.latency is not None and snapshot.fps > 0:
+        if snapshot is not None and snapshot.latency is not None and snapshot.fps > 0:
             self._history.append((now_s, snapshot.fps, snapshot.latency.p50, snapshot.latency.p95))
+        else:  # paused: no line leads over it
+            self._history.append((now_s, _GAP, _GAP, _GAP))
         while self._history and now_s - self._history[0][0] > _HISTORY_S:
             self._history.popleft()
         if not self._lines:
@@ -161,5 +171,5 @@ class StatisticsPanel(QWidget):
         for number, curve in enumerate(("fps fps", "latency p50", "latency p95"), start=1):
             self._lines[curve].setData(seconds, [sample[number] for sample in self._history])
         for plot, highest in (("fps plot", 1), ("latency plot", 3)):
-            top = max((sample[highest] for sample in self._history), default=1.0)
+            top = max((sample[highest] for sample in self._history if not math.isnan(sample[highest])), default=1.0)
             self._lines[plot].setYRange(0, top * 1.15, padding=0)

@@ -18,10 +18,12 @@ _LITTLE_DISK_BYTES = 2_000_000_000
 
 
 def clock(seconds: float) -> str:
-    """Minutes and seconds, and hours if there are any."""
-    whole = int(max(0.0, seconds))
+    """Minutes and seconds with tenths, and hours if there are any."""
+    tenths = int(max(0.0, seconds) * 10 + 1e-6)
+    whole = tenths // 10
     hours, minutes = whole // 3600, whole // 60 % 60
-    return f"{hours}:{minutes:02d}:{whole % 60:02d}" if hours else f"{minutes}:{whole % 60:02d}"
+    tail = f"{whole % 60:02d}.{tenths % 10}"
+    return f"{hours}:{minutes:02d}:{tail}" if hours else f"{minutes}:{tail}"
 
 
 class SeekSlider(QSlider):
@@ -65,6 +67,7 @@ class TransportBar(QWidget):
         self.setObjectName("controls")
         self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
         self._duration_s: float | None = None
+        self._photos: int | None = None
         self._make_widgets()
         layout = QHBoxLayout(self)
         layout.setContentsMargins(10, 7, 10, 7)
@@ -100,8 +103,9 @@ class TransportBar(QWidget):
         self.step_on = self._button("step", self.tr("Next frame (.)"))
         self.slider = SeekSlider()
         self.slider.setAccessibleName(self.tr("Position in the file"))
-        self.time = QLabel("0:00 / 0:00")
+        self.time = QLabel()  # two short lines, as for a recording
         self.time.setObjectName("faint")
+        self.time.setStyleSheet("font-size: 11px;")
         self.live = QLabel(self.tr("● LIVE"))
         self.live.setStyleSheet(f"color: {ERROR}; font-weight: 600; padding: 0 6px;")
         self.loop = self._button("loop", self.tr("Loop (L)"), checkable=True)
@@ -145,13 +149,17 @@ class TransportBar(QWidget):
 
     def _slider_moved(self, value: int) -> None:
         if self._duration_s is not None:
-            self.sought.emit(value / _TICKS * self._duration_s)
+            last_s = self._duration_s - 1 if self._photos is not None else self._duration_s
+            self.sought.emit(value / _TICKS * last_s - (0.5 if self._photos is not None else 0.0))
 
     def set_source(self, source: SourceOpened | None) -> None:
         """Show the controls that fit a source."""
         is_live = source is not None and source.info.is_live
         is_file = source is not None and not is_live
         self._duration_s = None if source is None else source.duration_s
+        self._photos = None
+        if source is not None and source.info.kind == "photos":
+            self._photos = source.info.frame_count
         for widget in (self.step_back, self.step_on, self.slider, self.time, self.loop, self.speed):
             widget.setVisible(not is_live)
         self.speed.setEnabled(is_file)
@@ -159,20 +167,33 @@ class TransportBar(QWidget):
         self.slider.setEnabled(is_file and bool(self._duration_s) and not is_read_once)
         self.live.setVisible(is_live)
         self.mirror.setVisible(is_live)
-        self.set_position(0.0)
+        self._keep_room_for_time()
+        self.set_position(0.0, 0)
+        if source is None:
+            self.time.clear()
 
     def set_playing(self, playing: bool) -> None:
         """Show pause or play on the button."""
         self.play.setIcon(icon("pause" if playing else "play"))
 
-    def set_position(self, position_s: float) -> None:
-        """Show the position in the file, unless the user drags the slider."""
-        if self._duration_s:
-            self.time.setText(f"{clock(position_s)} / {clock(self._duration_s)}")
-            if not self.slider.isSliderDown():
-                self.slider.setValue(round(position_s / self._duration_s * _TICKS))
-        else:
-            self.time.setText(clock(position_s))
+    def _position_text(self, position_s: float, number: int) -> str:
+        if self._photos is not None:
+            return self.tr("photo {number}\nof {count}").format(number=number + 1, count=self._photos)
+        until = f" / {clock(self._duration_s)}" if self._duration_s else ""
+        return self.tr("{time}{until}\nframe {number}").format(time=clock(position_s), until=until, number=number)
+
+    def _keep_room_for_time(self) -> None:
+        """Room for the longest text of the source, so that the slider keeps its length."""
+        longest = self._position_text(self._duration_s or 0.0, 8_888)
+        metrics = self.time.fontMetrics()
+        self.time.setMinimumWidth(max(metrics.horizontalAdvance(line) for line in longest.splitlines()) + 2)
+
+    def set_position(self, position_s: float, number: int) -> None:
+        """Show the position in the file, and the frame's number from 0, unless the user drags the slider."""
+        self.time.setText(self._position_text(position_s, number))
+        if self._duration_s and not self.slider.isSliderDown():
+            last_s = max(1.0, self._duration_s - 1) if self._photos is not None else self._duration_s
+            self.slider.setValue(round(position_s / last_s * _TICKS))
 
     def allow(self, why_not: Mapping[str, str]) -> None:
         """Disable the buttons of commands with a reason, which is then their tool tip."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 import threading
@@ -188,8 +189,10 @@ class PhotoSource(SourceBase):
         self._first = read_photo(self._paths[0]) if len(self._paths) == 1 else None
         size_wh = None if self._first is None else (self._first.shape[1], self._first.shape[0])
         super().__init__(SourceInfo(name=name, kind="photos", path=path, size_wh=size_wh, frame_count=len(self._paths)))
-        self._read: list[Path] = []
-        self._closed = False
+        self._read: dict[int, Path] = {}  # by the number of the frame
+        self._closed = self._sought = False
+        self._start = 0
+        self._noted: set[Path] = set()
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -198,28 +201,52 @@ class PhotoSource(SourceBase):
 
     def frame_path(self, index: int) -> Path | None:
         """The photo of the frame with this index."""
-        return self._read[index] if 0 <= index < len(self._read) else None
+        return self._read.get(index)
+
+    def seek(self, position_s: float) -> None:
+        """The next iteration starts at the photo in this place of the list, from 0, or at the last one before the end.
+
+        Afterwards photos are numbered by their places, because how many before them can be read is not known.
+        """
+        self._start = min(len(self._paths) - 1, max(0, math.ceil(position_s - 1e-6)))
+        self._sought = True
 
     def __iter__(self) -> Iterator[Frame]:
-        for path in self._paths:
+        start = self._start
+        found = 0
+        for place in range(start, len(self._paths)):
+            frame = self._frame(place)
             if self._closed:
                 return
-            try:
-                image, self._first = (self._first if self._first is not None else read_photo(path)), None
-            except SourceError as error:
-                self._unreadable += 1
-                self._notes.append(f"skipped: {error}")
-                continue
-            self._read.append(path)
-            count = self._count_of(path)
-            if count > 1:
-                self._notes.append(
-                    f"{path}: the first of its {count} pictures; the others (animation, pages) are left out"
-                )
-            index = len(self._read) - 1
-            yield Frame(image_bgr=image, index=index, timestamp_s=float(index))
+            if frame is not None:
+                found += 1
+                yield frame
+        for place in reversed(range(start if not found else 0)):  # none that can be read from there on
+            frame = self._frame(place)
+            if frame is not None:
+                yield frame
+                return
         if not self._read and not self._closed:
             raise SourceError(f"none of the {len(self._paths)} photos in {self._info.path} can be read")
+
+    def _frame(self, place: int) -> Frame | None:
+        """The photo in a place of the list; None if it cannot be read."""
+        path = self._paths[place]
+        try:
+            image, self._first = (self._first if self._first is not None else read_photo(path)), None
+        except SourceError as error:
+            if path not in self._noted:
+                self._unreadable += 1
+                self._notes.append(f"skipped: {error}")
+                self._noted.add(path)
+            return None
+        index = place if self._sought else len(self._read)
+        self._read[index] = path
+        count = self._count_of(path)
+        if count > 1 and path not in self._noted:
+            self._notes.append(f"{path}: the first of its {count} pictures; the others (animation, pages) are left out")
+            self._noted.add(path)
+        return Frame(image_bgr=image, index=index, timestamp_s=float(index))
 
     @staticmethod
     def _count_of(path: Path) -> int:

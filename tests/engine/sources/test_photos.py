@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from engine.sources.opening import open_source
-from engine.sources.photos import decode_photo, natural_key
+from engine.sources.photos import PhotoSource, decode_photo, natural_key, write_photo
 from tests.engine.clips import ClipSpec, frames_of, make_clip, picture, refusal, save_photo
 
 # Photos
@@ -100,3 +100,19 @@ def test_exif_orientation_is_honoured(orientation: int, corner: tuple[int, int])
     assert image.shape[:2] == ((64, 32) if orientation in (6, 8) else (32, 64))
     pixel = image[corner].astype(int)
     assert pixel[2] - pixel[0] > 100
+
+
+def test_photos_are_read_from_a_place_on(tmp_path: Path) -> None:
+    for number in range(5):
+        write_photo(tmp_path / f"{number}.png", np.full((4, 5, 3), number, np.uint8), ".png")
+    for number in (1, 4):
+        (tmp_path / f"{number}.png").write_bytes(b"no photo")
+    source = open_source(str(tmp_path))
+    assert isinstance(source, PhotoSource)
+    for position_s, places in ((0.0, [0, 2, 3]), (0.5, [2, 3]), (3.0, [3]), (4.0, [3]), (99.0, [3])):
+        source.seek(position_s)
+        frames = list(source)
+        assert [int(frame.image_bgr[0, 0, 0]) for frame in frames] == places
+        assert [frame.timestamp_s for frame in frames] == places
+        assert [source.frame_path(frame.index) for frame in frames] == [tmp_path / f"{place}.png" for place in places]
+    assert source.unreadable_frames == 2 and len(source.notes) == 2
