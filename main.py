@@ -11,7 +11,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from engine.options import Options
@@ -29,6 +29,7 @@ EPILOG = """\
 examples:
   PROGRAM --video demo
   PROGRAM --video walk.mp4 --output walk_pose.mp4 --poses walk.jsonl
+  PROGRAM --video 0 --output none --poses ws://127.0.0.1:8765
   PROGRAM --video walk.mp4 --attention left_wrist
   PROGRAM --video 0 --duration 10
   PROGRAM --doctor
@@ -76,13 +77,17 @@ def read_options(argv: Sequence[str] | None) -> Options:
     from engine.options import Options
 
     parser = build_parser()
-    given = vars(parser.parse_args(argv))
+    given: dict[str, Any] = vars(parser.parse_args(argv))
+    given |= {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
     options = Options(**given, given=frozenset(given))
     for option in ("output", "poses", "attention", "attention_maps"):
         if option in given and options.video is None:
             parser.error(f"--{option.replace('_', '-')} needs --video")
     if options.benchmark and (options.doctor or options.source is not None):
         parser.error("--benchmark goes with neither --doctor nor --source")
+    for option in ("allow_remote", "allow_origin"):
+        if option in given and not any(text.strip().lower().startswith("ws:") for text in options.poses):
+            parser.error(f"--{option.replace('_', '-')} is about --poses ws://HOST:PORT, which is not given")
     for option in ("report", "compare"):
         if option in given and not options.benchmark:
             parser.error(f"--{option} needs --benchmark")

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -75,6 +76,16 @@ def seconds(text: str) -> float:
     if not 0 < number < float("inf"):
         raise ValueError(f"'{text}' is not a number of seconds above 0")
     return number
+
+
+def page_origin(text: str) -> str:
+    """The origin of a web page, as browsers send it; "null" for pages that are opened as files."""
+    plain = text.strip().rstrip("/").lower()
+    if plain != "null" and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/?#\s*]+", plain):
+        raise ValueError(
+            f"'{text}' is not the origin of a page, such as https://pages.example or http://127.0.0.1:8000"
+        )
+    return plain
 
 
 def attention_scale(text: str) -> AttentionScale:
@@ -254,10 +265,28 @@ class Options(PoseOptions):
         None, "also compare with: ultralytics, serial (one core, one thread)", group=BENCHMARK, metavar="NAMES"
     )
     output: Path | None = option(
-        None, "the video or photo to write (outputs/<name>_pose.mp4)", Path, group=OUTPUT, metavar="FILE"
+        None,
+        "the video or photo to write (outputs/<name>_pose.mp4); none: only the poses",
+        Path,
+        group=OUTPUT,
+        metavar="FILE",
     )
-    poses: Path | None = option(
-        None, "also write keypoints: .jsonl, .csv or .json (COCO)", Path, group=OUTPUT, metavar="FILE"
+    poses: tuple[str, ...] = option(
+        (),
+        "also write keypoints, to files (.jsonl, .csv, .json for COCO) and live: - (standard output),"
+        " udp://HOST:PORT, osc://HOST:PORT, ws://HOST:PORT",
+        group=OUTPUT,
+        metavar="FILE|ADDRESS",
+        many=True,
+    )
+    allow_remote: bool = option(False, "other machines may read from ws://, without a password", group=OUTPUT)
+    allow_origin: tuple[str, ...] = option(
+        (),
+        "web pages that may read from ws://, by origin, such as https://pages.example",
+        page_origin,
+        group=OUTPUT,
+        metavar="ORIGIN",
+        many=True,
     )
     attention: str | None = option(
         None,

@@ -211,7 +211,7 @@ def exporting(frames: int) -> list[str]:
         video, poses = Path(folder) / "long.mp4", Path(folder) / "long.jsonl"
         sampling = _Sampling(watch, max(1, (frames - _WARM_FRAMES) // 24))
         with open_source("demo", loop=True) as source, open_pipeline(PipelineOptions(detect_every=1)) as pipeline:
-            options = ExportOptions(output=video, poses=poses, max_frames=frames, quiet=True)
+            options = ExportOptions(output=video, poses=[poses], max_frames=frames, quiet=True)
             summary = export(source, pipeline, options, progress=sampling)
         with av.open(str(video)) as container:
             shown = sum(packet.size > 0 for packet in container.demux(container.streams.video[0]))

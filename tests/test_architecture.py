@@ -79,7 +79,7 @@ ROOMS: Mapping[str, Rule] = {
     "engine.tracking": Rule(always=COMMON, lazily=("trackers", "supervision")),
     "engine.build": Rule(always=COMMON, lazily=BUILDERS),
     "engine.pipeline": Rule(always=COMMON),
-    "engine.output": Rule(always=(*COMMON, "av", "tqdm"), lazily=("tqdm",)),
+    "engine.output": Rule(always=(*COMMON, "av", "tqdm"), lazily=("tqdm", "websockets", "pythonosc")),
     "engine.benchmark": Rule(always=COMMON, lazily=("torch", "models", "ultralytics", "matplotlib", "tqdm")),
     "engine.root": Rule(lazily=("av",)),
     "train": Rule(

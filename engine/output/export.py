@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 from engine.errors import EngineError, OptionError, SourceError
 from engine.output.files import RunFiles, expected_frames
+from engine.output.live.live_poses import LivePoses
 from engine.output.progress import FrameProgress, Progress, SafeProgress
 from engine.overlay.attention import AttentionSheet
 from engine.overlay.contact_sheet import contact_sheet
@@ -45,7 +46,8 @@ class ExportOptions:
 
     Attributes:
         output: video, photo or folder to write; None for `outputs/<name>_pose.mp4` and the like.
-        poses: `.jsonl`, `.csv` or `.json` file; None for no poses file.
+        pictures: whether a video, photo or folder is written at all, and frames are drawn.
+        poses: `.jsonl`, `.csv` or `.json` files.
         attention_maps: `.npz` file for the maps as numbers; None for none.
         overwrite: existing files may be replaced.
         max_frames: stop after this many frames.
@@ -59,7 +61,8 @@ class ExportOptions:
     """
 
     output: Path | None = None
-    poses: Path | None = None
+    pictures: bool = True
+    poses: Sequence[Path] = ()
     attention_maps: Path | None = None
     overwrite: bool = False
     max_frames: int | None = None
@@ -80,7 +83,7 @@ class ExportOptions:
             raise OptionError(f"the video quality (crf) must lie between 0 and 51, not {self.crf}")
         if self.preset not in X264_PRESETS:
             raise OptionError(f"unknown x264 preset '{self.preset}'. Known: {', '.join(X264_PRESETS)}.")
-        if self.output is not None and self.poses is not None and self.output.resolve() == self.poses.resolve():
+        if self.output is not None and self.output.resolve() in [path.resolve() for path in self.poses]:
             raise OptionError(f"video and poses cannot both be written to {self.output}")
 
 
@@ -125,6 +128,7 @@ def export(
     progress: Progress | None = None,
     guard: StopFlag | None = None,
     *,
+    live: LivePoses | None = None,
     is_cut_off: Callable[[], bool] = lambda: False,
 ) -> ExportSummary:
     """Write the video (or photos) and the poses of a source.
@@ -137,6 +141,7 @@ def export(
         options: what to write.
         progress: called for every frame; None for a bar on stderr.
         guard: an entered stop flag, for callers with further steps that must not be interrupted; None makes one.
+        live: gets every frame, beside the files or instead of them; closed here, so that its counts are final.
         is_cut_off: asked at the end of the source: whether somebody ended it early who may not be there to be told. The
             files then get names that say so.
 
@@ -148,13 +153,14 @@ def export(
     """
     if guard is None:
         with StopFlag() as own:
-            return export(source, pipeline, options, progress, own, is_cut_off=is_cut_off)
+            return export(source, pipeline, options, progress, own, live=live, is_cut_off=is_cut_off)
     started_s = time.monotonic()
     with Steps(lambda: guard.is_set) as steps:  # threads are joined after the files have their final names
         outputs = RunFiles(
             source,
             pipeline.skeleton,
             output=options.output,
+            pictures=options.pictures,
             poses=options.poses,
             attention_maps=options.attention_maps,
             overwrite=options.overwrite,
@@ -162,8 +168,10 @@ def export(
             preset=options.preset,
         )
         shown = SafeProgress(progress or FrameProgress(quiet=options.quiet))
-        run = _Run(source, pipeline, options, outputs, shown, is_cut_off=is_cut_off)
+        run = _Run(source, pipeline, options, outputs, shown, live=live, is_cut_off=is_cut_off)
         written = run.from_start_to_end(guard, steps)
+        if live is not None:
+            live.close()
     return ExportSummary(
         frames=run.frames,
         frames_with_people=run.frames_with_people,
@@ -172,7 +180,7 @@ def export(
         unreadable_frames=source.unreadable_frames,
         dropped_frames=source.dropped_frames,
         audio_note=outputs.audio_note,
-        notes=(*source.notes, *run.notes, *outputs.notes),
+        notes=(*source.notes, *run.notes, *outputs.notes, *(() if live is None else live.summaries())),
         interrupted=run.interrupted,
         signal_number=guard.signal_number if run.interrupted else None,
     )
@@ -189,10 +197,11 @@ class _Run:
         outputs: RunFiles,
         progress: Progress,
         *,
+        live: LivePoses | None,
         is_cut_off: Callable[[], bool],
     ) -> None:
         self._source, self._pipeline, self._options = source, pipeline, options
-        self._outputs, self._is_cut_off, self._progress = outputs, is_cut_off, progress
+        self._outputs, self._is_cut_off, self._progress, self._live = outputs, is_cut_off, progress, live
         # Photos do not follow each other.
         self._memory = None if source.info.kind == "photos" else DrawingMemory()
         self.frames = self.frames_with_people = 0
@@ -220,7 +229,9 @@ class _Run:
         self._progress.start(self._source.info.name, total)
         live = self._source.info.is_live
         for result in results(self._pipeline, self._wanted(), steps, live=live, overlap=options.overlap):
-            self._outputs.write(result, self._picture(result))
+            if self._live is not None:
+                self._send(result, self._live)
+            self._outputs.write(result, self._picture(result) if options.pictures else result.frame.image_bgr)
             self.frames += 1
             self.frames_with_people += len(result.poses) > 0
             self._progress.advance()
@@ -231,6 +242,22 @@ class _Run:
             return contact_sheet(result, self._pipeline.skeleton, sheet, overlay.scale, overlay.score_threshold)
         # The undrawn frame is not needed any more, so draw into it without a copy.
         return draw(result, self._pipeline.skeleton, overlay, out=result.frame.image_bgr, memory=self._memory)
+
+    def _send(self, result: FrameResult, live: LivePoses) -> None:
+        """Give a frame to live readers.
+
+        Raises:
+            BrokenPipeError: the last of them is gone, and nothing else is written.
+        """
+        live.offer(
+            result,
+            source=self._source.info.name,
+            skeleton=self._pipeline.skeleton,
+            time_s=self._outputs.time_s(result),
+            photo=self._source.frame_path(result.frame.index),
+        )
+        if live.all_ended and not self._outputs.writes_files:
+            raise BrokenPipeError
 
     def _wanted(self) -> Iterator[Frame]:
         """Frames up to the limits, without waiting for one beyond them."""

@@ -136,7 +136,8 @@ class RunFiles:
         skeleton: Skeleton,
         *,
         output: Path | None,
-        poses: Path | None,
+        pictures: bool = True,
+        poses: Sequence[Path] = (),
         attention_maps: Path | None = None,
         overwrite: bool,
         crf: int,
@@ -150,28 +151,28 @@ class RunFiles:
         """
         self._source = source
         info = source.info
-        target = resolve_output(info, output)
+        target = resolve_output(info, output if pictures else None)
         inputs = source_files(info.path)
-        if poses is not None:
-            check_poses_path(poses)
+        for path in poses:
+            check_poses_path(path)
         if attention_maps is not None:
             check_maps_path(attention_maps)
-        check_targets([poses, attention_maps], overwrite=overwrite, inputs=inputs)
-        if info.path is not None and info.path.is_dir() and target.resolve() == info.path.resolve():
+        check_targets([*poses, attention_maps], overwrite=overwrite, inputs=inputs)
+        if pictures and info.path is not None and info.path.is_dir() and target.resolve() == info.path.resolve():
             raise OutputError(f"the output {target} is the input itself: name another folder")
         self._video: VideoWriter | None = None
         self._photos: PhotosWriter | None = None
         self._parts: list[PartFile] = []
         try:
-            if info.kind == "photos":
+            if pictures and info.kind == "photos":
                 self._photos = PhotosWriter(photo_targets(info, target), overwrite=overwrite, inputs=inputs)
-            else:
+            elif pictures:
                 self._parts.append(PartFile(target, overwrite=overwrite, inputs=inputs))
                 self._video = VideoWriter(self._parts[0], info, crf=crf, preset=preset)
-            self._poses: PosesWriter | None = None
-            if poses is not None:
-                self._parts.append(PartFile(poses, overwrite=overwrite, inputs=inputs))
-                self._poses = PosesWriter(self._parts[-1], skeleton, photos=info.kind == "photos")
+            self._poses: list[PosesWriter] = []
+            for path in poses:
+                self._parts.append(PartFile(path, overwrite=overwrite, inputs=inputs))
+                self._poses.append(PosesWriter(self._parts[-1], skeleton, photos=info.kind == "photos"))
             self._maps: MapsWriter | None = None
             if attention_maps is not None:
                 self._parts.append(PartFile(attention_maps, overwrite=overwrite, inputs=inputs))
@@ -216,10 +217,18 @@ class RunFiles:
             self._video.write(image_bgr, pts)
         if self._photos is not None:
             self._photos.write(image_bgr, photo)
-        if self._poses is not None:
-            self._poses.write(frame.index, time_s, result.poses, photo)
+        for poses in self._poses:
+            poses.write(frame.index, time_s, result.poses, photo)
         if self._maps is not None:
             self._maps.write(result, time_s)
+
+    @property
+    def writes_files(self) -> bool:
+        """Whether the run writes any file."""
+        return self._photos is not None or bool(self._writers())
+
+    def _writers(self) -> list[VideoWriter | PosesWriter | MapsWriter]:
+        return [writer for writer in (self._video, *self._poses, self._maps) if writer is not None]
 
     def cut_off(self) -> None:
         """The source was not read to its end: the files get names that say so; each photo is whole."""
@@ -232,7 +241,7 @@ class RunFiles:
         Raises:
             OutputError: one cannot be written or renamed.
         """
-        writers = [writer for writer in (self._video, self._poses, self._maps) if writer is not None]
+        writers = self._writers()
         for writer in writers:
             writer.finish()
         photos = self._photos.written if self._photos is not None else []
@@ -240,7 +249,7 @@ class RunFiles:
 
     def abort(self) -> tuple[Path, ...]:
         """End after an error; returns the non-empty part files, which are kept."""
-        kept = [writer.abort() for writer in (self._video, self._poses, self._maps) if writer is not None]
+        kept = [writer.abort() for writer in self._writers()]
         self.kept_frames = None if self._video is None else self._video.frames
         return tuple(path for path in kept if path is not None)
 

@@ -18,6 +18,9 @@ from engine.errors import ModelError, OptionError, one_line
 from engine.options import Options, PoseOptions
 from engine.output.export import ExportOptions, ExportSummary, export
 from engine.output.files import photo_targets, resolve_output
+from engine.output.live.live_poses import LivePoses
+from engine.output.live.standard_output import kept_for_poses
+from engine.output.live.targets import STDOUT, split_poses
 from engine.output.maps_writer import check_maps_path
 from engine.output.poses_writer import check_poses_path
 from engine.overlay.attention import AttentionSheet, AttentionView, parse_attention
@@ -31,6 +34,8 @@ from engine.sources.opening import open_source
 from engine.system.stop_flag import StopFlag
 
 EXIT_INTERRUPTED = 130
+NO_PICTURES = "none"
+"""The output of a run that writes poses only."""
 EXIT_SIGNAL = 128
 """Plus the signal number: the shell convention for a program ended by a signal."""
 
@@ -51,7 +56,13 @@ def run_video(user_options: Options) -> int:
     # Constructing the options validates their values.
     export_options(user_options, attention=None)
     pipeline_options(user_options, None, None)
-    with open_source(user_options.video) as source, contextlib.ExitStack() as until_printed:
+    _files, targets = split_poses(user_options.poses)
+    with contextlib.ExitStack() as until_printed:
+        stdout = None
+        if any(target.scheme == STDOUT for target in targets):
+            stdout = until_printed.enter_context(kept_for_poses())
+        source = until_printed.enter_context(open_source(user_options.video))
+        notify = _discard if user_options.quiet else _notify
         if not user_options.quiet:
             source.watch(_notify_signal)
         attention = attention_view(user_options)
@@ -60,12 +71,20 @@ def run_video(user_options: Options) -> int:
         if not given and (not options.download or is_offline()):
             find_detector(options.detector)
         check_outputs(source.info, user_options)
-        with open_pipeline(options, notify=_discard if user_options.quiet else _notify) as pipeline:
+        live = LivePoses(
+            targets,
+            stdout=stdout,
+            allow_remote=user_options.allow_remote,
+            allow_origins=user_options.allow_origin,
+            notify=notify,
+        )
+        until_printed.enter_context(live)
+        with open_pipeline(options, notify=notify) as pipeline:
             if not user_options.quiet:
-                _print(what_runs(pipeline))
+                _print("\n".join([what_runs(pipeline), *where_to_read(live)]))
             # From here on a second Ctrl-C must not suppress the summary.
             guard = until_printed.enter_context(StopFlag())
-            summary = export(source, pipeline, export_options(user_options, attention), guard=guard)
+            summary = export(source, pipeline, export_options(user_options, attention), guard=guard, live=live)
         if not user_options.quiet:
             _print(summary_text(summary))
         if not summary.interrupted or source.info.is_live:
@@ -91,9 +110,16 @@ def pipeline_options(
 
 def export_options(user_options: Options, attention: AttentionView | AttentionSheet | None) -> ExportOptions:
     """Export options from the command line."""
+    files, live = split_poses(user_options.poses)
+    pictures = str(user_options.output) != NO_PICTURES
+    if str(user_options.output) == STDOUT:
+        raise OptionError("--output names a file; on standard output only poses are written: --poses -")
+    if not pictures and not files and not live and user_options.attention_maps is None:
+        raise OptionError(f"--output {NO_PICTURES} leaves nothing to write: add --poses")
     return ExportOptions(
-        output=user_options.output,
-        poses=user_options.poses,
+        output=user_options.output if pictures else None,
+        pictures=pictures,
+        poses=files,
         overwrite=user_options.overwrite,
         max_frames=user_options.max_frames,
         duration_s=user_options.duration,
@@ -133,10 +159,12 @@ def check_outputs(info: SourceInfo, user_options: Options) -> None:
         OptionError: a name does not fit the kind of output.
         OutputError: a file exists, is the input, or cannot be written.
     """
-    poses = user_options.poses
-    target = resolve_output(info, user_options.output)
-    targets = list(photo_targets(info, target).values()) if info.kind == "photos" else [target]
-    if poses is not None:
+    wanted = export_options(user_options, None)
+    targets: list[Path] = []
+    if wanted.pictures:
+        target = resolve_output(info, wanted.output)
+        targets += photo_targets(info, target).values() if info.kind == "photos" else [target]
+    for poses in wanted.poses:
         check_poses_path(poses)
         targets.append(poses)
     if user_options.attention_maps is not None:
@@ -165,6 +193,11 @@ def what_runs(pipeline: PosePipeline) -> str:
     ]
     lines += [f"skipped {name}: {reason}" for name, reason in found["passed_over"]]
     return "\n".join(lines)
+
+
+def where_to_read(live: LivePoses) -> list[str]:
+    """A line for each address that readers connect to."""
+    return [f"live:   {server.address} (in a browser: {server.page})" for server in live.servers]
 
 
 def summary_text(summary: ExportSummary) -> str:

@@ -10,6 +10,7 @@ from engine.system.installation import install_command
 PACKAGE_OF_MODULE = {
     "cv2": "opencv-python",
     "cv2_enumerate_cameras": "cv2-enumerate-cameras",
+    "pythonosc": "python-osc",
     "tensorrt_rtx": "tensorrt-rtx-cu13",
 }
 # The extra that brings a module; all others belong to the set that every run needs.

@@ -120,7 +120,7 @@ def test_sound_longer_or_shorter_than_the_picture(tmp_path: Path) -> None:
 def test_variable_frame_rate_comes_out_exact(tmp_path: Path, suffix: str) -> None:
     stamps = [0, 33, 70, 100, 190, 250, 251, 400, 1500, 1533]
     clip = make_clip(tmp_path / f"vfr{suffix}", ClipSpec(time_base=Fraction(1, 1000), pts=stamps))
-    run_export(clip, tmp_path / "out.mp4", poses=tmp_path / "out.jsonl")
+    run_export(clip, tmp_path / "out.mp4", poses=[tmp_path / "out.jsonl"])
     assert [time * 1000 for time in read_back(tmp_path / "out.mp4").times] == stamps
     lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert [line["time_s"] for line in lines] == [stamp / 1000 for stamp in stamps]
@@ -221,7 +221,7 @@ def test_killed_run_leaves_a_part_that_plays_and_no_final_name(tmp_path: Path) -
         "        if frame.index == 120: os._exit(9)\n"
         "        return super().process(frame)\n"
         "with open_source(sys.argv[1]) as s:\n"
-        "    export(s, Killer(), ExportOptions(output=Path(sys.argv[2]), poses=Path(sys.argv[3]), quiet=True))\n"
+        "    export(s, Killer(), ExportOptions(output=Path(sys.argv[2]), poses=[Path(sys.argv[3])], quiet=True))\n"
     )
     clip = make_clip(tmp_path / "clip.mp4", ClipSpec(frames=130, audio="aac"))
     out, poses = tmp_path / "out.mp4", tmp_path / "out.jsonl"
@@ -246,7 +246,7 @@ def test_killed_run_leaves_a_part_that_plays_and_no_final_name(tmp_path: Path) -
 
 def test_a_photo_gives_a_photo(tmp_path: Path) -> None:
     photo = save_photo(tmp_path / "mé.png", picture(80, 61))
-    summary = run_export(photo, tmp_path, poses=tmp_path / "p.jsonl")
+    summary = run_export(photo, tmp_path, poses=[tmp_path / "p.jsonl"])
     assert summary.outputs == (tmp_path / "mé_pose.png", tmp_path / "p.jsonl")
     image = cv2.imdecode(np.fromfile(tmp_path / "mé_pose.png", np.uint8), cv2.IMREAD_COLOR)
     assert image is not None

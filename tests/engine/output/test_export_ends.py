@@ -50,7 +50,7 @@ def test_existing_outputs_are_kept_without_overwrite(tmp_path: Path) -> None:
     poses = tmp_path / "p.csv"
     poses.write_text("precious")
     with pytest.raises(OutputError, match="--overwrite"):
-        run_export(clip, tmp_path / "new.mp4", poses=poses)
+        run_export(clip, tmp_path / "new.mp4", poses=[poses])
     assert left_in(tmp_path, clip) == ["out.mp4", "p.csv"]
 
 
@@ -69,7 +69,7 @@ def test_unwritable_outputs_are_reported_before_any_frame(tmp_path: Path) -> Non
     blocked = tmp_path / "file"
     blocked.write_text("a file where a folder is wanted")
     pipeline = ConstantPipeline()
-    for output, poses in ((blocked / "out.mp4", None), (tmp_path / "out.mp4", blocked / "p.csv")):
+    for output, poses in ((blocked / "out.mp4", []), (tmp_path / "out.mp4", [blocked / "p.csv"])):
         with pytest.raises(OutputError, match="cannot"):
             run_export(clip, output, pipeline, poses=poses)
     assert pipeline.seen == []
@@ -81,7 +81,7 @@ def test_names_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match=r"\.mp4"):
         run_export(clip, tmp_path / "out.avi")
     with pytest.raises(OptionError, match="cannot both"):
-        ExportOptions(output=tmp_path / "a.json", poses=tmp_path / "a.json")
+        ExportOptions(output=tmp_path / "a.json", poses=[tmp_path / "a.json"])
     wrong: list[dict[str, Any]] = [{"max_frames": 0}, {"duration_s": 0.0}, {"duration_s": float("nan")}]
     for options in (*wrong, {"crf": 60}, {"preset": "x"}):
         with pytest.raises(OptionError):
@@ -104,7 +104,7 @@ def test_default_names() -> None:
 def test_ctrl_c_leaves_complete_matching_files(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "clip.mp4", ClipSpec(frames=40, audio="aac"))
     pipeline = ConstantPipeline(fail_at=15, error=KeyboardInterrupt())
-    summary = run_export(clip, tmp_path / "o.mp4", pipeline, poses=tmp_path / "o.json")
+    summary = run_export(clip, tmp_path / "o.mp4", pipeline, poses=[tmp_path / "o.json"])
     assert summary.interrupted
     assert summary.frames == 15
     after = read_back(tmp_path / "o.mp4")
@@ -128,7 +128,7 @@ def test_a_real_ctrl_c_in_a_child_process(tmp_path: Path) -> None:
         "        time.sleep(0.02)\n"
         "        return super().process(frame)\n"
         "with open_source('demo') as s:\n"
-        "    r = export(s, Slow(), ExportOptions(output=Path(sys.argv[1]), poses=Path(sys.argv[2]), quiet=True))\n"
+        "    r = export(s, Slow(), ExportOptions(output=Path(sys.argv[1]), poses=[Path(sys.argv[2])], quiet=True))\n"
         "print(r.frames, r.interrupted)\n"
     )
     out, poses = tmp_path / "o.mp4", tmp_path / "o.jsonl"
@@ -147,7 +147,7 @@ def test_a_real_ctrl_c_in_a_child_process(tmp_path: Path) -> None:
 def test_ctrl_c_before_the_first_frame_leaves_nothing(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "clip.mp4", ClipSpec(frames=4))
     pipeline = ConstantPipeline(fail_at=0, error=KeyboardInterrupt())
-    summary = run_export(clip, tmp_path / "o.mp4", pipeline, poses=tmp_path / "o.jsonl")
+    summary = run_export(clip, tmp_path / "o.mp4", pipeline, poses=[tmp_path / "o.jsonl"])
     assert summary.interrupted
     assert summary.outputs == ()
     assert left_in(tmp_path, clip) == []
@@ -157,7 +157,7 @@ def test_an_error_in_mid_run_leaves_nothing_under_the_final_name(tmp_path: Path)
     clip = make_clip(tmp_path / "clip.mp4", ClipSpec(frames=40))
     pipeline = ConstantPipeline(fail_at=20, error=BackendError("the device was lost"))
     with pytest.raises(BackendError, match=r"the device was lost \(the 20 frame") as caught:
-        run_export(clip, tmp_path / "o.mp4", pipeline, poses=tmp_path / "o.jsonl")
+        run_export(clip, tmp_path / "o.mp4", pipeline, poses=[tmp_path / "o.jsonl"])
     assert left_in(tmp_path, clip) == ["o.part.jsonl", "o.part.mp4"]
     assert str(tmp_path / "o.part.mp4") in str(caught.value)
     assert len(read_back(tmp_path / "o.part.mp4").times) == 20
@@ -167,7 +167,7 @@ def test_an_error_at_the_first_frame_leaves_nothing_at_all(tmp_path: Path) -> No
     clip = make_clip(tmp_path / "clip.mp4", ClipSpec(frames=4))
     pipeline = ConstantPipeline(fail_at=0, error=RuntimeError("a bug"))
     with pytest.raises(RuntimeError, match="a bug"):
-        run_export(clip, tmp_path / "o.mp4", pipeline, poses=tmp_path / "o.json")
+        run_export(clip, tmp_path / "o.mp4", pipeline, poses=[tmp_path / "o.json"])
     assert left_in(tmp_path, clip) == []
 
 
@@ -202,7 +202,7 @@ class LateCamera(SourceBase):
 
 def test_live_video_is_written_at_real_times(tmp_path: Path) -> None:
     with LateCamera() as source:
-        options = ExportOptions(output=tmp_path / "o.mp4", poses=tmp_path / "o.jsonl", quiet=True)
+        options = ExportOptions(output=tmp_path / "o.mp4", poses=[tmp_path / "o.jsonl"], quiet=True)
         export(source, ConstantPipeline(), options)
     expected = [time_s - 5.0 for time_s in LateCamera.TIMES_S]
     assert [float(time) for time in read_back(tmp_path / "o.mp4").times] == pytest.approx(expected, abs=1e-5)

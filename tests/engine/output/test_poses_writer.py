@@ -31,7 +31,7 @@ from tests.engine.clips import (
 
 def test_poses_match_the_video_line_for_line(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "clip.mp4", ClipSpec(rate=NTSC, frames=12))
-    summary = run_export(clip, tmp_path / "o.mp4", ConstantPipeline(empty=[3, 4]), poses=tmp_path / "o.jsonl")
+    summary = run_export(clip, tmp_path / "o.mp4", ConstantPipeline(empty=[3, 4]), poses=[tmp_path / "o.jsonl"])
     assert (summary.frames, summary.frames_with_people) == (12, 10)
     lines = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()]
     assert [line["frame"] for line in lines] == list(range(12))
@@ -49,7 +49,7 @@ def test_poses_match_the_video_line_for_line(tmp_path: Path) -> None:
 def test_csv_and_coco_hold_the_same_values(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "clip.mp4", ClipSpec(frames=3))
     for name in ("o.jsonl", "o.csv", "o.json"):
-        run_export(clip, tmp_path / f"{name}.mp4", ConstantPipeline(empty=[1]), poses=tmp_path / name)
+        run_export(clip, tmp_path / f"{name}.mp4", ConstantPipeline(empty=[1]), poses=[tmp_path / name])
     person = json.loads((tmp_path / "o.jsonl").read_text().splitlines()[2])["people"][0]
     with (tmp_path / "o.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -74,7 +74,7 @@ def test_coco_results_load_where_coco_is_scored(tmp_path: Path) -> None:
     folder.mkdir()
     for name in ("000000000139.jpg", "000000000785.jpg"):
         save_photo(folder / name, picture(64, 48))
-    run_export(folder, tmp_path / "out", poses=tmp_path / "r.json")
+    run_export(folder, tmp_path / "out", poses=[tmp_path / "r.json"])
     truth = coco.COCO()
     truth.dataset = {
         "images": [{"id": 139}, {"id": 785}],
@@ -112,5 +112,5 @@ def test_no_nan_ever_reaches_a_poses_file(tmp_path: Path) -> None:
 def test_unknown_poses_suffix_names_the_known_ones(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "clip.mp4", ClipSpec(frames=2))
     with pytest.raises(OptionError, match=r"\.csv, \.json, \.jsonl"):
-        run_export(clip, tmp_path / "o.mp4", poses=tmp_path / "o.txt")
+        run_export(clip, tmp_path / "o.mp4", poses=[tmp_path / "o.txt"])
     assert left_in(tmp_path, clip) == []

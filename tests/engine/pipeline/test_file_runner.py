@@ -245,7 +245,7 @@ def test_a_failed_export_keeps_its_frames_and_reports_the_path(stage: str, tmp_p
         NumberedDetector(8, lost) if stage == "detect" else NumberedDetector(),
         Failing(calls_before=2) if stage == "pose" else BrightestPixel(),
     )
-    options = ExportOptions(output=tmp_path / "o.mp4", poses=tmp_path / "o.jsonl", quiet=True)
+    options = ExportOptions(output=tmp_path / "o.mp4", poses=[tmp_path / "o.jsonl"], quiet=True)
     with Listed([1] * 30) as source, pytest.raises(BackendError, match=r"the device was lost \(the 8 frame.*are kept"):
         export(source, pipeline, options)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["o.part.jsonl", "o.part.mp4"]
@@ -257,7 +257,7 @@ def test_an_export_is_the_same_file_with_and_without_overlap(tmp_path: Path) -> 
     for name, overlap in (("a", True), ("b", False)):
         options = ExportOptions(
             output=tmp_path / f"{name}.mp4",
-            poses=tmp_path / f"{name}.jsonl",
+            poses=[tmp_path / f"{name}.jsonl"],
             quiet=True,
             overlap=overlap,
             max_frames=11,
@@ -291,7 +291,7 @@ def test_ctrl_c_ends_overlapping_steps_with_complete_files(tmp_path: Path) -> No
         "        time.sleep(0.02)\n"
         "        return super().finish(pending)\n"
         "with Listed([1] * 2000) as source:\n"
-        "    options = ExportOptions(output=Path(sys.argv[1]), poses=Path(sys.argv[2]), quiet=True)\n"
+        "    options = ExportOptions(output=Path(sys.argv[1]), poses=[Path(sys.argv[2])], quiet=True)\n"
         "    done = export(source, Slow(NumberedDetector(), BrightestPixel()), options)\n"
         "print(done.frames, done.interrupted)\n"
     )

@@ -1,0 +1,124 @@
+"""The contract of a live channel, and the thread with a bounded queue that those without readers of their own share."""
+
+from __future__ import annotations
+
+import collections
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from engine.output.live.message import Message
+
+ROOM = 64
+"""Frames that may wait for a reader: two seconds of a camera. Beyond them the oldest is dropped."""
+PATIENCE_S = 1.0
+"""How long the end of a run waits for a reader that takes nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """Frames of a channel that were sent, and those that were dropped; with several readers, of all together."""
+
+    sent: int
+    dropped: int
+
+
+class Channel(Protocol):
+    """Sends frames somewhere. `offer` and `close` are called in one thread."""
+
+    @property
+    def counts(self) -> Counts:
+        """Sent and dropped frames so far."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether its only reader went away."""
+
+    def offer(self, message: Message) -> None:
+        """Take a frame, without waiting; raises what the channel's thread failed with."""
+
+    def close(self) -> None:
+        """Send what waits, as long as the reader takes it, and end."""
+
+    def summary(self) -> str:
+        """One line for the user."""
+
+
+class QueuedSender:
+    """Calls `send` for each message in a thread of its own; never more than `ROOM` messages wait."""
+
+    def __init__(self, send: Callable[[Message], bool], *, name: str) -> None:
+        """Start the thread; `send` says whether a message was sent (or dropped), and may wait."""
+        self._send = send
+        self._waiting: collections.deque[Message] = collections.deque()
+        self._changed = threading.Condition()
+        self._sent = self._dropped = 0
+        self._closing = False
+        self.abandoned = threading.Event()
+        """Set when nobody waits for `send` any more."""
+        self._error: Exception | None = None
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    @property
+    def counts(self) -> Counts:
+        """Sent and dropped messages."""
+        with self._changed:
+            return Counts(sent=self._sent, dropped=self._dropped)
+
+    @property
+    def waiting(self) -> int:
+        """Messages in the queue."""
+        return len(self._waiting)
+
+    def offer(self, message: Message) -> None:
+        """Queue a message; the oldest is dropped where the queue is full.
+
+        Raises:
+            Exception: the one that ended the thread.
+        """
+        with self._changed:
+            if self._error is not None:
+                raise self._error
+            if len(self._waiting) == ROOM:
+                self._waiting.popleft()
+                self._dropped += 1
+            self._waiting.append(message)
+            self._changed.notify()
+
+    def close(self) -> None:
+        """Wait while messages go out; give up after `PATIENCE_S` without one, and count the rest as dropped."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        last, until_s = self.counts, time.monotonic() + PATIENCE_S
+        while self._thread.is_alive() and time.monotonic() < until_s:
+            self._thread.join(0.02)
+            if self.counts != last:
+                last, until_s = self.counts, time.monotonic() + PATIENCE_S
+        self.abandoned.set()
+        self._thread.join(0.5)
+        with self._changed:
+            self._dropped += len(self._waiting)
+            self._waiting.clear()
+
+    def _run(self) -> None:
+        try:
+            while (message := self._next()) is not None:
+                done = self._send(message)
+                with self._changed:
+                    self._sent += done
+                    self._dropped += not done
+        except Exception as error:
+            with self._changed:
+                self._error = error
+
+    def _next(self) -> Message | None:
+        with self._changed:
+            while not self._waiting:
+                if self._closing:
+                    return None
+                self._changed.wait()
+            return None if self.abandoned.is_set() else self._waiting.popleft()

@@ -1,0 +1,102 @@
+"""All live channels of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import Self
+
+from engine.errors import one_line
+from engine.output.live.channel import Channel
+from engine.output.live.datagrams import Datagrams, json_line, osc_encoder
+from engine.output.live.message import About, Message
+from engine.output.live.standard_output import StandardOutput
+from engine.output.live.targets import STDOUT, LiveTarget
+from engine.output.live.websocket import WebSocketServer
+from engine.skeleton import Skeleton
+from engine.types import FrameResult, frame_record
+
+
+class LivePoses:
+    """Gives each frame to all channels; a context manager."""
+
+    def __init__(
+        self,
+        targets: Sequence[LiveTarget],
+        *,
+        stdout: int | None = None,
+        allow_remote: bool = False,
+        allow_origins: Collection[str] = (),
+        notify: Callable[[str], None] = lambda _line: None,
+    ) -> None:
+        """Open all channels.
+
+        Args:
+            targets: where to send.
+            stdout: handle of standard output (`standard_output.kept_for_poses`), where it is among the targets.
+            allow_remote, allow_origins: who may read from a WebSocket, see `WebSocketServer`.
+            notify: receives one line for what goes wrong on the way; called in the channels' threads.
+
+        Raises:
+            OutputError: one cannot be opened.
+        """
+        self._channels: list[Channel] = []
+        self.servers: list[WebSocketServer] = []
+        try:
+            for target in targets:
+                if target.scheme == STDOUT and stdout is not None:
+                    self._channels.append(StandardOutput(stdout))
+                elif target.scheme == "ws":
+                    self.servers.append(
+                        WebSocketServer(target, allow_remote=allow_remote, allow_origins=allow_origins, notify=notify)
+                    )
+                    self._channels.append(self.servers[-1])
+                else:
+                    encode = osc_encoder() if target.scheme == "osc" else json_line
+                    self._channels.append(Datagrams(target, encode, notify))
+        except BaseException:
+            self.close()
+            raise
+        self._about: About | None = None
+
+    @property
+    def all_ended(self) -> bool:
+        """Whether nobody can read any more: every channel had one reader, and that went away."""
+        return bool(self._channels) and all(channel.ended for channel in self._channels)
+
+    def offer(self, result: FrameResult, *, source: str, skeleton: Skeleton, time_s: float, photo: Path | None) -> None:
+        """Give a frame to all channels, without waiting for any.
+
+        Args:
+            result: of the frame.
+            source: short name to display.
+            skeleton: of its poses.
+            time_s: from the start, in seconds.
+            photo: path, for a source of photos.
+
+        Raises:
+            Exception: a channel's thread failed.
+        """
+        height, width = result.frame.image_bgr.shape[:2]
+        about = self._about
+        if about is None or (about.source, about.size_wh, about.skeleton) != (source, (width, height), skeleton):
+            about = self._about = About(source=source, size_wh=(width, height), skeleton=skeleton)
+        name = None if photo is None else one_line(photo.name)
+        message = Message(about=about, record=frame_record(result.frame.index, time_s, result.poses, name))
+        for channel in self._channels:
+            channel.offer(message)
+
+    def close(self) -> None:
+        """Send what waits, and end; may be called again."""
+        for channel in self._channels:
+            channel.close()
+
+    def summaries(self) -> tuple[str, ...]:
+        """A line for each channel."""
+        return tuple(channel.summary() for channel in self._channels)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()

@@ -1,0 +1,95 @@
+"""Poses as JSON lines on standard output, and nothing else there."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import sys
+from collections.abc import Iterator
+
+from engine.output.live.channel import Counts, QueuedSender
+from engine.output.live.message import Message
+
+_CHUNK = getattr(select, "PIPE_BUF", 512)
+"""What a pipe that is ready takes without making the writer wait."""
+_WAIT_S = 0.1
+
+
+@contextlib.contextmanager
+def kept_for_poses() -> Iterator[int]:
+    """A handle of standard output, while everything else that is printed there goes to stderr.
+
+    The file handle itself is exchanged, because libraries print past Python, too.
+    """
+    sys.stdout.flush()
+    handle = os.dup(1)
+    try:
+        os.dup2(2, 1)
+    except OSError:  # a process without stderr
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 1)
+        os.close(nowhere)
+    try:
+        yield handle
+    finally:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+        os.dup2(handle, 1)
+        os.close(handle)
+
+
+class StandardOutput:
+    """Writes a line for each frame; a line that was begun is finished before the next.
+
+    Attributes:
+        ended: the reader closed the pipe.
+    """
+
+    def __init__(self, handle: int) -> None:
+        self._handle = os.dup(handle)  # closed here, and not while a write still uses it
+        self.ended = False
+        self._sender = QueuedSender(self._send, name="poses to standard output")
+
+    @property
+    def counts(self) -> Counts:
+        """Lines written and dropped."""
+        return self._sender.counts
+
+    def offer(self, message: Message) -> None:
+        """Queue a line."""
+        self._sender.offer(message)
+
+    def close(self) -> None:
+        """Write the lines that wait, as long as the reader takes them."""
+        self._sender.close()
+
+    def summary(self) -> str:
+        """Lines written and dropped, and whether the reader left."""
+        counts = self.counts
+        left = "; the reader closed it" if self.ended else ""
+        return f"poses to standard output: {counts.sent} frames, {counts.dropped} dropped{left}"
+
+    def _send(self, message: Message) -> bool:
+        rest = memoryview(f"{message.text}\n".encode())
+        while rest and not self.ended:
+            try:
+                if not self._is_ready():
+                    if self._sender.abandoned.is_set():
+                        return False
+                    continue
+                rest = rest[os.write(self._handle, rest[:_CHUNK]) :]
+            except BlockingIOError:  # another owner of the terminal or pipe made it non-blocking
+                select.select([], [], [], _WAIT_S)
+            except BrokenPipeError:
+                self.ended = True
+        return not self.ended
+
+    def _is_ready(self) -> bool:
+        """Whether a write will not wait; on Windows, where pipes cannot be asked, it may."""
+        return sys.platform == "win32" or bool(select.select([], [self._handle], [], _WAIT_S)[1])
+
+    def __del__(self) -> None:
+        if hasattr(self, "_handle"):
+            with contextlib.suppress(OSError):
+                os.close(self._handle)
