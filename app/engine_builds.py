@@ -13,6 +13,7 @@ from app.live.session import Session
 from app.live.shots import PipelineReady, SourceOpened
 from app.widgets.notices import Notices
 from app.widgets.pose_panel import PosePanel
+from app.wording import in_window_words
 from engine.build.background import BackgroundBuild
 from engine.build.offers import BuildOffer, build_offers
 from engine.errors import EngineError
@@ -66,7 +67,7 @@ class EngineBuilds(QObject):
             self._panel.builds.set_offers(build_offers(self._panel.options.pose_model, people_in))
         except EngineError as error:  # no default model: nothing can be built
             self._panel.builds.set_offers(())
-            self._notices.report("error", str(error), subject="build")
+            self._notices.report("error", in_window_words(str(error)), subject="build")
 
     def start(self, offer: BuildOffer) -> None:
         """Start a build; the pipeline keeps running."""
@@ -110,7 +111,7 @@ class EngineBuilds(QObject):
             if cancelled:
                 self._notices.report("done", self.tr("The build was cancelled."), subject="build")
             else:
-                self._notices.report("error", str(error), subject="build")
+                self._notices.report("error", in_window_words(str(error)), subject="build")
             return
         self._use(offer, file)
 

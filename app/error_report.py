@@ -111,9 +111,10 @@ class ErrorReport(QObject):
         box = QMessageBox(self.parent_widget)
         box.setIcon(QMessageBox.Icon.Warning)
         box.setWindowTitle(self.tr("Something unexpected happened"))
-        box.setText(self.tr("Internal error: {summary}").format(summary=summary))
-        box.setInformativeText(
-            self.tr("The window stays open. Further errors are only logged.\nThe log is {file}").format(file=self.file)
+        box.setText(
+            self.tr("Something went wrong inside the program. The window stays open; more errors are only logged.")
         )
+        box.setInformativeText(self.tr("What happened stands in {file}").format(file=self.file))
+        box.setDetailedText(summary)
         box.setModal(False)
         box.show()

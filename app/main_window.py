@@ -120,6 +120,7 @@ class MainWindow(QMainWindow):
         if bar is not None:
             bar.insertMenu(bar.actions()[0], self.sources)
         self._focus_keys = FocusKeys(self)
+        self.tabs.currentChanged.connect(self._tab_changed)
         self.notices.made.connect(self._focus_keys.add)
         self.notices.emptied.connect(self._focus_video)
         for digit in range(10):
@@ -168,6 +169,8 @@ class MainWindow(QMainWindow):
             area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
             area.setWidget(panel)
             self.tabs.addTab(area, title)
+            if panel is self.pose_panel:
+                self._pose_area = area
         central = QWidget()
         layout = QHBoxLayout(central)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -287,6 +290,10 @@ class MainWindow(QMainWindow):
         """Show a panel."""
         self.tabs.show()
         self.tabs.setCurrentIndex(number)
+
+    def _tab_changed(self, number: int) -> None:
+        if self.tabs.widget(number) is self._pose_area:
+            self.pipeline_control.search_backends()
 
     def toggle_record(self) -> None:
         """Start or stop recording the annotated video."""
@@ -440,4 +447,5 @@ class MainWindow(QMainWindow):
         self.session.close()
         self.builds.close(0.5)
         self.sources.wait()
+        self.pipeline_control.wait()
         super().closeEvent(event)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from PyQt5.QtCore import QObject
 
+from app.live.backend_search import BackendSearch
 from app.live.session import Session
 from app.live.shots import PipelineFailed, PipelineProgress, PipelineReady
 from app.settings import Settings
 from app.widgets.notices import Notices
 from app.widgets.pose_panel import PosePanel
+from app.wording import in_window_words
 from engine.pipeline.pose_pipeline import PipelineOptions
 
 
@@ -29,6 +31,17 @@ class PipelineControl(QObject):
         self._chosen: PipelineOptions | None = None
         session.happened.connect(self._happened)
         pose_panel.changed.connect(self.open)
+        self._search = BackendSearch(self)
+        self._search.finished.connect(lambda: pose_panel.show_unusable(self._search.unusable))
+
+    def search_backends(self) -> None:
+        """Find out which backends can run here, unless that is known."""
+        if not self._search.isRunning() and not self._search.unusable:
+            self._search.start()
+
+    def wait(self) -> None:
+        """Wait for a running search before the window goes."""
+        self._search.wait(1500)
 
     def open(self, options: PipelineOptions) -> None:
         """Open another pipeline, and remember its options once it runs; the current one keeps running meanwhile."""
@@ -60,7 +73,7 @@ class PipelineControl(QObject):
                 wanted = self._panel.options
                 self._show_present()
                 again = (self.tr("Try again"), lambda: self._try_again(wanted))
-                self._notices.report("error", event.message, subject="pipeline", action=again)
+                self._notices.report("error", in_window_words(event.message), subject="pipeline", action=again)
 
     def _show_present(self) -> None:
         """Show the running pipeline instead of the requested one."""

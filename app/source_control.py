@@ -18,6 +18,7 @@ from app.widgets.source_menu import SourceMenu
 from app.widgets.transport_bar import TransportBar
 from app.widgets.video_view import VideoView
 from app.widgets.welcome import Welcome
+from app.wording import in_window_words
 from engine.sources.addresses import shown
 
 
@@ -190,7 +191,7 @@ class SourceControl(QObject):
 
     def _failed(self, event: SourceFailed) -> None:
         """Say why; where nothing was shown before, on the page itself, until something else is opened."""
-        self._failed_text = event.text
+        self._failed_text, message = event.text, in_window_words(event.message)
         source = self._session.source
         if self._session.playback is not None and source is not None:
             self._header.show_source(source.info)  # the previous source continues
@@ -202,8 +203,8 @@ class SourceControl(QObject):
             name = self.tr("Camera {name}").format(name=name) if event.text.isdecimal() else name
             title = self.tr("{name} cannot be opened").format(name=name)
             line = self.tr("{message}.\nOpen a video, drop one here, or try the built-in demo.")
-            self._welcome.show_message(title, line.format(message=event.message.rstrip(".")), again=True)
-            self._note(event.message)
+            self._welcome.show_message(title, line.format(message=message.rstrip(".")), again=True)
+            self._note(message)
         else:
             again = (self.tr("Try again"), lambda: self.open(event.text))
-            self._notices.report("error", event.message, subject="source", action=again)
+            self._notices.report("error", message, subject="source", action=again)

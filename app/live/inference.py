@@ -158,7 +158,7 @@ class Inference:
                 self._emit(PipelineFailed(serial=self.serial, message=str(error)))
         except Exception as error:
             self._emit(Unexpected(error=error, where="the inference thread"))
-            message = f"poses stopped: {type(error).__name__}: {error}"
+            message = f"poses stopped because of an internal error ({type(error).__name__}); the log has the details"
             self._emit(PipelineFailed(serial=self.serial, message=message))
 
     def _process(self, pipeline: Pipeline, *, has_attention: bool) -> None:

@@ -146,7 +146,13 @@ class Playback:
             self._emit(SourceFailed(serial=self.serial, text=self.text, message=str(error)))
         except Exception as error:
             self._emit(Unexpected(error=error, where="the capture thread"))
-            self._emit(SourceFailed(serial=self.serial, text=self.text, message=f"{shown(self.text)} cannot be read"))
+            self._emit(
+                SourceFailed(
+                    serial=self.serial,
+                    text=self.text,
+                    message=f"{shown(self.text)} cannot be read because of an internal error; the log has the details",
+                )
+            )
 
     # --- live -----------------------------------------------------------------------------------------------------
 

@@ -149,7 +149,9 @@ class ExportJob:
         except EngineError as caught:
             error = str(caught)
         except Exception as caught:
-            error = f"{type(caught).__name__}: {caught}"
+            error = (
+                f"the export stopped because of an internal error ({type(caught).__name__}); the log has the details"
+            )
             self._emit(Unexpected(error=caught, where="the export"))
         self._emit(ExportEnded(summary=summary, error=error, cancelled=self._stopped.is_set()))
 

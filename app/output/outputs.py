@@ -20,6 +20,7 @@ from app.output.export_job import ExportEnded, ExportJob, ExportProgress
 from app.output.frame_picture import frame_picture
 from app.output.recorder import Recording, RecordingEnded
 from app.widgets.notices import EXPORT, Notices
+from app.wording import in_window_words
 from engine.artifacts.part_file import PartFile
 from engine.artifacts.unfinished import set_aside, unfinished_in
 from engine.errors import EngineError
@@ -150,7 +151,7 @@ class Outputs(QObject):
                 emit=self._event.emit,
             )
         except EngineError as error:
-            self._notices.report("error", str(error), subject=suffix)
+            self._notices.report("error", in_window_words(str(error)), subject=suffix)
             return None
 
     @property
@@ -233,7 +234,7 @@ class Outputs(QObject):
             if ended.cancelled:
                 self._notices.report("done", self.tr("The export was cancelled."), subject=EXPORT)
             else:
-                text = ended.error or self.tr("The export wrote nothing.")
+                text = in_window_words(ended.error) if ended.error else self.tr("The export wrote nothing.")
                 self._notices.report("error", text, subject=EXPORT)
             return
         path, frames = ended.summary.outputs[-1], ended.summary.frames
@@ -256,7 +257,7 @@ class Outputs(QObject):
         elif isinstance(event, Path):
             self._report_file(self.tr("Saved {path}").format(path=event), event, "snapshot")
         elif isinstance(event, str):
-            self._notices.report("error", event, subject="snapshot")
+            self._notices.report("error", in_window_words(event), subject="snapshot")
         elif isinstance(event, ExportProgress):
             self._report_export(event)
         elif isinstance(event, ExportEnded):

@@ -6,6 +6,7 @@ from PyQt5.QtCore import pyqtSignal
 from PyQt5.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
 from app.widgets.elided import ElidedCombo
+from app.widgets.option_controls import disable_item
 from app.widgets.overlay_panel import faint
 from engine.build.offers import BuildOffer
 
@@ -45,6 +46,7 @@ class BuildChoice(QWidget):
         for offer in offers:
             title = self.tr("{title} (not here)").format(title=offer.title) if offer.why_not else offer.title
             self.offers.addItem(title, offer.key)
+            disable_item(self.offers, self.offers.count() - 1, offer.why_not)
         index = -1 if before is None else self.offers.findData(before.key)
         self.offers.setCurrentIndex(max(0, index))
         self.offers.blockSignals(False)

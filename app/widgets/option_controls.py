@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from PyQt5.QtCore import Qt, pyqtSignal
+from PyQt5.QtGui import QStandardItemModel
 from PyQt5.QtWidgets import QCheckBox, QComboBox, QFileDialog, QSpinBox
 
 from app.widgets.elided import ElidedCombo
@@ -141,6 +142,15 @@ def _writer(look: Control, tr: Callable[[str], str]) -> Callable[[int], str]:
         return look.form.format(value=place * look.step, percent=place * look.step * 100)
 
     return write
+
+
+def disable_item(box: QComboBox, place: int, why_not: str) -> None:
+    """Disable a line of a list, with the reason as its tool tip; without a reason, enable it."""
+    model = box.model()
+    item = model.item(place) if isinstance(model, QStandardItemModel) else None
+    if item is not None:
+        item.setEnabled(not why_not)
+        item.setToolTip(why_not)
 
 
 def _choose(box: QComboBox, text: str) -> None:

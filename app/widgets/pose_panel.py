@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -9,8 +10,8 @@ from PyQt5.QtCore import QTimer, pyqtSignal
 from PyQt5.QtWidgets import QFormLayout, QLabel, QVBoxLayout, QWidget
 
 from app.widgets.build_choice import BuildChoice
-from app.widgets.option_controls import OptionControl, make_control
-from app.widgets.overlay_panel import faint, heading
+from app.widgets.option_controls import OptionControl, disable_item, make_control
+from app.widgets.overlay_panel import heading
 from app.widgets.value_slider import ValueSlider
 from engine.option_table import Control, Option, Place, options_of
 from engine.pipeline.options import PipelineOptions
@@ -42,7 +43,7 @@ class PosePanel(QWidget):
         self._settle.timeout.connect(self._announce)  # no lambda: Qt drops a method with its panel
         self.controls: dict[str, OptionControl] = {}
         self._looks: dict[str, Control] = {}
-        self.running, self.skipped = QLabel(), faint("")
+        self.running = QLabel()
         self.running.setWordWrap(True)
         self.builds = BuildChoice()
         self._layout = QVBoxLayout(self)
@@ -53,7 +54,6 @@ class PosePanel(QWidget):
             self._add_section(section, [item for item in shown if item.control and item.control.section == section])
             if section == "Networks":
                 self._layout.addWidget(self.running)
-                self._layout.addWidget(self.skipped)
         self._layout.addWidget(heading(self.tr("Build an engine")))
         self._layout.addWidget(self.builds)
         self._layout.addStretch(1)
@@ -96,10 +96,10 @@ class PosePanel(QWidget):
         self.blockSignals(False)
 
     def show_running(self, description: dict[str, Any]) -> None:
-        """Show the running networks, and why other backends were skipped."""
+        """Show the running networks; the tool tip says why other backends were skipped."""
         if not description:
             self.running.setText("")
-            self.skipped.setText("")
+            self.running.setToolTip("")
             return
         self.running.setText(
             self.tr("Runs on <b>{backend}</b> · {device} · {precision}").format(
@@ -109,7 +109,13 @@ class PosePanel(QWidget):
             )
         )
         passed = [f"{name}: {why}" for name, why in description.get("passed_over", [])]
-        self.skipped.setText("\n".join([self.tr("Skipped:"), *passed]) if passed else "")
+        self.running.setToolTip("\n".join([self.tr("Skipped:"), *passed]) if passed else "")
+
+    def show_unusable(self, reasons: Mapping[str, str]) -> None:
+        """Grey the backends that cannot run here; the tool tip of each says why."""
+        box = self.controls["backend"].widget
+        for place in range(box.count()):
+            disable_item(box, place, reasons.get(box.itemText(place), ""))
 
     def show_opening(self, line: str) -> None:
         """Show that another pipeline is being opened."""

@@ -87,7 +87,7 @@ def test_a_model_that_cannot_be_opened_leaves_the_old_one_running(
     choose(window.pose_panel.controls["backend"].widget, "tensorrt")
     qtbot.waitUntil(lambda: "no NVIDIA GPU" in window.notices.text, timeout=3000)
     assert window.pose_panel.controls["backend"].widget.currentText() == "auto"  # the panel shows what really runs
-    assert "Runs on" in window.pose_panel.running.text() and "tensorrt" in window.pose_panel.skipped.text()
+    assert "Runs on" in window.pose_panel.running.text() and "tensorrt" in window.pose_panel.running.toolTip()
     painted = window.statistics.frames_painted_with_people
     qtbot.waitUntil(lambda: window.statistics.frames_painted_with_people > painted + 3, timeout=3000)
     backstage.open_error = None
