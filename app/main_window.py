@@ -208,6 +208,8 @@ class MainWindow(QMainWindow):
         outputs.open_requested.connect(self.source_control.open)
         outputs.poses_recording.connect(bar.poses.setChecked)
         outputs.changed.connect(self._allow_commands)
+        self.pose_panel.live.toggled.connect(outputs.toggle_live)
+        outputs.live_changed.connect(self.pose_panel.live.show_address)
 
     def _make_timers(self) -> None:
         self._statistics_timer, self._status_timer = QTimer(self), QTimer(self)

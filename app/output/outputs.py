@@ -18,6 +18,7 @@ from app.live.session import Session
 from app.live.shots import Shown, Unexpected
 from app.output.export_job import ExportEnded, ExportJob, ExportProgress
 from app.output.frame_picture import frame_picture
+from app.output.live_output import LiveOutput
 from app.output.recorder import Recording, RecordingEnded
 from app.widgets.notices import EXPORT, Notices
 from app.wording import in_window_words
@@ -37,11 +38,13 @@ class Outputs(QObject):
     Signals:
         open_requested: a result is to be opened; text of the source.
         poses_recording: whether poses are recorded.
+        live_changed: address of the live poses and the page for a browser; empty where none are sent.
         changed: another output can be made, or one no longer.
     """
 
     open_requested = pyqtSignal(str)
     poses_recording = pyqtSignal(bool)
+    live_changed = pyqtSignal(str, str)
     changed = pyqtSignal()
     _event = pyqtSignal(object)
 
@@ -63,6 +66,7 @@ class Outputs(QObject):
         self.video: Recording | None = None
         self.poses: Recording | None = None
         self.export_job: ExportJob | None = None
+        self.live: LiveOutput | None = None
         session.on_shown = self._offer
         self._event.connect(self._act)
         self._closed = False
@@ -76,6 +80,9 @@ class Outputs(QObject):
         for recording in (self.video, self.poses):
             if recording is not None:
                 recording.offer(shown)
+        live, source = self.live, self._session.source
+        if live is not None and source is not None:
+            live.offer(shown, source.info.name)
 
     def _target(self, suffix: str) -> Path:
         """A new file, named after source and time."""
@@ -137,6 +144,19 @@ class Outputs(QObject):
         else:
             self.poses = self._begin(".jsonl")
         self.poses_recording.emit(self.poses is not None)
+
+    def toggle_live(self, wanted: bool) -> None:
+        """Send poses to other programs, or no longer."""
+        if self.live is not None:
+            self.live.close()
+            self.live = None
+        if wanted and not self._closed:
+            try:
+                self.live = LiveOutput()
+            except EngineError as error:
+                self._notices.report("error", str(error), subject="live poses")
+        server = None if self.live is None else self.live.server
+        self.live_changed.emit("" if server is None else server.address, "" if server is None else server.page)
 
     def _begin(self, suffix: str) -> Recording | None:
         source = self._session.source
@@ -331,7 +351,10 @@ class Outputs(QObject):
         running = [job for job in (self.video, self.poses) if job is not None]
         for recording in running:
             recording.stop()
-        jobs: list[Recording | ExportJob] = [*running]
+        jobs: list[Recording | ExportJob | threading.Thread] = [*running]
+        if self.live is not None:
+            jobs.append(self.live.close())
+            self.live = None
         if self.export_job is not None:
             jobs.append(self.export_job)
         for job in jobs:

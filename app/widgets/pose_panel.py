@@ -10,8 +10,14 @@ from PyQt5.QtCore import QTimer, pyqtSignal
 from PyQt5.QtWidgets import QFormLayout, QLabel, QVBoxLayout, QWidget
 
 from app.widgets.build_choice import BuildChoice
+<<<<<<< HEAD
 from app.widgets.option_controls import OptionControl, disable_item, make_control
 from app.widgets.overlay_panel import heading
+=======
+from app.widgets.live_switch import LiveSwitch
+from app.widgets.option_controls import OptionControl, make_control
+from app.widgets.overlay_panel import faint, heading
+>>>>>>> 45a83d9 (Window: a switch for live poses, with its address)
 from app.widgets.value_slider import ValueSlider
 from engine.option_table import Control, Option, Place, options_of
 from engine.pipeline.options import PipelineOptions
@@ -46,6 +52,7 @@ class PosePanel(QWidget):
         self.running = QLabel()
         self.running.setWordWrap(True)
         self.builds = BuildChoice()
+        self.live = LiveSwitch()
         self._layout = QVBoxLayout(self)
         self._layout.setContentsMargins(16, 8, 9, 16)
         self._layout.setSpacing(6)
@@ -56,6 +63,8 @@ class PosePanel(QWidget):
                 self._layout.addWidget(self.running)
         self._layout.addWidget(heading(self.tr("Build an engine")))
         self._layout.addWidget(self.builds)
+        self._layout.addWidget(heading(self.tr("Other programs")))
+        self._layout.addWidget(self.live)
         self._layout.addStretch(1)
         self.set_options(self._base)
 

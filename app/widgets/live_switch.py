@@ -1,0 +1,47 @@
+"""The switch that sends poses to other programs, with the address they connect to."""
+
+from __future__ import annotations
+
+from PyQt5.QtCore import Qt, QUrl, pyqtSignal
+from PyQt5.QtGui import QDesktopServices
+from PyQt5.QtWidgets import QCheckBox, QLabel, QPushButton, QVBoxLayout, QWidget
+
+
+class LiveSwitch(QWidget):
+    """A check box and, while it is on, the address.
+
+    Signals:
+        toggled: switched on or off by the user.
+    """
+
+    toggled = pyqtSignal(bool)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.switch = QCheckBox(self.tr("Live poses"))
+        self.switch.setToolTip(self.tr("Send the poses to programs and pages on this computer, over a WebSocket"))
+        self.switch.clicked.connect(self.toggled)
+        self.address = QLabel()
+        self.address.setWordWrap(True)
+        self.address.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.address.setAccessibleName(self.tr("Address of the live poses"))
+        self.open = QPushButton(self.tr("Open in a browser"))
+        self.open.clicked.connect(self._open_page)
+        self._page = ""
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        for widget in (self.switch, self.address, self.open):
+            layout.addWidget(widget)
+        self.show_address("", "")
+
+    def show_address(self, address: str, page: str) -> None:
+        """Show where programs connect, and the page for a browser; empty where nothing is sent."""
+        self.switch.setChecked(bool(address))
+        self._page = page
+        self.address.setText(address)
+        for widget in (self.address, self.open):
+            widget.setVisible(bool(address))
+
+    def _open_page(self) -> None:
+        QDesktopServices.openUrl(QUrl(self._page))
