@@ -10,14 +10,9 @@ from PyQt5.QtCore import QTimer, pyqtSignal
 from PyQt5.QtWidgets import QFormLayout, QLabel, QVBoxLayout, QWidget
 
 from app.widgets.build_choice import BuildChoice
-<<<<<<< HEAD
+from app.widgets.live_switch import LiveSwitch
 from app.widgets.option_controls import OptionControl, disable_item, make_control
 from app.widgets.overlay_panel import heading
-=======
-from app.widgets.live_switch import LiveSwitch
-from app.widgets.option_controls import OptionControl, make_control
-from app.widgets.overlay_panel import faint, heading
->>>>>>> 45a83d9 (Window: a switch for live poses, with its address)
 from app.widgets.value_slider import ValueSlider
 from engine.option_table import Control, Option, Place, options_of
 from engine.pipeline.options import PipelineOptions
