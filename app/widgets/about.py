@@ -21,6 +21,7 @@ _PARTS = (
     ("nncf", "Apache-2.0"), ("tensorrt", "NVIDIA's own"), ("tensorrt-rtx-cu13", "NVIDIA's own"),
     ("ultralytics", "AGPL-3.0"), ("trackers", "Apache-2.0"), ("supervision", "MIT"),
     ("lightning", "Apache-2.0"), ("tensorboard", "Apache-2.0"),
+    ("websockets", "BSD-3-Clause"), ("python-osc", "Unlicense"),
     ("pycocotools", "BSD-2-Clause"), ("matplotlib", "PSF"), ("PyYAML", "MIT"), ("psutil", "BSD-3-Clause"),
 )  # fmt: skip
 
