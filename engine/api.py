@@ -190,7 +190,7 @@ def draw(image_bgr: UInt8Array, result: FrameResult, **options: Any) -> UInt8Arr
     skeleton, overlay = result.skeleton, OverlayOptions(**options)
     result = dataclasses.replace(result, frame=frame)
     if sheet is not None:
-        return contact_sheet(result, skeleton, sheet, overlay.scale, overlay.score_threshold)
+        return contact_sheet(result, skeleton, sheet, overlay)
     return drawing.draw(result, skeleton, overlay)
 
 

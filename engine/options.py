@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from engine.errors import nearest_hint
 from engine.option_table import AT_LEAST_1, SHARE, Control, Place, option
 
 DetectEvery = int | Literal["auto"]
@@ -18,6 +19,9 @@ DetectEvery = int | Literal["auto"]
 
 AttentionScale = Literal["frame", "paper"]
 """Of the tint of attention maps: from 1/K, no preference, to the highest value in the frame; or from 0 to 1."""
+
+Follow = int | Literal["largest", "centre"]
+"""The one person to pose: by id, or the largest or most central one of the first frame with people."""
 
 # Names as literals: the table imports no backend. A test compares them with `engine.backends`.
 BACKENDS = ("tensorrt", "tensorrt_rtx", "torch", "openvino", "onnxruntime")
@@ -28,10 +32,11 @@ WHAT = "what to do (the window opens when none is given)"
 WINDOW = ""
 BENCHMARK = "benchmark (measures on --video FILE, or on demo)"
 OUTPUT = "output"
+PEOPLE = "people and how they move"
 NETWORKS = "networks and where they run"
 TIME = "from frame to frame"
 MESSAGES = "messages"
-GROUPS = (WHAT, WINDOW, BENCHMARK, OUTPUT, NETWORKS, TIME, MESSAGES)
+GROUPS = (WHAT, WINDOW, BENCHMARK, OUTPUT, PEOPLE, NETWORKS, TIME, MESSAGES)
 """Groups of the command line, in the order of its help."""
 
 _REPORTED = Place.COMMAND_LINE | Place.BENCHMARK | Place.STATUS
@@ -86,6 +91,71 @@ def page_origin(text: str) -> str:
             f"'{text}' is not the origin of a page, such as https://pages.example or http://127.0.0.1:8000"
         )
     return plain
+
+
+def width_in_px(text: str) -> float:
+    """A width above 0 and of 100 px at most."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number <= 100:
+        raise ValueError(f"'{text}' is not a width in px above 0, of 100 at most")
+    return number
+
+
+DRAWN = ("skeleton", "boxes", "ids", "scores", "angles", "trails")
+"""What can be drawn on people: the switches of `OverlayOptions` by name."""
+
+
+def drawn_parts(text: str) -> tuple[str, ...]:
+    """Names of DRAWN separated by commas; `none` for nothing."""
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if names == ("none",):
+        return ()
+    for name in names:
+        if name not in DRAWN:
+            raise ValueError(f"'{name}' cannot be drawn.{nearest_hint(name, (*DRAWN, 'none'))}")
+    if not names:
+        raise ValueError(f"nothing is named; there are {', '.join(DRAWN)}, and none")
+    return names
+
+
+def whom_to_follow(text: str) -> Follow:
+    """`largest`, `centre`, or an id."""
+    if text in ("largest", "centre", "center"):
+        return "largest" if text == "largest" else "centre"
+    try:
+        return whole_number(text)
+    except ValueError:
+        raise ValueError(f"'{text}' is neither largest nor centre nor an id, a whole number of at least 1") from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CountRule:
+    """When an angle counts as a repetition: it comes down to `low` after it was up at `high`, both in degrees.
+
+    The room between the two keeps an angle that trembles about one of them from counting more than once.
+    """
+
+    angle: str
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.angle}:{self.low:g}:{self.high:g}"
+
+
+def count_rule(text: str) -> CountRule:
+    """ANGLE:LOW:HIGH, such as left_elbow:60:150."""
+    parts = text.split(":")
+    try:
+        name, low, high = parts[0].strip(), float(parts[1]), float(parts[2])
+    except (IndexError, ValueError):
+        name, low, high = "", 0.0, 0.0
+    if len(parts) != 3 or not name or not 0 <= low < high <= 180:
+        raise ValueError(f"'{text}' is not ANGLE:LOW:HIGH in degrees, 0 <= LOW < HIGH <= 180, as left_elbow:60:150")
+    return CountRule(angle=name, low=low, high=high)
 
 
 def attention_scale(text: str) -> AttentionScale:
@@ -219,6 +289,29 @@ class PoseOptions:
         places=_EVERYWHERE,
         control=Control(label="Smooth keypoints over time", section="People", needs="tracking"),
     )
+    follow: Follow | None = option(
+        None,
+        "pose one person only, who is found again after a short loss: largest, centre, or an ID",
+        whom_to_follow,
+        group=PEOPLE,
+        metavar="largest|centre|ID",
+    )
+    keypoint_threshold: float = option(
+        0.2,
+        "minimum score of keypoints that are drawn and that angles are made of, 0 to 1 ({default})",
+        fraction,
+        group=PEOPLE,
+        metavar="X",
+        within=SHARE,
+    )
+    angles: bool = option(False, "angles at the joints, in the poses and on the picture", group=PEOPLE)
+    count: CountRule | None = option(
+        None,
+        "count how often an angle comes down to LOW after it was up at HIGH degrees, such as left_elbow:60:150",
+        count_rule,
+        group=PEOPLE,
+        metavar="ANGLE:LOW:HIGH",
+    )
     threads: int | None = option(
         None,
         "processor threads of the networks; 1: one step at a time (all)",
@@ -305,6 +398,23 @@ class Options(PoseOptions):
         group=OUTPUT,
         metavar="{frame,paper}",
     )
+    draw: tuple[str, ...] = option(
+        ("skeleton", "ids"),
+        "what is drawn on people: skeleton, boxes, ids, scores, angles, trails, or none (skeleton,ids)",
+        drawn_parts,
+        group=OUTPUT,
+        metavar="LIST",
+    )
+    line_width: float | None = option(
+        None, "width of the skeleton's lines in px (by the size of the person)", width_in_px, group=OUTPUT, metavar="PX"
+    )
+    background: str = option(
+        "video",
+        "what is under the drawing: video, black, or a picture that covers the frame ({default})",
+        group=OUTPUT,
+        metavar="video|black|FILE",
+    )
+    legend: bool = option(True, "no legend of the attention map", group=OUTPUT)
     max_frames: int | None = option(None, "stop after N frames", whole_number, group=OUTPUT, metavar="N")
     duration: float | None = option(None, "stop after S seconds of the source", seconds, group=OUTPUT, metavar="S")
     overwrite: bool = option(False, "replace existing files", group=OUTPUT)

@@ -19,6 +19,22 @@ _LONGEST_NAME = 200
 
 
 @dataclass(frozen=True, kw_only=True)
+class Angle:
+    """An angle at a joint: between the lines from its vertex to two other points.
+
+    Attributes:
+        name: such as left_elbow.
+        first, vertex, last: keypoint indices; the point is the middle of several. `last` may be empty: straight up from
+            the vertex.
+    """
+
+    name: str
+    first: tuple[int, ...]
+    vertex: tuple[int, ...]
+    last: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Skeleton:
     """Keypoints and their relations; stored with weights and specs, so that K is never fixed in code.
 
@@ -28,6 +44,7 @@ class Skeleton:
         flip_pairs: pairs of keypoint indices that are swapped in a mirrored picture.
         oks_sigmas: K values, the per-keypoint constants of object keypoint similarity.
         upper_body: keypoint indices of the upper half, for half-body augmentation; may be empty.
+        angles: angles that its data set names; empty for those of `named_angles`.
     """
 
     keypoint_names: tuple[str, ...]
@@ -35,6 +52,7 @@ class Skeleton:
     flip_pairs: tuple[tuple[int, int], ...]
     oks_sigmas: tuple[float, ...]
     upper_body: tuple[int, ...] = ()
+    angles: tuple[Angle, ...] = ()
 
     def __post_init__(self) -> None:
         count = len(self.keypoint_names)
@@ -52,6 +70,17 @@ class Skeleton:
         for index in [i for pair in (*self.edges, *self.flip_pairs) for i in pair] + list(self.upper_body):
             if not 0 <= index < count:
                 raise ModelError(f"the skeleton names keypoint {index}, but there are {count} (from 0)")
+        self._check_angles()
+
+    def _check_angles(self) -> None:
+        if len({angle.name for angle in self.angles}) != len(self.angles) or len(self.angles) > MOST_KEYPOINTS:
+            raise ModelError(f"the angles of a skeleton need names, each different, {MOST_KEYPOINTS} at most")
+        for angle in self.angles:
+            if not 0 < len(angle.name) <= _LONGEST_NAME or not angle.name.isprintable() or ":" in angle.name:
+                raise ModelError(f"{angle.name[:40]!r} is not the name of an angle")
+            indices = [*angle.first, *angle.vertex, *angle.last]
+            if not angle.first or not angle.vertex or not all(0 <= k < self.num_keypoints for k in indices):
+                raise ModelError(f"the angle {angle.name} needs keypoints from 0 to {self.num_keypoints - 1}")
 
     @property
     def num_keypoints(self) -> int:
@@ -78,6 +107,29 @@ class Skeleton:
                 return index
         raise OptionError(f"unknown keypoint '{name}'.{nearest_hint(wanted, self.keypoint_names)}")
 
+    @property
+    def named_angles(self) -> tuple[Angle, ...]:
+        """The angles of the data set; where it names none, those of a body whose keypoints have COCO's names.
+
+        These are elbows, shoulders, hips and knees, and the trunk against straight up.
+        """
+        return self.angles or _body_angles(self.keypoint_names)
+
+    def angle_index(self, name: str) -> int:
+        """Index of an angle in `named_angles`; spaces and dashes count as underscores.
+
+        Raises:
+            OptionError: there is no such angle; the message names the nearest.
+        """
+        known = [angle.name for angle in self.named_angles]
+        if not known:
+            raise OptionError("this skeleton names no angles; `angles` in the YAML of its data set does")
+        wanted = name.strip().lower().replace(" ", "_").replace("-", "_")
+        for index, one in enumerate(known):
+            if one.lower() == wanted:
+                return index
+        raise OptionError(f"unknown angle '{name}'.{nearest_hint(wanted, known)}")
+
     def color_bgr(self, keypoint: int) -> tuple[int, int, int]:
         """Colour of a keypoint: by side of the body where the names contain it, else spread over the hues."""
         name = self.keypoint_names[keypoint]
@@ -103,6 +155,11 @@ class Skeleton:
             "flip_pairs": [list(pair) for pair in self.flip_pairs],
             "oks_sigmas": list(self.oks_sigmas),
             "upper_body": list(self.upper_body),
+            **(
+                {"angles": {a.name: [list(a.first), list(a.vertex), list(a.last)] for a in self.angles}}
+                if self.angles
+                else {}
+            ),
         }
 
     @staticmethod
@@ -119,9 +176,34 @@ class Skeleton:
                 flip_pairs=tuple((int(a), int(b)) for a, b in values["flip_pairs"]),
                 oks_sigmas=tuple(float(sigma) for sigma in values["oks_sigmas"]),
                 upper_body=tuple(int(index) for index in values.get("upper_body", ())),
+                angles=tuple(_angle(str(name), points) for name, points in values.get("angles", {}).items()),
             )
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise ModelError(f"the skeleton in the file cannot be read: {error!r}") from error
+
+
+def _angle(name: str, points: Any) -> Angle:
+    first, vertex, last = (tuple(int(index) for index in indices) for indices in points)
+    return Angle(name=name, first=first, vertex=vertex, last=last)
+
+
+def _body_angles(names: tuple[str, ...]) -> tuple[Angle, ...]:
+    """The angles of a body whose keypoints these names tell; those of which a keypoint is missing are left out."""
+    corners = {"elbow": ("shoulder", "elbow", "wrist"), "shoulder": ("hip", "shoulder", "elbow"),
+               "hip": ("shoulder", "hip", "knee"), "knee": ("hip", "knee", "ankle")}  # fmt: skip
+    index = {name: number for number, name in enumerate(names)}
+    found = []
+    for joint, corner in corners.items():
+        for side in ("left", "right"):
+            points = [f"{side}_{part}" for part in corner]
+            if all(point in index for point in points):
+                first, vertex, last = (index[point] for point in points)
+                found.append(Angle(name=f"{side}_{joint}", first=(first,), vertex=(vertex,), last=(last,)))
+    trunk = [[f"{side}_{part}" for side in ("left", "right")] for part in ("shoulder", "hip")]
+    if all(point in index for pair in trunk for point in pair):
+        shoulders, hips = (tuple(index[point] for point in pair) for pair in trunk)
+        found.append(Angle(name="trunk", first=shoulders, vertex=hips, last=()))
+    return tuple(found)
 
 
 COCO17 = Skeleton(

@@ -124,6 +124,10 @@ class Poses:
         box_scores: (N,) float32, 0 to 1, of the detections they come from.
         person_scores: (N,) float32, box score x mean of the keypoint scores above VISIBLE_SCORE.
         track_ids: (N,) int64, or None without tracking.
+        followed: (N,) bool, the person who is followed; None where nobody is.
+        angle_names: A names of the angles.
+        angles_deg: (N, A) float32, 0 to 180, NaN where a keypoint was not seen; None where they were not asked for.
+        repetitions: (N,) int64, counted so far; None where nothing is counted.
     """
 
     keypoints_xy: Float32Array
@@ -132,6 +136,10 @@ class Poses:
     box_scores: Float32Array
     person_scores: Float32Array
     track_ids: Int64Array | None = None
+    followed: npt.NDArray[np.bool_] | None = None
+    angle_names: tuple[str, ...] = ()
+    angles_deg: Float32Array | None = None
+    repetitions: Int64Array | None = None
 
     def __post_init__(self) -> None:
         _check("keypoints_xy", self.keypoints_xy, (None, None, 2), np.float32)
@@ -142,26 +150,33 @@ class Poses:
         _check("person_scores", self.person_scores, (people,), np.float32)
         if self.track_ids is not None:
             _check("track_ids", self.track_ids, (people,), np.int64)
+        if self.followed is not None:
+            _check("followed", self.followed, (people,), np.bool_)
+        if self.angles_deg is not None:
+            _check("angles_deg", self.angles_deg, (people, len(self.angle_names)), np.float32)
+        if self.repetitions is not None:
+            _check("repetitions", self.repetitions, (people,), np.int64)
 
     def __len__(self) -> int:
         return len(self.keypoints_xy)
 
     def take(self, index: Any) -> Poses:
         """The people chosen by an integer or boolean index array."""
-        return Poses(
-            keypoints_xy=self.keypoints_xy[index],
-            scores=self.scores[index],
-            boxes_xyxy=self.boxes_xyxy[index],
-            box_scores=self.box_scores[index],
-            person_scores=self.person_scores[index],
-            track_ids=None if self.track_ids is None else self.track_ids[index],
-        )
+        taken: dict[str, Any] = {
+            name: None if (values := getattr(self, name)) is None else values[index]
+            for name in (
+                "keypoints_xy", "scores", "boxes_xyxy", "box_scores", "person_scores", "track_ids", "followed",
+                "angles_deg", "repetitions",
+            )
+        }  # fmt: skip
+        return Poses(angle_names=self.angle_names, **taken)
 
     def to_dicts(self) -> list[dict[str, Any]]:
         """Each person as plain values for JSON, as in a `.jsonl` file: id, box_xyxy, score and keypoints (x, y, score).
 
-        Coordinates are rounded to a hundredth of a px, scores to four digits. A keypoint that is not finite is (0, 0)
-        with the score 0, because JSON has no NaN.
+        Where they were asked for also `followed` (true, for the followed person only), `angles` (by name, None where it
+        is not known) and `repetitions`. Coordinates are rounded to a hundredth of a px, scores to four digits, angles
+        to a tenth of a degree. A keypoint that is not finite is (0, 0) with the score 0, because JSON has no NaN.
         """
         finite = np.isfinite(self.keypoints_xy).all(axis=2)
         points, scores = _rounded(self.keypoints_xy, 2), _rounded(np.where(finite, self.scores, 0), 4)
@@ -172,9 +187,22 @@ class Poses:
                 "box_xyxy": boxes[number],
                 "score": person_scores[number],
                 "keypoints": [[*point, score] for point, score in zip(points[number], scores[number], strict=True)],
+                **self._extras(number),
             }
             for number in range(len(self))
         ]
+
+    def _extras(self, number: int) -> dict[str, Any]:
+        """What a person's record has only where it was asked for."""
+        extras: dict[str, Any] = {}
+        if self.followed is not None and self.followed[number]:
+            extras["followed"] = True
+        if self.angles_deg is not None:
+            angles = zip(self.angle_names, self.angles_deg[number].astype(np.float64).tolist(), strict=True)
+            extras["angles"] = {name: round(angle, 1) if np.isfinite(angle) else None for name, angle in angles}
+        if self.repetitions is not None:
+            extras["repetitions"] = int(self.repetitions[number])
+        return extras
 
     @staticmethod
     def empty(num_keypoints: int) -> Poses:

@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("models", "engine", "train", "app")
 
-VOCABULARY = ("types", "skeleton", "geometry", "heatmap")
+VOCABULARY = ("types", "skeleton", "geometry", "heatmap", "angles")
 """Files at the root of engine/ that all rooms may import."""
 ENGINE_ORDER = (
     ("system",), ("errors",), ("option_table",), ("options",), ("vocabulary",), ("artifacts",),

@@ -11,6 +11,7 @@ from typing import Any, NoReturn, Protocol
 from engine.errors import EngineError, OptionError, SourceError
 from engine.output.files import RunFiles, expected_frames
 from engine.output.live.live_poses import LivePoses
+from engine.output.poses_writer import Extra
 from engine.output.progress import FrameProgress, Progress, SafeProgress
 from engine.overlay.attention import AttentionSheet
 from engine.overlay.contact_sheet import contact_sheet
@@ -48,6 +49,7 @@ class ExportOptions:
         output: video, photo or folder to write; None for `outputs/<name>_pose.mp4` and the like.
         pictures: whether a video, photo or folder is written at all, and frames are drawn.
         poses: `.jsonl`, `.csv` or `.json` files.
+        extras: what the poses carry beside keypoints.
         attention_maps: `.npz` file for the maps as numbers; None for none.
         overwrite: existing files may be replaced.
         max_frames: stop after this many frames.
@@ -63,6 +65,7 @@ class ExportOptions:
     output: Path | None = None
     pictures: bool = True
     poses: Sequence[Path] = ()
+    extras: frozenset[Extra] = frozenset()
     attention_maps: Path | None = None
     overwrite: bool = False
     max_frames: int | None = None
@@ -162,6 +165,7 @@ def export(
             output=options.output,
             pictures=options.pictures,
             poses=options.poses,
+            extras=options.extras,
             attention_maps=options.attention_maps,
             overwrite=options.overwrite,
             crf=options.crf,
@@ -239,7 +243,7 @@ class _Run:
     def _picture(self, result: FrameResult) -> UInt8Array:
         overlay, sheet = self._options.overlay, self._options.sheet
         if sheet is not None:
-            return contact_sheet(result, self._pipeline.skeleton, sheet, overlay.scale, overlay.score_threshold)
+            return contact_sheet(result, self._pipeline.skeleton, sheet, overlay)
         # The undrawn frame is not needed any more, so draw into it without a copy.
         return draw(result, self._pipeline.skeleton, overlay, out=result.frame.image_bgr, memory=self._memory)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from engine.artifacts.part_file import PartFile, check_writable
 from engine.artifacts.write_guard import check_targets
 from engine.errors import OptionError, OutputError
 from engine.output.maps_writer import MapsWriter, check_maps_path
-from engine.output.poses_writer import PosesWriter, check_poses_path
+from engine.output.poses_writer import Extra, PosesWriter, check_poses_path
 from engine.output.video_writer import VideoWriter
 from engine.skeleton import Skeleton
 from engine.sources.frame_source import FrameSource, SourceInfo
@@ -138,6 +138,7 @@ class RunFiles:
         output: Path | None,
         pictures: bool = True,
         poses: Sequence[Path] = (),
+        extras: Collection[Extra] = (),
         attention_maps: Path | None = None,
         overwrite: bool,
         crf: int,
@@ -172,7 +173,8 @@ class RunFiles:
             self._poses: list[PosesWriter] = []
             for path in poses:
                 self._parts.append(PartFile(path, overwrite=overwrite, inputs=inputs))
-                self._poses.append(PosesWriter(self._parts[-1], skeleton, photos=info.kind == "photos"))
+                photos = info.kind == "photos"
+                self._poses.append(PosesWriter(self._parts[-1], skeleton, photos=photos, extras=extras))
             self._maps: MapsWriter | None = None
             if attention_maps is not None:
                 self._parts.append(PartFile(attention_maps, overwrite=overwrite, inputs=inputs))

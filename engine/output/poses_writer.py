@@ -7,6 +7,9 @@
 - `.json`: the list of COCO keypoint results. `image_id` is the photo's file name where that is a number (as in
   COCO), else the frame number; where another photo has that number already, the next free one.
 
+A person has `followed`, `angles` and `repetitions` where they were asked for (`Poses.to_dicts`); in a CSV these are
+columns, before the name of the photo, `followed` as 1 or 0 and each angle as `NAME_deg`.
+
 Of photos, `file_name` is given with each frame, row and result (the last column of a CSV).
 
 Coordinates are frame px, rounded to a hundredth; scores to four digits; times to a microsecond.
@@ -19,9 +22,9 @@ import csv
 import io
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO
 
 from engine.artifacts.part_file import PartFile
 from engine.errors import OptionError, OutputError, nearest_hint, one_line
@@ -51,17 +54,57 @@ def _csv_line(cells: Iterable[Any]) -> str:
     return line.getvalue()
 
 
-def csv_columns(skeleton: Skeleton) -> list[str]:
+Extra = Literal["followed", "angles", "repetitions"]
+"""What a person's record has only where it was asked for, see `Poses.to_dicts`."""
+
+
+def csv_columns(skeleton: Skeleton, extras: Collection[Extra] = ()) -> list[str]:
     """Column names of the CSV format."""
     points = [f"{name}_{part}" for name in skeleton.keypoint_names for part in ("x", "y", "score")]
-    return ["frame", "time_s", "id", "box_x1", "box_y1", "box_x2", "box_y2", "score", *points]
+    return [
+        "frame",
+        "time_s",
+        "id",
+        "box_x1",
+        "box_y1",
+        "box_x2",
+        "box_y2",
+        "score",
+        *points,
+        *_extra_columns(skeleton, extras),
+    ]
+
+
+def _extra_columns(skeleton: Skeleton, extras: Collection[Extra]) -> list[str]:
+    angles = [f"{angle.name}_deg" for angle in skeleton.named_angles] if "angles" in extras else []
+    return [
+        *(["followed"] if "followed" in extras else []),
+        *angles,
+        *(["repetitions"] if "repetitions" in extras else []),
+    ]
+
+
+def _extra_cells(person: Mapping[str, Any], extras: Collection[Extra]) -> list[Any]:
+    """A person's cells in the columns of `_extra_columns`; empty for an angle that is not known."""
+    cells: list[Any] = [int(person.get("followed", False))] if "followed" in extras else []
+    if "angles" in extras:
+        cells += ["" if angle is None else angle for angle in person["angles"].values()]
+    return cells + ([person["repetitions"]] if "repetitions" in extras else [])
 
 
 class PosesWriter:
     """Writes one poses file; `write` flushes each frame to the operating system."""
 
-    def __init__(self, part: PartFile, skeleton: Skeleton, *, photos: bool = False) -> None:
-        """Open the file; `photos` says whether the frames are photos, whose names are written.
+    def __init__(
+        self, part: PartFile, skeleton: Skeleton, *, photos: bool = False, extras: Collection[Extra] = ()
+    ) -> None:
+        """Open the file.
+
+        Args:
+            part: file to write.
+            skeleton: names of keypoints and angles.
+            photos: whether the frames are photos, whose names are written.
+            extras: what the poses carry beside keypoints, for the columns of a CSV.
 
         Raises:
             OptionError: unknown suffix.
@@ -70,7 +113,8 @@ class PosesWriter:
         check_poses_path(part.final)
         self._part = part
         self._form = part.final.suffix.lower()
-        self._columns = csv_columns(skeleton) + ["file_name"] * photos
+        self._extras = frozenset(extras)
+        self._columns = csv_columns(skeleton, self._extras) + ["file_name"] * photos
         self._photos = photos
         self._image_ids: set[int] = set()
         self._results = 0
@@ -128,7 +172,8 @@ class PosesWriter:
         for person in people:
             points = [value for point in person["keypoints"] for value in point]
             number = "" if person["id"] is None else person["id"]
-            yield _csv_line([frame, time_s, number, *person["box_xyxy"], person["score"], *points, *name])
+            extras = _extra_cells(person, self._extras)
+            yield _csv_line([frame, time_s, number, *person["box_xyxy"], person["score"], *points, *extras, *name])
 
     def _coco_results(self, image_id: int, record: dict[str, Any]) -> Iterable[str]:
         name = {"file_name": record["file_name"]} if self._photos else {}
@@ -141,6 +186,7 @@ class PosesWriter:
                 "keypoints": [value for point in person["keypoints"] for value in point],
                 "score": person["score"],
                 "bbox": [x1, y1, round(x2 - x1, 2), round(y2 - y1, 2)],
+                **{name: person[name] for name in ("followed", "angles", "repetitions") if name in person},
             }
             yield (",\n" if self._results else "\n") + json.dumps(result, allow_nan=False)
             self._results += 1

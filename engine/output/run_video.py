@@ -15,22 +15,24 @@ from engine.artifacts.weights_info import read_weights_info
 from engine.artifacts.write_guard import check_targets
 from engine.detection.given_boxes import NO_DETECTOR
 from engine.errors import ModelError, OptionError, one_line
-from engine.options import Options, PoseOptions
+from engine.options import DRAWN, Options, PoseOptions
 from engine.output.export import ExportOptions, ExportSummary, export
 from engine.output.files import photo_targets, resolve_output
 from engine.output.live.live_poses import LivePoses
 from engine.output.live.standard_output import kept_for_poses
 from engine.output.live.targets import STDOUT, split_poses
 from engine.output.maps_writer import check_maps_path
-from engine.output.poses_writer import check_poses_path
+from engine.output.poses_writer import Extra, check_poses_path
 from engine.overlay.attention import AttentionSheet, AttentionView, parse_attention
+from engine.overlay.background import Background
 from engine.overlay.drawing import OverlayOptions
 from engine.pipeline.opening import open_pipeline
-from engine.pipeline.options import PipelineOptions
+from engine.pipeline.options import PipelineOptions, check_still
 from engine.pipeline.pose_pipeline import PosePipeline
 from engine.sources.frame_source import SignalLoss, SourceInfo
 from engine.sources.inputs import source_files
 from engine.sources.opening import open_source
+from engine.sources.photos import read_photo
 from engine.system.stop_flag import StopFlag
 
 EXIT_INTERRUPTED = 130
@@ -66,6 +68,8 @@ def run_video(user_options: Options) -> int:
         if not user_options.quiet:
             source.watch(_notify_signal)
         attention = attention_view(user_options)
+        if source.info.kind == "photos":
+            check_still(user_options)
         options = pipeline_options(user_options, attention, source.info)
         given = options.boxes is not None or options.detector == NO_DETECTOR
         if not given and (not options.download or is_offline()):
@@ -109,7 +113,17 @@ def pipeline_options(
 
 
 def export_options(user_options: Options, attention: AttentionView | AttentionSheet | None) -> ExportOptions:
-    """Export options from the command line."""
+    """Export options from the command line.
+
+    Raises:
+        OptionError: a value does not fit.
+        SourceError: the background cannot be read.
+    """
+    extras: dict[Extra, bool] = {
+        "followed": user_options.follow is not None,
+        "angles": user_options.angles,
+        "repetitions": user_options.count is not None,
+    }
     files, live = split_poses(user_options.poses)
     pictures = str(user_options.output) != NO_PICTURES
     if str(user_options.output) == STDOUT:
@@ -124,13 +138,40 @@ def export_options(user_options: Options, attention: AttentionView | AttentionSh
         max_frames=user_options.max_frames,
         duration_s=user_options.duration,
         attention_maps=user_options.attention_maps,
-        overlay=OverlayOptions(
-            attention=attention if isinstance(attention, AttentionView) else None, scale=user_options.attention_scale
-        ),
+        extras=frozenset(name for name, on in extras.items() if on),
+        overlay=overlay_options(user_options, attention if isinstance(attention, AttentionView) else None),
         sheet=attention if isinstance(attention, AttentionSheet) else None,
         quiet=user_options.quiet,
         overlap=user_options.threads != 1,
     )
+
+
+def overlay_options(user_options: Options, attention: AttentionView | None) -> OverlayOptions:
+    """What the command line asks to be drawn.
+
+    Raises:
+        OptionError: trails without ids.
+        SourceError: the background cannot be read.
+    """
+    drawn = {name: name in user_options.draw for name in DRAWN}
+    if drawn["trails"] and not user_options.tracking:
+        raise OptionError("--draw trails needs ids: leave --no-tracking out")
+    drawn["angles"] |= user_options.angles
+    return OverlayOptions(
+        **drawn,
+        line_width=user_options.line_width,
+        score_threshold=user_options.keypoint_threshold,
+        background=_background(user_options.background),
+        legend=user_options.legend,
+        attention=attention,
+        scale=user_options.attention_scale,
+    )
+
+
+def _background(text: str) -> Background | None:
+    if text == "video":
+        return None
+    return Background(None if text == "black" else read_photo(Path(text)))
 
 
 def attention_view(user_options: Options) -> AttentionView | AttentionSheet | None:
@@ -142,6 +183,10 @@ def attention_view(user_options: Options) -> AttentionView | AttentionSheet | No
     """
     info = read_weights_info(resolve_pose_model(user_options.pose_model))
     view = None if user_options.attention is None else parse_attention(user_options.attention, info.skeleton)
+    if user_options.count is not None:
+        info.skeleton.angle_index(user_options.count.angle)
+    elif user_options.angles and not info.skeleton.named_angles:
+        info.skeleton.angle_index("")
     wanted = "--attention" if view is not None else "--attention-maps" if user_options.attention_maps else None
     if wanted is not None and not info.has_attention:
         raise ModelError(f"pose model '{info.name}' has no attention maps; {wanted} needs a kcam_ model")
@@ -170,7 +215,8 @@ def check_outputs(info: SourceInfo, user_options: Options) -> None:
     if user_options.attention_maps is not None:
         check_maps_path(user_options.attention_maps)
         targets.append(user_options.attention_maps)
-    inputs = run_inputs(user_options, info.path)
+    ground = None if user_options.background in ("video", "black") else user_options.background
+    inputs = (*run_inputs(user_options, info.path), ground)
     check_targets(targets, overwrite=user_options.overwrite, inputs=inputs)
     for file in targets if info.kind != "photos" else {file.parent: file for file in targets}.values():
         check_writable(file)

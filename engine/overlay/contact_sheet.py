@@ -17,6 +17,7 @@ from engine.overlay.attention import (
     placed_maps,
     tint,
 )
+from engine.overlay.drawing import OverlayOptions
 from engine.overlay.legend import draw_bar
 from engine.overlay.text import panel, put_text, text_width
 from engine.skeleton import Skeleton
@@ -42,7 +43,7 @@ def sheet_layout(count: int, frame_wh: tuple[int, int]) -> tuple[int, int, tuple
 
 
 def contact_sheet(
-    result: FrameResult, skeleton: Skeleton, sheet: AttentionSheet, scale: Scale, score_threshold: float
+    result: FrameResult, skeleton: Skeleton, sheet: AttentionSheet, options: OverlayOptions
 ) -> UInt8Array:
     """A tile for each keypoint: the frame, tinted by the keypoint's map, with a ring where the keypoint was found.
 
@@ -52,17 +53,19 @@ def contact_sheet(
         result: with the maps.
         skeleton: names of the keypoints.
         sheet: which maps.
-        scale: of their colours; `frame` reaches up to the highest value of all keypoints.
-        score_threshold: keypoints with a lower score have no ring.
+        options: the scale of their colours (`frame` reaches up to the highest value of all keypoints), the score below
+            which keypoints have no ring, background, legend.
 
     Returns:
         (H, W, 3) uint8 BGR, of another size than the frame, the same for each frame of a video.
     """
-    image = result.frame.image_bgr
+    image, scale = result.frame.image_bgr, options.scale
     frame_wh = (image.shape[1], image.shape[0])
     columns, rows, (width, height) = sheet_layout(skeleton.num_keypoints + 1, frame_wh)
     factors = np.array([width / frame_wh[0], height / frame_wh[1]], np.float32)
     small = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+    if options.background is not None:
+        small = options.background.covering((width, height))
     affine = np.concatenate([np.diag(factors), factors[:, None] / 2 - 0.5], axis=1).astype(np.float32)
     maps = None if result.attention is None else placed_maps(result.attention, affine)
     values = _shared_range(result.attention, sheet, scale)
@@ -73,7 +76,7 @@ def contact_sheet(
     for keypoint, name in enumerate(skeleton.keypoint_names):
         tile = small.copy()
         tint(tile, maps, AttentionView(kind=sheet.kind, keypoint=keypoint), scale, values)
-        shown = result.poses.scores[:, keypoint] >= score_threshold
+        shown = result.poses.scores[:, keypoint] >= options.score_threshold
         _draw_rings(tile, points[shown, keypoint], max(2.0, text_px / 3))
         _draw_name(tile, name.replace("_", " "), text_px)
         top, left = keypoint // columns * height, keypoint % columns * width
@@ -82,7 +85,8 @@ def contact_sheet(
         values = ValueRange()
     last = skeleton.num_keypoints
     left_top = (last % columns * width, last // columns * height)
-    _draw_key(canvas, (*left_top, width, height), _key_lines(sheet, scale, last), values)
+    if options.legend:
+        _draw_key(canvas, (*left_top, width, height), _key_lines(sheet, scale, last), values)
     return canvas
 
 

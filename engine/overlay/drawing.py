@@ -1,4 +1,4 @@
-"""Draws a result: skeletons, boxes, labels, and the network's attention."""
+"""Draws a result: skeletons, boxes, labels, angles, trails, and the network's attention."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from engine.errors import OptionError
 from engine.option_table import Control, Place, option
 from engine.options import attention_scale
 from engine.overlay.attention import SCALES, AttentionView, Scale, ValueRange, parse_view, tint
+from engine.overlay.background import Background
+from engine.overlay.joint_angles import draw_angles
 from engine.overlay.legend import LegendCorner, draw_legend
 from engine.overlay.text import Color, panel, put_text, text_width
+from engine.overlay.trails import Trails, ends_of_limbs
 from engine.skeleton import Skeleton
 from engine.types import Float32Array, FrameResult, Poses, UInt8Array
 
@@ -21,6 +24,7 @@ __all__ = ["AttentionView", "DrawingMemory", "OverlayOptions", "Scale", "draw", 
 _OUTLINE_BGR: Color = (28, 24, 22)
 _RING_BGR: Color = (255, 255, 255)
 _BOX_BGR: Color = (235, 235, 235)
+_FOLLOWED_BGR: Color = (94, 236, 255)
 _SHIFT = 4  # fractional bits of the coordinates that OpenCV draws with
 # Colours that tell people with ids apart; light enough to carry dark text.
 _ID_COLORS_BGR: tuple[Color, ...] = (
@@ -40,10 +44,14 @@ class OverlayOptions:
         boxes: boxes of people.
         ids: labels with the ids of people, where they have one.
         scores: labels with the scores of people.
+        angles: the angles at the joints, in degrees.
+        trails: where the ends of limbs were in the last second, of people with ids.
+        legend: of the attention map.
         line_width: width of the skeleton's lines in px; None scales it with each person.
         opacity: of skeletons and boxes, above 0 to 1.
         score_threshold: keypoints with a lower score are not drawn.
         attention: the maps to tint people with; None for none.
+        background: what is under the drawing in place of the video; None for the video.
         scale: of the tint: 'frame' spans from 1/K to the frame's highest value, 'paper' from 0 to 1.
     """
 
@@ -51,6 +59,9 @@ class OverlayOptions:
     boxes: bool = option(False, places=_REMEMBERED, control=Control(label="Boxes"))
     ids: bool = option(True, places=_REMEMBERED, control=Control(label="Ids"))
     scores: bool = option(False, places=_REMEMBERED, control=Control(label="Scores"))
+    angles: bool = option(False, places=_REMEMBERED, control=Control(label="Angles"))
+    trails: bool = option(False, places=_REMEMBERED, control=Control(label="Trails"))
+    legend: bool = option(True, places=_REMEMBERED, control=Control(label="Legend"))
     line_width: float | None = option(
         None,
         read=float,
@@ -64,6 +75,7 @@ class OverlayOptions:
         0.2, read=float, places=_REMEMBERED, control=Control(label="Keypoint score", high=0.95)
     )
     attention: AttentionView | None = None
+    background: Background | None = None
     scale: Scale = option("frame", read=attention_scale, places=Place.SETTINGS)
 
     def __post_init__(self) -> None:
@@ -82,6 +94,7 @@ class DrawingMemory:
 
     def __init__(self) -> None:
         self.legend = LegendCorner()
+        self.trails = Trails()
 
 
 def draw(
@@ -118,23 +131,15 @@ def draw(
             raise ValueError(f"out has shape {out.shape}, the frame {image.shape}")
         np.copyto(out, image)
     canvas = np.ascontiguousarray(out)
+    if options.background is not None:
+        np.copyto(canvas, options.background.covering((canvas.shape[1], canvas.shape[0])))
     if options.line_width is not None:
         options = replace(options, line_width=options.line_width * density)
     values: ValueRange | None = None
     if options.attention is not None:
         values = tint(canvas, result.attention, options.attention, options.scale)
-    # In ascending order of scores: where two people overlap, the one with the higher score is on top.
-    order = [int(person) for person in np.argsort(result.poses.person_scores, kind="stable")]
-    bare = canvas.copy() if options.opacity < 1 and order else None
-    for person in order:
-        _draw_person(canvas, result.poses, person, skeleton, options)
-    if bare is not None:
-        cv2.addWeighted(canvas, options.opacity, bare, 1 - options.opacity, 0, dst=canvas)
-    for person in order:  # after all people, so that no lines cross a label
-        # No label for a person of whom nothing is drawn.
-        if options.boxes or (result.poses.scores[person] >= options.score_threshold).any():
-            _draw_label(canvas, result.poses, person, options, density)
-    if options.attention is not None:
+    _draw_people(canvas, result, skeleton, options, memory, density=density)
+    if options.attention is not None and options.legend:
         draw_legend(
             canvas,
             options.attention,
@@ -151,11 +156,51 @@ def draw(
     return out
 
 
+def _draw_people(
+    canvas: UInt8Array,
+    result: FrameResult,
+    skeleton: Skeleton,
+    options: OverlayOptions,
+    memory: DrawingMemory | None,
+    *,
+    density: float,
+) -> None:
+    poses = result.poses
+    # In ascending order of scores: where two people overlap, the one with the higher score is on top.
+    order = [int(person) for person in np.argsort(poses.person_scores, kind="stable")]
+    bare = canvas.copy() if options.opacity < 1 and order else None
+    if options.trails and memory is not None:
+        _draw_trails(canvas, result, skeleton, options, memory.trails)
+    for person in order:
+        _draw_person(canvas, poses, person, skeleton, options)
+    if bare is not None:
+        cv2.addWeighted(canvas, options.opacity, bare, 1 - options.opacity, 0, dst=canvas)
+    if options.angles:
+        draw_angles(canvas, poses, skeleton, options.score_threshold, density)
+    for person in order:  # after all people, so that no lines cross a label
+        # No label for a person of whom nothing is drawn.
+        if options.boxes or (poses.scores[person] >= options.score_threshold).any():
+            _draw_label(canvas, poses, person, options, density)
+
+
 def person_line_width(box_xyxy: Float32Array, frame_size_wh: tuple[int, int]) -> float:
     """Width of a person's lines in px: thin on small people, and never so thick that it hides a face."""
     extent = float(np.hypot(*(np.maximum(box_xyxy[2:] - box_xyxy[:2], 1)))) if np.isfinite(box_xyxy).all() else 1.0
     frame = float(min(frame_size_wh))
     return float(np.clip(extent * 0.0075, max(1.0, frame / 500), max(1.5, frame / 110)))
+
+
+def _draw_trails(
+    image: UInt8Array, result: FrameResult, skeleton: Skeleton, options: OverlayOptions, trails: Trails
+) -> None:
+    height, width = image.shape[:2]
+    poses = result.poses
+    shown = poses.scores >= options.score_threshold
+    trails.add(poses, ends_of_limbs(skeleton), shown, result.frame.timestamp_s, (width, height))
+    if poses.track_ids is not None and len(poses):
+        widths = [person_line_width(box, (width, height)) for box in poses.boxes_xyxy]
+        colors = {int(number): _person_color(poses, person) for person, number in enumerate(poses.track_ids)}
+        trails.draw(image, colors, options.line_width or max(widths))
 
 
 def _draw_person(image: UInt8Array, poses: Poses, person: int, skeleton: Skeleton, options: OverlayOptions) -> None:
@@ -164,6 +209,8 @@ def _draw_person(image: UInt8Array, poses: Poses, person: int, skeleton: Skeleto
     line_width = options.line_width or person_line_width(box, (width, height))
     if options.boxes and np.isfinite(box).all():
         _draw_box(image, box, _person_color(poses, person), line_width)
+    if poses.followed is not None and poses.followed[person] and np.isfinite(box).all():
+        _draw_corners(image, box, line_width)
     if options.skeleton:
         points, scores = poses.keypoints_xy[person], poses.scores[person]
         # A keypoint may lie far outside; OpenCV's fixed-point coordinates hold 16 bits before the point.
@@ -183,6 +230,8 @@ def label_text(poses: Poses, person: int, options: OverlayOptions) -> str:
     parts = [f"#{poses.track_ids[person]}"] if options.ids and poses.track_ids is not None else []
     if options.scores and np.isfinite(score):
         parts.append(f"{score:.2f}")
+    if poses.repetitions is not None:
+        parts.append(f"{poses.repetitions[person]} reps")
     return "  ".join(parts)
 
 
@@ -221,17 +270,48 @@ def _draw_box(image: UInt8Array, box: Float32Array, color: Color, line_width: fl
     cv2.rectangle(image, (left, top), (right, bottom), color, thin, cv2.LINE_AA)
 
 
+def _draw_corners(image: UInt8Array, box: Float32Array, line_width: float) -> None:
+    """The mark of the person who is followed: the four corners of their box."""
+    height, width = image.shape[:2]
+    left, top, right, bottom = (round(float(v)) for v in np.clip(box, 0, [width - 1, height - 1] * 2))
+    arm = max(4, round(0.18 * min(right - left, bottom - top)))
+    thin = max(1, round(line_width * 0.7))
+    for color, thick in ((_OUTLINE_BGR, thin + 2 * max(1, round(line_width * 0.3))), (_FOLLOWED_BGR, thin)):
+        for x, dx in ((left, arm), (right, -arm)):
+            for y, dy in ((top, arm), (bottom, -arm)):
+                cv2.line(image, (x, y), (x + dx, y), color, thick, cv2.LINE_AA)
+                cv2.line(image, (x, y), (x, y + dy), color, thick, cv2.LINE_AA)
+
+
+def _label_anchor(poses: Poses, person: int, options: OverlayOptions) -> tuple[float, float, bool] | None:
+    """x, y of a label's lower edge, and whether x is its middle (else its left end); None where there is no place."""
+    box = poses.boxes_xyxy[person]
+    if not np.isfinite(box).all():
+        return None
+    if options.boxes:
+        return float(box[0]), float(box[1]), False
+    points = poses.keypoints_xy[person]
+    seen = points[(poses.scores[person] >= options.score_threshold) & np.isfinite(points).all(axis=1)]
+    if len(seen) == 0:
+        return float(box[0] + box[2]) / 2, float(box[1]), True
+    top = seen[seen[:, 1].argmin()]
+    # The highest keypoint of an upright body is an eye or an ear, with the rest of the head above it.
+    gap = 0.09 * float(seen[:, 1].max() - top[1])
+    return float(top[0]), float(top[1]) - gap, True
+
+
 def _draw_label(image: UInt8Array, poses: Poses, person: int, options: OverlayOptions, density: float) -> None:
-    """A label on the upper edge of a person's box, moved so that all of it lies inside the frame."""
-    text, box = label_text(poses, person, options), poses.boxes_xyxy[person]
-    if not text or not np.isfinite(box).all():
+    """A label over a person's head, or on the box if that is drawn, moved so that all of it lies inside the frame."""
+    text, anchor = label_text(poses, person, options), _label_anchor(poses, person, options)
+    if not text or anchor is None:
         return
+    x, bottom, centered = anchor
     color = _person_color(poses, person)
     height, width = image.shape[:2]
     text_px = float(np.clip(min(height, width) / 54, 8 * density, 22 * density))
     pad = max(2, round(text_px * 0.5))
     size = text_width(text, text_px) + 2 * pad, round(text_px) + 2 * pad
-    left = int(np.clip(round(float(box[0])), 0, max(0, width - size[0])))
-    top = int(np.clip(round(float(box[1])) - size[1], 0, max(0, height - size[1])))
+    left = int(np.clip(round(x - size[0] / 2 * centered), 0, max(0, width - size[0])))
+    top = int(np.clip(round(bottom) - size[1], 0, max(0, height - size[1])))
     panel(image, (left, top, left + size[0], top + size[1]), pad // 2, color, 0.92)
     put_text(image, text, (left + pad, top + size[1] - pad), text_px, _OUTLINE_BGR)

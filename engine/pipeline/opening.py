@@ -15,6 +15,7 @@ from engine.detection.detector import PersonDetector, open_detector
 from engine.detection.given_boxes import NO_DETECTOR, WholePicture, read_boxes
 from engine.errors import OptionError
 from engine.pipeline.options import PipelineOptions
+from engine.pipeline.people import PeopleOptions
 from engine.pipeline.pose_pipeline import Detector, PosePipeline
 
 ONNX_BACKENDS = ("openvino", "onnxruntime")  # those that run detectors
@@ -52,6 +53,13 @@ class Networks:
             detect_every=options.detect_every,
             person_threshold=options.person_threshold,
             description=self.description,
+            people=PeopleOptions(
+                follow=options.follow,
+                still=options.still,
+                keypoint_threshold=options.keypoint_threshold,
+                angles=options.angles,
+                count=options.count,
+            ),
         )
 
     def close(self) -> None:

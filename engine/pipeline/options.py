@@ -25,6 +25,7 @@ class PipelineOptions(PoseOptions):
         detect_every: "auto" runs the detector as seldom as the scene allows.
         want_areas, want_attention: whether results carry these maps.
         overlapping: the stages will run at the same time (files), so that the networks share the CPU.
+        still: frames do not follow each other (photos).
     """
 
     score_threshold: float = field(
@@ -37,6 +38,7 @@ class PipelineOptions(PoseOptions):
     want_areas: bool = False
     want_attention: bool = False
     overlapping: bool = False
+    still: bool = False
 
     def __post_init__(self) -> None:
         if self.backend not in ("auto", *BACKENDS):
@@ -44,6 +46,12 @@ class PipelineOptions(PoseOptions):
         OpenOptions(precision=self.precision, device=self.device, threads=self.threads)  # checks them
         if self.boxes is not None and self.detector is not None:
             raise OptionError("--boxes and --detector both give the boxes; leave one of them out")
+        if self.count is not None and not self.tracking:
+            raise OptionError("--count counts by person, which needs ids: leave --no-tracking out")
+        if isinstance(self.follow, int) and not self.tracking:
+            raise OptionError(
+                f"--follow {self.follow} names an id: leave --no-tracking out, or follow largest or centre"
+            )
         check_options(self)
         check_tracker(self.tracker)
         check_detect_every(self.detect_every)
@@ -64,13 +72,27 @@ class PipelineOptions(PoseOptions):
         values["detect_every"] = options.detect_every or ("auto" if live else 1)
         values["overlapping"] = not live and options.threads != 1
         if still:
-            values |= {"tracking": False, "smoothing": False, "detect_every": 1}
+            # Ids and counts would mean nothing; who names one for photos is told by `check_still`.
+            follow = None if isinstance(options.follow, int) else options.follow
+            values |= {"tracking": False, "smoothing": False, "detect_every": 1, "count": None, "follow": follow}
+            values["still"] = True
         if options.boxes is not None or options.detector == NO_DETECTOR:
             # Nothing is to be found or doubted: boxes are given for each frame, and every one of them is posed.
             values["detect_every"] = 1
             values["person_threshold"] = options.person_threshold or 0.0
         values |= decided
         return cls(**{name: value for name, value in values.items() if value is not None})
+
+
+def check_still(options: PoseOptions) -> None:
+    """Refuse what photos cannot have.
+
+    Raises:
+        OptionError: an id is followed or something is counted.
+    """
+    for flag, given in (("--count", options.count is not None), ("--follow ID", isinstance(options.follow, int))):
+        if given:
+            raise OptionError(f"photos do not follow each other, so {flag} has no meaning for them")
 
 
 def check_detect_every(value: object) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from engine.backends import Backend
 from engine.detection.given_boxes import BoxesOfFile
@@ -16,14 +17,16 @@ from engine.detection.schedule import DetectSchedule
 from engine.errors import OptionError
 from engine.options import DetectEvery
 from engine.pipeline.options import PipelineOptions, check_detect_every
+from engine.pipeline.people import JointAngles, PeopleOptions
 from engine.pipeline.pose_stage import PendingFrame, PoseStage
 from engine.skeleton import Skeleton
 from engine.system.free_memory import give_back_free_memory
 from engine.tracking.false_positives import FalsePositiveFilter, confidences
+from engine.tracking.following import PersonFollower
 from engine.tracking.rejected_detections import RejectedDetections
 from engine.tracking.smoothing import PoseSmoother
 from engine.tracking.tracker import DEFAULT_TRACKER, PersonTracker
-from engine.types import Detections, Frame, FrameResult, Poses, StageTimings, UInt8Array
+from engine.types import Detections, Float32Array, Frame, FrameResult, Poses, StageTimings, UInt8Array
 
 __all__ = ["Detector", "PendingFrame", "PipelineOptions", "PosePipeline"]
 
@@ -56,6 +59,7 @@ class PosePipeline:
         smoothing: bool = False,
         detect_every: DetectEvery = 1,
         person_threshold: float | None = None,
+        people: PeopleOptions | None = None,
         description: Mapping[str, Any] | None = None,
     ) -> None:
         """Take a detector and a pose network; the pipeline closes both when it is closed.
@@ -67,6 +71,7 @@ class PosePipeline:
             want_areas, want_attention: whether results carry these maps.
             tracking, tracker, smoothing, detect_every: see PipelineOptions.
             person_threshold: see PipelineOptions; None keeps all detections.
+            people: whom to follow, angles and counts.
             description: what runs, for `describe`.
 
         Raises:
@@ -92,6 +97,11 @@ class PosePipeline:
         self._description = dict(description or {})
         self._tracker = PersonTracker(tracker) if tracking else None
         self._smoother = PoseSmoother() if tracking and smoothing else None
+        self._people = people or PeopleOptions()
+        self._angles = JointAngles(self._people, self.skeleton)
+        self._tracking_method = tracker
+        follow = self._people.follow
+        self._follower = None if follow is None else PersonFollower(follow, tracker=tracker)
         self._propagator = BoxPropagator()
         self._schedule = DetectSchedule(detect_every)
 
@@ -137,7 +147,7 @@ class PosePipeline:
 
     def pose(self, pending: Sequence[PendingFrame]) -> list[PendingFrame]:
         """Poses of the people of several frames, given in their order; one call of the network if it takes batches."""
-        return self._posing.run([self._without_rejected(one) for one in pending])
+        return self._posing.run([self._to_follow(self._without_rejected(one)) for one in pending])
 
     def finish(self, pending: PendingFrame) -> FrameResult:
         """Filtering, ids and smoothing for the poses of the next frame; frames must come in their order."""
@@ -152,10 +162,17 @@ class PosePipeline:
             attention = None if attention is None else attention.take(kept)
         if pending.detected and self.detect_every != 1:
             self._update_propagation(pending, detections, poses)
-        if self._tracker is not None:
-            poses = dataclasses.replace(poses, track_ids=self._tracker.update(poses.boxes_xyxy, frame.timestamp_s))
-            if self._smoother is not None:
-                poses = self._smoother.smooth(poses, frame.timestamp_s)
+        if self._follower is None:
+            poses = self._with_ids(poses, frame.timestamp_s)
+        else:
+            who, number = self._followed(pending, poses, self._follower)
+            poses = dataclasses.replace(poses.take(who), followed=np.ones(len(who), np.bool_))
+            attention = None if attention is None else attention.take(who)
+            if self._tracker is not None:
+                poses = dataclasses.replace(poses, track_ids=np.full(len(who), number or 0, np.int64))
+        if self._smoother is not None:
+            poses = self._smoother.smooth(poses, frame.timestamp_s)
+        poses = self._angles.add(poses)
         timings = dataclasses.replace(pending.timings, track_ms=(time.perf_counter() - started) * 1000)
         return FrameResult(
             frame=frame,
@@ -166,8 +183,71 @@ class PosePipeline:
             skeleton=self.skeleton,
         )
 
+    def _with_ids(self, poses: Poses, time_s: float) -> Poses:
+        if self._tracker is None:
+            return poses
+        return dataclasses.replace(poses, track_ids=self._tracker.update(poses.boxes_xyxy, time_s))
+
+    def follow(self, box_xyxy: Float32Array | None, number: int = 0, time_s: float = 0.0) -> None:
+        """Pose only the person in this box (4,) of the last frame, who has this id; None lets go: everybody again."""
+        self._follower = None
+        if box_xyxy is not None:
+            self._follower = PersonFollower(None, tracker=self._tracking_method)
+            self._follower.lock(box_xyxy, number, time_s)
+        self._detect_next()
+
+    def _detect_next(self) -> None:
+        """Carry no boxes on to the next frame: who is posed changes."""
+        self._propagator.reset()
+        self._schedule.reset()
+
+    def _to_follow(self, pending: PendingFrame) -> PendingFrame:
+        """The frame with the followed person alone to be posed."""
+        follower, frame = self._follower, pending.frame
+        if follower is not None and follower.is_over(frame.timestamp_s):
+            follower = self._follower = None
+        if follower is None:
+            return pending
+        if not pending.detected:  # carried on: these are the boxes of the people posed before
+            return dataclasses.replace(pending, followed=follower.number)
+        if self._people.still:
+            follower.reset()
+        height, width = frame.image_bgr.shape[:2]
+        choice = follower.choose(pending.to_pose, frame.timestamp_s, (width, height))
+        if isinstance(choice, str):
+            return pending
+        return dataclasses.replace(pending, chosen=pending.to_pose.take(choice), followed=follower.number)
+
+    def _followed(
+        self, pending: PendingFrame, poses: Poses, follower: PersonFollower
+    ) -> tuple[npt.NDArray[np.intp], int | None]:
+        """Index array of the followed person among those posed, with one entry or none, and their id."""
+        time_s, nobody = pending.frame.timestamp_s, np.zeros(0, np.intp)
+        if pending.followed is not None:
+            if len(pending.to_pose):
+                follower.judged(len(poses) > 0)
+            if not pending.detected and len(poses):
+                follower.moved(poses.boxes_xyxy[0], time_s)
+            return np.arange(min(len(poses), 1)), pending.followed
+        if follower.is_waiting:
+            ids = self._with_ids(poses, time_s).track_ids
+            found = nobody if ids is None else np.flatnonzero(ids == follower.follow)
+            if ids is not None and len(found):
+                follower.lock(poses.boxes_xyxy[found[0]], int(ids[found[0]]), time_s)
+                self._detect_next()
+            return found, follower.number
+        # Posed with everybody else, in one call with the frame in which the wanted id appeared.
+        index = follower.pick(poses.boxes_xyxy, time_s)
+        return nobody if index is None else np.array([index], np.intp), follower.number
+
     def restart(self) -> None:
         """Forget all people: the next frame does not follow the last one (a seek in a video)."""
+        if self._follower is not None:
+            if self._follower.follow is None:
+                self._follower = None
+            else:
+                self._follower.reset()
+        self._angles.reset()
         self._propagator.reset()
         self._schedule.reset()
         if self._rejected is not None:

@@ -34,6 +34,7 @@ class PendingFrame:
         detections: boxes of the people, at most `max_people`.
         detected: True if the detector ran on this frame, False if the boxes were propagated.
         chosen: those of the detections that go through the pose network; None for all.
+        followed: id of the only person who goes through it; None for everybody.
         poses: of these people; empty until the pose network has run.
         attention: their maps, if wanted.
         timings: of the steps so far; `detect_ms` is that of the detection or propagation.
@@ -43,6 +44,7 @@ class PendingFrame:
     detections: Detections
     detected: bool
     chosen: Detections | None = None
+    followed: int | None = None
     poses: Poses = field(default_factory=lambda: Poses.empty(0))
     attention: AttentionMaps | None = None
     timings: StageTimings = field(default_factory=StageTimings)

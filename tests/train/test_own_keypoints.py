@@ -51,7 +51,7 @@ def test_the_example_trains_evaluates_and_draws(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     yaml, commands = blocks()
-    assert len(yaml.splitlines()) == 6
+    assert len(yaml.splitlines()) == 7
     write_robots(tmp_path)
     (tmp_path / "robots.yaml").write_text(yaml)
     monkeypatch.chdir(tmp_path)
@@ -64,9 +64,10 @@ def test_the_example_trains_evaluates_and_draws(
     assert evaluate(evaluation[3:]) == 0
     assert "4 people" in capsys.readouterr().out
     assert drawing[:2] == ["python", "main.py"]
-    poses = ["--poses", "poses.jsonl"]
+    poses = ["--poses", "poses.jsonl", "--angles"]
     assert program.main([*drawing[2:], *poses]) == 0
     (person,) = json.loads((tmp_path / "poses.jsonl").read_text())["people"]
     assert person["box_xyxy"] == [0, 0, 127, 127] and len(person["keypoints"]) == 5
+    assert list(person["angles"]) == ["spread", "lean"], "those of the YAML, through the weights"
     drawn = cv2.imread(str(next((tmp_path / "outputs").iterdir())))
     assert drawn is not None and drawn.shape == (128, 128, 3)

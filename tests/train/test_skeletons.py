@@ -132,3 +132,19 @@ def test_head_boxes_of_mpii_are_used_where_they_are_there(mpii: Path) -> None:
     savemat(mpii / "annot" / "gt_valid.mat", {"headboxes_src": boxes[:, :, :1]})
     with pytest.raises(SourceError, match=r"\(2, 2, 2\) was expected"):
         read_people(mpii, "val")
+
+
+def test_angles_are_named_by_keypoints() -> None:
+    names = ("head", "left_hand", "right_hand", "left_foot", "right_foot")
+    stated = {"spread": ["left_hand", "head", "right_hand"], "lean": ["head", "left_foot+right_foot", "up"]}
+    skeleton = make_skeleton({"angles": stated}, names, (), 0.05)[0]
+    assert [(a.name, a.first, a.vertex, a.last) for a in skeleton.named_angles] == [
+        ("spread", (1,), (0,), (2,)), ("lean", (0,), (3, 4), ())
+    ]  # fmt: skip
+    for wrong, message in (
+        ({"x": ["head", "left_hnd", "right_hand"]}, "Did you mean 'left_hand'"),
+        ({"x": ["head", "left_hand"]}, "three points"),
+        (["head"], "a mapping"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            make_skeleton({"angles": wrong}, names, (), 0.05)

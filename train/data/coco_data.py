@@ -118,7 +118,7 @@ def _person(annotation: dict[str, Any], images: dict[int, tuple[int, dict[str, A
 
 def _skeleton(coco: dict[str, Any], category: dict[str, Any], names: tuple[str, ...]) -> tuple[Skeleton, bool]:
     """The skeleton, and whether mirroring is known; `sigmas` and the like may stand in the category or beside it."""
-    settings = {key: category.get(key, coco.get(key)) for key in ("sigmas", "flip_idx", "upper_body")}
+    settings = {key: category.get(key, coco.get(key)) for key in ("sigmas", "flip_idx", "upper_body", "angles")}
     settings = {key: value for key, value in settings.items() if value is not None}
     if names == COCO17.keypoint_names and not settings:
         return COCO17, True

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import nearest_hint
-from engine.skeleton import COCO17, Skeleton
+from engine.skeleton import COCO17, Angle, Skeleton
 from train.data.people import flip_pairs_by_name
 
 _LIMBS = {"shoulder": 0.079, "elbow": 0.072, "wrist": 0.062, "hip": 0.107, "knee": 0.087, "ankle": 0.089}
@@ -62,7 +62,9 @@ def make_skeleton(
 
     Args:
         settings: `flip_idx` (for each keypoint the index of the one on the other side), `sigmas` (K numbers, or a name
-            of OKS_SIGMAS) and `upper_body` (indices, for half-body crops), each only where the data set states it.
+            of OKS_SIGMAS), `upper_body` (indices, for half-body crops) and `angles` (for each name three points: a
+            keypoint's name, several joined by + for their middle, or, as the last, `up`), each only where the data set
+            states it.
         names: of the keypoints.
         edges: pairs of keypoint indices from 0.
         other_sigma: of every keypoint where nothing is known.
@@ -83,8 +85,29 @@ def make_skeleton(
         flip_pairs=pairs,
         oks_sigmas=_sigmas(settings.get("sigmas"), names) or (other_sigma,) * len(names),
         upper_body=tuple(int(index) for index in upper_body),
+        angles=_angles(settings.get("angles") or {}, names),
     )
     return skeleton, flip is not None or bool(pairs) or len(names) == 1
+
+
+def _angles(stated: Any, names: tuple[str, ...]) -> tuple[Angle, ...]:
+    if not isinstance(stated, Mapping):
+        raise ValueError(f"angles are a mapping from names to three points each, not {stated!r}")
+    found = []
+    for name, points in stated.items():
+        if not isinstance(points, Sequence) or isinstance(points, str) or len(points) != 3:
+            raise ValueError(f"the angle {name} needs three points, such as [shoulder, elbow, wrist], not {points!r}")
+        texts = [str(point) for point in points]
+        up = texts[2] == "up" and "up" not in names
+        indices = [tuple(_keypoint(part, names) for part in text.split("+")) for text in (texts[:2] if up else texts)]
+        found.append(Angle(name=str(name), first=indices[0], vertex=indices[1], last=() if up else indices[2]))
+    return tuple(found)
+
+
+def _keypoint(text: str, names: tuple[str, ...]) -> int:
+    if text.strip() not in names:
+        raise ValueError(f"unknown keypoint '{text.strip()}' in angles.{nearest_hint(text.strip(), names)}")
+    return names.index(text.strip())
 
 
 def _sigmas(stated: Any, names: tuple[str, ...]) -> tuple[float, ...] | None:

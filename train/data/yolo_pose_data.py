@@ -6,6 +6,7 @@ A label line is `class cx cy w h` and then `x y` or `x y visible` for each keypo
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,8 @@ def read_yolo_pose(file: Path, split: str) -> PeopleSet:
 
     Args:
         file: YAML with `train`, `val`, `names`, `kpt_shape` (or `kpt_names` alone, for K of three numbers each), and
-            optionally `path`, `skeleton` (pairs of keypoint indices from 0), and `flip_idx`, `sigmas` and `upper_body`,
-            see `skeletons.make_skeleton`.
+            optionally `path`, `skeleton` (pairs of keypoint indices from 0), and `flip_idx`, `sigmas`, `upper_body` and
+            `angles`, see `skeletons.make_skeleton`.
         split: "train" or "val".
 
     Raises:
@@ -121,7 +122,10 @@ def _skeleton(settings: dict[str, Any], keypoints: int) -> tuple[Skeleton, bool]
     names = _keypoint_names(settings)
     flip = settings.get("flip_idx")
     if names is None and keypoints == COCO17.num_keypoints and (flip is None or tuple(flip) == COCO17.flip_order):
-        return COCO17, True
+        if not settings.get("angles"):
+            return COCO17, True
+        named = make_skeleton({"angles": settings["angles"]}, COCO17.keypoint_names, COCO17.edges, 1.0)[0]
+        return replace(COCO17, angles=named.angles), True
     labels = tuple(str(name) for name in names) if names else tuple(f"keypoint_{i}" for i in range(keypoints))
     if len(labels) != keypoints:
         raise ValueError(f"{len(labels)} kpt_names for {keypoints} keypoints")

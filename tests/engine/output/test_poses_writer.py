@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 
 from engine.artifacts.part_file import PartFile
 from engine.errors import OptionError
-from engine.output.poses_writer import PosesWriter, csv_columns
+from engine.output.poses_writer import Extra, PosesWriter, csv_columns
 from engine.skeleton import COCO17
 from engine.types import Poses
 from tests.engine.clips import (
@@ -114,3 +115,32 @@ def test_unknown_poses_suffix_names_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match=r"\.csv, \.json, \.jsonl"):
         run_export(clip, tmp_path / "o.mp4", poses=[tmp_path / "o.txt"])
     assert left_in(tmp_path, clip) == []
+
+
+def test_angles_counts_and_who_is_followed_are_in_every_form(tmp_path: Path) -> None:
+    names = tuple(angle.name for angle in COCO17.named_angles)
+    degrees = np.full((1, len(names)), 90.04, np.float32)
+    degrees[0, names.index("trunk")] = np.nan
+    poses = replace(
+        one_person(picture(160, 120)), followed=np.array([True]), angle_names=names, angles_deg=degrees,
+        repetitions=np.array([4], np.int64),
+    )  # fmt: skip
+    for name in ("o.jsonl", "o.csv", "o.json"):
+        extras: tuple[Extra, ...] = ("followed", "angles", "repetitions")
+        writer = PosesWriter(PartFile(tmp_path / name), COCO17, extras=extras)
+        writer.write(0, 0.0, poses)
+        writer.write(1, 0.1, Poses.empty(17))
+        writer.finish()
+        writer.commit()
+    person = json.loads((tmp_path / "o.jsonl").read_text().splitlines()[0])["people"][0]
+    assert (person["followed"], person["repetitions"]) == (True, 4)
+    assert person["angles"]["left_elbow"] == 90.0 and person["angles"]["trunk"] is None
+    (result,) = json.loads((tmp_path / "o.json").read_text())
+    assert {name: result[name] for name in ("followed", "angles", "repetitions")} == {
+        name: person[name] for name in ("followed", "angles", "repetitions")
+    }
+    with (tmp_path / "o.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == [*csv_columns(COCO17), "followed", *(f"{name}_deg" for name in names), "repetitions"]
+    assert (rows[0]["followed"], rows[0]["left_elbow_deg"], rows[0]["trunk_deg"]) == ("1", "90.0", "")
+    assert rows[0]["repetitions"] == "4" and rows[1]["repetitions"] == ""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
-from engine.overlay.drawing import OverlayOptions, draw
+from engine.overlay.background import Background
+from engine.overlay.drawing import DrawingMemory, OverlayOptions, draw
 from engine.skeleton import COCO17
 from engine.types import Detections, Frame, FrameResult, Poses
 from tests.engine.overlay_pictures import (
@@ -149,3 +152,83 @@ def test_boxes_are_drawn_on_their_edges() -> None:
     assert drawn[30:91, 50].all()
     assert drawn[30:91, 150].all()
     assert not drawn[36:84, 56:144].any()
+
+
+def test_a_label_stands_at_the_person_and_on_a_box_that_is_drawn() -> None:
+    image = grey(400, 300, 0)
+    points = [(200.0 + k, 100.0 + 8 * k) for k in range(17)]  # the head at (200, 100)
+    result = result_of(image, [points], boxes=[(20, 40, 380, 290)], ids=[3])
+
+    def middle(options: OverlayOptions) -> tuple[float, float, int]:
+        without = draw(result, COCO17, dataclasses.replace(options, ids=False))
+        rows, columns = np.nonzero(changed(without, draw(result, COCO17, options)))
+        return float(columns.mean()), float(rows.max()), int(columns.min())
+
+    x, bottom, _ = middle(OverlayOptions())
+    assert abs(x - 200) < 2 and 85 <= bottom <= 100, "over the head"
+    _, bottom, left = middle(OverlayOptions(boxes=True))
+    assert abs(left - 20) <= 1 and abs(bottom - 40) <= 1, "on the box"
+
+
+def test_the_followed_person_is_marked() -> None:
+    image = grey(400, 300)
+    result = result_of(image, [grid(60, 60, 5), grid(260, 60, 5)], boxes=[(40, 40, 140, 240), (240, 40, 340, 240)])
+    marked = dataclasses.replace(result, poses=dataclasses.replace(result.poses, followed=np.array([False, True])))
+    touched = changed(draw(result, COCO17, OverlayOptions()), draw(marked, COCO17, OverlayOptions()))
+    assert touched[40, 240:250].all() and touched[230:240, 340].all()
+    assert not touched[:, :230].any() and not touched[100:180, 240].any(), "the corners alone, of one person alone"
+
+
+# Angles, trails, ground
+
+
+def test_an_angle_is_written_beside_its_joint() -> None:
+    image = grey(400, 300)
+    scores = np.zeros((1, 17), np.float32)
+    points = [(0.0, 0.0)] * 17
+    for name, place in (("left_shoulder", (100, 200)), ("left_elbow", (200, 200)), ("left_wrist", (200, 100))):
+        points[COCO17.keypoint_index(name)] = place
+        scores[0, COCO17.keypoint_index(name)] = 0.9
+    result = result_of(image, [points], scores=scores)
+    touched = changed(image, draw(result, COCO17, OverlayOptions(skeleton=False, angles=True)))
+    rows, columns = np.nonzero(touched)
+    assert columns.min() > 165 and columns.max() <= 204 and rows.min() > 165 and rows.max() <= 204, "between the arms"
+    scores[0, COCO17.keypoint_index("left_wrist")] = 0.1
+    hidden = draw(result_of(image, [points], scores=scores), COCO17, OverlayOptions(skeleton=False, angles=True))
+    assert np.array_equal(hidden, image)
+
+
+def test_trails_follow_the_hands_of_people_with_ids_for_a_second() -> None:
+    options, memory = OverlayOptions(skeleton=False, ids=False, trails=True), DrawingMemory()
+    wrist = COCO17.keypoint_index("left_wrist")
+    scores = np.zeros((1, 17), np.float32)
+    scores[0, wrist] = 0.9
+
+    def drawn(time_s: float, x: float, ids: list[int] | None) -> np.ndarray:
+        points = [(-99.0, -99.0)] * 17
+        points[wrist] = (x, 150.0)
+        result = result_of(grey(400, 300), [points], scores=scores, boxes=[(0, 50, 100, 250)], ids=ids)
+        moved = dataclasses.replace(result.frame, timestamp_s=time_s)
+        picture = draw(dataclasses.replace(result, frame=moved), COCO17, options, memory=memory)
+        return changed(grey(400, 300), picture)
+
+    assert not drawn(0.0, 50, [4]).any()
+    for step in range(1, 11):
+        touched = drawn(step / 10, 50 + 20 * step, [4])
+    assert touched[150, 55:245].all() and not touched[:, 260:].any() and not touched[:140].any()
+    touched = drawn(1.55, 255, [4])
+    assert not touched[:, :160].any(), "older than a second"
+    assert not drawn(0.2, 90, [4]).any(), "a time before the last one begins anew"
+    assert not drawn(0.3, 150, None).any()
+
+
+def test_the_ground_replaces_the_video() -> None:
+    image = grey(200, 120, 200)
+    result = result_of(image, [grid(60, 60, 5)])
+    nothing = OverlayOptions(skeleton=False, background=Background())
+    assert (draw(result, COCO17, nothing) == 0).all()
+    assert draw(result, COCO17, OverlayOptions(background=Background())).any(), "people are on it"
+    wide = np.zeros((50, 400, 3), np.uint8)
+    wide[:, 150:250] = 90
+    covered = draw(result, COCO17, dataclasses.replace(nothing, background=Background(wide)))
+    assert covered.shape == image.shape and (covered[:, 100] == 90).all(), "the middle of a picture that is too wide"

@@ -214,7 +214,7 @@ def test_the_sheet_has_every_keypoint_in_one_scale() -> None:
     points = [[(-50.0, -50.0)] * 17]
     result = result_of(grey(384, 288), points, attention=attention_maps(maps, [(100.0, 50.0, 250.0, 250.0)]))
     columns, rows, (width, height) = sheet_layout(18, (384, 288))
-    sheet = contact_sheet(result, COCO17, AttentionSheet(kind="attention"), "frame", 0.2)
+    sheet = contact_sheet(result, COCO17, AttentionSheet(kind="attention"), OverlayOptions())
     assert sheet.shape == (rows * height, columns * width, 3) and rows * columns >= 18
     tiles = [sheet[k // columns * height :, k % columns * width :][:height, :width] for k in range(18)]
     spots = [tile[height * 150 // 288, width * 175 // 384].astype(int) for tile in tiles[:17]]

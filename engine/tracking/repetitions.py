@@ -1,0 +1,40 @@
+"""Counts repetitions of a movement: how often an angle of a person came down after it was up."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from engine.options import CountRule
+from engine.types import Float32Array, Int64Array
+
+
+class RepetitionCounter:
+    """Counts by id. An angle that is not known for some frames changes nothing."""
+
+    def __init__(self, rule: CountRule) -> None:
+        self._rule = rule
+        self._was_up: dict[int, bool] = {}
+        self._counts: dict[int, int] = {}
+
+    def reset(self) -> None:
+        """Forget all counts: the next frame does not follow the last one, and people get new ids."""
+        self._was_up, self._counts = {}, {}
+
+    def update(self, ids: Int64Array, angles_deg: Float32Array) -> Int64Array:
+        """Repetitions (N,) int64 so far of the people of the next frame.
+
+        Args:
+            ids: (N,) int64.
+            angles_deg: (N,) of the rule's angle; NaN where it is not known.
+        """
+        for number, angle in zip(ids.tolist(), angles_deg.tolist(), strict=True):
+            if math.isnan(angle):
+                continue
+            if angle >= self._rule.high:
+                self._was_up[number] = True
+            elif angle <= self._rule.low and self._was_up.get(number, False):
+                self._was_up[number] = False
+                self._counts[number] = self._counts.get(number, 0) + 1
+        return np.array([self._counts.get(number, 0) for number in ids.tolist()], np.int64)
