@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
 from torch import Tensor
 
 from engine.heatmap import encode_heatmaps
@@ -86,6 +88,38 @@ def test_the_flip_test_sees_mirrored_crops(data: Path) -> None:
 
     validation(data, flip_test=True).measure(forward, SIZE)
     assert torch.equal(seen[-1], seen[-2].flip(2))
+
+
+def measure_in_a_group(rank: int, data: Path, folder: Path, world: int) -> None:
+    """One process of several: what `measure` gives there, and how many crops it looked at."""
+    dist.init_process_group("gloo", init_method=f"file://{folder / f'group{world}'}", rank=rank, world_size=world)
+    crops = 0
+
+    def forward(batch: Tensor) -> PoseOutput:
+        nonlocal crops
+        crops += len(batch)
+        return dot_finder(batch)
+
+    results = {}
+    for flip_test in (False, True):
+        results[f"flip test {flip_test}"] = validation(data, flip_test=flip_test).measure(forward, SIZE)[0]
+    content = {"results": results, "crops": crops, "people": len(validation(data).labelled)}
+    (folder / f"{rank}of{world}.json").write_text(json.dumps(content))
+    dist.destroy_process_group()
+
+
+@pytest.mark.skipif(not dist.is_available(), reason="this PyTorch has no torch.distributed")
+def test_two_processes_measure_together_what_one_measures(data: Path, tmp_path: Path) -> None:
+    """AP, PCK and loss are those of all of val; no process looks at all of it."""
+    measure_in_a_group(0, data, tmp_path, 1)
+    mp.spawn(measure_in_a_group, (data, tmp_path, 2), nprocs=2)  # type: ignore[no-untyped-call]
+    one, first, second = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("0of1", "0of2", "1of2"))
+    assert one["results"]["flip test False"]["AP50"] > 20 and one["crops"] == 4 * one["people"]
+    assert 0 < first["crops"] < one["crops"] and first["crops"] + second["crops"] == one["crops"]
+    for name, metrics in one["results"].items():
+        assert first["results"][name] == pytest.approx(metrics, rel=1e-6)
+        shared = {key: second["results"][name][key] for key in ("loss", "PCK")}
+        assert shared == pytest.approx({key: metrics[key] for key in shared}, rel=1e-6)
 
 
 def test_pck_counts_peaks_near_the_targets() -> None:
