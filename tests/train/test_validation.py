@@ -112,7 +112,7 @@ def measure_in_a_group(rank: int, data: Path, folder: Path, world: int) -> None:
 def test_two_processes_measure_together_what_one_measures(data: Path, tmp_path: Path) -> None:
     """AP, PCK and loss are those of all of val; no process looks at all of it."""
     measure_in_a_group(0, data, tmp_path, 1)
-    mp.spawn(measure_in_a_group, (data, tmp_path, 2), nprocs=2)  # type: ignore[attr-defined]
+    mp.spawn(measure_in_a_group, (data, tmp_path, 2), nprocs=2)  # type: ignore[attr-defined,no-untyped-call]
     one, first, second = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("0of1", "0of2", "1of2"))
     assert one["results"]["flip test False"]["AP50"] > 20 and one["crops"] == 4 * one["people"]
     assert 0 < first["crops"] < one["crops"] and first["crops"] + second["crops"] == one["crops"]
