@@ -53,7 +53,12 @@ def commands() -> tuple[Command, ...]:
         Command(name="next_keypoint", menu=view, text=tr("Next keypoint"), keys=("N",)),
         Command(name="previous_keypoint", menu=view, text=tr("Previous keypoint"), keys=("Shift+N",)),
         Command(name="probe_next", menu=view, text=tr("Probe the next person"), keys=("X",)),
-        Command(name="escape", menu=view, text=tr("Leave full screen, or remove the probe"), keys=("Esc",)),
+        Command(
+            name="escape",
+            menu=view,
+            text=tr("Leave full screen, let go, or remove the probe"),
+            keys=("Esc",),
+        ),
         Command(name="skeleton", menu=view, text=tr("Skeletons on or off"), keys=("K",)),
         Command(name="boxes", menu=view, text=tr("Boxes on or off"), keys=("B",)),
         Command(name="ids", menu=view, text=tr("Ids on or off"), keys=("I",)),

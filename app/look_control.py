@@ -7,6 +7,8 @@ from PyQt5.QtCore import QObject
 
 from app.live.compose import Look
 from app.live.composer import Picture
+from app.live.inference import Follow
+from app.live.probe import person_at
 from app.live.session import Session
 from app.live.shots import PipelineReady, SourceOpened
 from app.settings import Settings
@@ -33,11 +35,13 @@ class LookControl(QObject):
         super().__init__(parent)
         self._session, self._settings, self._panel = session, settings, overlay_panel
         self._transport, self._view, self._notices = transport, view, notices
+        self._told = False
         session.happened.connect(self._happened)
         overlay_panel.changed.connect(lambda _options: self.apply())
         overlay_panel.probe_cleared.connect(self.clear_probe)
         transport.mirror_changed.connect(self._set_mirror)
         view.clicked.connect(self.place_probe)
+        view.double_clicked.connect(self.follow)
         view.cleared.connect(self.clear_probe)
         view.resized.connect(lambda width, height, ratio: session.composer.set_room((width, height), ratio))
 
@@ -83,6 +87,48 @@ class LookControl(QObject):
             return
         self._session.want_attention(True)
         self._session.composer.place_probe((x, y))
+
+    # --- one person -------------------------------------------------------------------------------------------------
+
+    def follow(self, x: float, y: float) -> None:
+        """Pose only the person at a point in frame px."""
+        picture = self._view.picture
+        result = None if picture is None else picture.shown.result
+        if result is None:
+            return
+        person = person_at(result.poses, np.array([x, y], np.float32))
+        if person is None:
+            return
+        self.clear_probe()  # the first click of the two has set it
+        ids = result.poses.track_ids
+        number = 1 if ids is None else int(ids[person])
+        self._session.follow(Follow(box_xyxy=result.poses.boxes_xyxy[person], number=number))
+
+    @property
+    def is_following(self) -> bool:
+        """Whether the shown picture has one followed person, seen in it or not."""
+        picture = self._view.picture
+        result = None if picture is None else picture.shown.result
+        return result is not None and result.poses.followed is not None
+
+    def let_go(self) -> bool:
+        """Pose everybody again; False where nobody is followed."""
+        if not self.is_following:
+            return False
+        self._session.follow(Follow())
+        return True
+
+    def _let_go(self) -> None:
+        self.let_go()
+
+    def show_followed(self) -> None:
+        """Say that one person only is posed, while it is so."""
+        if not self.is_following:
+            self._notices.clear("follow")
+        elif self._notices.of("follow") is None and not self._told:
+            text = self.tr("One person is posed, the others are left out. Esc lets go.")
+            self._notices.report("done", text, subject="follow", action=(self.tr("Let go"), self._let_go))
+        self._told = self.is_following
 
     def clear_probe(self) -> None:
         """Remove the probe."""

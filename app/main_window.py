@@ -267,7 +267,7 @@ class MainWindow(QMainWindow):
             "next_keypoint": lambda: overlay.step_keypoint(1),
             "previous_keypoint": lambda: overlay.step_keypoint(-1),
             "probe_next": look.probe_next,
-            "escape": lambda: None if self.full_screen.leave() else look.clear_probe(),
+            "escape": lambda: None if self.full_screen.leave() or look.let_go() else look.clear_probe(),
             "skeleton": toggle(overlay.skeleton),
             "boxes": toggle(overlay.boxes),
             "ids": toggle(overlay.ids),
@@ -344,6 +344,7 @@ class MainWindow(QMainWindow):
             self._allow_commands()
         self.source_control.show_position(picture.shown.shot)
         self.look_control.show_probe_state(picture)
+        self.look_control.show_followed()
 
     def _painted(self, picture: Picture, paint_ms: float) -> None:
         shown = picture.shown

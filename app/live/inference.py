@@ -23,7 +23,7 @@ from engine.pipeline.opening import open_pipeline
 from engine.pipeline.pose_pipeline import PipelineOptions
 from engine.skeleton import Skeleton
 from engine.system.latest_slot import LatestSlot
-from engine.types import Frame, FrameResult
+from engine.types import Float32Array, Frame, FrameResult
 
 _WAIT_S = 0.25
 _EXIT_LIMIT_S = 20.0
@@ -41,6 +41,9 @@ class Pipeline(Protocol):
 
     def restart(self) -> None:
         """Reset: the next frame does not follow the one before."""
+
+    def follow(self, box_xyxy: Float32Array | None, number: int = 0, time_s: float = 0.0) -> None:
+        """Pose only the person in a box of the last frame; None lets go."""
 
     def fetch_attention(self, wanted: bool) -> None:
         """Whether results include attention maps."""
@@ -78,6 +81,14 @@ def open_with_maps(options: PipelineOptions, *, notify: Callable[[str], None]) -
     return Opened(pipeline=open_pipeline(wanted, notify=notify), has_attention=has_attention)
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Follow:
+    """A person to follow: their box (4,) in frame px and their shown id; nobody where the box is None."""
+
+    box_xyxy: Float32Array | None = None
+    number: int = 0
+
+
 class OpeningCancelled(EngineError):
     """The user cancelled the opening of this pipeline."""
 
@@ -111,6 +122,8 @@ class Inference:
         self._shots, self._put, self._emit, self._open = shots, put, emit, open_pipeline
         self._wants_attention = wants_attention
         self._begun, self._stopped = threading.Event(), threading.Event()
+        self._follow: LatestSlot[Follow] = LatestSlot()
+        self._is_following = False
         self._thread = threading.Thread(target=self._run, name=f"inference {serial}", daemon=True)
         _RUNNING.add(self)
         self._thread.start()
@@ -118,6 +131,10 @@ class Inference:
     def begin(self) -> None:
         """Start processing frames."""
         self._begun.set()
+
+    def follow(self, follow: Follow) -> None:
+        """Follow somebody, or let go, from the next frame on."""
+        self._follow.put(follow)
 
     def stop(self) -> None:
         """Stop the thread and a child process that builds for it; does not wait."""
@@ -168,10 +185,20 @@ class Inference:
             if shot is None or self._stopped.is_set():
                 continue
             with_maps = has_attention and self._wants_attention()
+            follow = self._follow.take(0)
+            if follow is not None:
+                results.forget()
             result = results.of(shot, with_maps=with_maps)
             if result is None:
-                if not results.follows(shot):
+                if not results.follows(shot, again=follow is not None):
                     pipeline.restart()
+                    if self._is_following:  # the person cannot be known in a frame that does not follow
+                        self._is_following = False
+                        results.forget()
+                if follow is not None:
+                    self._is_following = follow.box_xyxy is not None
+                    number = results.own_id(follow.number)
+                    pipeline.follow(follow.box_xyxy, number, shot.frame.timestamp_s)
                 pipeline.fetch_attention(with_maps)
                 result = results.add(shot, pipeline.process(shot.frame))
             shown = Shown(shot=shot, result=result, skeleton=pipeline.skeleton, pipeline=self.serial)

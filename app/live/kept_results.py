@@ -71,8 +71,21 @@ class KeptResults:
         self._kept.move_to_end(_place(shot))
         return replace(kept.result, frame=shot.frame, attention=kept.attention if with_maps else None)
 
-    def follows(self, shot: Shot) -> bool:
-        """Whether a frame continues the last one of `add`; if not, the pipeline must forget its people before it."""
+    def forget(self) -> None:
+        """Drop the results: frames are processed anew, and their people keep their ids."""
+        self._kept.clear()
+        self._places = []
+        self._bytes = self._map_bytes = 0
+
+    def own_id(self, shown: int) -> int:
+        """The pipeline's id of a person with a shown id."""
+        return next((own for own, known in self._id_of.items() if known == shown), shown)
+
+    def follows(self, shot: Shot, *, again: bool = False) -> bool:
+        """Whether a frame continues the last one of `add`; if not, the pipeline must forget its people before it.
+
+        With `again` the same frame also does: the pipeline is to keep its people, and poses others of them.
+        """
         scene = thumbnail(shot.frame.image_bgr)
         last, self._last = self._last, (shot, scene)
         if last is None or shot.serial != last[0].serial or shot.is_still or is_cut(last[1], scene):
@@ -80,7 +93,8 @@ class KeptResults:
         elif shot.is_live:
             follows = shot.epoch == last[0].epoch
         else:
-            follows = 0 < shot.position_s - last[0].position_s < _GAP_S
+            step_s = shot.position_s - last[0].position_s
+            follows = 0 < step_s < _GAP_S or (again and step_s == 0)
         if not follows:
             self._id_of = {}
         return follows

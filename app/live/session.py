@@ -14,7 +14,7 @@ from typing import Any
 from PyQt5.QtCore import QObject, pyqtSignal
 
 from app.live.composer import Composer, Picture
-from app.live.inference import Inference, OpenPipeline, open_with_maps
+from app.live.inference import Follow, Inference, OpenPipeline, open_with_maps
 from app.live.playback import Playback
 from app.live.shots import PipelineFailed, PipelineReady, Shot, Shown, SourceFailed, SourceOpened
 from engine.pipeline.pose_pipeline import PipelineOptions
@@ -127,6 +127,12 @@ class Session(QObject):
             open_pipeline=self._open_pipeline,
             wants_attention=lambda: self._wants_attention,
         )
+
+    def follow(self, follow: Follow) -> None:
+        """Pose one person only, or everybody again; a paused video shows it now."""
+        if self._inference is not None:
+            self._inference.follow(follow)
+            self._process_again()
 
     def want_attention(self, wanted: bool) -> None:
         """Fetch attention maps or leave them on the device; a paused video gets those of its frame now."""

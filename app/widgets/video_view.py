@@ -30,12 +30,14 @@ class VideoView(QWidget):
 
     Signals:
         clicked: a point in the picture was clicked; x and y in frame px.
+        double_clicked: the same for a double click, whose first click was a click.
         cleared: a click beside the picture, or with the right button.
         resized: width and height in device px, and device px for one logical px.
         painted: a picture was painted for the first time; with the time that took, in ms.
     """
 
     clicked = pyqtSignal(float, float)
+    double_clicked = pyqtSignal(float, float)
     cleared = pyqtSignal()
     resized = pyqtSignal(int, int, float)
     painted = pyqtSignal(object, float)
@@ -106,6 +108,12 @@ class VideoView(QWidget):
             self.clicked.emit(*point)
         else:
             self.cleared.emit()
+
+    def mouseDoubleClickEvent(self, event: QMouseEvent | None) -> None:
+        """Left follows a person."""
+        point = None if event is None else self.frame_point(QPointF(event.pos()))
+        if event is not None and event.button() == Qt.MouseButton.LeftButton and point is not None:
+            self.double_clicked.emit(*point)
 
     def resizeEvent(self, event: QResizeEvent | None) -> None:
         """Report the new size in device px, so that pictures are made in it."""

@@ -16,7 +16,7 @@ from engine.errors import SourceError
 from engine.pipeline.pose_pipeline import PipelineOptions
 from engine.skeleton import COCO17, Skeleton
 from engine.sources.frame_source import FrameSource, SourceBase, SourceInfo
-from engine.types import AttentionMaps, Detections, Frame, FrameResult, Poses, StageTimings
+from engine.types import AttentionMaps, Detections, Float32Array, Frame, FrameResult, Poses, StageTimings
 
 SIZE_WH = (320, 180)
 RATE = 50
@@ -63,6 +63,7 @@ class FakePipeline:
         self._backstage, self.options = backstage, options
         self.skeleton = backstage.skeleton
         self.restarts = 0
+        self.followed: int | None = None
         self.closed = False
         self.attention_wanted = True
 
@@ -80,13 +81,22 @@ class FakePipeline:
             track_ids=np.array([3, 7], np.int64)[PEOPLE] + 10 * self.restarts,
             keypoints_xy=result.poses.keypoints_xy + np.float32(0.001 * self._backstage.processed),
         )
-        return replace(result, poses=poses)
+        result = replace(result, poses=poses)
+        if self.followed is None or poses.track_ids is None:
+            return result
+        who = np.flatnonzero(poses.track_ids == self.followed)  # as the real one: nobody else
+        maps = None if result.attention is None else result.attention.take(who)
+        return replace(result, poses=replace(poses.take(who), followed=np.ones(len(who), np.bool_)), attention=maps)
+
+    def follow(self, box_xyxy: Float32Array | None, number: int = 0, time_s: float = 0.0) -> None:
+        self.followed = None if box_xyxy is None else number
 
     def fetch_attention(self, wanted: bool) -> None:
         self.attention_wanted = wanted
 
     def restart(self) -> None:
         self.restarts += 1
+        self.followed = None
 
     def describe(self) -> dict[str, Any]:
         name = self.options.pose_model or "kcam_fake"

@@ -152,7 +152,7 @@ def test_a_network_without_maps_offers_none(
     assert "attention maps" in window.notices.text
 
 
-def click_on_frame(window: MainWindow, qtbot: QtBot, x: float, y: float) -> None:
+def click_on_frame(window: MainWindow, qtbot: QtBot, x: float, y: float) -> QPoint:
     picture = window.view.picture
     assert picture is not None
     area = window.view.picture_area()
@@ -160,7 +160,9 @@ def click_on_frame(window: MainWindow, qtbot: QtBot, x: float, y: float) -> None
     scale = area.width() / picture.image.width()
     place = QPointF(area.x() + (affine[0, 0] * x + affine[0, 2] + 0.5) * scale,
                     area.y() + (affine[1, 1] * y + affine[1, 2] + 0.5) * scale)  # fmt: skip
-    QTEST.mouseClick(window.view, Qt.MouseButton.LeftButton, pos=QPoint(round(place.x()), round(place.y())))
+    clicked = QPoint(round(place.x()), round(place.y()))
+    QTEST.mouseClick(window.view, Qt.MouseButton.LeftButton, pos=clicked)
+    return clicked
 
 
 def test_a_click_on_a_person_sets_the_probe_and_it_follows(window: MainWindow, qtbot: QtBot) -> None:
@@ -262,3 +264,27 @@ def test_attention_is_fetched_only_while_it_is_shown(window: MainWindow, backsta
         QTEST.keyClick(window, Qt.Key.Key_A)
     QTEST.keyClick(window, Qt.Key.Key_Space)
     qtbot.waitUntil(lambda: not has_maps())
+
+
+def test_a_double_click_follows_a_person_and_escape_lets_go(
+    window: MainWindow, qtbot: QtBot, backstage: Backstage
+) -> None:
+    def shown_ids() -> list[int]:
+        picture = window.view.picture
+        result = None if picture is None else picture.shown.result
+        return [] if result is None or result.poses.track_ids is None else result.poses.track_ids.tolist()
+
+    QTEST.keyClick(window, Qt.Key.Key_Space)  # also in a paused video
+    qtbot.waitUntil(lambda: len(shown_ids()) == 2)
+    first, second = shown_ids()
+    place = click_on_frame(window, qtbot, 240, 100)
+    QTEST.mouseDClick(window.view, Qt.MouseButton.LeftButton, pos=place)
+    qtbot.waitUntil(lambda: shown_ids() == [second])
+    assert window.look_control.is_following and "Esc lets go" in window.notices.text
+    assert not window.overlay_panel.has_probe, "the first of the two clicks sets none"
+    QTEST.keyClick(window, Qt.Key.Key_Space)
+    qtbot.wait(100)
+    assert shown_ids() == [second]
+    QTEST.keyClick(window, Qt.Key.Key_Escape)
+    qtbot.waitUntil(lambda: shown_ids() == [first, second])
+    assert backstage.pipelines[-1].followed is None and "Esc lets go" not in window.notices.text
