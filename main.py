@@ -88,7 +88,7 @@ def read_options(argv: Sequence[str] | None) -> Options:
     for option in ("allow_remote", "allow_origin"):
         if option in given and not any(text.strip().lower().startswith("ws:") for text in options.poses):
             parser.error(f"--{option.replace('_', '-')} is about --poses ws://HOST:PORT, which is not given")
-    for option in ("report", "compare"):
+    for option in ("report", "compare", "data"):
         if option in given and not options.benchmark:
             parser.error(f"--{option} needs --benchmark")
     return options

@@ -340,6 +340,14 @@ class Options(PoseOptions):
     )
     benchmark: bool = option(False, "measure the speed of this machine; --backend all: of each", group=BENCHMARK)
     people: str = option("1,4,8,16", "also with these numbers of people ({default})", group=BENCHMARK, metavar="N,N")
+    data: Path | None = option(
+        None,
+        "also measure AP on a data set of COCO keypoints, as python -m train takes it (needs requirements-train.txt)",
+        Path,
+        group=BENCHMARK,
+        metavar="DIR",
+        places=Place.COMMAND_LINE | Place.BENCHMARK,
+    )
     frames: int = option(200, "frames to measure with ({default})", whole_number, group=BENCHMARK, metavar="N")
     report: Path | None = option(
         None, "write the results, and a plot beside them", Path, group=BENCHMARK, metavar="FILE.json"

@@ -17,6 +17,7 @@ from engine.artifacts.model_files import resolve_pose_model
 from engine.artifacts.weights_info import stated_ap
 from engine.artifacts.write_guard import check_targets
 from engine.backends import BACKENDS, probe_backends
+from engine.benchmark.accuracy import measured_accuracy
 from engine.benchmark.measure import (
     Clip,
     measure_export,
@@ -60,7 +61,7 @@ def run_benchmark(user_options: Options) -> int:
     options = options_of(user_options)
     plot = plot_of(user_options)
     long_runs = None if user_options.soak is None else soak_frames(user_options.soak)
-    inputs = run_inputs(user_options, path_of(user_options.video))
+    inputs = (*run_inputs(user_options, path_of(user_options.video)), user_options.data)
     check_targets((user_options.report, plot), overwrite=user_options.overwrite, inputs=inputs)
     report: dict[str, Any] = {"command": " ".join([program_command(), *sys.argv[1:]]), "machine": machine()}
     report["options"] = values_of(user_options, Place.BENCHMARK)
@@ -71,7 +72,9 @@ def run_benchmark(user_options: Options) -> int:
         rows = [(name, row) for name in names for row in rows_of(name, precisions)]
         report["backends"] = [_in_child(name, row, user_options, counts) for name, row in rows]
     else:
-        report["backends"] = [measure(options, clip, user_options.video or "demo", counts)]
+        data, video = user_options.data, user_options.video or "demo"
+        accuracy = None if data is None else _accuracy(options, data)  # first: it says at once what cannot be used
+        report["backends"] = [{**measure(options, clip, video, counts), "accuracy": accuracy}]
     report["compare"] = {}
     if "ultralytics" in comparisons:
         report["compare"]["ultralytics"] = against_ultralytics(options, clip)
@@ -124,6 +127,11 @@ def options_of(user_options: Options) -> PipelineOptions:
         max_people=max(user_options.max_people, *people_of(user_options.people)),
         detect_every="auto",  # each measurement sets its own
     )
+
+
+def _accuracy(options: PipelineOptions, data: Path) -> dict[str, Any]:
+    _note(f"AP on {data}")
+    return measured_accuracy(options, data)
 
 
 def measure(options: PipelineOptions, clip: Clip, video: str, counts: tuple[int, ...]) -> dict[str, Any]:
@@ -186,7 +194,9 @@ def serial_arguments(user_options: Options) -> list[str]:
     """Command line of an export with the benchmark's options."""
     backend = "auto" if user_options.backend == "all" else user_options.backend
     # The comparison sets the threads of each side itself.
-    one = dataclasses.replace(user_options, backend=backend, precision=options_of(user_options).precision, threads=None)
+    one = dataclasses.replace(
+        user_options, backend=backend, precision=options_of(user_options).precision, threads=None, data=None
+    )
     video = ["--video", user_options.video or "demo", "--max-frames", str(user_options.frames)]
     return [*video, *words_of(one, Place.BENCHMARK)]
 

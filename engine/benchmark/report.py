@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.artifacts.part_file import PartFile
+from engine.benchmark.accuracy import accuracy_text
 from engine.errors import OutputError
 from engine.system.processor import processor
 
@@ -103,7 +104,7 @@ def report_text(report: Mapping[str, Any]) -> str:
 def summary(backends: Sequence[Mapping[str, Any]]) -> str:
     """One row per measured runtime and precision."""
     counts = sorted({row["people"] for one in backends for row in one.get("people", [])})
-    head = ("runtime", "precision", "pose ms", "export", "live", *(f"{n} people" for n in counts), "peak MiB")
+    head = ("runtime", "precision", "AP", "pose ms", "export", "live", *(f"{n} people" for n in counts), "peak MiB")
     rows = []
     for one in backends:
         if "error" in one:
@@ -113,6 +114,7 @@ def summary(backends: Sequence[Mapping[str, Any]]) -> str:
         live = one["live"].get("auto", {}).get("fps")
         rows.append((
             f"{runs['backend']} ({runs['device']})", runs["precision"],
+            f"{one['accuracy']['metrics']['AP']:.1f}" if one.get("accuracy") else "-",
             *("-" if value is None else f"{value:.1f}" for value in (pose, one["export"]["fps"], live)),
             *(by_count.get(count, "-") for count in counts),
             "-" if one["peak_memory_mib"] is None else f"{one['peak_memory_mib']:.0f}",
@@ -129,18 +131,19 @@ def _backend_text(one: Mapping[str, Any]) -> str:
     runs = one["runs"]
     lines = [
         f"poses on {runs['backend']} ({runs['device']}, {runs['precision']}): {runs['pose_model']}, "
-        f"{one['ap'] or 'no AP stated'}",
+        f"{accuracy_text(one)}",
         f"people on {runs['detector_backend']} ({runs['detector_device']}, {runs['detector_precision']}): "
         f"{runs['detector']}",
         table(
             [(name, step["p50"], step["p95"], step["mean"]) for name, step in one["steps"].items()],
             ("ms per frame, one at a time", "p50", "p95", "mean"),
         ),
-        f"file export: {one['export']['fps']:.1f} frames/s",
+        f"file export: {one['export']['fps']:.1f} frames/s{_at_ap(one)}",
     ]
     for every, live in one["live"].items():
         lines.append(
-            f"live, detection {'auto' if every == 'auto' else 'on every frame'}: {live['fps']:.1f} frames/s, "
+            f"live, detection {'auto' if every == 'auto' else 'on every frame'}: {live['fps']:.1f} frames/s"
+            f"{_at_ap(one)}, "
             f"delay p50 {live['latency_ms']['p50']:.1f} p95 {live['latency_ms']['p95']:.1f} ms "
             f"(in each half {' and '.join(f'{part:.1f}' for part in live['latency_ms_parts_p50'])}), "
             f"{live['dropped_frames']} of the source's frames dropped"
@@ -149,6 +152,11 @@ def _backend_text(one: Mapping[str, Any]) -> str:
     if one["peak_memory_mib"] is not None:
         lines.append(f"peak memory: {one['peak_memory_mib']:.0f} MiB")
     return "\n".join(lines)
+
+
+def _at_ap(one: Mapping[str, Any]) -> str:
+    """AP beside a number of frames a second, where it was measured."""
+    return f" at AP {one['accuracy']['metrics']['AP']:.1f}" if one.get("accuracy") else ""
 
 
 def _people_text(one: Mapping[str, Any]) -> list[str]:
@@ -163,10 +171,12 @@ def _comparison_text(name: str, values: Mapping[str, Any]) -> str:
     if name == "serial":
         return (
             f"file export against one core, one thread and one stage at a time ({len(values['pairs'])} pairs): "
-            f"{values['fps_ratio']:.2f} times the frames/s, {values['cpu_time_ratio']:.2f} times the processor time"
+            f"{values['fps_ratio']:.2f} times the frames/s, {values['cpu_time_ratio']:.2f} times the processor time; "
+            "the networks are the same, and so is their accuracy"
         )
     lines = [
         f"against {name}: {values['note']}",
+        f"its accuracy: {values['accuracy']}",
         f"precision: ours {values['precision']}, its OpenVINO export {values['openvino_precision']}",
         table(list(values["fps"].items()), ("alternating, same frames", "frames/s")),
     ]

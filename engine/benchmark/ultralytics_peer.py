@@ -20,6 +20,7 @@ from engine.system.ultralytics_env import disable_telemetry, prepare_ultralytics
 from engine.types import UInt8Array
 
 NAME = "yolo26n-pose"
+_STATED = "its authors state AP 57.2 on COCO val2017 (docs.ultralytics.com/datasets/pose/coco, read 2026-11-28)"
 _TURNS = 5
 _FRAMES_A_TURN = 20
 _WARM_UP = 3
@@ -34,12 +35,14 @@ class OtherPrograms:
     Attributes:
         pytorch, openvino: take an image (H, W, 3) uint8.
         note: origin of their weights.
+        accuracy: what is known of their accuracy.
         openvino_precision: of the OpenVINO one, read from it after a first run.
     """
 
     pytorch: Runner
     openvino: Runner
     note: str
+    accuracy: str
     openvino_precision: Callable[[], str]
 
 
@@ -58,7 +61,7 @@ def other_programs() -> Iterator[OtherPrograms]:
         raise ModelError(f"--compare ultralytics needs the packages ultralytics and torch ({error})") from error
     disable_telemetry()
     with tempfile.TemporaryDirectory() as folder:
-        weights, note = _weights(make, Path(folder))
+        weights, note, accuracy = _weights(make, Path(folder))
         try:
             exported = make(str(weights)).export(format="openvino", verbose=False)
             pytorch, openvino = make(str(weights)), make(str(exported), task="pose")
@@ -69,6 +72,7 @@ def other_programs() -> Iterator[OtherPrograms]:
             pytorch=lambda image: pytorch.predict(image, verbose=False),
             openvino=lambda image: openvino.predict(image, verbose=False),
             note=note,
+            accuracy=accuracy,
             openvino_precision=lambda: _precision_of(openvino),
         )
 
@@ -83,16 +87,20 @@ def _precision_of(model: Any) -> str:
     return {"f32": "fp32", "f16": "fp16"}.get(name, name)
 
 
-def _weights(make: Any, folder: Path) -> tuple[Path, str]:
-    """A copy of the official weights if this machine has them, else the same network with random weights."""
+def _weights(make: Any, folder: Path) -> tuple[Path, str, str]:
+    """A copy of the official weights if this machine has them, else the same network with random weights.
+
+    Returns:
+        The file, its origin, and what is known of its accuracy.
+    """
     target = folder / f"{NAME}.pt"
     for file in (Path(f"{NAME}.pt"), downloads_dir() / f"{NAME}.pt"):
         if file.is_file():
             target.write_bytes(file.read_bytes())
-            return target, f"{NAME} with the official weights ({file})"
+            return target, f"{NAME} with the official weights ({file})", f"not measured here; {_STATED}"
     make(f"{NAME}.yaml").save(str(target))
     note = f"{NAME} with random weights: the official ones are not on this machine, and speed does not depend on them"
-    return target, note
+    return target, note, f"not known: random weights find nobody; of the official ones, {_STATED}"
 
 
 def compare(ours: Mapping[str, Runner], theirs: OtherPrograms, images: Sequence[UInt8Array]) -> dict[str, Any]:
@@ -125,6 +133,7 @@ def compare(ours: Mapping[str, Runner], theirs: OtherPrograms, images: Sequence[
         "openvino_fps_ratio": ratio("auto", "openvino"),
         "openvino_fps_ratio_detect_every_frame": ratio("every_frame", "openvino"),
         "note": theirs.note,
+        "accuracy": theirs.accuracy,
         "openvino_precision": theirs.openvino_precision(),
         "fps": {name: round(float(np.median(values)), 2) for name, values in fps.items()},
     }

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import math
+import statistics
+from collections import deque
 
 import numpy as np
 
 from engine.options import CountRule
 from engine.types import Float32Array, Int64Array
 
+_MEDIAN_OF = 3
+"""Known angles, the last ones: a keypoint that is wrong in one frame counts nothing."""
+
 
 class RepetitionCounter:
-    """Counts by id. An angle that is not known for some frames changes nothing."""
+    """Counts by id, from the median of the last three known angles. Frames without the angle change nothing."""
 
     def __init__(self, rule: CountRule) -> None:
         self._rule = rule
+        self._angles: dict[int, deque[float]] = {}
         self._was_up: dict[int, bool] = {}
         self._counts: dict[int, int] = {}
 
     def reset(self) -> None:
         """Forget all counts: the next frame does not follow the last one, and people get new ids."""
-        self._was_up, self._counts = {}, {}
+        self._angles, self._was_up, self._counts = {}, {}, {}
 
     def update(self, ids: Int64Array, angles_deg: Float32Array) -> Int64Array:
         """Repetitions (N,) int64 so far of the people of the next frame.
@@ -32,9 +38,14 @@ class RepetitionCounter:
         for number, angle in zip(ids.tolist(), angles_deg.tolist(), strict=True):
             if math.isnan(angle):
                 continue
-            if angle >= self._rule.high:
+            angles = self._angles.setdefault(number, deque(maxlen=_MEDIAN_OF))
+            angles.append(angle)
+            if len(angles) < _MEDIAN_OF:
+                continue
+            middle = statistics.median(angles)
+            if middle >= self._rule.high:
                 self._was_up[number] = True
-            elif angle <= self._rule.low and self._was_up.get(number, False):
+            elif middle <= self._rule.low and self._was_up.get(number, False):
                 self._was_up[number] = False
                 self._counts[number] = self._counts.get(number, 0) + 1
         return np.array([self._counts.get(number, 0) for number in ids.tolist()], np.int64)

@@ -157,7 +157,11 @@ def test_ratios_of_runners_with_known_times(monkeypatch: pytest.MonkeyPatch) -> 
         return run
 
     theirs = OtherPrograms(
-        pytorch=runner("p", 0.06), openvino=runner("o", 0.03), note="none", openvino_precision=lambda: "bf16"
+        pytorch=runner("p", 0.06),
+        openvino=runner("o", 0.03),
+        note="none",
+        accuracy="not known",
+        openvino_precision=lambda: "bf16",
     )
     images = [np.zeros((4, 4, 3), np.uint8)] * 7
     found = compare({"auto": runner("a", 0.01), "every_frame": runner("e", 0.02)}, theirs, images)

@@ -80,7 +80,7 @@ def test_a_row_for_each_runtime_and_precision(
     assert "openvino, int8: kcam_a has not been made into an INT8 graph" in reported
     rows = [line.split() for line in reported.splitlines() if line.startswith("openvino (cpu) ")]
     assert rows == [
-        ["openvino", "(cpu)", precision, "-", "21.0", "-", "40.0", "5.0", "512"] for precision in ("fp32", "bf16")
+        ["openvino", "(cpu)", precision, "-", "-", "21.0", "-", "40.0", "5.0", "512"] for precision in ("fp32", "bf16")
     ]
     assert cv2.imread(str(plot)) is not None
     assert main.main([*arguments, "--plot", str(tmp_path / "plot.txt")]) == 2

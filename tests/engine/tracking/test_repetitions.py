@@ -18,14 +18,20 @@ def counted(angles: Sequence[float], rule: str = "left_elbow:60:150") -> list[in
 
 
 def test_an_arm_that_bends_counts_once_each_time() -> None:
-    assert counted([170, 100, 50, 100, 170, 100, 40, 30, 160]) == [0, 0, 1, 1, 1, 1, 2, 2, 2]
-    assert counted([50, 100, 170]) == [0, 0, 0], "half a movement"
-    assert counted([170, 70, 170, 70, 170]) == [0] * 5, "it never came down"
+    assert counted([170, 170, 100, 50, 45, 100, 170, 175, 100, 40, 30, 160]) == [0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 2, 2]
+    assert counted([50, 50, 100, 170, 170]) == [0] * 5, "half a movement"
+    assert counted([170, 170, 70, 70, 170, 170, 70, 70, 170]) == [0] * 9, "it never came down"
 
 
 def test_trembling_about_a_limit_counts_once() -> None:
-    noisy = [149, 151, 149, 151, 62, 59, 61, 58, 63, 59, 140, 148, 59, 152, 58]
+    noisy = [149, 151, 152, 149, 151, 62, 59, 61, 58, 63, 59, 57, 140, 148, 59, 152, 151, 58, 57]
     assert counted(noisy)[-1] == 2
+
+
+def test_a_keypoint_that_is_wrong_in_one_frame_counts_nothing() -> None:
+    assert counted([170, 172, 10, 171, 170, 12, 168, 170])[-1] == 0
+    assert counted([170, 10, 170, 170])[-1] == 0, "nor among the first ones"
+    assert counted([20, 25, 175, 22, 20, 170, 21, 20])[-1] == 0
 
 
 def test_a_noisy_wave_of_known_length() -> None:
@@ -39,10 +45,14 @@ def test_people_are_counted_apart_and_through_gaps() -> None:
     counter = RepetitionCounter(CountRule(angle="a", low=60, high=150))
     for ids, angles, expected in (
         ([1, 2], [170, 170], [0, 0]),
+        ([1, 2], [170, 170], [0, 0]),
+        ([2, 1], [50, 170], [0, 0]),
         ([2, 1], [50, 170], [1, 0]),
         ([1], [np.nan], [0]),
+        ([2, 1], [170, 50], [1, 0]),
         ([2, 1], [170, 50], [1, 1]),
         ([3], [50], [0]),
+        ([2], [50], [1]),
         ([2], [50], [2]),
     ):
         found = counter.update(np.array(ids, np.int64), np.array(angles, np.float32))
