@@ -51,6 +51,7 @@ ENGINE_FOR_TRAIN = tuple(
         *VOCABULARY,
         "errors",
         "option_table",
+        "options",
         "system",
         "artifacts",
         "sources",

@@ -23,7 +23,7 @@ from engine.pipeline.opening import open_pipeline
 from engine.pipeline.pose_pipeline import PipelineOptions
 from engine.skeleton import Skeleton
 from engine.system.latest_slot import LatestSlot
-from engine.types import Float32Array, Frame, FrameResult
+from engine.types import Float32Array, Frame, FrameResult, Poses
 
 _WAIT_S = 0.25
 _EXIT_LIMIT_S = 20.0
@@ -123,7 +123,7 @@ class Inference:
         self._wants_attention = wants_attention
         self._begun, self._stopped = threading.Event(), threading.Event()
         self._follow: LatestSlot[Follow] = LatestSlot()
-        self._is_following = False
+        self._followed: Follow | None = None
         self._thread = threading.Thread(target=self._run, name=f"inference {serial}", daemon=True)
         _RUNNING.add(self)
         self._thread.start()
@@ -180,6 +180,7 @@ class Inference:
 
     def _process(self, pipeline: Pipeline, *, has_attention: bool) -> None:
         results = KeptResults()
+        place: tuple[int, int] | None = None
         while not self._stopped.is_set():
             shot = self._shots.take(_WAIT_S)
             if shot is None or self._stopped.is_set():
@@ -192,17 +193,30 @@ class Inference:
             if result is None:
                 if not results.follows(shot, again=follow is not None):
                     pipeline.restart()
-                    if self._is_following:  # the person cannot be known in a frame that does not follow
-                        self._is_following = False
-                        results.forget()
+                    if follow is None and self._followed is not None:
+                        if place == (shot.serial, shot.epoch):  # slow, not a seek: they are still about there
+                            follow = self._followed
+                        else:
+                            self._followed = None
+                            results.forget()
                 if follow is not None:
-                    self._is_following = follow.box_xyxy is not None
+                    self._followed = follow if follow.box_xyxy is not None else None
                     number = results.own_id(follow.number)
                     pipeline.follow(follow.box_xyxy, number, shot.frame.timestamp_s)
+                place = (shot.serial, shot.epoch)
                 pipeline.fetch_attention(with_maps)
                 result = results.add(shot, pipeline.process(shot.frame))
+                self._note_followed(result.poses)
             shown = Shown(shot=shot, result=result, skeleton=pipeline.skeleton, pipeline=self.serial)
             self._put(self.serial, shown)
+
+    def _note_followed(self, poses: Poses) -> None:
+        """Remember where the followed person is."""
+        if poses.followed is None:
+            self._followed = None  # let go
+        elif len(poses):
+            number = 1 if poses.track_ids is None else int(poses.track_ids[0])
+            self._followed = Follow(box_xyxy=poses.boxes_xyxy[0], number=number)
 
 
 _RUNNING: weakref.WeakSet[Inference] = weakref.WeakSet()
