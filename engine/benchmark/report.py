@@ -143,7 +143,7 @@ def _backend_text(one: Mapping[str, Any]) -> str:
     for every, live in one["live"].items():
         lines.append(
             f"live, detection {'auto' if every == 'auto' else 'on every frame'}: {live['fps']:.1f} frames/s"
-            f"{_at_ap(one)}, "
+            f"{_at_ap(one) if every == '1' else ''}, "
             f"delay p50 {live['latency_ms']['p50']:.1f} p95 {live['latency_ms']['p95']:.1f} ms "
             f"(in each half {' and '.join(f'{part:.1f}' for part in live['latency_ms_parts_p50'])}), "
             f"{live['dropped_frames']} of the source's frames dropped"
@@ -155,7 +155,7 @@ def _backend_text(one: Mapping[str, Any]) -> str:
 
 
 def _at_ap(one: Mapping[str, Any]) -> str:
-    """AP beside a number of frames a second, where it was measured."""
+    """AP beside a number of frames a second, where it was measured: on photos, with the detector on each."""
     return f" at AP {one['accuracy']['metrics']['AP']:.1f}" if one.get("accuracy") else ""
 
 

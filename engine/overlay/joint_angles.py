@@ -27,7 +27,7 @@ def draw_angles(
     for person in range(len(poses)):
         extent = _extent(poses.keypoints_xy[person], poses.scores[person] >= score_threshold)
         radius = float(np.clip(0.05 * extent, 4 * density, 40 * density))
-        text_px = float(np.clip(0.022 * extent, 6 * density, 14 * density))
+        text_px = float(np.clip(0.028 * extent, 6 * density, 16 * density))
         for column in range(len(angles)):
             points = first[person, column], vertex[person, column], last[person, column]
             if math.isfinite(degrees[person, column]) and np.abs(np.concatenate(points)).max() < _LARGEST:
