@@ -298,6 +298,8 @@ class _Run:
             if not self.interrupted:
                 raise SourceError(f"{self._source.info.name} gave no frame")
             return ()
+        if "followed" in self._options.extras and self.frames_with_people == 0:
+            self.notes.append("nobody was followed: nobody was found, or nobody has that id in a run with everybody")
         if self._is_cut_off():
             self._outputs.cut_off()
         return self._outputs.finish()

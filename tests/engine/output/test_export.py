@@ -25,6 +25,7 @@ from engine.sources.opening import open_source
 from tests.engine.clips import (
     NTSC,
     ClipSpec,
+    ConstantPipeline,
     left_in,
     make_clip,
     picture,
@@ -272,3 +273,11 @@ def test_a_folder_gives_a_folder(tmp_path: Path) -> None:
         run_export(folder, folder)
     with pytest.raises(OptionError, match="folder of photos"):
         run_export(folder, tmp_path / "out.mp4")
+
+
+def test_a_run_that_follows_nobody_says_so(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "clip.mp4", ClipSpec(frames=3))
+    followed: dict[str, Any] = {"extras": frozenset({"followed"})}
+    nobody = run_export(clip, tmp_path / "a.mp4", ConstantPipeline(empty=range(3)), **followed)
+    assert any("nobody was followed" in note for note in nobody.notes)
+    assert not any("followed" in note for note in run_export(clip, tmp_path / "b.mp4", **followed).notes)
