@@ -9,7 +9,7 @@ from PyQt5.QtCore import QCoreApplication, Qt
 from PyQt5.QtGui import QKeySequence
 from PyQt5.QtWidgets import QAction, QDialog, QGridLayout, QLabel, QMainWindow, QMenu, QVBoxLayout, QWidget
 
-from app.widgets.theme import EDGE, RAISED
+from app.widgets.theme import colors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,12 +21,14 @@ class Command:
         menu: menu that lists it.
         text: label.
         keys: the first is shown in the menu.
+        is_switch: it is on or off, which a check mark shows.
     """
 
     name: str
     menu: str
     text: str
     keys: tuple[str, ...]
+    is_switch: bool = False
 
 
 def tr(text: str) -> str:
@@ -45,61 +47,82 @@ def commands() -> tuple[Command, ...]:
         Command(name="backward", menu=playback, text=tr("5 seconds back, or the photo before"), keys=("Left",)),
         Command(name="start", menu=playback, text=tr("Go to the start"), keys=("Home",)),
         Command(name="end", menu=playback, text=tr("Go to the end"), keys=("End",)),
-        Command(name="loop", menu=playback, text=tr("Loop on or off"), keys=("L",)),
+        Command(name="loop", menu=playback, text=tr("Loop"), keys=("L",), is_switch=True),
         Command(name="faster", menu=playback, text=tr("Faster"), keys=("]",)),
         Command(name="slower", menu=playback, text=tr("Slower"), keys=("[",)),
-        Command(name="mirror", menu=playback, text=tr("Mirror a camera"), keys=("M",)),
-        Command(name="attention", menu=view, text=tr("Attention: off, area G, attention S"), keys=("A",)),
+        Command(name="mirror", menu=playback, text=tr("Mirror a camera"), keys=("M",), is_switch=True),
+        Command(name="attention", menu=view, text=tr("Next attention map: off, area G, attention S"), keys=("A",)),
         Command(name="next_keypoint", menu=view, text=tr("Next keypoint"), keys=("N",)),
         Command(name="previous_keypoint", menu=view, text=tr("Previous keypoint"), keys=("Shift+N",)),
         Command(name="probe_next", menu=view, text=tr("Probe the next person"), keys=("X",)),
-        Command(
-            name="escape",
-            menu=view,
-            text=tr("Leave full screen, let go, or remove the probe"),
-            keys=("Esc",),
-        ),
-        Command(name="skeleton", menu=view, text=tr("Skeletons on or off"), keys=("K",)),
-        Command(name="boxes", menu=view, text=tr("Boxes on or off"), keys=("B",)),
-        Command(name="ids", menu=view, text=tr("Ids on or off"), keys=("I",)),
-        Command(name="scores", menu=view, text=tr("Scores on or off"), keys=("C",)),
+        Command(name="escape", menu=view, text=tr("Leave full screen, let go, or remove the probe"), keys=("Esc",)),
+        Command(name="skeleton", menu=view, text=tr("Skeletons"), keys=("K",), is_switch=True),
+        Command(name="boxes", menu=view, text=tr("Boxes"), keys=("B",), is_switch=True),
+        Command(name="ids", menu=view, text=tr("Ids"), keys=("I",), is_switch=True),
+        Command(name="scores", menu=view, text=tr("Scores"), keys=("C",), is_switch=True),
         Command(name="tab_overlay", menu=view, text=tr("Panel: overlay"), keys=("Ctrl+1",)),
         Command(name="tab_pose", menu=view, text=tr("Panel: pose"), keys=("Ctrl+2",)),
         Command(name="tab_statistics", menu=view, text=tr("Panel: statistics"), keys=("Ctrl+3",)),
-        Command(name="sidebar", menu=view, text=tr("Panels on or off"), keys=("F9",)),
-        Command(name="full_screen", menu=view, text=tr("Full screen"), keys=("F", "F11")),
+        Command(name="sidebar", menu=view, text=tr("Panels"), keys=("F9",), is_switch=True),
+        Command(name="full_screen", menu=view, text=tr("Full screen"), keys=("F", "F11"), is_switch=True),
         Command(name="snapshot", menu=out, text=tr("Save a snapshot"), keys=("S",)),
         Command(name="copy", menu=out, text=tr("Copy the frame"), keys=("Ctrl+C",)),
-        Command(name="record", menu=out, text=tr("Record the annotated video"), keys=("R",)),
-        Command(name="poses", menu=out, text=tr("Record poses as JSON lines"), keys=("P",)),
+        Command(name="record", menu=out, text=tr("Record the annotated video"), keys=("R",), is_switch=True),
+        Command(name="poses", menu=out, text=tr("Record poses as JSON lines"), keys=("P",), is_switch=True),
         Command(name="export", menu=out, text=tr("Export the whole file…"), keys=("Ctrl+E",)),
         Command(name="shortcuts", menu=window, text=tr("Keys"), keys=("F1",)),
         Command(name="reset", menu=window, text=tr("Reset all settings"), keys=()),
         Command(name="about", menu=window, text=tr("About"), keys=()),
-        Command(name="quit", menu=window, text=tr("Quit"), keys=("Ctrl+Q",)),
+        Command(name="quit", menu=tr("&Source"), text=tr("Quit"), keys=("Ctrl+Q",)),
     )
 
 
-def add_actions(window: QMainWindow, slots: Mapping[str, Callable[[], object]]) -> dict[str, QAction]:
-    """Add the menus to a window and give their actions; `slots` has a callable for each command, by name."""
+_ROLES = {"quit": QAction.MenuRole.QuitRole, "about": QAction.MenuRole.AboutRole}  # macOS has its own places for them
+
+
+def add_actions(
+    window: QMainWindow,
+    slots: Mapping[str, Callable[[], object]],
+    states: Mapping[str, Callable[[], bool]],
+    sources: QMenu,
+) -> dict[str, QAction]:
+    """Add the menus to a window and give their actions.
+
+    Args:
+        window: gets the menus.
+        slots: a callable for each command, by name.
+        states: whether each switch is on, by name.
+        sources: the first menu; the commands of that title belong into it, at its end.
+    """
     bar = window.menuBar()
     assert bar is not None  # noqa: S101 - a main window has one
-    menus: dict[str, QMenu] = {}
+    menus: dict[str, QMenu] = {sources.title(): sources}
+    bar.addMenu(sources)
     actions: dict[str, QAction] = {}
     for command in commands():
         if command.menu not in menus:
             menus[command.menu] = QMenu(command.menu, window)
             menus[command.menu].setToolTipsVisible(True)  # they say why a command is disabled
             bar.addMenu(menus[command.menu])
+            menus[command.menu].aboutToShow.connect(lambda: _show_states(actions, states))
         action = actions[command.name] = QAction(command.text, window)
         action.setObjectName(command.name)
         action.setShortcuts([QKeySequence(key) for key in command.keys])
+        action.setCheckable(command.is_switch)
+        action.setMenuRole(_ROLES.get(command.name, QAction.MenuRole.NoRole))
         action.setShortcutContext(Qt.ShortcutContext.WindowShortcut)
         slot = slots[command.name]
         action.triggered.connect(lambda _checked=False, slot=slot: slot())
-        menus[command.menu].addAction(action)
+        if menus[command.menu] is not sources:  # that one is filled anew when it opens
+            menus[command.menu].addAction(action)
         window.addAction(action)  # for full screen, where the menu bar is hidden
     return actions
+
+
+def _show_states(actions: Mapping[str, QAction], states: Mapping[str, Callable[[], bool]]) -> None:
+    """Set the check marks: switches change elsewhere, too."""
+    for name, is_on in states.items():
+        actions[name].setChecked(is_on())
 
 
 def allow(action: QAction, why_not: str) -> None:
@@ -150,7 +173,8 @@ class KeysDialog(QDialog):
         grid.addWidget(label, 0, 0, 1, 2)
         for row, (keys, text) in enumerate(lines, start=1):
             key = QLabel(keys)
-            key.setStyleSheet(f"background: {RAISED}; border: 1px solid {EDGE}; border-radius: 4px; padding: 1px 7px;")
+            look = f"background: {colors().raised}; border: 1px solid {colors().edge}"
+            key.setStyleSheet(f"{look}; border-radius: 4px; padding: 1px 7px;")
             grid.addWidget(key, row, 0, Qt.AlignmentFlag.AlignLeft)
             grid.addWidget(QLabel(text), row, 1)
         return grid

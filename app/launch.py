@@ -75,9 +75,10 @@ def launch(user_options: Options) -> int:
         application = make_application(sys.argv[:1])
         from app.main_window import MainWindow
         from app.settings import Settings
+        from app.system_theme import system_theme
         from app.widgets.theme import apply_theme
 
-        apply_theme(application)
+        apply_theme(application, system_theme(application))
         settings = Settings()
         window = MainWindow(
             settings=settings,

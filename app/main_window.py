@@ -116,9 +116,9 @@ class MainWindow(QMainWindow):
             controls=self.transport,
             column=self._column,
         )
-        self._actions = add_actions(self, self.slots())
-        if bar is not None:
-            bar.insertMenu(bar.actions()[0], self.sources)
+        self._actions = add_actions(self, self.slots(), self.states(), self.sources)
+        self.sources.last_action = self._actions["quit"]
+        self.sources.refresh()
         self._focus_keys = FocusKeys(self)
         self.tabs.currentChanged.connect(self._tab_changed)
         self.notices.made.connect(self._focus_keys.add)
@@ -286,6 +286,22 @@ class MainWindow(QMainWindow):
             "reset": self.reset_settings,
             "about": lambda: AboutDialog(PROGRAM_VERSION, self.session.description, self).show(),
             "quit": self.close,
+        }
+
+    def states(self) -> dict[str, Callable[[], bool]]:
+        """Whether each switch among the commands is on, by its name."""
+        overlay, bar, outputs = self.overlay_panel, self.transport, self.outputs
+        return {
+            "loop": bar.loop.isChecked,
+            "mirror": bar.mirror.isChecked,
+            "skeleton": overlay.skeleton.isChecked,
+            "boxes": overlay.boxes.isChecked,
+            "ids": overlay.ids.isChecked,
+            "scores": overlay.scores.isChecked,
+            "sidebar": lambda: not self.tabs.isHidden(),
+            "full_screen": lambda: self.full_screen.is_on,
+            "record": lambda: outputs.video is not None,
+            "poses": lambda: outputs.poses is not None,
         }
 
     def show_tab(self, number: int) -> None:

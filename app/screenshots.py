@@ -18,7 +18,7 @@ from app.error_report import ErrorReport
 from app.main_window import MainWindow
 from app.qt_setup import make_application
 from app.settings import Settings
-from app.widgets.theme import apply_theme
+from app.widgets.theme import DARK, LIGHT, apply_theme
 from engine.artifacts.atomic import replacing
 from engine.errors import EngineError
 from engine.pipeline.pose_pipeline import PipelineOptions
@@ -178,12 +178,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--pose-model")
     parser.add_argument("--detector")
     parser.add_argument("--size", default="1440x860", help="of the window, as WIDTHxHEIGHT")
+    parser.add_argument("--theme", choices=("dark", "light"), default="dark")
     arguments = parser.parse_args(argv)
     width, height = (int(side) for side in arguments.size.split("x"))
     with tempfile.TemporaryDirectory() as scratch:
         errors = ErrorReport(Path(scratch) / "log.txt")
         application = make_application(sys.argv[:1])
-        apply_theme(application)
+        apply_theme(application, {"dark": DARK, "light": LIGHT}[arguments.theme])
         settings = Settings(QSettings(str(Path(scratch) / "settings.ini"), QSettings.Format.IniFormat))
         options = PipelineOptions(pose_model=arguments.pose_model, detector=arguments.detector)
         window = MainWindow(settings=settings, options=options, report=errors.report)

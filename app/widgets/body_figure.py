@@ -8,7 +8,7 @@ from PyQt5.QtCore import QPointF, QRectF, QSize, Qt, pyqtSignal
 from PyQt5.QtGui import QColor, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPen
 from PyQt5.QtWidgets import QSizePolicy, QToolTip, QWidget
 
-from app.widgets.theme import ACCENT, EDGE, FAINT, RAISED, TEXT
+from app.widgets.theme import colors
 from engine.skeleton import Skeleton
 
 # Keypoints of a standing person seen from the front, so that left of the body is right in the figure; as fractions of
@@ -115,13 +115,13 @@ class BodyFigure(QWidget):
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         enabled = self.isEnabled()
         painter.setOpacity(1.0 if enabled else 0.4)
-        painter.setPen(QPen(QColor(EDGE), 1))
-        painter.setBrush(QColor(RAISED))
+        painter.setPen(QPen(QColor(colors().edge), 1))
+        painter.setBrush(QColor(colors().raised))
         painter.drawRoundedRect(QRectF(self.rect()).adjusted(0.5, 0.5, -0.5, -0.5), 8, 8)
-        painter.setPen(QPen(QColor(EDGE), 5, Qt.PenStyle.SolidLine, Qt.PenCapStyle.RoundCap))
+        painter.setPen(QPen(QColor(colors().edge), 5, Qt.PenStyle.SolidLine, Qt.PenCapStyle.RoundCap))
         for a, b in self._skeleton.edges:
             painter.drawLine(self.place_of(a), self.place_of(b))
-        painter.setPen(QColor(FAINT))
+        painter.setPen(QColor(colors().faint))
         sides = QRectF(12, 8, self.width() - 24, 20)
         painter.drawText(sides, int(Qt.AlignmentFlag.AlignLeft), self.tr("right"))
         painter.drawText(sides, int(Qt.AlignmentFlag.AlignRight), self.tr("left"))
@@ -132,7 +132,7 @@ class BodyFigure(QWidget):
         blue, green, red = self._skeleton.color_bgr(keypoint)
         place = self.place_of(keypoint)
         if keypoint == self._current:
-            painter.setPen(QPen(QColor(ACCENT if self.hasFocus() else TEXT), 2.2))
+            painter.setPen(QPen(QColor(colors().accent if self.hasFocus() else colors().text), 2.2))
             painter.setBrush(Qt.BrushStyle.NoBrush)
             painter.drawEllipse(place, 9, 9)
         painter.setPen(QPen(QColor(20, 22, 28), 1.2))

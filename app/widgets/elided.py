@@ -107,6 +107,8 @@ class ElidedButton(QToolButton):
 
     def shown_text(self) -> str:
         """The text as it is painted."""
+        if self.width() >= super().sizeHint().width():
+            return self.text()
         metrics = self.fontMetrics()
         around = super().sizeHint().width() - metrics.horizontalAdvance(self.text())
         return metrics.elidedText(self.text(), Qt.TextElideMode.ElideMiddle, self.width() - around)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from PyQt5.QtCore import QPointF, QRectF, Qt
 from PyQt5.QtGui import QColor, QIcon, QPainter, QPainterPath, QPen, QPixmap, QPolygonF
 
-from app.widgets.theme import DISABLED, ERROR, TEXT
+from app.widgets.theme import colors
 
 _SIDE = 64  # every icon is drawn on a square of 24 units
 
@@ -84,8 +84,8 @@ def _camera(painter: QPainter) -> None:
 
 
 def _redden(painter: QPainter) -> None:
-    if painter.brush().color() != QColor(DISABLED):
-        painter.setBrush(QColor(ERROR))
+    if painter.brush().color() != QColor(colors().disabled):
+        painter.setBrush(QColor(colors().error))
 
 
 def _record(painter: QPainter) -> None:
@@ -142,7 +142,8 @@ def _pixmap(name: str, color: str) -> QPixmap:
 
 
 def icon(name: str) -> QIcon:
-    """An icon by its name, in the colours for enabled and disabled."""
-    made = QIcon(_pixmap(name, TEXT))
-    made.addPixmap(_pixmap(name, DISABLED), QIcon.Mode.Disabled)
+    """An icon by its name, in the colours for enabled, checked and disabled."""
+    made = QIcon(_pixmap(name, colors().text))
+    made.addPixmap(_pixmap(name, colors().on_accent), QIcon.Mode.Normal, QIcon.State.On)
+    made.addPixmap(_pixmap(name, colors().disabled), QIcon.Mode.Disabled)
     return made

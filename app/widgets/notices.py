@@ -18,11 +18,10 @@ from PyQt5.QtWidgets import (
     QWidget,
 )
 
-from app.widgets.theme import ACCENT, EDGE, ERROR, GOOD, RAISED, WARNING
+from app.widgets.theme import colors
 
 Level = Literal["error", "warning", "busy", "done"]
 Action = tuple[str, Callable[[], None]]
-_COLORS: dict[Level, str] = {"error": ERROR, "warning": WARNING, "busy": ACCENT, "done": GOOD}
 _DONE_SHOWN_MS = 8000
 _SHOWN, _WIDEST_PX, _MARGIN_PX = 2, 620, 12
 _LIST_SHARE = 0.45  # of the video's height: how far the list of older messages may reach
@@ -79,9 +78,11 @@ class Notice(QFrame):
         self._progress.setVisible(level == "busy")
         self._progress.setRange(0, 0 if percent is None else 100)
         self._progress.setValue(percent or 0)
+        theme = colors()
+        marks = {"error": theme.error, "warning": theme.warning, "busy": theme.accent, "done": theme.good}
         self.setStyleSheet(
-            f"#notice {{ background: {RAISED}; border: 1px solid {EDGE}; border-left: 4px solid {_COLORS[level]};"
-            " border-radius: 6px; } QLabel { border: 0; }"
+            f"#notice {{ background: {theme.raised}; border: 1px solid {theme.edge}; border-radius: 6px;"
+            f" border-left: 4px solid {marks[level]}; }} QLabel {{ border: 0; }}"
         )
         if level == "done":
             self._timer.start()

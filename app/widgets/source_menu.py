@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from PyQt5.QtCore import pyqtSignal
-from PyQt5.QtWidgets import QFileDialog, QInputDialog, QLineEdit, QMenu, QWidget
+from PyQt5.QtWidgets import QAction, QFileDialog, QInputDialog, QLineEdit, QMenu, QWidget
 
 from app.live.camera_search import CameraSearch
 from app.settings import Settings
@@ -36,6 +36,8 @@ class SourceMenu(QMenu):
         super().__init__(parent)
         self.setTitle(self.tr("&Source"))
         self._settings = settings
+        self.last_action: QAction | None = None
+        """Below the sources: what ends the program."""
         self.search = CameraSearch(self)
         self.search.finished.connect(self._fill)
         self.aboutToShow.connect(self.search_cameras)
@@ -79,6 +81,9 @@ class SourceMenu(QMenu):
             self.addSeparator()
             for text in recent:
                 self.add(shown_name(text), lambda _checked=False, text=text: self.chosen.emit(text))
+        if self.last_action is not None:
+            self.addSeparator()
+            self.addAction(self.last_action)
 
     def refresh(self) -> None:
         """Show the recent sources again after they changed."""

@@ -13,7 +13,7 @@ from PyQt5.QtWidgets import QFormLayout, QGridLayout, QLabel, QVBoxLayout, QWidg
 
 from app.live.statistics import STAGES, Snapshot
 from app.widgets.overlay_panel import faint, heading
-from app.widgets.theme import ACCENT, FAINT, PANEL, WARNING
+from app.widgets.theme import colors
 
 _HISTORY_S = 60.0
 _TICKS_S = (45, 30, 15, 0)
@@ -60,7 +60,7 @@ class StatisticsPanel(QWidget):
         running.addRow(faint(self.tr("People")), self.detector)
         running.addRow(faint(self.tr("Dropped")), self.dropped)
         layout = QVBoxLayout(self)
-        layout.setContentsMargins(16, 12, 16, 16)
+        layout.setContentsMargins(16, 12, 6, 16)
         layout.setSpacing(6)
         layout.addLayout(grid)
         self._plots_at = layout.count()
@@ -105,10 +105,10 @@ class StatisticsPanel(QWidget):
             return
         import pyqtgraph as graph
 
-        graph.setConfigOptions(antialias=True, background=PANEL, foreground=FAINT)
+        graph.setConfigOptions(antialias=True, background=colors().panel, foreground=colors().faint)
         for name, title, unit, curves in (
-            ("fps", self.tr("Frames per second"), "", (("fps", ACCENT),)),
-            ("latency", self.tr("Capture to screen"), "ms", (("p50", ACCENT), ("p95", WARNING))),
+            ("fps", self.tr("Frames per second"), "", (("fps", colors().accent),)),
+            ("latency", self.tr("Capture to screen"), "ms", (("p50", colors().accent), ("p95", colors().warning))),
         ):
             plot = graph.PlotWidget()
             plot.setFixedHeight(132)

@@ -11,7 +11,7 @@ from PyQt5.QtWidgets import QComboBox, QHBoxLayout, QLabel, QSlider, QStyle, QTo
 from app.live.playback import SPEEDS
 from app.live.shots import SourceOpened
 from app.widgets.icons import icon
-from app.widgets.theme import ERROR, FAINT, WARNING
+from app.widgets.theme import colors
 
 _TICKS = 10_000
 _LITTLE_DISK_BYTES = 2_000_000_000
@@ -71,7 +71,7 @@ class TransportBar(QWidget):
         self._make_widgets()
         layout = QHBoxLayout(self)
         layout.setContentsMargins(10, 7, 10, 7)
-        layout.setSpacing(6)
+        layout.setSpacing(4)
         for widget in (self.step_back, self.play, self.step_on):
             layout.addWidget(widget)
         layout.addSpacing(4)
@@ -82,7 +82,7 @@ class TransportBar(QWidget):
         for widget in (self.loop, self.speed, self.mirror):
             layout.addWidget(widget)
         layout.addStretch(0)
-        layout.addSpacing(10)
+        layout.addSpacing(4)
         for widget in (self.recording, self.snapshot, self.record, self.poses, self.export):
             layout.addWidget(widget)
         self.set_source(None)
@@ -107,7 +107,7 @@ class TransportBar(QWidget):
         self.time.setObjectName("faint")
         self.time.setStyleSheet("font-size: 11px;")
         self.live = QLabel(self.tr("● LIVE"))
-        self.live.setStyleSheet(f"color: {ERROR}; font-weight: 600; padding: 0 6px;")
+        self.live.setStyleSheet(f"color: {colors().error}; font-weight: 600; padding: 0 6px;")
         self.loop = self._button("loop", self.tr("Loop (L)"), checkable=True)
         self.speed = QComboBox()
         self.speed.setFocusPolicy(Qt.FocusPolicy.NoFocus)
@@ -122,7 +122,8 @@ class TransportBar(QWidget):
         # that no button moves when a recording starts.
         self.recording.setStyleSheet("font-size: 11px;")
         self.recording.setTextFormat(Qt.TextFormat.RichText)
-        self.recording.setFixedWidth(self.recording.fontMetrics().horizontalAdvance("8888 GB free"))
+        self.recording.ensurePolished()
+        self.recording.setFixedWidth(self.recording.fontMetrics().horizontalAdvance("888 GB free"))
         self.snapshot = self._button("camera", self.tr("Save a snapshot (S)"))
         self.record = self._button("record", self.tr("Record the annotated video (R)"))
         self.poses = self._button("poses", self.tr("Record poses as JSON lines (P)"), checkable=True)
@@ -185,6 +186,7 @@ class TransportBar(QWidget):
     def _keep_room_for_time(self) -> None:
         """Room for the longest text of the source, so that the slider keeps its length."""
         longest = self._position_text(self._duration_s or 0.0, 8_888)
+        self.time.ensurePolished()
         metrics = self.time.fontMetrics()
         self.time.setMinimumWidth(max(metrics.horizontalAdvance(line) for line in longest.splitlines()) + 2)
 
@@ -209,9 +211,10 @@ class TransportBar(QWidget):
             self.recording.clear()
             return
         seconds, free_bytes = int(running[0]), running[1]
-        color = WARNING if free_bytes < _LITTLE_DISK_BYTES else FAINT
-        free = self.tr("{gigabytes:.0f} GB free").format(gigabytes=free_bytes / 1e9)
+        color = colors().warning if free_bytes < _LITTLE_DISK_BYTES else colors().faint
+        amount = f"{free_bytes / 1e12:.1f} TB" if free_bytes >= 1e12 else f"{free_bytes / 1e9:.0f} GB"
+        free = self.tr("{amount} free").format(amount=amount)
         self.recording.setText(
-            f"<span style='color:{ERROR}'>●</span> {seconds // 60}:{seconds % 60:02d}<br>"
+            f"<span style='color:{colors().error}'>●</span> {seconds // 60}:{seconds % 60:02d}<br>"
             f"<span style='color:{color}'>{free}</span>"
         )

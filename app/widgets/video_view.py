@@ -11,7 +11,7 @@ from PyQt5.QtWidgets import QSizePolicy, QWidget
 
 from app.live.composer import Picture
 from app.widgets.probe_painter import paint_probe, paint_probe_legend
-from app.widgets.theme import GROUND, TEXT, WARNING
+from app.widgets.theme import DARK, VIDEO_GROUND
 from engine.overlay.attention import Scale
 
 
@@ -133,7 +133,7 @@ class VideoView(QWidget):
 
     def paint(self, painter: QPainter) -> None:
         """Paint all of it with a painter in logical px of the widget."""
-        painter.fillRect(self.rect(), QColor(GROUND))
+        painter.fillRect(self.rect(), QColor(VIDEO_GROUND))
         picture = self._picture
         if picture is not None:
             area = self.picture_area()
@@ -147,9 +147,9 @@ class VideoView(QWidget):
                 painter.drawImage(area, picture.image, QRectF(picture.image.rect()))
             self._paint_probe(painter, picture, area)
             if picture.probe_lost:
-                self._paint_badge(painter, waiting_text(picture), TEXT, at_top=False)
+                self._paint_badge(painter, waiting_text(picture), DARK.text, at_top=False)
         if self.badge:
-            self._paint_badge(painter, self.badge, WARNING, at_top=True)
+            self._paint_badge(painter, self.badge, DARK.warning, at_top=True)
 
     def _paint_probe(self, painter: QPainter, picture: Picture, area: QRectF) -> None:
         if picture.reading is None or picture.shown.skeleton is None:

@@ -14,7 +14,7 @@ from PyQt5.QtWidgets import QAction
 from pytestqt.qtbot import QtBot
 
 from app.main_window import MainWindow
-from app.widgets.theme import ERROR, WARNING
+from app.widgets.theme import colors
 from tests.app.conftest import shows_people
 from tests.app.fakes import Backstage
 
@@ -118,7 +118,7 @@ def test_starting_a_recording_moves_no_button_and_only_a_full_disk_warns(
     qtbot.wait(20)
     assert [widget.geometry() for widget in watched] == before
     line = bar.recording.text().split("<br>")[1]
-    assert (WARNING in line) is is_warned and ERROR not in line
+    assert (colors().warning in line) is is_warned and colors().error not in line
     bar.record.click()
     qtbot.waitUntil(lambda: window.outputs.video is None and not bar.recording.text())
     assert [widget.geometry() for widget in watched] == before
