@@ -183,8 +183,11 @@ class Inference:
         place: tuple[int, int] | None = None
         while not self._stopped.is_set():
             shot = self._shots.take(_WAIT_S)
-            if shot is None or self._stopped.is_set():
+            if shot is None:
                 continue
+            if self._stopped.is_set():
+                self._shots.give_back(shot)  # for the pipeline that comes after this one: it may be the last frame
+                return
             with_maps = has_attention and self._wants_attention()
             follow = self._follow.take(0)
             if follow is not None:

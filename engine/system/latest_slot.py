@@ -51,6 +51,13 @@ class LatestSlot(Generic[T]):
                 raise self._error
             return item
 
+    def give_back(self, item: T) -> None:
+        """Put back what was taken and is not used, for another reader; a newer item stays."""
+        with self._changed:
+            if self._item is None:
+                self._item = item
+                self._changed.notify_all()
+
     def wake(self) -> None:
         """Let a waiting reader go on without an item."""
         with self._changed:

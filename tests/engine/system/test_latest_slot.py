@@ -34,3 +34,12 @@ def test_a_waiting_reader_continues_at_a_wake_and_at_the_end(signal: str) -> Non
     assert slot.take(60) is None
     timer.join()
     assert slot.ended == (signal == "end")
+
+
+def test_what_is_given_back_does_not_replace_a_newer_item() -> None:
+    slot: LatestSlot[int] = LatestSlot()
+    slot.give_back(1)
+    assert slot.take() == 1
+    slot.put(2)
+    slot.give_back(1)
+    assert slot.take() == 2 and slot.dropped == 0
