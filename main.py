@@ -22,6 +22,8 @@ EXIT_FAILURE = 1
 """Something unexpected: a fault of the program."""
 EXIT_BAD_INPUT = 2
 """A person can put it right: the one line on stderr says how."""
+EXIT_SOME_FAILED = 3
+"""Of several sources some could not be processed; the others were."""
 EXIT_INTERRUPTED = 130
 """Ctrl-C before the end of a file; what was read until then is written and whole. On a live source it is 0."""
 
@@ -31,12 +33,13 @@ examples:
   PROGRAM --video walk.mp4 --output walk_pose.mp4 --poses walk.jsonl
   PROGRAM --video 0 --output none --poses ws://127.0.0.1:8765
   PROGRAM --video walk.mp4 --attention left_wrist
+  PROGRAM --video day1.mp4 day2.mp4 clips/*.mov --output results
   PROGRAM --video 0 --duration 10
   PROGRAM --doctor
 
 Ctrl-C ends a run early; what was done until then is kept as a whole file.
-Exit codes: 0 done; 1 a fault of the program; 2 something to put right (one line says what); 130 stopped by Ctrl-C
-(143 by SIGTERM).
+Exit codes: 0 done; 1 a fault of the program; 2 something to put right (one line says what); 3 some of several sources
+failed; 130 stopped by Ctrl-C (143 by SIGTERM).
 """
 
 
@@ -81,8 +84,10 @@ def read_options(argv: Sequence[str] | None) -> Options:
     given |= {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
     options = Options(**given, given=frozenset(given))
     for option in ("output", "poses", "attention", "attention_maps"):
-        if option in given and options.video is None:
+        if option in given and not options.video:
             parser.error(f"--{option.replace('_', '-')} needs --video")
+    if options.benchmark and len(options.video) > 1:
+        parser.error("--benchmark measures on one --video")
     if options.benchmark and (options.doctor or options.source is not None):
         parser.error("--benchmark goes with neither --doctor nor --source")
     for option in ("allow_remote", "allow_origin"):
@@ -123,10 +128,10 @@ def _run(options: Options) -> int:
         from engine.benchmark.command import run_benchmark
 
         return run_benchmark(options)
-    if options.video is not None:
-        from engine.output.run_video import run_video
+    if options.video:
+        from engine.output.run_many import run_sources
 
-        return run_video(options)
+        return run_sources(options)
     from app.launch import launch
 
     return launch(options)

@@ -330,8 +330,12 @@ class Options(PoseOptions):
         given: names of the options on the command line; the window remembers the others.
     """
 
-    video: str | None = option(
-        None, "write a pose video of: FILE, FOLDER, PHOTO, CAMERA_INDEX, URL or demo", group=WHAT, metavar="SOURCE"
+    video: tuple[str, ...] = option(
+        (),
+        "write pose videos of: FILE, FOLDER, PHOTO, PATTERN, CAMERA_INDEX, URL or demo",
+        group=WHAT,
+        metavar="SOURCE",
+        many=True,
     )
     source: str | None = option(None, "source the window opens first; the same choices", group=WHAT, metavar="SOURCE")
     doctor: bool = option(False, "report what runs on this machine, with advice for the rest", group=WHAT)
@@ -430,3 +434,8 @@ class Options(PoseOptions):
     quiet: bool = option(False, "no progress bar and no summary", group=MESSAGES)
     verbose: bool = option(False, "show the traceback of an error", group=MESSAGES)
     given: frozenset[str] = frozenset()
+
+    @property
+    def one_video(self) -> str | None:
+        """The source of a run that takes only one; None without one."""
+        return self.video[0] if self.video else None

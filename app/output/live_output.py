@@ -38,7 +38,7 @@ class LiveOutput:
         with self._lock:
             if self._live is not None:
                 time_s = result.frame.timestamp_s
-                self._live.offer(result, source=source, skeleton=skeleton, time_s=time_s, photo=None)
+                self._live.offer(result, source=source, skeleton=skeleton, time_s=time_s)
 
     def close(self) -> threading.Thread:
         """Send readers away, in a thread that is returned: slow ones take up to a few seconds."""

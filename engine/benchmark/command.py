@@ -61,18 +61,18 @@ def run_benchmark(user_options: Options) -> int:
     options = options_of(user_options)
     plot = plot_of(user_options)
     long_runs = None if user_options.soak is None else soak_frames(user_options.soak)
-    inputs = (*run_inputs(user_options, path_of(user_options.video)), user_options.data)
+    inputs = (*run_inputs(user_options, path_of(user_options.one_video)), user_options.data)
     check_targets((user_options.report, plot), overwrite=user_options.overwrite, inputs=inputs)
     report: dict[str, Any] = {"command": " ".join([program_command(), *sys.argv[1:]]), "machine": machine()}
     report["options"] = values_of(user_options, Place.BENCHMARK)
-    clip = read_clip(user_options.video or "demo", user_options.frames)
+    clip = read_clip(user_options.one_video or "demo", user_options.frames)
     report["video"] = {"name": clip.info.name, "frames": len(clip.frames), "size_wh": clip.info.size_wh}
     if user_options.backend == "all" or len(precisions) != 1 or precisions == ("all",):
         names = usable_backends() if user_options.backend == "all" else [user_options.backend]
         rows = [(name, row) for name in names for row in rows_of(name, precisions)]
         report["backends"] = [_in_child(name, row, user_options, counts) for name, row in rows]
     else:
-        data, video = user_options.data, user_options.video or "demo"
+        data, video = user_options.data, user_options.one_video or "demo"
         accuracy = None if data is None else _accuracy(options, data)  # first: it says at once what cannot be used
         report["backends"] = [{**measure(options, clip, video, counts), "accuracy": accuracy}]
     report["compare"] = {}
@@ -197,7 +197,7 @@ def serial_arguments(user_options: Options) -> list[str]:
     one = dataclasses.replace(
         user_options, backend=backend, precision=options_of(user_options).precision, threads=None, data=None
     )
-    video = ["--video", user_options.video or "demo", "--max-frames", str(user_options.frames)]
+    video = ["--video", user_options.one_video or "demo", "--max-frames", str(user_options.frames)]
     return [*video, *words_of(one, Place.BENCHMARK)]
 
 
@@ -206,7 +206,7 @@ def _in_child(name: str, precision: str, user_options: Options, counts: tuple[in
     _note(f"{name}, {precision}:")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "report.json"
-        words = ["--benchmark", "--video", user_options.video or "demo", "--frames", str(user_options.frames)]
+        words = ["--benchmark", "--video", user_options.one_video or "demo", "--frames", str(user_options.frames)]
         words += ["--people", ",".join(map(str, counts)), "--report", str(file)]
         words += words_of(dataclasses.replace(user_options, backend=name, precision=precision), Place.BENCHMARK)
         done = subprocess.run([sys.executable, str(_MAIN), *words], capture_output=True, text=True, check=False)

@@ -144,7 +144,7 @@ def export(
         options: what to write.
         progress: called for every frame; None for a bar on stderr.
         guard: an entered stop flag, for callers with further steps that must not be interrupted; None makes one.
-        live: gets every frame, beside the files or instead of them; closed here, so that its counts are final.
+        live: gets every frame, beside the files or instead of them.
         is_cut_off: asked at the end of the source: whether somebody ended it early who may not be there to be told. The
             files then get names that say so.
 
@@ -174,8 +174,6 @@ def export(
         shown = SafeProgress(progress or FrameProgress(quiet=options.quiet))
         run = _Run(source, pipeline, options, outputs, shown, live=live, is_cut_off=is_cut_off)
         written = run.from_start_to_end(guard, steps)
-        if live is not None:
-            live.close()
     return ExportSummary(
         frames=run.frames,
         frames_with_people=run.frames_with_people,
@@ -184,7 +182,7 @@ def export(
         unreadable_frames=source.unreadable_frames,
         dropped_frames=source.dropped_frames,
         audio_note=outputs.audio_note,
-        notes=(*source.notes, *run.notes, *outputs.notes, *(() if live is None else live.summaries())),
+        notes=(*source.notes, *run.notes, *outputs.notes),
         interrupted=run.interrupted,
         signal_number=guard.signal_number if run.interrupted else None,
     )
@@ -258,7 +256,7 @@ class _Run:
             source=self._source.info.name,
             skeleton=self._pipeline.skeleton,
             time_s=self._outputs.time_s(result),
-            photo=self._source.frame_path(result.frame.index),
+            file_name=self._outputs.photo_name(self._source.frame_path(result.frame.index)),
         )
         if live.all_ended and not self._outputs.writes_files:
             raise BrokenPipeError

@@ -16,8 +16,9 @@ from engine.output.poses_writer import Extra, PosesWriter, check_poses_path
 from engine.output.video_writer import VideoWriter
 from engine.skeleton import Skeleton
 from engine.sources.frame_source import FrameSource, SourceInfo
-from engine.sources.inputs import source_files
+from engine.sources.inputs import inputs_of
 from engine.sources.photos import WRITABLE_SUFFIXES, photos_in, write_photo
+from engine.sources.requests import distinct_names
 from engine.types import FrameResult, UInt8Array
 
 DEFAULT_FOLDER = Path("outputs")
@@ -53,9 +54,12 @@ def resolve_output(info: SourceInfo, output: Path | None) -> Path:
         OptionError: the name does not fit the kind of output.
     """
     photo = info.path if info.kind == "photos" else None
-    if photo is not None and photo.is_dir():
+    if info.photos or (photo is not None and photo.is_dir()):
         if output is not None and not _is_folder(output) and output.suffix:
-            raise OptionError(f"the source is a folder of photos: --output must name a folder, not {output}")
+            what = "several photos are written" if info.photos else "the source is a folder of photos"
+            raise OptionError(f"{what}: --output must name a folder, not {output}")
+        if info.photos:
+            return output if output is not None else DEFAULT_FOLDER
         return output if output is not None else DEFAULT_FOLDER / _stem(info)
     if photo is not None:
         suffixes, what = list(WRITABLE_SUFFIXES), "a photo"
@@ -73,12 +77,10 @@ def resolve_output(info: SourceInfo, output: Path | None) -> Path:
 
 def photo_targets(info: SourceInfo, output: Path) -> dict[Path, Path]:
     """For each photo of a source its output file; all are different."""
-    if info.path is None:
-        return {}
-    if not info.path.is_dir():
+    if info.path is not None and not info.path.is_dir():
         return {info.path: output}
     targets: dict[Path, Path] = {}
-    for photo in photos_in(info.path):
+    for photo in info.photos if info.path is None else photos_in(info.path):
         suffix = photo.suffix.lower() if photo.suffix.lower() in WRITABLE_SUFFIXES else ".png"
         stem, number = _shortened(photo.stem), 2
         target = output / f"{stem}_pose{suffix}"
@@ -153,7 +155,8 @@ class RunFiles:
         self._source = source
         info = source.info
         target = resolve_output(info, output if pictures else None)
-        inputs = source_files(info.path)
+        inputs = inputs_of(info)
+        self._names = distinct_names(info.photos)
         for path in poses:
             check_poses_path(path)
         if attention_maps is not None:
@@ -220,9 +223,13 @@ class RunFiles:
         if self._photos is not None:
             self._photos.write(image_bgr, photo)
         for poses in self._poses:
-            poses.write(frame.index, time_s, result.poses, photo)
+            poses.write(frame.index, time_s, result.poses, photo, self.photo_name(photo))
         if self._maps is not None:
             self._maps.write(result, time_s)
+
+    def photo_name(self, photo: Path | None) -> str | None:
+        """The name of a photo in poses; None for a source of no photos."""
+        return None if photo is None else self._names.get(photo, photo.name)
 
     @property
     def writes_files(self) -> bool:

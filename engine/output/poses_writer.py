@@ -128,7 +128,9 @@ class PosesWriter:
         """Current path of the file."""
         return self._part.path
 
-    def write(self, frame: int, time_s: float, poses: Poses, photo: Path | None = None) -> None:
+    def write(
+        self, frame: int, time_s: float, poses: Poses, photo: Path | None = None, name: str | None = None
+    ) -> None:
         """Add the people of a frame.
 
         Args:
@@ -136,11 +138,12 @@ class PosesWriter:
             time_s: its time from the start, in seconds.
             poses: its people, frame px.
             photo: path of the photo, for a source of photos.
+            name: of the photo in the file; its file name unless given.
 
         Raises:
             OutputError: the file cannot be written.
         """
-        record = frame_record(frame, time_s, poses, self._file_name(photo))
+        record = frame_record(frame, time_s, poses, self._file_name(photo, name))
         if self._form == ".jsonl":
             self._put(json.dumps(record, allow_nan=False) + "\n")
         elif self._form == ".csv":
@@ -150,8 +153,9 @@ class PosesWriter:
         self.frames += 1
         self._part.sync_soon()
 
-    def _file_name(self, photo: Path | None) -> str | None:
-        return one_line(photo.name if photo is not None else "") if self._photos else None
+    def _file_name(self, photo: Path | None, name: str | None) -> str | None:
+        own = photo.name if photo is not None else ""
+        return one_line(name or own) if self._photos else None
 
     def _image_id(self, frame: int, photo: Path | None) -> int:
         """The id of a picture, which no other picture of the file has."""

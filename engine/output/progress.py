@@ -64,7 +64,9 @@ class _Lines:
 class FrameProgress:
     """Frames, rate and remaining time on stderr: a bar on a terminal, else a line at intervals."""
 
-    def __init__(self, *, quiet: bool = False, every_s: float = _LINE_EVERY_S) -> None:
+    def __init__(self, *, quiet: bool = False, every_s: float = _LINE_EVERY_S, before: str = "") -> None:
+        """Prepare; `before` stands before the name of the source."""
+        self._before = before
         self._quiet = quiet or sys.stderr is None
         self._every_s = every_s
         self._bar: Any = None
@@ -75,7 +77,12 @@ class FrameProgress:
             return
         from tqdm import tqdm
 
-        common: dict[str, Any] = {"total": total, "desc": one_line(name), "unit": " frames", "leave": False}
+        common: dict[str, Any] = {
+            "total": total,
+            "desc": self._before + one_line(name),
+            "unit": " frames",
+            "leave": False,
+        }
         if sys.stderr.isatty():
             self._bar = tqdm(**common, dynamic_ncols=True, file=sys.stderr)
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TextIO
 
@@ -31,42 +32,39 @@ from engine.pipeline.options import PipelineOptions, check_still
 from engine.pipeline.pose_pipeline import PosePipeline
 from engine.sources.frame_source import SignalLoss, SourceInfo
 from engine.sources.inputs import source_files
-from engine.sources.opening import open_source
 from engine.sources.photos import read_photo
+from engine.sources.requests import SourceRequest
 from engine.system.stop_flag import StopFlag
 
 EXIT_INTERRUPTED = 130
+EXIT_SOME_FAILED = 3
 NO_PICTURES = "none"
 """The output of a run that writes poses only."""
 EXIT_SIGNAL = 128
 """Plus the signal number: the shell convention for a program ended by a signal."""
 
 
-def run_video(user_options: Options) -> int:
-    """Write the pose video (and poses) of the command line.
+def run_video(user_options: Options, request: SourceRequest) -> int:
+    """Write the pose video (and poses) of one source.
 
     Whatever can be checked without a network is checked before one is loaded, the fastest checks first.
 
     Returns:
-        0, or 130 where Ctrl-C (143 where SIGTERM) ended a file early; always 0 for a live source.
+        0, or 130 where Ctrl-C (143 where SIGTERM) ended a file early; always 0 for a live source. 3 where some photos
+        of a list could not be read.
 
     Raises:
         EngineError: the export failed.
     """
-    if user_options.video is None:
-        raise OptionError("no source was given: --video SOURCE")
     # Constructing the options validates their values.
     export_options(user_options, attention=None)
     pipeline_options(user_options, None, None)
-    _files, targets = split_poses(user_options.poses)
     with contextlib.ExitStack() as until_printed:
-        stdout = None
-        if any(target.scheme == STDOUT for target in targets):
-            stdout = until_printed.enter_context(kept_for_poses())
-        source = until_printed.enter_context(open_source(user_options.video))
-        notify = _discard if user_options.quiet else _notify
+        stdout = stdout_for_poses(user_options, until_printed)
+        source = until_printed.enter_context(request.open())
+        notify = notice_to(user_options)
         if not user_options.quiet:
-            source.watch(_notify_signal)
+            source.watch(notify_signal)
         attention = attention_view(user_options)
         if source.info.kind == "photos":
             check_still(user_options)
@@ -74,26 +72,55 @@ def run_video(user_options: Options) -> int:
         given = options.boxes is not None or options.detector == NO_DETECTOR
         if not given and (not options.download or is_offline()):
             find_detector(options.detector)
-        check_outputs(source.info, user_options)
-        live = LivePoses(
-            targets,
-            stdout=stdout,
-            allow_remote=user_options.allow_remote,
-            allow_origins=user_options.allow_origin,
-            notify=notify,
-        )
-        until_printed.enter_context(live)
+        inputs = all_inputs(user_options, *request.paths)
+        check_outputs(source.info, export_options(user_options, attention), inputs)
+        live = until_printed.enter_context(live_poses(user_options, stdout, named=False))
         with open_pipeline(options, notify=notify) as pipeline:
             if not user_options.quiet:
-                _print("\n".join([what_runs(pipeline), *where_to_read(live)]))
+                print_line("\n".join([what_runs(pipeline), *where_to_read(live)]))
             # From here on a second Ctrl-C must not suppress the summary.
             guard = until_printed.enter_context(StopFlag())
             summary = export(source, pipeline, export_options(user_options, attention), guard=guard, live=live)
+        live.close()
         if not user_options.quiet:
-            _print(summary_text(summary))
-        if not summary.interrupted or source.info.is_live:
-            return 0
-        return EXIT_INTERRUPTED if summary.signal_number is None else EXIT_SIGNAL + summary.signal_number
+            print_line("\n".join([summary_text(summary), *live.summaries()]))
+        if not summary.interrupted and request.photos and summary.unreadable_frames:
+            return EXIT_SOME_FAILED
+        return 0 if source.info.is_live else exit_code(summary)
+
+
+def exit_code(summary: ExportSummary) -> int:
+    """0, or what the shell expects of a program that a signal ended."""
+    if not summary.interrupted:
+        return 0
+    return EXIT_INTERRUPTED if summary.signal_number is None else EXIT_SIGNAL + summary.signal_number
+
+
+def stdout_for_poses(user_options: Options, until: contextlib.ExitStack) -> int | None:
+    """A handle of standard output, where poses are written to it; what else is printed goes to stderr `until` then."""
+    _files, targets = split_poses(user_options.poses)
+    return until.enter_context(kept_for_poses()) if any(one.scheme == STDOUT for one in targets) else None
+
+
+def live_poses(user_options: Options, stdout: int | None, *, named: bool) -> LivePoses:
+    """What sends poses to the addresses of `--poses`.
+
+    Raises:
+        OutputError: an address cannot be opened.
+    """
+    return LivePoses(
+        split_poses(user_options.poses)[1],
+        stdout=stdout,
+        allow_remote=user_options.allow_remote,
+        allow_origins=user_options.allow_origin,
+        named=named,
+        notify=notice_to(user_options),
+    )
+
+
+def notice_to(user_options: Options) -> Callable[[str], None]:
+    """Where lines go that tell of what takes long or goes wrong on the way."""
+    return _discard if user_options.quiet else print_error
 
 
 def pipeline_options(
@@ -193,18 +220,18 @@ def attention_view(user_options: Options) -> AttentionView | AttentionSheet | No
     return view
 
 
-def check_outputs(info: SourceInfo, user_options: Options) -> None:
+def check_outputs(info: SourceInfo, wanted: ExportOptions, inputs: Iterable[str | Path | None]) -> None:
     """Refuse, before the networks are loaded, outputs that the export would refuse.
 
     Args:
-        info: of the source, which is an input.
-        user_options: what is written, and what else is read.
+        info: of the source.
+        wanted: what is written.
+        inputs: all that the run reads.
 
     Raises:
         OptionError: a name does not fit the kind of output.
-        OutputError: a file exists, is the input, or cannot be written.
+        OutputError: a file exists, is an input, or cannot be written.
     """
-    wanted = export_options(user_options, None)
     targets: list[Path] = []
     if wanted.pictures:
         target = resolve_output(info, wanted.output)
@@ -212,19 +239,24 @@ def check_outputs(info: SourceInfo, user_options: Options) -> None:
     for poses in wanted.poses:
         check_poses_path(poses)
         targets.append(poses)
-    if user_options.attention_maps is not None:
-        check_maps_path(user_options.attention_maps)
-        targets.append(user_options.attention_maps)
-    ground = None if user_options.background in ("video", "black") else user_options.background
-    inputs = (*run_inputs(user_options, info.path), ground)
-    check_targets(targets, overwrite=user_options.overwrite, inputs=inputs)
+    if wanted.attention_maps is not None:
+        check_maps_path(wanted.attention_maps)
+        targets.append(wanted.attention_maps)
+    check_targets(targets, overwrite=wanted.overwrite, inputs=inputs)
     for file in targets if info.kind != "photos" else {file.parent: file for file in targets}.values():
         check_writable(file)
 
 
-def run_inputs(user_options: PoseOptions, source: Path | None) -> tuple[str | Path | None, ...]:
+def run_inputs(user_options: PoseOptions, *sources: Path | None) -> tuple[str | Path | None, ...]:
     """All that a run of the program reads, for the guard of what it writes."""
-    return (*source_files(source), user_options.pose_model, user_options.detector, user_options.boxes, WEIGHTS_DIR)
+    files = [file for source in sources for file in source_files(source)]
+    return (*files, user_options.pose_model, user_options.detector, user_options.boxes, WEIGHTS_DIR)
+
+
+def all_inputs(user_options: Options, *sources: Path | None) -> tuple[str | Path | None, ...]:
+    """What `run_inputs` knows, and the picture behind the drawing."""
+    ground = None if user_options.background in ("video", "black") else user_options.background
+    return (*run_inputs(user_options, *sources), ground)
 
 
 def what_runs(pipeline: PosePipeline) -> str:
@@ -265,7 +297,7 @@ def summary_text(summary: ExportSummary) -> str:
     return "\n".join([*lines, *map(one_line, summary.notes)])
 
 
-def _print(text: str, stream: TextIO | None = None) -> None:
+def print_line(text: str, stream: TextIO | None = None) -> None:
     """Print; a closed output (`| head`, a closed terminal) is ignored, because the files matter more."""
     stream = stream or sys.stdout
     try:
@@ -277,12 +309,14 @@ def _print(text: str, stream: TextIO | None = None) -> None:
             os.close(nowhere)
 
 
-def _notify_signal(loss: SignalLoss | None) -> None:
-    _notify("reconnected" if loss is None else f"{loss.message}; trying again in {loss.retry_in_s:.1f} s")
+def notify_signal(loss: SignalLoss | None) -> None:
+    """Tell that a live source was lost, or is back."""
+    print_error("reconnected" if loss is None else f"{loss.message}; trying again in {loss.retry_in_s:.1f} s")
 
 
-def _notify(line: str) -> None:
-    _print(line, sys.stderr)
+def print_error(line: str) -> None:
+    """Print a line on stderr."""
+    print_line(line, sys.stderr)
 
 
 def _discard(_line: str) -> None:

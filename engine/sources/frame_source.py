@@ -42,6 +42,7 @@ class SourceInfo:
         name: short name to display; never contains a password.
         kind: 'video', 'photos', 'camera', 'stream' or 'demo'.
         path: file or folder, where the source has one.
+        photos: those of a list that lies in no folder of its own.
         size_wh: width and height of the upright frames in px, where all have the same.
         frame_rate: frames per second, exact; the mean for a variable rate; None where unknown.
         time_base: seconds of one unit of `Frame.pts`; None where frames have no time stamps.
@@ -57,6 +58,7 @@ class SourceInfo:
     name: str
     kind: SourceKind
     path: Path | None = None
+    photos: tuple[Path, ...] = ()
     size_wh: tuple[int, int] | None = None
     frame_rate: Fraction | None = None
     time_base: Fraction | None = None

@@ -178,8 +178,8 @@ def photos_in(folder: Path) -> list[Path]:
 class PhotoSource(SourceBase):
     """One photo or several; the readable photos are the frames, one second apart."""
 
-    def __init__(self, paths: Sequence[Path], *, name: str, path: Path) -> None:
-        """Take photos in the given order.
+    def __init__(self, paths: Sequence[Path], *, name: str, path: Path | None = None) -> None:
+        """Take photos in the given order; `path` is the photo or the folder of all, None for a list from anywhere.
 
         Raises:
             SourceError: there is only one photo and it cannot be read.
@@ -188,7 +188,12 @@ class PhotoSource(SourceBase):
         # A single photo is read at once, so that a wrong file is refused before a model is loaded.
         self._first = read_photo(self._paths[0]) if len(self._paths) == 1 else None
         size_wh = None if self._first is None else (self._first.shape[1], self._first.shape[0])
-        super().__init__(SourceInfo(name=name, kind="photos", path=path, size_wh=size_wh, frame_count=len(self._paths)))
+        photos = tuple(self._paths) if path is None else ()
+        super().__init__(
+            SourceInfo(
+                name=name, kind="photos", path=path, photos=photos, size_wh=size_wh, frame_count=len(self._paths)
+            )
+        )
         self._read: dict[int, Path] = {}  # by the number of the frame
         self._closed = self._sought = False
         self._start = 0
@@ -227,7 +232,8 @@ class PhotoSource(SourceBase):
                 yield frame
                 return
         if not self._read and not self._closed:
-            raise SourceError(f"none of the {len(self._paths)} photos in {self._info.path} can be read")
+            where = "" if self._info.path is None else f" in {self._info.path}"
+            raise SourceError(f"none of the {len(self._paths)} photos{where} can be read")
 
     def _frame(self, place: int) -> Frame | None:
         """The photo in a place of the list; None if it cannot be read."""

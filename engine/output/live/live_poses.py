@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from pathlib import Path
 from typing import Self
 
 from engine.errors import one_line
@@ -27,6 +26,7 @@ class LivePoses:
         stdout: int | None = None,
         allow_remote: bool = False,
         allow_origins: Collection[str] = (),
+        named: bool = False,
         notify: Callable[[str], None] = lambda _line: None,
     ) -> None:
         """Open all channels.
@@ -35,11 +35,13 @@ class LivePoses:
             targets: where to send.
             stdout: handle of standard output (`standard_output.kept_for_poses`), where it is among the targets.
             allow_remote, allow_origins: who may read from a WebSocket, see `WebSocketServer`.
+            named: whether records say which source they are of (`file_name`), because there are several.
             notify: receives one line for what goes wrong on the way; called in the channels' threads.
 
         Raises:
             OutputError: one cannot be opened.
         """
+        self._named = named
         self._channels: list[Channel] = []
         self.servers: list[WebSocketServer] = []
         try:
@@ -64,7 +66,9 @@ class LivePoses:
         """Whether nobody can read any more: every channel had one reader, and that went away."""
         return bool(self._channels) and all(channel.ended for channel in self._channels)
 
-    def offer(self, result: FrameResult, *, source: str, skeleton: Skeleton, time_s: float, photo: Path | None) -> None:
+    def offer(
+        self, result: FrameResult, *, source: str, skeleton: Skeleton, time_s: float, file_name: str | None = None
+    ) -> None:
         """Give a frame to all channels, without waiting for any.
 
         Args:
@@ -72,7 +76,7 @@ class LivePoses:
             source: short name to display.
             skeleton: of its poses.
             time_s: from the start, in seconds.
-            photo: path, for a source of photos.
+            file_name: of the photo, for a source of photos.
 
         Raises:
             Exception: a channel's thread failed.
@@ -81,7 +85,8 @@ class LivePoses:
         about = self._about
         if about is None or (about.source, about.size_wh, about.skeleton) != (source, (width, height), skeleton):
             about = self._about = About(source=source, size_wh=(width, height), skeleton=skeleton)
-        name = None if photo is None else one_line(photo.name)
+        name = file_name if file_name is not None else source if self._named else None
+        name = None if name is None else one_line(name)
         message = Message(about=about, record=frame_record(result.frame.index, time_s, result.poses, name))
         for channel in self._channels:
             channel.offer(message)

@@ -14,6 +14,7 @@ import threading
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,13 +45,15 @@ FRAMES = 12
 def run_live(
     tmp_path: Path, *addresses: str, before: Callable[[LivePoses], None] = lambda _live: None
 ) -> ExportSummary:
-    """Twelve frames to a .jsonl file and to the addresses; `before` runs when the addresses are open."""
+    """Twelve frames to a file and to the addresses, whose counts are the notes; `before` runs when all are open."""
     clip = make_clip(tmp_path / "clip.mp4", ClipSpec(frames=FRAMES))
     _files, targets = split_poses(addresses)
     with LivePoses(targets) as live, open_source(str(clip)) as source:
         before(live)
         options = ExportOptions(pictures=False, poses=[tmp_path / "o.jsonl"], quiet=True)
-        return export(source, ConstantPipeline(empty=[3]), options, live=live)
+        summary = export(source, ConstantPipeline(empty=[3]), options, live=live)
+        live.close()
+        return replace(summary, notes=live.summaries())
 
 
 def lines_of(tmp_path: Path) -> list[dict[str, Any]]:

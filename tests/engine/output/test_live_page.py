@@ -90,7 +90,7 @@ def offer(live: LivePoses, index: int) -> None:
         detections=Detections.empty(),
         poses=one_person(image),
     )
-    live.offer(result, source="camera 0", skeleton=COCO17, time_s=index / 25, photo=None)
+    live.offer(result, source="camera 0", skeleton=COCO17, time_s=index / 25)
 
 
 def test_the_page_draws_what_comes_and_another_page_gets_nothing(browser: Browser) -> None:

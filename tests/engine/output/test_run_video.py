@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import struct
 from pathlib import Path
 
 import av
@@ -18,22 +17,12 @@ from engine.output.run_video import summary_text
 from engine.pipeline.pose_pipeline import PendingFrame, PipelineOptions, PosePipeline
 from engine.types import FrameResult
 from tests.engine.clips import ClipSpec, make_clip
-from tests.engine.fakes import THREE, BrightestPixel, FixedDetector, boxes
+from tests.engine.fakes import BrightestPixel, FixedDetector, boxes, weights_header
 
 
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
-    """A valid header without a network, which nothing here loads."""
-    values = {
-        "config": {"name": "kcam_resnet18", "input_size_wh": [96, 128]},
-        "skeleton": THREE.to_dict(),
-        "class_names": ["person"],
-    }
-    header = json.dumps({"__metadata__": {"kcam": json.dumps(values)}}).encode()
-    path = tmp_path / "weights.safetensors"
-    path.write_bytes(struct.pack("<Q", len(header)) + header)
-    (tmp_path / "detector.onnx").write_bytes(b"never read")
-    return path
+    return weights_header(tmp_path)
 
 
 class Opened:
