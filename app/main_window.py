@@ -225,7 +225,7 @@ class MainWindow(QMainWindow):
         self.transport.loop.setChecked(self.settings.flag("loop", True))
         self.transport.mirror.setChecked(self.settings.flag("mirror", True))
         self.session.set_loop(self.transport.loop.isChecked())
-        self.overlay_panel.set_options(self.settings.overlay)
+        self.overlay_panel.set_options(self.settings.overlay, keypoint=self.settings.keypoint)
         self.pose_panel.set_options(options)
         geometry = self.settings.geometry
         if geometry is None or not self.restoreGeometry(geometry):
@@ -461,6 +461,7 @@ class MainWindow(QMainWindow):
         self.full_screen.leave()
         self.settings.geometry = self.saveGeometry()
         self.settings.overlay = self.overlay_panel.options
+        self.settings.keypoint = self.overlay_panel.keypoint
         self.builds.cancel()
         self.outputs.close(_CLOSE_LIMIT_S)
         self.session.close()

@@ -82,7 +82,17 @@ class Settings:
         view = options.attention
         self.store.setValue("overlay/attention", "" if view is None else view.kind)
         if view is not None:
-            self.store.setValue("overlay/keypoint", view.keypoint)
+            self.keypoint = view.keypoint
+
+    @property
+    def keypoint(self) -> int | None:
+        """The keypoint of the attention maps that was chosen last, whether a map was shown or not."""
+        found = self._read("overlay/keypoint", int)
+        return None if found is None else int(found)
+
+    @keypoint.setter
+    def keypoint(self, keypoint: int) -> None:
+        self.store.setValue("overlay/keypoint", keypoint)
 
     @property
     def recent(self) -> list[str]:

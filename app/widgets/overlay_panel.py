@@ -182,15 +182,16 @@ class OverlayPanel(QWidget):
             scale="paper" if self.paper_scale.isChecked() else "frame",
         )
 
-    def set_options(self, options: OverlayOptions) -> None:
-        """Show and announce these choices."""
+    def set_options(self, options: OverlayOptions, *, keypoint: int | None = None) -> None:
+        """Show and announce these choices; `keypoint`: the one that is chosen while no map is shown."""
         self._quiet = True
         self._base = options
         for name, control in self.controls.items():
             control.show(getattr(options, name))
         self.paper_scale.setChecked(options.scale == "paper")
-        if options.attention is not None and options.attention.keypoint < self._skeleton.num_keypoints:
-            self._keypoint = options.attention.keypoint
+        keypoint = keypoint if options.attention is None else options.attention.keypoint
+        if keypoint is not None and 0 <= keypoint < self._skeleton.num_keypoints:
+            self._keypoint = keypoint
         self._button(0 if options.attention is None else _KINDS.index(options.attention.kind)).setChecked(True)
         self._quiet = False
         self._sync()

@@ -288,3 +288,20 @@ def test_a_double_click_follows_a_person_and_escape_lets_go(
     QTEST.keyClick(window, Qt.Key.Key_Escape)
     qtbot.waitUntil(lambda: shown_ids() == [first, second])
     assert backstage.pipelines[-1].followed is None and "Esc lets go" not in window.notices.text
+
+
+def test_the_keypoint_is_kept_while_attention_is_off(
+    make_window: Callable[..., MainWindow], settings: Settings, qtbot: QtBot
+) -> None:
+    window = make_window()
+    qtbot.waitUntil(lambda: shows_people(window))
+    window.overlay_panel.choose_keypoint("right_knee")
+    window.overlay_panel.set_kind(None)
+    assert window.session.composer.look.overlay.attention is None
+    window.overlay_panel.set_kind("attention")
+    assert window.session.composer.look.overlay.attention == AttentionView(kind="attention", keypoint=14)
+    window.overlay_panel.set_kind(None)
+    window.close()
+    again = make_window()
+    qtbot.waitUntil(lambda: shows_people(again))
+    assert again.overlay_panel.keypoint == 14 and again.session.composer.look.overlay.attention is None
