@@ -21,7 +21,7 @@ RUN_PIP := $(RUN_VENV)/bin/python -m pip --disable-pip-version-check
 help:
 	@echo "make demo   a pose video of the built-in clip, outputs/demo_pose.mp4 (no window, no GPU, no camera needed)"
 	@echo "make app    the window"
-	@echo "make screenshots  pictures of the window on the demo, docs/window-*.png (without a screen: inside Xvfb)"
+	@echo "make screenshots  pictures of the window on the demo, docs/window-*.png, and at its smallest size (without a screen: inside Xvfb)"
 	@echo "make architecture  docs/architecture.svg, drawn from the imports"
 	@echo "make exported  the exported form of the default network, anew from its weights (models/weights/)"
 	@echo "make test   style, types and tests"
@@ -39,7 +39,10 @@ app: $(VENV)/.installed
 # Without a screen the window opens on a virtual one (Debian: xvfb and xauth).
 screenshots: $(VENV)/.installed
 	$(if $(DISPLAY)$(WAYLAND_DISPLAY),,xvfb-run -a -s "-screen 0 1920x1200x24 -dpi 96") \
-		$(VENV)/bin/python -m app.screenshots --folder docs
+		$(VENV)/bin/python -m app.screenshots --folder docs --size 1440x900
+	mkdir -p outputs/window-960x600
+	$(if $(DISPLAY)$(WAYLAND_DISPLAY),,xvfb-run -a -s "-screen 0 1920x1200x24 -dpi 96") \
+		$(VENV)/bin/python -m app.screenshots --folder outputs/window-960x600 --size 960x600
 
 architecture: $(VENV)/.installed-dev
 	$(VENV)/bin/python -m tests.draw_architecture

@@ -177,7 +177,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--folder", type=Path, default=Path("docs"))
     parser.add_argument("--pose-model")
     parser.add_argument("--detector")
-    parser.add_argument("--size", default="1440x860", help="of the window, as WIDTHxHEIGHT")
+    parser.add_argument("--size", default="1440x900", help="of the window, as WIDTHxHEIGHT")
     parser.add_argument("--theme", choices=("dark", "light"), default="dark")
     arguments = parser.parse_args(argv)
     width, height = (int(side) for side in arguments.size.split("x"))

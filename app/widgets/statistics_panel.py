@@ -16,7 +16,7 @@ from app.widgets.overlay_panel import faint, heading
 from app.widgets.theme import colors
 
 _HISTORY_S = 60.0
-_TICKS_S = (45, 30, 15, 0)
+_TICKS_S, _MARGIN_S = (45, 30, 15, 0), 6.0
 _GAP = float("nan")  # breaks a line
 
 
@@ -116,11 +116,9 @@ class StatisticsPanel(QWidget):
             plot.setMouseEnabled(x=False, y=False)
             plot.hideButtons()
             plot.showGrid(x=False, y=True, alpha=0.18)
-            plot.setXRange(-_HISTORY_S, 0, padding=0)
+            plot.setXRange(-_HISTORY_S, _MARGIN_S, padding=0)  # room for the last label
             plot.getAxis("left").setWidth(38)
-            ticks = [
-                (-second, self.tr("{n} s ago").format(n=second) if second else self.tr("now")) for second in _TICKS_S
-            ]
+            ticks = [(-second, self.tr("−{n} s").format(n=second) if second else self.tr("now")) for second in _TICKS_S]
             plot.getAxis("bottom").setTicks([ticks])
             plot.getAxis("bottom").setHeight(20)
             for curve, color in curves:

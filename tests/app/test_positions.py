@@ -135,4 +135,4 @@ def test_graphs_break_at_a_pause_and_have_a_time_axis(window: MainWindow, qtbot:
     # The pause does not count as slow frames: nothing from before it is averaged.
     assert min(sample.painted_s for sample in window.statistics._samples) >= resumed_s
     ticks = panel._lines["fps plot"].getAxis("bottom")._tickLevels
-    assert (0, "now") in ticks[0] and (-30, "30 s ago") in ticks[0]
+    assert (0, "now") in ticks[0] and (-30, "−30 s") in ticks[0]
