@@ -1,7 +1,8 @@
 """`python -m engine build | list | check | clean | cost`: prepare models for the runtimes, in a separate process.
 
-Progress of a build goes to stdout as JSON lines: {"event": "progress", "message": ...} while it works, then {"event":
-"done", "output": ...} or {"event": "error", "kind": ..., "message": ...}. To cancel, terminate the process.
+Progress of a build goes to stdout in words; with --json as JSON lines, for calling programs: {"event": "progress",
+"message": ...} while it works, then {"event": "done", "output": ...} or {"event": "error", "kind": ..., "message":
+...}. To cancel, terminate the process.
 """
 
 from __future__ import annotations
@@ -69,7 +70,10 @@ def build(options: BuildOptions, events: TextIO) -> Path:
     from engine.build.engine_build import RUNTIMES
 
     def notify(line: str) -> None:
-        _send(events, event="progress", message=line)
+        if options.json:
+            _send(events, event="progress", message=line)
+        else:
+            print(line, file=events, flush=True)
 
     named = [options.pose_model, options.detector, options.fetch_detector]
     if options.shipped:
@@ -113,7 +117,7 @@ def _as_shipped(options: BuildOptions) -> BuildOptions:
     from engine.artifacts.model_files import resolve_pose_model, shipped_export
 
     given = {item.name for item in options_of(options) if getattr(options, item.name) != item.default}
-    if given - {"shipped", "force", "end_with_stdin"}:
+    if given - {"shipped", "force", "json", "end_with_stdin"}:
         raise OptionError("--shipped goes with --force alone: it is the default network, and where it ships")
     weights = resolve_pose_model()
     return dataclasses.replace(options, pose_model=weights.stem, half_weights=True, output=shipped_export(weights))
@@ -212,6 +216,7 @@ def main(argv: list[str] | None = None) -> int:
     command = given.pop("command")
     if given.get("end_with_stdin"):
         end_with_stdin()
+    as_json = command == "build" and given.get("json", False)
     with _own_stdout() as output:
         try:
             if command != "build":
@@ -220,15 +225,18 @@ def main(argv: list[str] | None = None) -> int:
                 return 0
             written = build(BuildOptions(**given), output)
         except EngineError as error:
-            return _fail(command, output, error)
+            return _fail(as_json, output, error)
         except OSError as error:
             if error.filename is None and error.errno in (errno.EPIPE, errno.ENOSPC, errno.EIO):
                 raise  # the console, for `run_command`
             target = f" ({error.filename})" if error.filename else ""
-            return _fail(command, output, OutputError(f"{error.strerror or error}{target}"))
+            return _fail(as_json, output, OutputError(f"{error.strerror or error}{target}"))
         except ImportError as error:
-            return _fail(command, output, BackendError(explain_import_error(error) or str(error)))
-        _send(output, event="done", output=str(written.resolve()))
+            return _fail(as_json, output, BackendError(explain_import_error(error) or str(error)))
+        if as_json:
+            _send(output, event="done", output=str(written.resolve()))
+        else:
+            print(f"built {written}", file=output, flush=True)
     return 0
 
 
@@ -272,8 +280,8 @@ def _confirmed() -> bool:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-def _fail(command: str, events: TextIO, error: EngineError) -> int:
-    if command == "build":
+def _fail(as_json: bool, events: TextIO, error: EngineError) -> int:
+    if as_json:
         _send(events, event="error", kind=type(error).__name__, message=str(error))
     print(f"engine: {error}", file=sys.stderr)
     return 2

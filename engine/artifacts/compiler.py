@@ -171,7 +171,7 @@ def run_build(arguments: Sequence[str], notify: Notify = discard_notice) -> Path
         EngineError: the child reported one; it is raised with the same type.
         BackendError: the child ended without a reported error.
     """
-    command = [sys.executable, "-m", "engine", "build", "--end-with-stdin", *arguments]
+    command = [sys.executable, "-m", "engine", "build", "--json", "--end-with-stdin", *arguments]
     flags = getattr(subprocess, "CREATE_NO_WINDOW", 0)
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as stderr:
         # The checkout is the working folder, so that the child finds `engine` and `models` in any case.

@@ -23,7 +23,7 @@ from engine.types import Float32Array, UInt8Array
 
 _Pictures = Iterator[tuple[UInt8Array, Float32Array]]
 
-_SIDE_PX = 24  # the activations of a smaller, blurred person are not typical
+SIDE_PX = 24  # the activations of a smaller, blurred person are not typical
 _MOST_FRAMES = 4000  # limit for a video, because the detector is slow
 _LABELS = ("train.json", "annotations/person_keypoints_train2017.json")
 
@@ -72,7 +72,7 @@ class _Sample:
     def add(self, image: UInt8Array, boxes: Float32Array) -> None:
         """Offer the people of a picture, boxes (N, 4) in px."""
         sides = np.minimum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
-        for box in boxes[sides >= _SIDE_PX]:
+        for box in boxes[sides >= SIDE_PX]:
             place = self.seen if self.seen < len(self._kept) else int(self._rng.integers(self.seen + 1))
             self.seen += 1
             if place < len(self._kept):

@@ -36,6 +36,7 @@ class BuildOptions:
     half_weights: bool = option(False, "store the weights in float16, with --output FILE.onnx")
     output: Path | None = option(None, "file to write (default: a file in the cache)", Path)
     force: bool = option(False, "rebuild existing files, and replace --output")
+    json: bool = option(False, "progress and result as JSON lines, for calling programs")
     end_with_stdin: bool = option(False, "for calling programs: end when stdin is closed")
     max_people: int = option(16, "length of the largest batch ({default})", int, group=TENSORRT)
     target: str | None = option(

@@ -18,7 +18,7 @@ from engine.artifacts.compiler import Notify
 from engine.artifacts.model_spec import ModelSpec, write_spec
 from engine.backends import OpenOptions
 from engine.backends.onnxruntime import OnnxRuntimeBackend
-from engine.build.calibration import calibration_crops
+from engine.build.calibration import SIDE_PX, calibration_crops
 from engine.build.onnx_export import export_pose, save_with_spec
 from engine.build.parity import ParityReport, compare
 from engine.build.parity_gate import summary
@@ -48,11 +48,12 @@ def quantize_pose(weights: Path, output: Path, calibrate: str, notify: Notify) -
         SourceError: there are too few people to calibrate with.
         BackendError: nncf is missing or failed, or the result deviates too much from float32.
     """
+    least, most = LEAST_CROPS + _LEAST_CHECKED, MOST_CROPS + CHECKED_CROPS
+    notify(f"int8 needs {least} people in {calibrate}, at least {SIDE_PX} px wide and high; {most} are enough")
     with tempfile.TemporaryDirectory(prefix="kcam-int8-") as folder:
         plain = Path(folder) / f"{weights.stem}.onnx"
         spec = export_pose(weights, plain)
-        least = LEAST_CROPS + _LEAST_CHECKED
-        crops = calibration_crops(calibrate, spec, least=least, most=MOST_CROPS + CHECKED_CROPS, notify=notify)
+        crops = calibration_crops(calibrate, spec, least=least, most=most, notify=notify)
         checked = max(_LEAST_CHECKED, len(crops) * CHECKED_CROPS // (MOST_CROPS + CHECKED_CROPS))
         measured = crops[: len(crops) - checked]
         notify(f"measuring the ranges of all layers on {len(measured)} crops")

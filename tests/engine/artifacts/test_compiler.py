@@ -184,7 +184,7 @@ def test_the_command_line_ends_with_one_line_and_code_2(tmp_path: Path) -> None:
         (["--detector", str(tmp_path / "none.pt")], "does not exist"),
     ):
         done = subprocess.run(
-            [sys.executable, "-m", "engine", "build", *arguments],
+            [sys.executable, "-m", "engine", "build", "--json", *arguments],
             cwd=ROOT, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONUTF8": "1"},
         )  # fmt: skip
         assert done.returncode == 2

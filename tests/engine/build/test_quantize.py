@@ -208,4 +208,7 @@ def test_invalid_builds_are_one_line(arguments: list[str], message: str, capfd: 
     assert main(["build", *arguments]) == 2
     out, err = capfd.readouterr()
     assert message in err and err.count("\n") == 1
+    assert out == "", "words, and no JSON, unless it is asked for"
+    assert main(["build", "--json", *arguments]) == 2
+    out, err = capfd.readouterr()
     assert json.loads(out.splitlines()[-1])["kind"] == OptionError.__name__
