@@ -77,7 +77,7 @@ def build(options: BuildOptions, events: TextIO) -> Path:
 
     named = [options.pose_model, options.detector, options.fetch_detector]
     if options.shipped:
-        options = _as_shipped(options)
+        options = as_shipped(options)
     elif all(name is None for name in named):
         raise OptionError("name what to build: --pose-model or --detector")
     if options.output is not None and options.pose_model is not None and options.detector is not None:
@@ -112,7 +112,7 @@ def build(options: BuildOptions, events: TextIO) -> Path:
     return written
 
 
-def _as_shipped(options: BuildOptions) -> BuildOptions:
+def as_shipped(options: BuildOptions) -> BuildOptions:
     """The options that export the default network as it ships: float16 weights, beside its `.safetensors` file."""
     from engine.artifacts.model_files import resolve_pose_model, shipped_export
 
@@ -120,7 +120,7 @@ def _as_shipped(options: BuildOptions) -> BuildOptions:
     if given - {"shipped", "force", "json", "end_with_stdin"}:
         raise OptionError("--shipped goes with --force alone: it is the default network, and where it ships")
     weights = resolve_pose_model()
-    return dataclasses.replace(options, pose_model=weights.stem, half_weights=True, output=shipped_export(weights))
+    return dataclasses.replace(options, pose_model=str(weights), half_weights=True, output=shipped_export(weights))
 
 
 def _check_calibration(options: BuildOptions) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from engine import __main__ as command_line
+from engine.__main__ import as_shipped
 from engine.artifacts import engine_cache, folders
 from engine.artifacts.compiler import ensure_onnx
 from engine.artifacts.engine_file import parts_of, read_engine, read_record, record_path
@@ -19,6 +20,7 @@ from engine.artifacts.model_spec import spec_path
 from engine.backends import open_pose_backend
 from engine.build import engine_build
 from engine.build.engine_build import EngineOrder
+from engine.build.options import BuildOptions, check_output
 from engine.errors import BackendError, EngineError, ModelError, OptionError, OutputError
 from tests.engine import standin_tensorrt
 from tests.engine.conftest import ADA
@@ -234,3 +236,10 @@ def test_deviations_are_reported(small_weights: Path) -> None:
     assert folders.cache_dir() is not None
     with pytest.raises(OptionError, match="64 to 8192"):
         EngineOrder(model=small_weights, runtime="tensorrt", max_frame=9)
+
+
+def test_the_exported_form_is_written_over_itself_with_force_alone() -> None:
+    """It stands beside the weights under their name, and is none of the inputs."""
+    check_output(as_shipped(BuildOptions(shipped=True, force=True)))
+    with pytest.raises(OutputError, match=r"exists already.*--force"):
+        check_output(as_shipped(BuildOptions(shipped=True)))
