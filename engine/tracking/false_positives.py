@@ -17,6 +17,9 @@ from engine.types import VISIBLE_SCORE, Float32Array, Poses, mean_visible_scores
 _BOX_SHARE = 0.3
 """Weight of the box score against the keypoint scores: a detector gives low scores to people in rare poses and high
 scores to chairs; the pose network errs less (docs/decisions/0016-second-opinion.md)."""
+_FEWEST_VISIBLE = 3
+"""A person has at least so many visible keypoints, or all where a skeleton has fewer: the two that the corner of a
+chair looks like can have higher scores than the seventeen of a small person."""
 _SAME_POSE = 0.65
 """Object keypoint similarity above which two poses are one person; for two people it is rarely above 0.5."""
 _FEWEST_COMMON = 3
@@ -33,9 +36,13 @@ child in front of an adult is smaller, or less of the box lies inside."""
 
 
 def confidences(poses: Poses) -> Float32Array:
-    """(N,) float32, 0 to 1: box score ** 0.3 x (mean of the keypoint scores above 0.2) ** 0.7; 0 where none is."""
+    """(N,) float32, 0 to 1: box score ** 0.3 x (mean of the keypoint scores above 0.2) ** 0.7.
+
+    It is 0 where fewer than 3 keypoints are above 0.2.
+    """
     mean = mean_visible_scores(poses.scores)
-    boxes = np.where(mean > 0, poses.box_scores, 0)
+    visible = (poses.scores > VISIBLE_SCORE).sum(axis=1)
+    boxes = np.where(visible >= min(_FEWEST_VISIBLE, poses.scores.shape[1]), poses.box_scores, 0)
     confidence: Float32Array = (np.maximum(boxes, 0) ** _BOX_SHARE * mean ** (1 - _BOX_SHARE)).astype(np.float32)
     return confidence
 

@@ -51,6 +51,25 @@ def test_confidence_against_a_plain_loop() -> None:
     assert confidences(Poses.empty(17)).shape == (0,)
 
 
+@pytest.mark.parametrize(("visible", "confident"), [(1, False), (2, False), (3, True), (17, True)])
+def test_two_visible_keypoints_are_no_person(visible: int, confident: bool) -> None:
+    poses = people((0, 0.9, 0.1))
+    poses.scores[0, :visible] = 0.9
+    assert bool(confidences(poses)[0] > 0) == confident
+    assert (kept_of(poses) is None) == confident
+
+
+def test_a_skeleton_of_two_keypoints_has_people() -> None:
+    both = Poses(
+        keypoints_xy=np.zeros((1, 2, 2), np.float32),
+        scores=np.full((1, 2), 0.9, np.float32),
+        boxes_xyxy=np.array([[0, 0, 10, 10]], np.float32),
+        box_scores=np.ones(1, np.float32),
+        person_scores=np.full(1, 0.9, np.float32),
+    )
+    assert confidences(both)[0] > 0.9
+
+
 def test_a_weak_box_with_a_clear_pose_is_kept_and_a_strong_box_with_a_weak_pose_is_not() -> None:
     kept = kept_of(people((0, 0.12 * 0.5, 0.5), (300, 0.22 * 0.28, 0.28)))  # nearly the same product
     assert kept is not None and kept.tolist() == [0]
