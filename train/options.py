@@ -79,6 +79,7 @@ paper
 
 maintenance
   python -m train.tradeoff            AP against latency, as a picture
+  python -m train.end_to_end          AP of the whole program, with its own boxes and thresholds
   python -m train.agreement           keypoints of other runtimes against float32 PyTorch
   python -m train.clip_check          poses files against labelled clips
   python -m train.id_check            ids in poses files against labelled clips
