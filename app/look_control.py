@@ -10,7 +10,7 @@ from app.live.composer import Picture
 from app.live.inference import Follow
 from app.live.probe import person_at
 from app.live.session import Session
-from app.live.shots import PipelineReady, SourceOpened
+from app.live.shots import PersonLost, PipelineReady, SourceOpened
 from app.settings import Settings
 from app.widgets.notices import Notices
 from app.widgets.overlay_panel import OverlayPanel
@@ -49,6 +49,10 @@ class LookControl(QObject):
         match event:
             case SourceOpened():
                 self.apply()  # only a live source is mirrored
+                self._notices.clear("lost")
+            case PersonLost():
+                text = self.tr("The followed person was lost; everybody is posed again.")
+                self._notices.report("warning", text, subject="lost")
             case PipelineReady():
                 self._panel.set_skeleton(event.skeleton, has_attention=event.has_attention)
                 self._view.set_clickable(event.has_attention)
@@ -100,6 +104,7 @@ class LookControl(QObject):
         if person is None:
             return
         self.clear_probe()  # the first click of the two has set it
+        self._notices.clear("lost")
         ids = result.poses.track_ids
         number = 1 if ids is None else int(ids[person])
         self._session.follow(Follow(box_xyxy=result.poses.boxes_xyxy[person], number=number))

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from app.live.kept_results import KeptResults
-from app.live.shots import PipelineFailed, PipelineProgress, PipelineReady, Shot, Shown, Unexpected
+from app.live.shots import PersonLost, PipelineFailed, PipelineProgress, PipelineReady, Shot, Shown, Unexpected
 from engine.artifacts.compiler import end_builds_of
 from engine.artifacts.model_files import resolve_pose_model
 from engine.artifacts.weights_info import read_weights_info
@@ -136,6 +136,11 @@ class Inference:
         """Follow somebody, or let go, from the next frame on."""
         self._follow.put(follow)
 
+    @property
+    def followed(self) -> Follow | None:
+        """Who is followed, and where they were last."""
+        return self._followed
+
     def stop(self) -> None:
         """Stop the thread and a child process that builds for it; does not wait."""
         self._stopped.set()
@@ -181,6 +186,7 @@ class Inference:
     def _process(self, pipeline: Pipeline, *, has_attention: bool) -> None:
         results = KeptResults()
         place: tuple[int, int] | None = None
+        is_told = True  # whether the pipeline knows who is followed
         while not self._stopped.is_set():
             shot = self._shots.take(_WAIT_S)
             if shot is None:
@@ -191,32 +197,47 @@ class Inference:
             with_maps = has_attention and self._wants_attention()
             follow = self._follow.take(0)
             if follow is not None:
-                results.forget()
-            result = results.of(shot, with_maps=with_maps)
+                self._followed, is_told = (None if follow.box_xyxy is None else follow), False
+            if place is not None and place[0] != shot.serial:
+                self._followed = None
+            followed = self._followed
+            result = results.of(shot, with_maps=with_maps, followed=None if followed is None else followed.number)
             if result is None:
-                if not results.follows(shot, again=follow is not None):
+                if not results.follows(shot, again=not is_told):
                     pipeline.restart()
-                    if follow is None and self._followed is not None:
-                        if place == (shot.serial, shot.epoch):  # slow, not a seek: they are still about there
-                            follow = self._followed
-                        else:
-                            self._followed = None
-                            results.forget()
-                if follow is not None:
-                    self._followed = follow if follow.box_xyxy is not None else None
-                    number = results.own_id(follow.number)
-                    pipeline.follow(follow.box_xyxy, number, shot.frame.timestamp_s)
-                place = (shot.serial, shot.epoch)
+                    is_told = followed is None
+                    # Without a place another pipeline followed them here; in the same one it is slow, and not a jump.
+                    if followed is not None and place not in (None, (shot.serial, shot.epoch)):
+                        followed = self._after_jump(shot, results, followed)
+                if not is_told:
+                    is_told, now = True, followed or Follow()
+                    number = 0 if followed is None else results.own_id(now.number)
+                    pipeline.follow(now.box_xyxy, number, shot.frame.timestamp_s)
                 pipeline.fetch_attention(with_maps)
                 result = results.add(shot, pipeline.process(shot.frame))
-                self._note_followed(result.poses)
+            self._note_followed(result.poses)
+            place = (shot.serial, shot.epoch)
             shown = Shown(shot=shot, result=result, skeleton=pipeline.skeleton, pipeline=self.serial)
             self._put(self.serial, shown)
 
+    def _after_jump(self, shot: Shot, results: KeptResults, followed: Follow) -> Follow | None:
+        """The followed person where the nearest known frame has them; None, and nobody is followed, if it has not."""
+        box_xyxy = results.box_near(shot, followed.number)
+        if box_xyxy is None:
+            self._lose()
+            return None
+        return replace(followed, box_xyxy=box_xyxy)
+
+    def _lose(self) -> None:
+        """Follow nobody any more, and say so."""
+        if self._followed is not None:
+            self._emit(PersonLost(serial=self.serial))
+            self._followed = None
+
     def _note_followed(self, poses: Poses) -> None:
-        """Remember where the followed person is."""
+        """Remember where the followed person is, or that the pipeline has given them up."""
         if poses.followed is None:
-            self._followed = None  # let go
+            self._lose()
         elif len(poses):
             number = 1 if poses.track_ids is None else int(poses.track_ids[0])
             self._followed = Follow(box_xyxy=poses.boxes_xyxy[0], number=number)

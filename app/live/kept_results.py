@@ -16,7 +16,7 @@ import numpy as np
 from app.live.scenes import Thumbnail, is_cut, thumbnail
 from app.live.shots import Shot
 from engine.geometry import overlaps
-from engine.types import AttentionMaps, FrameResult, Int64Array, Poses, StageTimings
+from engine.types import AttentionMaps, Float32Array, FrameResult, Int64Array, Poses, StageTimings
 
 _SAME_PERSON = 0.4
 """Intersection over union from which two boxes count as the same person's."""
@@ -61,25 +61,43 @@ class KeptResults:
         self._id_of: dict[int, int] = {}  # shown ids by those of the pipeline
         self._last: tuple[Shot, Thumbnail] | None = None
 
-    def of(self, shot: Shot, *, with_maps: bool) -> FrameResult | None:
-        """The kept result of a frame; None if there is none, or none with attention maps where they are wanted."""
+    def of(self, shot: Shot, *, with_maps: bool, followed: int | None = None) -> FrameResult | None:
+        """The kept result of a frame; None if there is none, or none with attention maps where they are wanted.
+
+        Where a person is followed it is theirs alone, and None if they were not found in the frame; where nobody is, a
+        result of one person alone does not do.
+        """
         if shot.serial != self._source:
             self._begin(shot.serial)
         kept = None if shot.is_live else self._kept.get(_place(shot))
         if kept is None or (with_maps and kept.attention is None and len(kept.result.poses)):
             return None
+        result = replace(kept.result, frame=shot.frame, attention=kept.attention if with_maps else None)
+        if followed is None and result.poses.followed is not None:
+            return None
+        if followed is not None:
+            who = np.flatnonzero(kept.ids == followed)
+            if len(who) == 0:
+                return None
+            poses = replace(result.poses.take(who), followed=np.ones(len(who), np.bool_))
+            maps = None if result.attention is None else result.attention.take(who)
+            result = replace(result, poses=poses, attention=maps)
         self._kept.move_to_end(_place(shot))
-        return replace(kept.result, frame=shot.frame, attention=kept.attention if with_maps else None)
-
-    def forget(self) -> None:
-        """Drop the results: frames are processed anew, and their people keep their ids."""
-        self._kept.clear()
-        self._places = []
-        self._bytes = self._map_bytes = 0
+        return result
 
     def own_id(self, shown: int) -> int:
-        """The pipeline's id of a person with a shown id."""
-        return next((own for own, known in self._id_of.items() if known == shown), shown)
+        """The pipeline's id of a person with a shown id; one that it does not have yet is the same."""
+        for own, known in self._id_of.items():
+            if known == shown:
+                return own
+        self._id_of[shown], self._given = shown, max(self._given, shown)
+        return shown
+
+    def box_near(self, shot: Shot, shown: int) -> Float32Array | None:
+        """The box (4,) that a person has in the nearest kept frame of the same scene; None where they are not there."""
+        nearest = None if shot.is_live else self._nearest(shot, thumbnail(shot.frame.image_bgr))
+        who = np.zeros(0, np.intp) if nearest is None else np.flatnonzero(nearest.ids == shown)
+        return None if nearest is None or len(who) == 0 else nearest.result.poses.boxes_xyxy[who[0]]
 
     def follows(self, shot: Shot, *, again: bool = False) -> bool:
         """Whether a frame continues the last one of `add`; if not, the pipeline must forget its people before it.
@@ -138,6 +156,8 @@ class KeptResults:
         """The kept result with the maps of the same frame processed again; None if other people were found."""
         poses = kept.result.poses
         if again.attention is None or len(poses) != len(again.poses):
+            return None
+        if (poses.followed is None) is not (again.poses.followed is None):
             return None
         order = dict(_pairs(poses, again.poses)) if len(poses) else {}
         if len(order) != len(poses):

@@ -114,6 +114,8 @@ class Session(QObject):
         if self._closed:
             return
         if self._next_inference is not None:
+            if self._next_inference.options == options:
+                return
             self._retire(self._next_inference)
             self._next_inference = None
         if self._inference is not None and self._inference.options == options:
@@ -259,11 +261,14 @@ class Session(QObject):
             self._playback = None
 
     def _pipeline_ready(self, event: PipelineReady) -> None:
+        followed = None if self._inference is None else self._inference.followed
         if self._inference is not None:
             self._retire(self._inference)
         self._inference, self._next_inference = self._next_inference, None
         self.ready = event
         if self._inference is not None:
+            if followed is not None:
+                self._inference.follow(followed)
             self._inference.begin()
         self._process_again()  # the frame of a paused file gets the poses of the new pipeline
 

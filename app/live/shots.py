@@ -119,6 +119,13 @@ class PipelineFailed:
     message: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class PersonLost:
+    """The person who was followed was not found again; everybody is posed from now on."""
+
+    serial: int
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Unexpected:
     """A bug: an unhandled exception in one of the threads."""

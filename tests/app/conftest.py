@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from functools import partialmethod
 from pathlib import Path
 
 import pytest
 from PyQt5.QtCore import QSettings
-from PyQt5.QtWidgets import QAction
+from PyQt5.QtWidgets import QAction, QApplication
 from pytestqt.qtbot import QtBot
 
 from app.live.camera_search import CameraSearch
@@ -20,6 +21,24 @@ from tests.app.fakes import Backstage
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 drop_opencv_plugins()
+
+
+WAIT_S = 60
+"""How long a test waits for what has to come: far longer than it takes, because other work may run on the machine."""
+CLOSES_WITHIN_S = 20
+"""Closing takes a second or two; more than this is a window that hangs."""
+
+
+class PatientBot(QtBot):
+    """Waits up to `WAIT_S`; each wait ends as soon as its condition holds."""
+
+    waitUntil = partialmethod(QtBot.waitUntil, timeout=WAIT_S * 1000)
+
+
+@pytest.fixture
+def qtbot(qapp: QApplication, request: pytest.FixtureRequest) -> QtBot:
+    """In place of the one of pytest-qt, whose waits are too short for a loaded machine."""
+    return PatientBot(request)
 
 
 @pytest.fixture
@@ -78,13 +97,25 @@ def make_window(
 def window(make_window: Callable[..., MainWindow], qtbot: QtBot) -> MainWindow:
     """A window that shows people."""
     shown = make_window()
-    qtbot.waitUntil(lambda: shows_people(shown), timeout=5000)
+    qtbot.waitUntil(lambda: shows_people(shown))
     return shown
 
 
 def shows_people(window: MainWindow) -> bool:
     picture = window.view.picture
     return picture is not None and picture.shown.result is not None and len(picture.shown.result.poses) > 0
+
+
+def pause(window: MainWindow, qtbot: QtBot) -> None:
+    """Pause, and wait for the picture that was on its way."""
+    window.source_control.toggle_playing()
+    qtbot.wait(200)
+
+    def is_still() -> bool:
+        picture, last = window.view.picture, window.session._last_shot
+        return picture is not None and last is not None and picture.shown.shot.frame is last.frame
+
+    qtbot.waitUntil(is_still)
 
 
 def press(window: MainWindow, subject: str) -> None:

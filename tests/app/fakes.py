@@ -13,6 +13,7 @@ import numpy as np
 
 from app.live.inference import Opened
 from engine.errors import SourceError
+from engine.geometry import overlaps
 from engine.pipeline.pose_pipeline import PipelineOptions
 from engine.skeleton import COCO17, Skeleton
 from engine.sources.frame_source import FrameSource, SourceBase, SourceInfo
@@ -63,7 +64,7 @@ class FakePipeline:
         self._backstage, self.options = backstage, options
         self.skeleton = backstage.skeleton
         self.restarts = 0
-        self.followed: int | None = None
+        self.followed: tuple[Float32Array, int] | None = None
         self.closed = False
         self.attention_wanted = True
 
@@ -82,14 +83,21 @@ class FakePipeline:
             keypoints_xy=result.poses.keypoints_xy + np.float32(0.001 * self._backstage.processed),
         )
         result = replace(result, poses=poses)
-        if self.followed is None or poses.track_ids is None:
-            return result
-        who = np.flatnonzero(poses.track_ids == self.followed)  # as the real one: nobody else
+        return result if self.followed is None else self._of_followed(result, self.followed)
+
+    def _of_followed(self, result: FrameResult, followed: tuple[Float32Array, int]) -> FrameResult:
+        """As the real one: who is where the person was, with their number, and nobody else."""
+        box_xyxy, number = followed
+        poses = result.poses
+        who = np.flatnonzero(overlaps(box_xyxy[None], poses.boxes_xyxy)[0] > 0.3)[:1]
+        if len(who):
+            self.followed = poses.boxes_xyxy[who[0]], number
+        ids, mark = np.full(len(who), number, np.int64), np.ones(len(who), np.bool_)
         maps = None if result.attention is None else result.attention.take(who)
-        return replace(result, poses=replace(poses.take(who), followed=np.ones(len(who), np.bool_)), attention=maps)
+        return replace(result, poses=replace(poses.take(who), track_ids=ids, followed=mark), attention=maps)
 
     def follow(self, box_xyxy: Float32Array | None, number: int = 0, time_s: float = 0.0) -> None:
-        self.followed = None if box_xyxy is None else number
+        self.followed = None if box_xyxy is None else (box_xyxy, number)
 
     def fetch_attention(self, wanted: bool) -> None:
         self.attention_wanted = wanted

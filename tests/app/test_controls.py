@@ -19,7 +19,7 @@ from app.settings import Settings
 from app.widgets.pose_panel import PosePanel
 from engine.overlay.drawing import AttentionView, OverlayOptions
 from engine.skeleton import Skeleton
-from tests.app.conftest import press, shows_people, trigger
+from tests.app.conftest import pause, press, shows_people, trigger
 from tests.app.fakes import Backstage
 
 HAND = Skeleton(
@@ -53,10 +53,10 @@ def test_a_choice_of_the_pose_panel_reaches_the_pipeline(
 ) -> None:
     change, field, value = POSE_CONTROLS[name]
     change(window.pose_panel)
-    qtbot.waitUntil(lambda: len(backstage.pipelines) == 2, timeout=3000)
+    qtbot.waitUntil(lambda: len(backstage.pipelines) == 2)
     assert getattr(backstage.opened_options[-1], field) == value
-    qtbot.waitUntil(lambda: window.session.options == backstage.opened_options[-1], timeout=3000)
-    qtbot.waitUntil(lambda: backstage.pipelines[0].closed, timeout=3000)
+    qtbot.waitUntil(lambda: window.session.options == backstage.opened_options[-1])
+    qtbot.waitUntil(lambda: backstage.pipelines[0].closed)
     assert getattr(settings.pipeline, field) == value
 
 
@@ -73,7 +73,7 @@ def test_models_are_chosen_by_file(
         box.setCurrentIndex(box.count() - 1)
         opened = len(backstage.pipelines)
         box.activated.emit(box.count() - 1)
-        qtbot.waitUntil(lambda n=opened: len(backstage.pipelines) > n, timeout=3000)  # type: ignore[misc]
+        qtbot.waitUntil(lambda n=opened: len(backstage.pipelines) > n)  # type: ignore[misc]
         assert getattr(backstage.opened_options[-1], field) == file
         assert box.currentText() == Path(file).name
 
@@ -85,11 +85,11 @@ def test_a_model_that_cannot_be_opened_leaves_the_old_one_running(
 
     backstage.open_error = BackendError("tensorrt cannot run here: no NVIDIA GPU")
     choose(window.pose_panel.controls["backend"].widget, "tensorrt")
-    qtbot.waitUntil(lambda: "no NVIDIA GPU" in window.notices.text, timeout=3000)
+    qtbot.waitUntil(lambda: "no NVIDIA GPU" in window.notices.text)
     assert window.pose_panel.controls["backend"].widget.currentText() == "auto"  # the panel shows what really runs
     assert "Runs on" in window.pose_panel.running.text() and "tensorrt" in window.pose_panel.running.toolTip()
     painted = window.statistics.frames_painted_with_people
-    qtbot.waitUntil(lambda: window.statistics.frames_painted_with_people > painted + 3, timeout=3000)
+    qtbot.waitUntil(lambda: window.statistics.frames_painted_with_people > painted + 3)
     backstage.open_error = None
     press(window, "pipeline")  # try again
     qtbot.waitUntil(lambda: window.session.options is not None and window.session.options.backend == "tensorrt")
@@ -175,15 +175,18 @@ def test_a_click_on_a_person_sets_the_probe_and_it_follows(window: MainWindow, q
     assert reading().values.argmax() == 9
     assert reading().values.sum() == pytest.approx(1, abs=1e-4)
     places = set()
-    for _ in range(8):
-        qtbot.wait(40)
+
+    def has_moved() -> bool:
+        """The box moves, and the point with it."""
         picture = window.view.picture
         assert picture is not None and picture.shown.result is not None and picture.reading is not None
         box = picture.shown.result.poses.boxes_xyxy[0]
         share = (picture.reading.point_xy - box[:2]) / (box[2:] - box[:2])
-        places.add(round(float(picture.reading.point_xy[0])))
         np.testing.assert_allclose(share[1], 0.5, atol=0.03)
-    assert len(places) > 2  # the box moved, and the point with it
+        places.add(round(float(picture.reading.point_xy[0])))
+        return len(places) > 4
+
+    qtbot.waitUntil(has_moved)
     assert not window.overlay_panel.clear_probe.isHidden()
     QTEST.keyClick(window, Qt.Key.Key_Escape)
     qtbot.waitUntil(lambda: reading() is None)
@@ -194,8 +197,7 @@ def test_the_transport_plays_steps_and_seeks(window: MainWindow, qtbot: QtBot, b
         assert window.view.picture is not None
         return window.view.picture.shown.shot.position_s
 
-    QTEST.keyClick(window, Qt.Key.Key_Space)
-    qtbot.wait(150)
+    pause(window, qtbot)
     still = position()
     qtbot.wait(150)
     assert position() == still
@@ -215,7 +217,7 @@ def test_the_transport_plays_steps_and_seeks(window: MainWindow, qtbot: QtBot, b
     window.transport.speed.setCurrentIndex(4)
     assert window.session.speed == 4.0
     window.transport.play.click()
-    qtbot.waitUntil(lambda: position() == pytest.approx(1.98), timeout=4000)
+    qtbot.waitUntil(lambda: position() == pytest.approx(1.98))
     qtbot.waitUntil(lambda: not window.session.playback.is_playing)  # type: ignore[union-attr]
 
 
@@ -256,8 +258,7 @@ def test_attention_is_fetched_only_while_it_is_shown(window: MainWindow, backsta
         return picture is not None and picture.shown.result is not None and picture.shown.result.attention is not None
 
     qtbot.waitUntil(lambda: shows_people(window) and not has_maps())
-    QTEST.keyClick(window, Qt.Key.Key_Space)
-    qtbot.wait(60)
+    pause(window, qtbot)
     QTEST.keyClick(window, Qt.Key.Key_A)  # also for a paused frame
     qtbot.waitUntil(has_maps)
     while window.overlay_panel.options.attention is not None:
@@ -274,20 +275,64 @@ def test_a_double_click_follows_a_person_and_escape_lets_go(
         result = None if picture is None else picture.shown.result
         return [] if result is None or result.poses.track_ids is None else result.poses.track_ids.tolist()
 
-    QTEST.keyClick(window, Qt.Key.Key_Space)  # also in a paused video
+    def shown_at() -> float:
+        picture = window.view.picture
+        return -1.0 if picture is None else picture.shown.shot.position_s
+
+    pause(window, qtbot)  # it works there, too
     qtbot.waitUntil(lambda: len(shown_ids()) == 2)
-    first, second = shown_ids()
+    _first, second = shown_ids()
     place = click_on_frame(window, qtbot, 240, 100)
     QTEST.mouseDClick(window.view, Qt.MouseButton.LeftButton, pos=place)
     qtbot.waitUntil(lambda: shown_ids() == [second])
     assert window.look_control.is_following and "Esc lets go" in window.notices.text
     assert not window.overlay_panel.has_probe, "the first of the two clicks sets none"
+    for position_s in (1.9, 0.0, 1.2):  # further than the networks look ahead, and back
+        window.source_control.seek(position_s)
+        qtbot.waitUntil(lambda at=position_s: shown_at() == pytest.approx(at))  # type: ignore[misc]
+        assert shown_ids() == [second]
+    seen: set[tuple[int, ...]] = set()
+    epochs: set[int] = set()
+
+    def has_looped() -> bool:
+        picture = window.view.picture
+        assert picture is not None
+        seen.add(tuple(shown_ids()))
+        epochs.add(picture.shown.shot.epoch)
+        return len(epochs) > 2
+
+    window.transport.speed.setCurrentIndex(4)
     QTEST.keyClick(window, Qt.Key.Key_Space)
-    qtbot.wait(100)
-    assert shown_ids() == [second]
+    qtbot.waitUntil(has_looped)
+    assert seen == {(second,)}
+    window.pose_panel.controls["max_people"].widget.setValue(5)  # other networks follow the same person
+    qtbot.waitUntil(lambda: window.session.options is not None and window.session.options.max_people == 5)
+    qtbot.waitUntil(lambda: backstage.pipelines[-1].followed is not None)
+    assert window.look_control.is_following and shown_ids() == [second]
     QTEST.keyClick(window, Qt.Key.Key_Escape)
-    qtbot.waitUntil(lambda: shown_ids() == [first, second])
+    qtbot.waitUntil(lambda: len(shown_ids()) == 2)
+    assert second in shown_ids()
     assert backstage.pipelines[-1].followed is None and "Esc lets go" not in window.notices.text
+    assert "lost" not in window.notices.text
+
+
+def test_a_followed_person_who_is_lost_is_told_of(
+    make_window: Callable[..., MainWindow], qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    window = make_window(start=False)
+    window.transport.speed.setCurrentIndex(0)  # so that its end is not known yet
+    window.start("clip")
+    qtbot.waitUntil(lambda: shows_people(window))
+    pause(window, qtbot)
+    window.source_control.seek(0.0)
+    qtbot.waitUntil(lambda: window.view.picture.shown.shot.position_s == 0 and shows_people(window))  # type: ignore[union-attr]
+    place = click_on_frame(window, qtbot, 240, 100)
+    QTEST.mouseDClick(window.view, Qt.MouseButton.LeftButton, pos=place)
+    qtbot.waitUntil(lambda: window.look_control.is_following)
+    monkeypatch.setattr("app.live.kept_results.is_cut", lambda _one, _other: True)  # the place is another scene
+    window.source_control.seek(1.9)
+    qtbot.waitUntil(lambda: "was lost" in window.notices.text)
+    qtbot.waitUntil(lambda: not window.look_control.is_following and shows_people(window))
 
 
 def test_the_keypoint_is_kept_while_attention_is_off(
