@@ -66,7 +66,7 @@ def test_a_camera_has_no_end_to_export_to(make_window: Callable[..., MainWindow]
 def test_an_export_at_a_time(window: MainWindow, qtbot: QtBot, tmp_path: Path) -> None:
     window.outputs.begin_export("clip", tmp_path / "whole.mp4", window.pose_panel.options)
     assert reason(window, "export") == "An export is running"
-    qtbot.waitUntil(lambda: window.outputs.export_job is None, timeout=20000)
+    qtbot.waitUntil(lambda: window.outputs.export_job is None)
     assert not reason(window, "export")
 
 

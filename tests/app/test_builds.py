@@ -14,7 +14,7 @@ from pytestqt.qtbot import QtBot
 from app.main_window import MainWindow
 from app.widgets.elided import ElidedCombo
 from engine.build.offers import BuildOffer, build_offers
-from tests.app.conftest import press
+from tests.app.conftest import CLOSES_WITHIN_S, press
 from tests.app.fakes import Backstage
 
 OFFER = BuildOffer(key="openvino", title="A graph", arguments=("--x",), backend="openvino", precision="fp32")
@@ -44,7 +44,7 @@ def children(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Children:
 def _begin(window: MainWindow, qtbot: QtBot, offer: BuildOffer = OFFER) -> None:
     window.pose_panel.builds.set_offers((offer,))
     window.pose_panel.builds.button.click()
-    qtbot.waitUntil(lambda: "compiling" in window.notices.text, timeout=8000)
+    qtbot.waitUntil(lambda: "compiling" in window.notices.text)
 
 
 def test_the_video_plays_during_a_build_and_the_engine_is_used_afterwards(
@@ -56,7 +56,7 @@ def test_the_video_plays_during_a_build_and_the_engine_is_used_afterwards(
     qtbot.waitUntil(lambda: window.statistics.frames_painted_with_people > painted + 5)
     pipelines = len(backstage.pipelines)
     (tmp_path / "end").touch()
-    qtbot.waitUntil(lambda: len(backstage.pipelines) == pipelines + 1, timeout=8000)
+    qtbot.waitUntil(lambda: len(backstage.pipelines) == pipelines + 1)
     qtbot.waitUntil(lambda: window.session.options is not None and window.session.options.backend == "openvino")
     assert (window.pose_panel.options.backend, window.pose_panel.options.precision) == ("openvino", "fp32")
     assert window.pose_panel.builds.button.isEnabled()
@@ -67,14 +67,14 @@ def test_a_build_for_other_machines_does_not_change_the_pipeline(
 ) -> None:
     _begin(window, qtbot, BuildOffer(key="ahead", title="For others", arguments=("--x",)))
     (tmp_path / "end").touch()
-    qtbot.waitUntil(lambda: "Built x.engine" in window.notices.text, timeout=8000)
+    qtbot.waitUntil(lambda: "Built x.engine" in window.notices.text)
     assert len(backstage.pipelines) == 1
 
 
 def test_a_build_is_cancelled(window: MainWindow, qtbot: QtBot, children: Children) -> None:
     _begin(window, qtbot)
     press(window, "build")
-    qtbot.waitUntil(lambda: children[0].poll() is not None, timeout=3000)
+    qtbot.waitUntil(lambda: children[0].poll() is not None)
     qtbot.waitUntil(lambda: window.notices.text == "The build was cancelled.")
     assert window.session.options is not None and window.session.options.backend == "auto"
 
@@ -83,7 +83,7 @@ def test_closing_during_a_build_ends_it_in_time(window: MainWindow, qtbot: QtBot
     _begin(window, qtbot)
     started = time.monotonic()
     window.close()
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < CLOSES_WITHIN_S
     assert children[0].poll() is not None
 
 

@@ -21,6 +21,7 @@ from engine.overlay.drawing import OverlayOptions
 from engine.skeleton import COCO17
 from engine.sources.opening import open_source
 from engine.types import Frame, UInt8Array
+from tests.app.conftest import pause
 from tests.app.fakes import SIZE_WH, fake_result
 from tests.app.test_controls import click_on_frame
 
@@ -94,8 +95,7 @@ def test_a_recording_shows_the_probe_from_the_click_on_and_a_snapshot_does(windo
     window.look_control.apply()
     window.transport.record.click()
     qtbot.waitUntil(lambda: window.outputs.video is not None and window.outputs.video.frames > 8)
-    window.source_control.toggle_playing()  # so that the person does not move under the click
-    qtbot.wait(100)
+    pause(window, qtbot)  # so that the person does not move under the click
     picture = window.view.picture
     assert picture is not None and picture.shown.result is not None
     left, top, right, bottom = (float(side) for side in picture.shown.result.poses.boxes_xyxy[0])
@@ -126,7 +126,7 @@ def test_an_export_reports_that_it_omits_the_probe(window: MainWindow, qtbot: Qt
     qtbot.waitUntil(lambda: window.view.picture is not None and window.view.picture.reading is not None)
     window.outputs.begin_export("clip", tmp_path / "whole.mp4", window.pose_panel.options)
     assert "without the probe" in window.notices.text
-    qtbot.waitUntil(lambda: "100 frames written" in window.notices.text, timeout=20000)
+    qtbot.waitUntil(lambda: "100 frames written" in window.notices.text)
 
 
 def test_the_program_waits_for_a_slow_recording_with_a_probe(
@@ -143,7 +143,7 @@ def test_the_program_waits_for_a_slow_recording_with_a_probe(
     window.transport.record.click()
     recording = window.outputs.video
     assert recording is not None
-    qtbot.waitUntil(lambda: recording.dropped > 0, timeout=5000)
+    qtbot.waitUntil(lambda: recording.dropped > 0)
     window.close()
     assert not recording.join(0)  # the window is gone, and Qt still paints the probe
     window.outputs.wait()

@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from PyQt5.QtCore import QPoint, Qt
+from PyQt5.QtCore import QEvent, QPointF, Qt
+from PyQt5.QtGui import QMouseEvent
 from PyQt5.QtTest import QTest
+from PyQt5.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
 from app.main_window import MainWindow
+from tests.app.conftest import WAIT_S, pause
 from tests.app.fakes import Backstage
 
 QTEST: Any = QTest  # its stub declares static methods as methods
@@ -21,15 +24,16 @@ def press_key(window: MainWindow, key: int, modifier: Any = Qt.KeyboardModifier.
     QTEST.keyClick(window.focusWidget() or window, key, modifier)
 
 
+def move_mouse(window: MainWindow) -> None:
+    """Move the mouse over the video; told to the widget, because the offscreen platform loses some moves."""
+    nothing = Qt.MouseButton.NoButton
+    event = QMouseEvent(QEvent.Type.MouseMove, QPointF(50, 50), nothing, nothing, Qt.KeyboardModifier.NoModifier)
+    QApplication.sendEvent(window.view, event)
+
+
 def position(window: MainWindow) -> float:
     assert window.view.picture is not None
     return window.view.picture.shown.shot.position_s
-
-
-def pause(window: MainWindow, qtbot: QtBot) -> None:
-    """Pause, and wait for the picture that was on its way."""
-    window.source_control.toggle_playing()
-    qtbot.wait(120)
 
 
 def test_after_a_source_is_chosen_the_keys_play_it(window: MainWindow, backstage: Backstage, qtbot: QtBot) -> None:
@@ -89,19 +93,20 @@ def test_escape_leaves_full_screen_first_and_then_removes_the_probe(window: Main
 
 
 def test_full_screen_shows_its_controls_while_the_mouse_moves(window: MainWindow, qtbot: QtBot) -> None:
-    window.full_screen.controls_shown_ms = 100
+    window.full_screen.controls_shown_ms = 1
     press_key(window, Key.Key_F)
-    qtbot.waitUntil(lambda: not window.transport.isVisible(), timeout=4000)
+    qtbot.waitUntil(lambda: not window.transport.isVisible())
     room = window.view.size()
-    for step in range(5):
-        QTEST.mouseMove(window.view, QPoint(50 + step, 50))
-        qtbot.wait(5)
+    window.full_screen.controls_shown_ms = WAIT_S * 1000
+    move_mouse(window)
     assert window.transport.isVisible()
     assert window.view.size() == room  # the controls lie over the video
     assert window.transport.geometry().bottom() == window.pages.rect().bottom()
     window.transport.play.click()
     assert window.session.playback is not None and not window.session.playback.is_playing
-    qtbot.waitUntil(lambda: not window.transport.isVisible(), timeout=4000)
+    window.full_screen.controls_shown_ms = 1
+    move_mouse(window)
+    qtbot.waitUntil(lambda: not window.transport.isVisible())
     press_key(window, Key.Key_F)
     assert window.transport.isVisible() and not window.transport.geometry().intersects(window.view.geometry())
 

@@ -34,13 +34,13 @@ def test_the_switch_sends_what_is_shown_and_ends_it(window: MainWindow, qtbot: Q
     got: list[dict[str, Any]] = []
     ended = threading.Event()
     threading.Thread(target=read, args=(live.address.text(), got, ended), daemon=True).start()
-    qtbot.waitUntil(lambda: len(got) > 4, timeout=5000)
+    qtbot.waitUntil(lambda: len(got) > 4)
     about, *frames = got
     assert len(about["keypoint_names"]) == 17
     assert all(len(frame["people"]) == 2 for frame in frames)
     assert frames[-1]["frame"] > frames[0]["frame"]
     live.switch.click()
-    qtbot.waitUntil(ended.is_set, timeout=5000)
+    qtbot.waitUntil(ended.is_set)
     assert not live.address.isVisibleTo(window.pose_panel)
     assert not live.switch.isChecked()
 
@@ -61,6 +61,6 @@ def test_closing_the_window_ends_the_live_poses(window: MainWindow, qtbot: QtBot
     ended = threading.Event()
     got: list[dict[str, Any]] = []
     threading.Thread(target=read, args=(window.pose_panel.live.address.text(), got, ended), daemon=True).start()
-    qtbot.waitUntil(lambda: len(got) > 1, timeout=5000)
+    qtbot.waitUntil(lambda: len(got) > 1)
     window.close()
     assert ended.wait(5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from app.error_report import ErrorReport
 from app.main_window import MainWindow
 from app.widgets.about import AboutDialog
 from app.widgets.notices import Notice
-from tests.app.conftest import shows_people
+from tests.app.conftest import pause, shows_people
 from tests.app.fakes import Backstage, Clip
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,23 +45,24 @@ def test_the_size_is_shown_after_another_source_failed(window: MainWindow, qtbot
 
 
 def test_the_time_of_a_paused_frame_is_not_latency(window: MainWindow, qtbot: QtBot) -> None:
-    window.source_control.toggle_playing()
-    qtbot.wait(1200)
+    pause(window, qtbot)
+    qtbot.wait(300)
     window.statistics.clear_window()
+    asked_s = time.monotonic()
     window.overlay_panel.set_kind("attention")  # the frame is processed again, for its maps
     qtbot.waitUntil(lambda: window.statistics.snapshot().latency is not None)
     latency = window.statistics.snapshot().latency
-    assert latency is not None and latency.p95 < 1000
+    assert latency is not None and latency.p95 <= (time.monotonic() - asked_s) * 1000
 
 
 def test_an_export_keeps_its_bar_beside_two_messages(window: MainWindow, qtbot: QtBot, tmp_path: Path) -> None:
     window.outputs.begin_export("clip", tmp_path / "whole.mp4", window.pose_panel.options)
-    qtbot.waitUntil(lambda: " of 100 frames" in window.notices.text, timeout=20000)
+    qtbot.waitUntil(lambda: " of 100 frames" in window.notices.text)
     for subject in ("one", "two", "three"):
         window.notices.report("error", f"error {subject}", subject=subject)
     seen: set[tuple[str, ...]] = set()
     window.outputs._event.connect(lambda _event: seen.add(tuple(shown_messages(window))))
-    qtbot.waitUntil(lambda: window.outputs.export_job is None, timeout=20000)
+    qtbot.waitUntil(lambda: window.outputs.export_job is None)
     during = [texts for texts in seen if texts[0].startswith("Exporting")]
     assert len(during) > 1 and {texts[1:] for texts in during} == {("error three", "error two")}
     assert "100 frames written" in window.notices.text  # the end is still reported
@@ -105,7 +107,7 @@ def test_a_first_source_that_fails_stays_on_the_page_and_in_the_log(
     make_window: Callable[..., MainWindow], backstage: Backstage, qtbot: QtBot
 ) -> None:
     window = make_window("nothing.mp4")
-    qtbot.waitUntil(lambda: window.session.ready is not None, timeout=8000)  # the networks open after it
+    qtbot.waitUntil(lambda: window.session.ready is not None)  # the networks open after it
     qtbot.wait(50)
     assert "nothing.mp4 cannot be opened" in window.welcome.text and "does not exist" in window.welcome.text
     assert window.pages.currentWidget() is window.welcome

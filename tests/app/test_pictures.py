@@ -23,6 +23,7 @@ from engine.overlay.attention import attention_at
 from engine.overlay.drawing import AttentionView, OverlayOptions
 from engine.skeleton import COCO17
 from engine.types import Frame, StageTimings
+from tests.app.conftest import WAIT_S
 from tests.app.fakes import SIZE_WH, Clip, fake_result
 
 FRAME = Frame(image_bgr=np.full((SIZE_WH[1], SIZE_WH[0], 3), 60, np.uint8), index=0, timestamp_s=0.0)
@@ -235,7 +236,7 @@ def collect(
         "clip", serial=1, put=shots.append, emit=events.append, open_source=lambda _text: Clip(frames), loop=loop,
         speed=speed,
     )  # fmt: skip
-    until_s = time.monotonic() + 10
+    until_s = time.monotonic() + WAIT_S
     while not done(shots, events) and time.monotonic() < until_s:
         time.sleep(0.02)
     playback.stop()

@@ -16,7 +16,7 @@ from app.widgets.statistics_panel import StatisticsPanel
 from app.widgets.transport_bar import clock
 from engine.sources.opening import open_source
 from engine.sources.photos import write_photo
-from tests.app.conftest import shows_people
+from tests.app.conftest import pause, shows_people
 from tests.app.fakes import Backstage
 from tests.app.test_keys import press_key
 
@@ -29,8 +29,7 @@ def test_a_clock_has_tenths() -> None:
 
 def test_time_and_frame_are_shown_and_change_no_width(window: MainWindow, qtbot: QtBot) -> None:
     bar = window.transport
-    window.source_control.toggle_playing()
-    qtbot.wait(100)
+    pause(window, qtbot)
     widths = set()
     for position_s, text in ((0.0, "0:00.0 / 0:02.0\nframe 0"), (1.0, "0:01.0 / 0:02.0\nframe 50"),
                              (1.98, "0:01.9 / 0:02.0\nframe 99")):  # fmt: skip
@@ -63,7 +62,7 @@ def photo_shown(window: MainWindow) -> str:
 
 def test_photos_wait_to_be_turned_over(make_window: Callable[..., MainWindow], photos: Path, qtbot: QtBot) -> None:
     window = make_window(str(photos))
-    qtbot.waitUntil(lambda: shows_people(window) and photo_shown(window) == "img1.png", timeout=5000)
+    qtbot.waitUntil(lambda: shows_people(window) and photo_shown(window) == "img1.png")
     qtbot.wait(1200)
     assert photo_shown(window) == "img1.png"  # no slide show
     assert window.transport.time.text() == "photo 1\nof 5"
@@ -78,11 +77,11 @@ def test_photos_wait_to_be_turned_over(make_window: Callable[..., MainWindow], p
         (Qt.Key.Key_Comma, "img1.png", 1),
     ):
         press_key(window, key)
-        qtbot.waitUntil(lambda name=name: photo_shown(window) == name, timeout=3000)  # type: ignore[misc]
+        qtbot.waitUntil(lambda name=name: photo_shown(window) == name)  # type: ignore[misc]
         assert window.transport.time.text() == f"photo {place}\nof 5"
     assert not window.session.playback.is_playing  # type: ignore[union-attr]
     press_key(window, Qt.Key.Key_Space)  # asked for: a photo a second
-    qtbot.waitUntil(lambda: photo_shown(window) == "img2.png", timeout=3000)
+    qtbot.waitUntil(lambda: photo_shown(window) == "img2.png")
 
 
 def test_without_a_loop_no_key_leads_over_the_last_photo(
@@ -90,7 +89,7 @@ def test_without_a_loop_no_key_leads_over_the_last_photo(
 ) -> None:
     window = make_window(str(photos))
     window.transport.loop.setChecked(False)
-    qtbot.waitUntil(lambda: shows_people(window), timeout=5000)
+    qtbot.waitUntil(lambda: shows_people(window))
     press_key(window, Qt.Key.Key_End)
     qtbot.waitUntil(lambda: photo_shown(window) == "img5.png")
     for _ in range(3):
@@ -103,10 +102,10 @@ def test_without_a_loop_no_key_leads_over_the_last_photo(
 
 def test_the_slider_reaches_every_photo(make_window: Callable[..., MainWindow], photos: Path, qtbot: QtBot) -> None:
     window = make_window(str(photos))
-    qtbot.waitUntil(lambda: shows_people(window), timeout=5000)
+    qtbot.waitUntil(lambda: shows_people(window))
     for place, name in ((10_000, "img5.png"), (2500, "img2.png"), (0, "img1.png"), (7600, "img4.png")):
         window.transport.slider.sliderMoved.emit(place)
-        qtbot.waitUntil(lambda name=name: photo_shown(window) == name, timeout=3000)  # type: ignore[misc]
+        qtbot.waitUntil(lambda name=name: photo_shown(window) == name)  # type: ignore[misc]
 
 
 def test_graphs_break_at_a_pause_and_have_a_time_axis(window: MainWindow, qtbot: QtBot) -> None:
@@ -122,14 +121,13 @@ def test_graphs_break_at_a_pause_and_have_a_time_axis(window: MainWindow, qtbot:
         window._show_statistics()
         return line()[1]
 
-    qtbot.waitUntil(lambda: sum(not np.isnan(value) for value in heights()) > 2, timeout=5000)
-    window.source_control.toggle_playing()
-    qtbot.wait(50)
+    qtbot.waitUntil(lambda: sum(not np.isnan(value) for value in heights()) > 2)
+    pause(window, qtbot)
     assert np.isnan(heights()[-1])
     before = len(heights())
     resumed_s = time.monotonic()
     window.source_control.toggle_playing()
-    qtbot.waitUntil(lambda: not np.isnan(heights()[-1]), timeout=5000)
+    qtbot.waitUntil(lambda: not np.isnan(heights()[-1]))
     values = heights()
     assert any(np.isnan(value) for value in values[: before + 1])
     # The pause does not count as slow frames: nothing from before it is averaged.

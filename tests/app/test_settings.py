@@ -42,10 +42,10 @@ def test_every_choice_of_the_pose_panel_is_reset(
     first = window.pose_panel.options
     for change, _field, _value in POSE_CONTROLS.values():
         change(window.pose_panel)
-    qtbot.waitUntil(lambda: settings.pipeline.person_threshold == 0.31, timeout=3000)
+    qtbot.waitUntil(lambda: settings.pipeline.person_threshold == 0.31)
     window.reset_settings()
     assert window.pose_panel.options == first
-    qtbot.waitUntil(lambda: settings.pipeline == first, timeout=3000)  # remembered once it runs
+    qtbot.waitUntil(lambda: settings.pipeline == first)  # remembered once it runs
 
 
 def test_a_score_of_the_command_line_is_kept_until_its_slider_is_moved(qtbot: QtBot) -> None:

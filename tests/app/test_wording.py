@@ -43,13 +43,13 @@ def test_messages_name_what_the_window_has(said: str, shown: str) -> None:
 def test_an_error_of_the_networks_names_the_panel(window: MainWindow, backstage: Backstage, qtbot: QtBot) -> None:
     backstage.open_error = BackendError("fp16 needs a CUDA device; use --precision auto; --device cuda chooses it")
     window.pose_panel.controls["max_people"].widget.setValue(5)
-    qtbot.waitUntil(lambda: window.notices.has("error"), timeout=3000)
+    qtbot.waitUntil(lambda: window.notices.has("error"))
     assert window.notices.text == "fp16 needs a CUDA device; use “Precision” auto"
 
 
 def test_an_unknown_error_is_no_text_of_a_program(window: MainWindow, backstage: Backstage, qtbot: QtBot) -> None:
     backstage.process_error = KeyError("--backend")
-    qtbot.waitUntil(lambda: window.notices.has("error"), timeout=3000)
+    qtbot.waitUntil(lambda: window.notices.has("error"))
     assert "--" not in window.notices.text and "internal error" in window.notices.text
 
 
@@ -71,7 +71,7 @@ def test_backends_that_cannot_run_are_greyed_with_the_reason(
         items = [model.item(place) for place in range(box.count())]
         return {item.text(): item.toolTip() for item in items if item is not None and not item.isEnabled()}
 
-    qtbot.waitUntil(lambda: greyed() == {"tensorrt": "no NVIDIA GPU", "onnxruntime": "not installed"}, timeout=3000)
+    qtbot.waitUntil(lambda: greyed() == {"tensorrt": "no NVIDIA GPU", "onnxruntime": "not installed"})
     height = window.pose_panel.sizeHint().height()
     window.pose_panel.show_unusable({})
     assert not greyed() and window.pose_panel.sizeHint().height() == height  # no text that moves the panel
