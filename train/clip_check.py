@@ -18,6 +18,7 @@ from engine.artifacts.write_guard import check_targets
 from engine.errors import SourceError
 from engine.skeleton import COCO17
 from engine.system.entry import run_command
+from engine.system.json_file import read_json, read_json_lines
 from engine.system.one_line_parser import OneLineParser
 from engine.types import Float32Array
 from models.checkpoints import write_atomically
@@ -126,7 +127,7 @@ def read_poses(path: Path) -> list[dict[str, Any]]:
         SourceError: it is missing or not such a file.
     """
     try:
-        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+        lines = read_json_lines(path)
     except OSError as error:
         raise SourceError(f"{path} cannot be read; make it with: main.py --video CLIP --poses {path}") from error
     except ValueError as error:
@@ -181,7 +182,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_overwrite()
     arguments = parser.parse_args(argv)
     check_targets([arguments.report], inputs=[arguments.labels, arguments.poses], overwrite=arguments.overwrite)
-    clips = json.loads(arguments.labels.read_text(encoding="utf-8"))["clips"]
+    clips = read_json(arguments.labels)["clips"]
     scores = {
         name: score_clip(labels, read_poses(arguments.poses / f"{Path(name).stem}.jsonl"))
         for name, labels in clips.items()

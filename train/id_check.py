@@ -16,6 +16,7 @@ import numpy as np
 
 from engine.artifacts.write_guard import check_targets
 from engine.system.entry import run_command
+from engine.system.json_file import read_json
 from engine.system.one_line_parser import OneLineParser
 from engine.types import Float32Array
 from models.checkpoints import write_atomically
@@ -107,7 +108,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_overwrite()
     arguments = parser.parse_args(argv)
     check_targets([arguments.report], inputs=[arguments.labels, arguments.poses], overwrite=arguments.overwrite)
-    clips = json.loads(arguments.labels.read_text(encoding="utf-8"))["clips"]
+    clips = read_json(arguments.labels)["clips"]
     counts = {
         name: count_clip(labels, read_poses(arguments.poses / f"{Path(name).stem}.jsonl"))
         for name, labels in clips.items()

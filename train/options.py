@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, NoReturn
 
 from engine.errors import OptionError, nearest_hint
 from engine.option_table import add_options, options_of
+from engine.system.json_file import read_json
 from models.pose_model import PoseModelConfig
 from train.config import NetworkOptions, TrainConfig
 
@@ -70,7 +70,6 @@ everyday
   python -m train.detector            train a person detector
   python -m train.detector_recall     recall of a detector; its boxes for --boxes
   python -m train.detector_average    average detectors of one run
-  python -m train.pseudo_label        label photos, or the gaps of a data set, with trained networks
 
 paper
   python -m train.ablate              train the rows of table 1 or 2
@@ -153,10 +152,10 @@ def read_config(file: Path) -> TrainConfig:
         OptionError: the file cannot be read, or is not such a configuration.
     """
     try:
-        return TrainConfig.from_dict(json.loads(file.read_text(encoding="utf-8")))
+        return TrainConfig.from_dict(read_json(file))
     except OSError as error:
         raise OptionError(f"--config: {file} cannot be read: {error.strerror}") from error
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise OptionError(f"--config: {file} is not the configuration of a run: {error}") from error
 
 

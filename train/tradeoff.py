@@ -16,6 +16,7 @@ from engine.artifacts.write_guard import check_targets
 from engine.errors import SourceError
 from engine.option_table import add_options
 from engine.system.entry import run_command
+from engine.system.json_file import read_json
 from engine.system.one_line_parser import OneLineParser
 from models.checkpoints import write_atomically
 from train.command import reports_errors
@@ -37,12 +38,12 @@ def read_report(file: Path) -> list[dict[str, Any]]:
         SourceError: the file cannot be read, or is no such report.
     """
     try:
-        points: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))["points"]
+        points: list[dict[str, Any]] = read_json(file)["points"]
         for point in points:
             float(point["latency_ms"]["p50"]), float(point["metrics"]["AP"]), str(point["label"])
     except OSError as error:
         raise SourceError(f"{file} cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise SourceError(f"{file} is not a report of train.tradeoff: {error!r}") from error
     return points
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from engine.detection.detector import open_detector
 from engine.errors import OptionError, SourceError
 from engine.geometry import boxes_to_affines, warp_crops
 from engine.sources.opening import open_source
+from engine.system.json_file import read_json
 from engine.system.paths import path_from
 from engine.system.regular_file import read_regular
 from engine.types import Float32Array, UInt8Array
@@ -126,14 +126,14 @@ def _detected(source: str, spec: ModelSpec, stride: int, notify: Notify) -> _Pic
 def _labelled(labels: Path, most: int, notify: Notify) -> _Pictures:
     """Pictures of a COCO data set's training split and their labelled boxes; unreadable pictures are skipped."""
     try:
-        content: dict[str, Any] = json.loads(labels.read_text(encoding="utf-8"))
+        content: dict[str, Any] = read_json(labels)
         files = {image["id"]: str(image["file_name"]) for image in content["images"]}
         found = [
             (files[label["image_id"]], [float(number) for number in label["bbox"]])
             for label in content["annotations"]
             if not label.get("iscrowd") and any(label["keypoints"][2::3])
         ]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise SourceError(f"{labels} is not a COCO keypoint file: {error!r}") from error
     folder = labels.parent / "train" if labels.name == "train.json" else labels.parent.parent / "train2017"
     notify(f"cropping the people labelled in {labels.name} from {folder}")

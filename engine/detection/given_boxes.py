@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from engine.errors import SourceError
+from engine.system.json_file import read_json, read_json_lines
 from engine.types import Detections, UInt8Array
 
 NO_DETECTOR = "none"
 """The name of a detector that takes the whole picture as the box of one person."""
+_FARTHEST_PX = 1e6
 
 
 class WholePicture:
@@ -48,8 +49,8 @@ def read_boxes(file: Path) -> BoxesOfFile:
         SourceError: the file cannot be read, or is neither.
     """
     try:
-        text = file.read_text(encoding="utf-8")
-        rows = _rows_of_lines(text) if file.suffix.lower() == ".jsonl" else _rows_of_list(json.loads(text))
+        is_lines = file.suffix.lower() == ".jsonl"
+        rows = _rows_of_lines(read_json_lines(file)) if is_lines else _rows_of_list(read_json(file))
         boxes: dict[int, list[list[float]]] = {}
         scores: dict[int, list[float]] = {}
         for frame, box, score in rows:
@@ -60,13 +61,12 @@ def read_boxes(file: Path) -> BoxesOfFile:
         raise SourceError(f"{file} cannot be read: {error.strerror}") from error
     except KeyError as error:
         raise SourceError(f"{file} is not a file of boxes: an entry has no {error}") from error
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise SourceError(f"{file} is not a file of boxes: {error}") from error
 
 
-def _rows_of_lines(text: str) -> Iterator[tuple[int, list[float], float]]:
-    for line in filter(str.strip, text.splitlines()):
-        entry = json.loads(line)
+def _rows_of_lines(entries: Iterable[Any]) -> Iterator[tuple[int, list[float], float]]:
+    for entry in entries:
         for person in entry["people"]:
             yield int(entry["frame"]), [float(value) for value in person["box_xyxy"]], float(person.get("score", 1))
 
@@ -80,9 +80,11 @@ def _rows_of_list(entries: Iterable[Any]) -> Iterator[tuple[int, list[float], fl
 
 
 def _detections(boxes_xyxy: list[list[float]], scores: list[float]) -> Detections:
-    boxes = np.array(boxes_xyxy, np.float32).reshape(-1, 4)
-    if not np.isfinite(boxes).all() or not (boxes[:, 2:] > boxes[:, :2]).all():
-        raise ValueError("a box has no area, or is not finite")
+    boxes = np.array(boxes_xyxy).reshape(-1, 4)
+    if not (np.abs(boxes) < _FARTHEST_PX).all() or not (boxes[:, 2:] > boxes[:, :2]).all():
+        raise ValueError(f"a box has no area, or lies beyond {_FARTHEST_PX:.0f} px")
     return Detections(
-        boxes_xyxy=boxes, scores=np.clip(np.array(scores, np.float32), 0, 1), class_ids=np.zeros(len(boxes), np.int64)
+        boxes_xyxy=boxes.astype(np.float32),
+        scores=np.clip(np.array(scores, np.float32), 0, 1),
+        class_ids=np.zeros(len(boxes), np.int64),
     )

@@ -95,6 +95,7 @@ def open_networks(options: PipelineOptions, *, notify: Callable[[str], None] = l
     precision = options.precision
     if options.pose_model is None and precision == "auto":
         precision = default_models().precision
+    given = _given_boxes(options)
     # If a later step fails, what was opened before is closed.
     with contextlib.ExitStack() as opened_so_far:
         pose = open_pose_backend(
@@ -108,26 +109,25 @@ def open_networks(options: PipelineOptions, *, notify: Callable[[str], None] = l
             gate=parity_gate.check,
         )
         opened_so_far.enter_context(pose.backend)
-        detector, running = _open_boxes(options, pose.backend.spec, notify)
+        if given is not None:
+            detector, running = given
+        else:
+            detector, opened = _open_detector(options, pose.backend.spec, notify)
+            running = _description(opened, "detector", "detector_")
         description = {**_description(pose, "pose_model", ""), **running}
         opened_so_far.pop_all()
     return Networks(detector=detector, pose=pose.backend, description=description)
 
 
-def _open_boxes(
-    options: PipelineOptions, posed: ModelSpec, notify: Callable[[str], None]
-) -> tuple[Detector, dict[str, Any]]:
-    """What gives the boxes (a file, the whole picture, or a detector), and its description.
+def _given_boxes(options: PipelineOptions) -> tuple[Detector, dict[str, Any]] | None:
+    """What gives the boxes in place of a detector, a file or the whole picture, and its description; None for neither.
 
     Raises:
-        EngineError: as `open_pipeline`.
+        SourceError: the file cannot be used.
     """
     if options.boxes is not None:
         return read_boxes(options.boxes), _no_detector(f"boxes of {options.boxes.name}")
-    if options.detector == NO_DETECTOR:
-        return WholePicture(), _no_detector("the whole picture")
-    detector, opened = _open_detector(options, posed, notify)
-    return detector, _description(opened, "detector", "detector_")
+    return (WholePicture(), _no_detector("the whole picture")) if options.detector == NO_DETECTOR else None
 
 
 def _no_detector(what: str) -> dict[str, Any]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from engine.errors import SourceError
+from engine.system.json_file import read_json
 from engine.types import Float32Array
 from train.data.people import PeopleSet, Person
 from train.data.skeletons import MPII_NAMES, make_skeleton
@@ -42,9 +42,9 @@ def read_mpii(data: Path, split: str) -> PeopleSet:
     """
     file = annotation_file(data, split)
     try:
-        entries = json.loads(file.read_text(encoding="utf-8"))
+        entries = read_json(file)
         parsed = [_parse(entry) for entry in entries]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise SourceError(f"{file} is not a file of MPII labels: {error!r}") from error
     boxes_file = file.with_name(f"gt_{file.stem}.mat")
     sizes = _head_sizes(boxes_file, len(parsed)) if boxes_file.is_file() else [_neck_to_top(kp) for *_, kp in parsed]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 import tempfile
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from engine.artifacts.model_files import resolve_pose_model
 from engine.errors import OptionError
+from engine.system.json_file import read_json
 from engine.system.paths import path_from
 from models.checkpoints import CheckpointError, load_foreign_pose_model, read_metadata, save_pose_model
 from models.foreign_weights import ChannelOrder
@@ -97,7 +97,7 @@ def _config_of(path: Path, model: str | None, input_size: str | None, udp: bool)
             size = parse_size(input_size) if input_size is not None else _size_in_name(path)
             return PoseModelConfig(name=model, input_size_wh=size, udp=udp)
         if path.suffix == ".ckpt" and beside.is_file():
-            return PoseModelConfig.from_dict(json.loads(beside.read_text(encoding="utf-8"))["pose_model"])
+            return PoseModelConfig.from_dict(read_json(beside)["pose_model"])
     except (ValueError, KeyError) as error:
         raise OptionError(f"{path}: {error}") from error
     raise OptionError(

@@ -57,6 +57,13 @@ def test_boxes_of_a_file_go_to_their_frames(tmp_path: Path, kind: str) -> None:
         ("a.json", '[{"image_id": 0, "bbox": [1, 2, 0, 3]}]', "has no area"),
         ("a.jsonl", '{"frame": 0}', "an entry has no 'people'"),
         ("a.jsonl", "{", "is not a file of boxes"),
+        ("a.json", "[" * 100_000, "nested too deeply"),
+        ("a.json", '[{"image_id": 0, "bbox": [1, 2, 1e308, 3]}]', "lies beyond"),
+        ("a.json", f'[{{"image_id": 0, "bbox": [1, 2, 1{"0" * 400}, 3]}}]', "64 bits"),
+        ("a.json", '[{"image_id": 1e999, "bbox": [1, 2, 3, 4]}]', "not a finite number"),
+        ("a.json", '[{"image_id": 0, "bbox": [1, 2, 3, 4], "score": NaN}]', "not a finite number"),
+        ("a.jsonl", '{"frame": 1e999, "people": []}', "not a finite number"),
+        ("a.jsonl", '[{"frame": 0, "people": []}]', "is not a file of boxes"),
     ],
 )
 def test_a_wrong_file_of_boxes_is_one_line(tmp_path: Path, name: str, content: str | None, message: str) -> None:
@@ -79,6 +86,6 @@ def test_given_boxes_are_posed_in_every_frame_and_not_doubted(tmp_path: Path) ->
 def test_an_unknown_class_names_the_detector_that_is_needed() -> None:
     posed = dataclasses.replace(pose_spec(), class_names=("robot",))
     with pytest.raises(OptionError) as caught:
-        opening._open_boxes(PipelineOptions(backend="onnxruntime"), posed, lambda _line: None)
+        opening._open_detector(PipelineOptions(backend="onnxruntime"), posed, lambda _line: None)
     message = str(caught.value)
     assert "unknown class 'robot'" in message and "python -m train.detector" in message and "--detector none" in message
