@@ -20,6 +20,7 @@ from train.data.boxes import labelled_boxes, read_detections, read_pictures
 from train.data.dataset import ImageStore
 from train.data.documents import reason
 from train.data.reading import read_people
+from train.detector.yolo_dataset import write_yolo_dataset
 from train.evaluation.coco_eval import coco_result, keypoint_ap
 
 pytestmark = pytest.mark.fault("hostile data sets")
@@ -180,3 +181,50 @@ def test_reasons_are_short(fault: Fault) -> None:
     for error in (ValueError("x" * 10**6), KeyError("k" * 10**6), ValueError("a\nb"), ValueError()):
         assert len(reason(error)) < 300 and "\n" not in reason(error)
     fault.more(4)
+
+
+def test_a_detector_set_writes_only_into_its_folder(tmp_path: Path, fault: Fault) -> None:
+    """Whatever a COCO file calls its pictures; and no picture of the person is the one that ultralytics repairs."""
+    data = write_people(tmp_path / "data", pictures=2)
+    coco = json.loads((data / "train.json").read_text())
+    first = coco["images"][0]
+    pictures = sorted((data / "train").iterdir())
+    whole, cut = pictures[0].read_bytes(), b"\xff\xd8 cut off"
+    (data / "notes.jpg").write_bytes(cut)
+    (data / "notes.txt").write_text("precious")
+    (data / "train" / "deep").mkdir()
+    (data / "train" / "deep" / first["file_name"]).write_bytes(whole)
+    names = ["../notes.jpg", f"deep/{first['file_name']}", str(data / "notes.jpg"), first["file_name"]]
+    coco["images"] = [{**first, "id": number, "file_name": name} for number, name in enumerate(names)]
+    (data / "train.json").write_text(json.dumps(coco))
+    before = {file: file.read_bytes() for file in data.rglob("*") if file.is_file()}
+    write_yolo_dataset(data, tmp_path / "out")
+    for file in (tmp_path / "out" / "images" / "train").iterdir():
+        if file.read_bytes() == cut:  # as ultralytics repairs it
+            file.write_bytes(b"repaired")
+    for file, content in before.items():
+        fault.keeps(file.read_bytes() == content, str(file))
+    fault.keeps({file for file in data.rglob("*") if file.is_file()} == set(before), "a file beside the data")
+    written = sorted((tmp_path / "out" / "labels" / "train").iterdir())
+    assert len(written) == len({file.stem for file in written}) == len(names)
+    fault.more(len(names))
+
+
+@pytest.mark.parametrize("place", PLACES, ids=str)
+@pytest.mark.parametrize(
+    "value", [None, -1, 10**400, "x", [], {}, math.inf, [0, 0, "x", 1], [0, 0, math.nan, 1]], ids=str
+)
+def test_a_detector_set_is_read_or_refused(
+    place: tuple[str | int, ...], value: object, tmp_path: Path, fault: Fault
+) -> None:
+    data = write_people(tmp_path / "data", pictures=1)
+    coco = json.loads((data / "train.json").read_text())
+    at: Any = coco
+    for key in place[:-1]:
+        at = at[key]
+    at[place[-1]] = value
+    (data / "train.json").write_text(json.dumps(coco))
+    try:
+        write_yolo_dataset(data, tmp_path / "out")
+    except (SourceError, FileNotFoundError) as error:  # a picture of that name is missing
+        assert len(str(error)) < 2000

@@ -19,7 +19,8 @@ from train.data.dataset import ImageStore
 from train.data.people import PeopleSet, Person
 from train.data.reading import read_people
 from train.detector.paste import CutOut, PastePeople, _insert, cut_out, cut_outs, paste
-from train.detector.training import main, write_yolo_dataset
+from train.detector.training import main
+from train.detector.yolo_dataset import write_yolo_dataset
 
 RED = (30, 30, 220)
 # Nose, eyes, ears, shoulders, elbows, wrists, hips, knees, ankles of a person who stands upright.

@@ -82,7 +82,7 @@ def test_one_branch_alone_starts_from_the_file_and_comes_out_of_it_again(tmp_pat
     prepare_ultralytics(verbose=False)
     from ultralytics import YOLO  # type: ignore[attr-defined]
 
-    rest: Any = {"architecture": ARCHITECTURE, "output": tmp_path, "input_size": SIDE, "one_to_many": True}
+    rest: Any = {"architecture": ARCHITECTURE, "start": tmp_path / "start.pt", "input_size": SIDE, "one_to_many": True}
     start = starting_point(SHIPPED, pictures=pictures[0].parent, **rest)
     network: Any = YOLO(str(start)).model
     assert not any("one2one" in name for name in network.state_dict())

@@ -25,14 +25,14 @@ _ONE_TO_ONE = "one2one_"
 
 
 def starting_point(
-    init: Path | None, *, architecture: str, output: Path, pictures: Path, input_size: int, one_to_many: bool
+    init: Path | None, *, architecture: str, start: Path, pictures: Path, input_size: int, one_to_many: bool
 ) -> Path:
-    """What ultralytics starts from: an architecture, a `.pt` file, or `start.pt`, made in the output folder.
+    """What ultralytics starts from: an architecture, a `.pt` file, or a file that is made for it.
 
     Args:
         init: a `.pt` file, an `.onnx` file of `engine build --detector`, or None for random weights.
         architecture: its YAML name in the ultralytics package.
-        output: folder for `start.pt`.
+        start: the file to make.
         pictures: folder of pictures to measure batch norms on.
         input_size: side of the square input in px.
         one_to_many: the network shall have that branch alone.
@@ -61,7 +61,6 @@ def starting_point(
         network = restore_detector(init, layout, files[:: max(1, len(files) // 64)], input_size)
     model = YOLO(architecture, task="detect")
     model.model = network
-    start = output / "start.pt"
     model.save(str(start))
     return start
 

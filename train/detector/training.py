@@ -7,23 +7,24 @@ sources): a picture that lists one of its three people teaches a detector to ove
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from engine.artifacts.write_guard import check_targets
+from engine.artifacts.write_guard import check_new_folder, check_targets
 from engine.build.detector_export import export_detector
 from engine.errors import OptionError
 from engine.option_table import SEED, SHARE, Range, add_options, check_options, described, option
 from engine.system.one_line_parser import OneLineParser
 from engine.system.ultralytics_env import disable_telemetry, prepare_ultralytics
 from train.command import reports_errors
+from train.detector.yolo_dataset import write_yolo_dataset
 
 ARCHITECTURE = "yolo26n.yaml"
+START = "start.pt"
+"""What a training begins with, where it is made; in the output folder."""
 _LEARNING_RATES = {"AdamW": 0.002, "MuSGD": 0.01}
 """What ultralytics takes for one class where it chooses."""
 _MOST_CUT_OUTS = 1000
@@ -77,66 +78,6 @@ class DetectorOptions:
         check_options(self)
 
 
-def write_yolo_dataset(data: Path, output: Path) -> Path:
-    """Write the YOLO form (pictures, one label file each, data.yaml) of a COCO-style folder.
-
-    Args:
-        data: folder with `train.json`, `val.json` and the pictures in `train/` and `val/`.
-        output: folder to write; pictures are hard links where the file system allows it, copies elsewhere.
-
-    Returns:
-        The path of `data.yaml`.
-    """
-    for split in ("train", "val"):
-        annotation_file = data / f"{split}.json"
-        if not annotation_file.is_file():
-            raise FileNotFoundError(f"{annotation_file} is missing: --data wants a folder with train.json and val.json")
-        coco = json.loads(annotation_file.read_text())
-        boxes: dict[int, list[list[float]]] = {}
-        for annotation in coco["annotations"]:
-            boxes.setdefault(annotation["image_id"], []).append(annotation["bbox"])
-        images = output / "images" / split
-        labels = output / "labels" / split
-        images.mkdir(parents=True, exist_ok=True)
-        labels.mkdir(parents=True, exist_ok=True)
-        for image in coco["images"]:
-            if image.get("source", "coco") != "coco":
-                continue
-            _link_or_copy(data / split / image["file_name"], images / image["file_name"])
-            rows = [_yolo_row(box, image["width"], image["height"]) for box in boxes.get(image["id"], [])]
-            (labels / image["file_name"]).with_suffix(".txt").write_text("\n".join(rows))
-    yaml = output / "data.yaml"
-    # JSON strings are YAML strings, whatever is in them.
-    path, name = json.dumps(output.resolve().as_posix()), json.dumps(_class_name(coco))
-    yaml.write_text(f"path: {path}\ntrain: images/train\nval: images/val\nnames:\n  0: {name}\n", encoding="utf-8")
-    return yaml
-
-
-def _class_name(coco: dict[str, Any]) -> str:
-    """The class of a COCO file: that of its keypoints, as the pose network names it, else the first."""
-    categories = coco.get("categories") or [{}]
-    with_keypoints = [category for category in categories if "keypoints" in category]
-    return str((with_keypoints or categories)[0].get("name", "person"))
-
-
-def _yolo_row(box_xywh: list[float], width: int, height: int) -> str:
-    """One label line from a COCO box: class, centre and size as fractions of the picture, clipped to it."""
-    x, y, w, h = box_xywh
-    left, top = max(0.0, x), max(0.0, y)
-    right, bottom = min(float(width), x + w), min(float(height), y + h)
-    centre_x, centre_y = (left + right) / 2 / width, (top + bottom) / 2 / height
-    return f"0 {centre_x:.6f} {centre_y:.6f} {(right - left) / width:.6f} {(bottom - top) / height:.6f}"
-
-
-def _link_or_copy(source: Path, target: Path) -> None:
-    if target.exists():
-        return
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
-
-
 def _bfloat16_on_cpu(threads: int) -> Callable[[Any], None]:
     """A callback that runs the training forward pass in bfloat16, channels last: 2.2 times the images/s of float32.
 
@@ -180,7 +121,6 @@ def train(options: DetectorOptions) -> Path:
 
     Raises:
         EngineError: an option does not fit, a file is there already, or the start cannot be used.
-        FileNotFoundError, KeyError, JSONDecodeError: the data set cannot be used.
     """
     prepare_ultralytics(verbose=True)
     import torch
@@ -190,9 +130,11 @@ def train(options: DetectorOptions) -> Path:
     torch.set_num_threads(options.threads)
     output = options.output
     exported = output / f"{output.resolve().name}.onnx"
-    written = (output / "dataset" / "data.yaml", output / "run" / "weights" / "last.pt", exported)
+    if not options.resume:
+        for folder in ("dataset", "run"):
+            check_new_folder(output / folder, flag="--resume")
     check_targets(
-        written,
+        (exported, output / START),
         inputs=[] if options.resume else [options.data, options.init],
         overwrite=options.resume,
         flag="--resume",
@@ -215,7 +157,7 @@ def _start(options: DetectorOptions) -> Path:
     return starting_point(
         options.init,
         architecture=ARCHITECTURE,
-        output=options.output,
+        start=options.output / START,
         pictures=options.output / "dataset" / "images" / "train",
         input_size=options.input_size,
         one_to_many=options.one_to_many,
@@ -282,7 +224,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-@reports_errors("train.detector", KeyError, json.JSONDecodeError)
+@reports_errors("train.detector")
 def main(argv: list[str] | None = None) -> int:
     """Train; exit code 2 and one line where the input cannot be used."""
     given = vars(build_parser().parse_args(argv))
