@@ -21,7 +21,7 @@ from app.qt_setup import make_application
 from app.screenshots import has_people, live_for, wait_for
 from app.settings import Settings
 from app.widgets.theme import apply_theme
-from engine.errors import EngineError
+from engine.errors import OptionError, reports_errors
 from engine.pipeline.pose_pipeline import PipelineOptions
 from engine.system.entry import run_command
 from engine.system.one_line_parser import OneLineParser
@@ -105,6 +105,7 @@ def run(minutes: float, every_s: float) -> list[Sample]:
             window.close()
 
 
+@reports_errors("endurance", TimeoutError)
 def main(argv: list[str] | None = None) -> int:
     """Run; 0 if nothing grew, 1 if something did, 2 if it could not run."""
     parser = OneLineParser(prog="python -m app.endurance", description="A long run of the window.")
@@ -112,13 +113,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--every", type=float, default=60.0, help="seconds between lines (60)")
     arguments = parser.parse_args(argv)
     if not (0.05 <= arguments.minutes <= 10_000 and arguments.every >= 1):
-        print("endurance: --minutes must be 0.05 or more and --every 1 or more", file=sys.stderr)
-        return 2
-    try:
-        samples = run(arguments.minutes, arguments.every)
-    except (EngineError, TimeoutError) as error:
-        print(f"endurance: {error}", file=sys.stderr)
-        return 2
+        raise OptionError("--minutes must be 0.05 or more and --every 1 or more")
+    samples = run(arguments.minutes, arguments.every)
     wrong = verdict(samples)
     print("; ".join(wrong) or "no growth of memory beyond 50 MB, no increase of delay")
     return 1 if wrong else 0

@@ -16,8 +16,10 @@ from app.live.composer import Picture, to_qimage
 from app.live.probe import Probe
 from app.live.shots import Shot, Shown
 from app.qt_setup import make_application
+from app.screenshots import size_of
 from app.widgets.theme import apply_theme
 from app.widgets.video_view import VideoView
+from engine.errors import OptionError, reports_errors
 from engine.overlay.drawing import AttentionView, OverlayOptions
 from engine.skeleton import COCO17
 from engine.system.entry import run_command
@@ -120,13 +122,16 @@ def measure(application: QApplication, size_wh: tuple[int, int], frames: int) ->
     return times
 
 
+@reports_errors("paint_benchmark")
 def main(argv: list[str] | None = None) -> int:
     """Measure and print."""
     parser = OneLineParser(prog="python -m app.paint_benchmark")
     parser.add_argument("--size", default="1600x900")
     parser.add_argument("--frames", type=int, default=100)
     arguments = parser.parse_args(argv)
-    width, height = (int(side) for side in arguments.size.split("x"))
+    if arguments.frames < 1:
+        raise OptionError("--frames must be 1 or more")
+    width, height = size_of(arguments.size)
     application = make_application(sys.argv[:1])
     apply_theme(application)
     times = measure(application, (width, height), arguments.frames)

@@ -20,7 +20,8 @@ from app.qt_setup import make_application
 from app.settings import Settings
 from app.widgets.theme import DARK, LIGHT, apply_theme
 from engine.artifacts.atomic import replacing
-from engine.errors import EngineError
+from engine.artifacts.write_guard import check_targets
+from engine.errors import EngineError, OptionError, reports_errors
 from engine.pipeline.pose_pipeline import PipelineOptions
 from engine.skeleton import Skeleton
 from engine.system.entry import run_command
@@ -31,6 +32,26 @@ _OPEN_LIMIT_S, _WAIT_LIMIT_S = 180.0, 60.0
 _COLORS = 255
 _LIVE_S, _ATTENTION_S, _PROBE_S = 2.2, 3.2, 3.6
 """Positions in the demo's street scene."""
+
+
+SCENES = ("statistics", "pose", "live", "attention", "probe")
+
+
+def picture_of(folder: Path, scene: str) -> Path:
+    """The file of a scene."""
+    return folder / f"window-{scene}.png"
+
+
+def size_of(text: str) -> tuple[int, int]:
+    """Width and height from WIDTHxHEIGHT.
+
+    Raises:
+        OptionError: it is neither.
+    """
+    width, _, height = text.partition("x")
+    if not (width.isdecimal() and height.isdecimal() and 0 < int(width) <= 8192 and 0 < int(height) <= 8192):
+        raise OptionError(f"--size is {text}; expected WIDTHxHEIGHT in px, such as 1440x900")
+    return int(width), int(height)
 
 
 def wait_for(application: QApplication, done: Callable[[], bool], limit_s: float, what: str) -> None:
@@ -151,36 +172,43 @@ def take_all(application: QApplication, window: MainWindow, folder: Path) -> Non
     live_for(application, 8.0)
     window.show_tab(2)
     live_for(application, 8.0)
-    save(window, folder / "window-statistics.png")
+    save(window, picture_of(folder, "statistics"))
     window.show_tab(1)
     stand_at(application, window, _LIVE_S)
-    save(window, folder / "window-pose.png")
+    save(window, picture_of(folder, "pose"))
     window.show_tab(0)
     live_for(application, 0.5)
-    save(window, folder / "window-live.png")
+    save(window, picture_of(folder, "live"))
     stand_at(application, window, _ATTENTION_S)
     panel.choose_keypoint(shown_skeleton(window).keypoint_names[0])  # maps are computed only while they are shown
     wait_for(application, lambda: has_attention(window), _WAIT_LIMIT_S, "attention maps")
     panel.choose_keypoint(most_attended(window))
     live_for(application, 1.0)
-    save(window, folder / "window-attention.png")
+    save(window, picture_of(folder, "attention"))
     panel.set_kind(None)
     stand_at(application, window, _PROBE_S)
     window.look_control.probe_next()
     live_for(application, 1.5)
-    save(window, folder / "window-probe.png")
+    save(window, picture_of(folder, "probe"))
 
 
+@reports_errors("screenshots", TimeoutError)
 def main(argv: list[str] | None = None) -> int:
-    """Take the screenshots."""
+    """Take the screenshots; exit code 2 and one line where that cannot be done."""
     parser = OneLineParser(prog="python -m app.screenshots")
     parser.add_argument("--folder", type=Path, default=Path("docs"))
     parser.add_argument("--pose-model")
     parser.add_argument("--detector")
     parser.add_argument("--size", default="1440x900", help="of the window, as WIDTHxHEIGHT")
     parser.add_argument("--theme", choices=("dark", "light"), default="dark")
+    parser.add_overwrite()
     arguments = parser.parse_args(argv)
-    width, height = (int(side) for side in arguments.size.split("x"))
+    width, height = size_of(arguments.size)
+    check_targets(
+        [picture_of(arguments.folder, scene) for scene in SCENES],
+        inputs=[arguments.pose_model, arguments.detector],
+        overwrite=arguments.overwrite,
+    )
     with tempfile.TemporaryDirectory() as scratch:
         errors = ErrorReport(Path(scratch) / "log.txt")
         application = make_application(sys.argv[:1])

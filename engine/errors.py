@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import functools
+import sys
+from collections.abc import Callable, Iterable
+from typing import ParamSpec
+
+_Arguments = ParamSpec("_Arguments")
+_EXIT_BAD_INPUT = 2
 
 
 def one_line(text: object) -> str:
@@ -64,3 +70,33 @@ def nearest_hint(wrong: str, valid: Iterable[str]) -> str:
     if len(names) <= 24:
         hint += f" Known: {', '.join(names)}."
     return hint
+
+
+def reports_errors(
+    name: str, *also: type[Exception]
+) -> Callable[[Callable[_Arguments, int]], Callable[_Arguments, int]]:
+    """Decorate the main function of a command: input that cannot be used is one line on stderr, and exit code 2.
+
+    Args:
+        name: of the command, such as "train.evaluate"; each line begins with it.
+        also: other errors that mean input that cannot be used.
+    """
+    expected: tuple[type[Exception], ...] = (EngineError, *also)
+
+    def decorate(main: Callable[_Arguments, int]) -> Callable[_Arguments, int]:
+        @functools.wraps(main)
+        def reporting(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> int:
+            try:
+                return main(*args, **kwargs)
+            except expected as error:
+                message = str(error)
+            except OSError as error:  # a full disk, a folder that may not be written
+                if error.filename is None:
+                    raise  # the console; `engine.system.entry.run_command` knows what to say
+                message = f"{error.filename}: {error.strerror}"
+            print(f"{name}: {one_line(message)}", file=sys.stderr)
+            return _EXIT_BAD_INPUT
+
+        return reporting
+
+    return decorate

@@ -7,13 +7,17 @@ Rooms are in the order in which they may import each other, so every number is l
 from __future__ import annotations
 
 import ast
-import sys
 from collections import Counter
 from collections.abc import Iterable
 from html import escape
 from pathlib import Path
 
-from tests.test_architecture import ENGINE_ORDER, ROOT, VOCABULARY, program_imports, room_of
+from engine.artifacts.atomic import replacing
+from engine.artifacts.write_guard import check_targets
+from engine.errors import reports_errors
+from engine.system.entry import run_command
+from engine.system.one_line_parser import OneLineParser
+from tests.test_architecture import ENGINE_ORDER, ROOT, VOCABULARY, product_files, program_imports, room_of
 
 PICTURE = ROOT / "docs" / "architecture.svg"
 
@@ -25,6 +29,7 @@ SENTENCES = {
     "app": "The window.",
     "main": "Argument parsing only.",
 }
+_TITLE = "Which room imports from which"
 _ROW, _CELL, _LEFT, _TOP = 30, 34, 760, 132
 
 
@@ -68,7 +73,7 @@ def draw() -> str:
         'font-family="DejaVu Sans, Verdana, sans-serif" font-size="12">',
         f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
         f"<desc>{escape(arrows(counts))}</desc>",
-        '<text x="24" y="36" font-size="17" font-weight="bold" fill="#1c2733">Which room imports from which</text>',
+        f'<text x="24" y="36" font-size="17" font-weight="bold" fill="#1c2733">{_TITLE}</text>',
         '<text x="24" y="58" fill="#5b6b7b">A row imports from the columns with a number (how many imports).</text>',
     ]
     for row, room in enumerate(names):
@@ -108,13 +113,30 @@ def _cell(x: int, y: int, count: int, *, allowed: bool) -> str:
     )
 
 
-def main(argv: Iterable[str] = ()) -> int:
-    """Write the picture, optionally to another file."""
-    target = Path(next(iter(argv), PICTURE))
-    target.write_text(draw(), encoding="utf-8")
-    print(target)
+@reports_errors("draw_architecture")
+def main(argv: list[str] | None = None) -> int:
+    """Write the picture."""
+    parser = OneLineParser(prog="python -m tests.draw_architecture")
+    parser.add_argument("--output", type=Path, default=PICTURE, help="SVG to write (docs/architecture.svg)")
+    parser.add_overwrite()
+    arguments = parser.parse_args(argv)
+    check_targets(
+        [arguments.output],
+        inputs=[ROOT / file for file in product_files()],
+        overwrite=arguments.overwrite,
+        is_own=is_picture,
+    )
+    with replacing(arguments.output) as temporary:
+        temporary.write_text(draw(), encoding="utf-8")
+    print(arguments.output)
     return 0
 
 
+def is_picture(file: Path) -> bool:
+    """Whether a file is an earlier such picture."""
+    with file.open("rb") as stream:
+        return stream.read(4) == b"<svg" and f">{_TITLE}<".encode() in stream.read(2**16)
+
+
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+    raise SystemExit(run_command(main))

@@ -221,7 +221,7 @@ def ablate(base: TrainConfig, *, table: int, bare: bool, seeds: int, output: Pat
     content: dict[str, Any] = {}
     for _, config in runs:  # before hours are spent on the first
         _check_same_run(config)
-    check_targets([output / f"table{table}.json"], inputs=[base.init], is_own=_is_table)
+    check_targets([output / f"table{table}.json"], inputs=base.inputs, is_own=_is_table)
     for count, (row, config) in enumerate(runs, 1):
         print(f"[{count}/{len(runs)}] {row.name}, seed {config.seed}: {config.output}", flush=True)
         results[row.name].append({"seed": config.seed, **run_row(config)})

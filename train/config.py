@@ -273,6 +273,11 @@ class TrainConfig:
             if not holds:
                 raise OptionError(message)
 
+    @property
+    def inputs(self) -> tuple[str | Path | None, ...]:
+        """What a run reads."""
+        return self.data, self.init, self.boxes, self.teacher
+
     def input_size_at(self, progress: float) -> tuple[int, int]:
         """Width and height of the crops when a share `progress` (0 to 1) of the run is done, in px."""
         width, height = self.pose_model.input_size_wh

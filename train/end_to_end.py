@@ -106,7 +106,8 @@ def main(argv: list[str] | None = None) -> int:
     parser = OneLineParser(prog="python -m train.end_to_end", description="COCO keypoint AP of the whole program.")
     add_options(parser, EndToEndOptions)
     options = EndToEndOptions(**vars(parser.parse_args(argv)))
-    check_targets([options.report], inputs=[options.data, options.pose_model], overwrite=options.overwrite)
+    read = (options.data, options.pose_model, options.detector, options.boxes)
+    check_targets([options.report], inputs=read, overwrite=options.overwrite)
     report = measure(options)
     runs = report["runs"]
     print(

@@ -22,8 +22,9 @@ import torch
 from tqdm import tqdm
 
 from engine.artifacts.model_files import resolve_pose_model
+from engine.artifacts.write_guard import check_new_folder
 from engine.detection.detector import PersonDetector, open_detector
-from engine.errors import OptionError, OutputError, SourceError
+from engine.errors import OptionError, SourceError
 from engine.geometry import apply_affines, boxes_to_affines, invert_affines, overlaps, warp_crops
 from engine.heatmap import decoder_for
 from engine.option_table import AT_LEAST_1, NOT_NEGATIVE, SHARE, add_options, check_options, described, option
@@ -265,8 +266,7 @@ def pseudo_label(options: PseudoLabelOptions) -> Counter[str]:
         EngineError, CheckpointError: pictures, networks or options cannot be used.
         OSError: the folder cannot be written.
     """
-    if options.output.exists() and (not options.output.is_dir() or any(options.output.iterdir())):
-        raise OutputError(f"{options.output} is not empty; name another --output")
+    check_new_folder(options.output)
     weights = resolve_pose_model(options.weights)
     if weights.suffix.lower() != ".safetensors":
         raise OptionError(f"--weights is {weights}; expected a .safetensors file or a shipped name")

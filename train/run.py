@@ -102,9 +102,8 @@ def train(config: TrainConfig, resume: bool = False) -> Path:
     if not resume and last.is_file():
         raise OptionError(f"{config.output} contains a run; continue it with --resume, or choose another --output")
     written = (config.output / name for name in ("config.json", "best.safetensors", "last.safetensors"))
-    read = (config.data, config.init, config.boxes, config.teacher)
     if process_rank(config) == 0:  # the first process may have begun to write when another comes here
-        check_targets(written, inputs=() if resume else read, overwrite=resume, flag="--resume")
+        check_targets(written, inputs=() if resume else config.inputs, overwrite=resume, flag="--resume")
     torch.set_num_threads(config.threads or os.cpu_count() or 1)
     L.seed_everything(config.seed, verbose=False)
     _quiet_lightning()

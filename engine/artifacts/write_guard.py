@@ -41,7 +41,7 @@ def check_targets(
 
     Raises:
         OutputError: a target exists, is an input or would be written under the name of one, is named twice, is a
-            folder, a device or a link to nothing, or cannot be checked.
+            folder, a device or a link to nothing, lies in no folder, or cannot be checked.
     """
     read = _Inputs(inputs)
     taken: set[Path] = set()
@@ -58,8 +58,32 @@ def check_targets(
             _check_place(target)
             if target.exists() and not overwrite and not is_own(target):
                 raise OutputError(f"{target} exists already: name another output, or add {flag} to replace it")
-        except (OSError, RuntimeError, ValueError) as error:  # too long a name, no permission, a loop of links, a NUL
-            raise OutputError(f"cannot write to {target}: {getattr(error, 'strerror', None) or error}") from error
+        except (OSError, RuntimeError, ValueError) as error:
+            raise _unusable(target, error) from error
+
+
+def check_new_folder(folder: Path, *, flag: str = "") -> None:
+    """Refuse, before any work is done, a folder to fill that holds anything already.
+
+    Args:
+        folder: it is made where it does not exist.
+        flag: the option that goes on with what is there, for the message.
+
+    Raises:
+        OutputError: it is not empty, no folder, or a link to nothing, or it cannot be checked.
+    """
+    try:
+        _check_folder(folder)
+        if folder.is_dir() and any(folder.iterdir()):
+            instead = f", or add {flag} to go on with it" if flag else ""
+            raise OutputError(f"the output {folder} is a folder that is not empty: name another{instead}")
+    except (OSError, RuntimeError, ValueError) as error:
+        raise _unusable(folder, error) from error
+
+
+def _unusable(target: Path, error: Exception) -> OutputError:
+    """The error for too long a name, a missing permission, a loop of links, a NUL."""
+    return OutputError(f"cannot write to {target}: {getattr(error, 'strerror', None) or error}")
 
 
 def _check_place(target: Path) -> None:
@@ -69,6 +93,16 @@ def _check_place(target: Path) -> None:
         raise OutputError(f"the output {target} is a link to a file that does not exist: name that file, or remove it")
     if target.exists() and not target.is_file():
         raise OutputError(f"the output {target} is a device or a pipe: name a file")
+    _check_folder(target.parent)
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse a folder that cannot be made, because a file or a link to nothing has its name or that of a parent."""
+    there = next((one for one in (folder, *folder.parents) if one.exists() or one.is_symlink()), None)
+    if there is not None and not there.exists():
+        raise OutputError(f"the output {there} is a link to a folder that does not exist: remove it")
+    if there is not None and not there.is_dir():
+        raise OutputError(f"the output {there} is a file: name a folder")
 
 
 class _Inputs:

@@ -61,7 +61,7 @@ def run_benchmark(user_options: Options) -> int:
     options = options_of(user_options)
     plot = plot_of(user_options)
     long_runs = None if user_options.soak is None else soak_frames(user_options.soak)
-    inputs = (*run_inputs(user_options, path_of(user_options.one_video)), user_options.data)
+    inputs = run_inputs(user_options, path_of(user_options.one_video))
     check_targets((user_options.report, plot), overwrite=user_options.overwrite, inputs=inputs)
     report: dict[str, Any] = {"command": " ".join([program_command(), *sys.argv[1:]]), "machine": machine()}
     report["options"] = values_of(user_options, Place.BENCHMARK)

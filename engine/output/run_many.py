@@ -19,7 +19,6 @@ from engine.output.poses_writer import check_poses_path
 from engine.output.progress import FrameProgress
 from engine.output.run_video import (
     EXIT_SOME_FAILED,
-    all_inputs,
     attention_view,
     check_outputs,
     exit_code,
@@ -30,6 +29,7 @@ from engine.output.run_video import (
     pipeline_options,
     print_error,
     print_line,
+    run_inputs,
     run_video,
     stdout_for_poses,
     what_runs,
@@ -88,7 +88,7 @@ class _Batch:
         if user_options.boxes is not None:
             raise OptionError(f"--boxes are those of one source; there are {len(requests)}")
         self._attention = attention_view(user_options)
-        self._inputs = all_inputs(user_options, *(path for request in requests for path in request.paths))
+        self._inputs = run_inputs(user_options, *(path for request in requests for path in request.paths))
         self._networks: Networks | None = None
         self._stems: set[str] = set()
         self._rows: list[_Row] = []
@@ -145,7 +145,8 @@ class _Batch:
             except OptionError as error:  # of this source, and not of the others
                 raise SourceError(str(error)) from error
         wanted = self._outputs_of(info)
-        check_outputs(info, wanted, self._inputs)
+        # What one source of the run has written no other may replace.
+        self._inputs += check_outputs(info, wanted, self._inputs)
         pipeline = self._pipeline(info, live)
         return export(source, pipeline, wanted, progress, guard, live=live)
 

@@ -16,7 +16,7 @@ from engine.artifacts.weights_info import read_weights_info
 from engine.artifacts.write_guard import check_targets
 from engine.detection.given_boxes import NO_DETECTOR
 from engine.errors import ModelError, OptionError, one_line
-from engine.options import DRAWN, Options, PoseOptions
+from engine.options import DRAWN, Options
 from engine.output.export import ExportOptions, ExportSummary, export
 from engine.output.files import photo_targets, resolve_output
 from engine.output.live.live_poses import LivePoses
@@ -72,7 +72,7 @@ def run_video(user_options: Options, request: SourceRequest) -> int:
         given = options.boxes is not None or options.detector == NO_DETECTOR
         if not given and (not options.download or is_offline()):
             find_detector(options.detector)
-        inputs = all_inputs(user_options, *request.paths)
+        inputs = run_inputs(user_options, *request.paths)
         check_outputs(source.info, export_options(user_options, attention), inputs)
         live = until_printed.enter_context(live_poses(user_options, stdout, named=False))
         with open_pipeline(options, notify=notify) as pipeline:
@@ -220,8 +220,8 @@ def attention_view(user_options: Options) -> AttentionView | AttentionSheet | No
     return view
 
 
-def check_outputs(info: SourceInfo, wanted: ExportOptions, inputs: Iterable[str | Path | None]) -> None:
-    """Refuse, before the networks are loaded, outputs that the export would refuse.
+def check_outputs(info: SourceInfo, wanted: ExportOptions, inputs: Iterable[str | Path | None]) -> tuple[Path, ...]:
+    """Refuse, before the networks are loaded, outputs that the export would refuse; returns the files to write.
 
     Args:
         info: of the source.
@@ -245,18 +245,15 @@ def check_outputs(info: SourceInfo, wanted: ExportOptions, inputs: Iterable[str 
     check_targets(targets, overwrite=wanted.overwrite, inputs=inputs)
     for file in targets if info.kind != "photos" else {file.parent: file for file in targets}.values():
         check_writable(file)
+    return tuple(targets)
 
 
-def run_inputs(user_options: PoseOptions, *sources: Path | None) -> tuple[str | Path | None, ...]:
+def run_inputs(user_options: Options, *sources: Path | None) -> tuple[str | Path | None, ...]:
     """All that a run of the program reads, for the guard of what it writes."""
     files = [file for source in sources for file in source_files(source)]
-    return (*files, user_options.pose_model, user_options.detector, user_options.boxes, WEIGHTS_DIR)
-
-
-def all_inputs(user_options: Options, *sources: Path | None) -> tuple[str | Path | None, ...]:
-    """What `run_inputs` knows, and the picture behind the drawing."""
     ground = None if user_options.background in ("video", "black") else user_options.background
-    return (*run_inputs(user_options, *sources), ground)
+    networks = (user_options.pose_model, user_options.detector, WEIGHTS_DIR)
+    return (*files, *networks, user_options.boxes, user_options.data, ground)
 
 
 def what_runs(pipeline: PosePipeline) -> str:

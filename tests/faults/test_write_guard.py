@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import os
 import shutil
@@ -9,16 +10,20 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 import main
 from app.launch import check_status_file
+from app.screenshots import SCENES
 from engine.artifacts.folders import WEIGHTS_DIR
 from engine.errors import OutputError
 from tests.engine.clips import ClipSpec, make_clip, picture, save_photo
-from tests.faults.ledger import Fault
+from tests.faults.ledger import ROOT, Fault
 from tests.faults.light import Run, command
+from tests.faults.test_entry_points import FILES as ENTRY_POINTS
+from tests.faults.test_entry_points import module_of
 
 __all__ = ["command"]
 
@@ -27,11 +32,16 @@ pytestmark = pytest.mark.fault("written files")
 
 @dataclass(frozen=True)
 class Command:
-    """A command: its words with `{name}` for inputs, its options that write, and what lets it replace a file."""
+    """A command: its words with `{name}` for inputs, its options that write, and what lets it replace a file.
+
+    Attributes:
+        fills: what it writes is a folder, which must be new or empty.
+    """
 
     words: str
     writes: tuple[str, ...]
     overwrite: str = "--overwrite"
+    fills: bool = False
 
     @property
     def inputs(self) -> list[str]:
@@ -48,12 +58,19 @@ MEMBERS = {"photos": "a.png", "data": "val.json", "poses": "walk.jsonl", "run": 
 
 COMMANDS = (
     Command("main --benchmark --video {video} --pose-model {weights} --detector {detector}", ("--report", "--plot")),
-    Command("main --video {video} --pose-model {weights}", ("--output", "--poses")),
+    Command(
+        "main --benchmark --video {video} --data {data} --boxes {boxes} --background {photo}", ("--report", "--plot")
+    ),
+    Command(
+        "main --video {video} --pose-model {weights} --boxes {boxes} --background {photo}",
+        ("--output", "--poses", "--attention-maps"),
+    ),
+    Command("main --video {video} --pose-model {weights} --detector {detector}", ("--output", "--poses")),
     Command("main --video {list} --pose-model {weights}", ("--output", "--poses")),
     Command("main --video {photo} --pose-model {weights}", ("--output", "--poses")),
     Command("main --video {photos} --pose-model {weights}", ("--poses",)),
     Command("engine.__main__ cost --pose-model {weights}", ("--report",)),
-    Command("engine.__main__ build --pose-model {weights}", ("--output",), "--force"),
+    Command("engine.__main__ build --pose-model {weights} --photos {photos}", ("--output",), "--force"),
     Command("engine.__main__ build --detector {detector}", ("--output",), "--force"),
     Command(
         "engine.__main__ build --pose-model {weights} --precision int8 --calibrate {video}", ("--output",), "--force"
@@ -68,6 +85,24 @@ COMMANDS = (
     Command("train.detector_recall --detector {detector} --data {data}", ("--report", "--detections")),
     Command("train.curves --run {run}", ("--output",)),
     Command("train.detector_average --weights {detector} --shares 1", ("--output",)),
+    Command(
+        "train.end_to_end --data {data} --pose-model {weights} --detector {detector} --boxes {boxes}", ("--report",)
+    ),
+    Command("tests.draw_architecture", ("--output",)),
+    Command("app.screenshots --pose-model {weights} --detector {detector}", ("--folder",), fills=True),
+    Command(
+        "train.pseudo_label --images {photos} --data {data} --weights {weights} --detector {detector}",
+        ("--output",), "", fills=True,
+    ),
+    Command(
+        "train.__main__ --data {data} --init {weights} --teacher {weights} --boxes {boxes} --model kcam_resnet18",
+        ("--output",), "", fills=True,
+    ),
+    Command(
+        "train.ablate --table 1 --data {data} --init {weights} --teacher {weights} --boxes {boxes}",
+        ("--output",), "", fills=True,
+    ),
+    Command("train.detector.training --data {data} --init {detector}", ("--output",), "", fills=True),
 )  # fmt: skip
 CASES = [(one, option) for one in COMMANDS for option in one.writes]
 SUFFIXES = {"--plot": ".png", "--poses": ".json"}
@@ -148,7 +183,7 @@ def words_of(one: Command, place: Path) -> list[str]:
 
 
 GUARDED = ("is the input itself", "is a file of the input", "exists already", "is a link to", "is a folder",
-           "is a device", "and that is the input", "cannot both be written")  # fmt: skip
+           "is a device", "and that is the input", "cannot both be written", "is a file: name a folder")  # fmt: skip
 BY_NAME = ("must end with", "no format for the poses file", "a name that ends in")
 """A name that does not fit is refused before the guard is asked."""
 
@@ -164,7 +199,7 @@ def test_no_input_is_replaced(one: Command, option: str, place: Path, call: Call
                 continue
             for spelling in list(spellings(file)):
                 before = content_of(place)
-                code, err = call([*words_of(one, place), option, str(spelling), one.overwrite])
+                code, err = call([*words_of(one, place), option, str(spelling), *one.overwrite.split()])
                 fault.keeps(content_of(place) == before, f"{one.words} {option} {spelling}: {err}")
                 fault.quiet(err)
                 assert code == 2, f"{one.words} {option} {spelling}: exit code {code}: {err}"
@@ -184,8 +219,9 @@ def test_no_stranger_is_replaced_unasked(one: Command, option: str, place: Path,
         stranger.write_text("notes of a person")
         dangling.symlink_to(place / "nowhere")
         folder.mkdir()
-        for target, extra in ((stranger, []), (dangling, []), (dangling, [one.overwrite]), (folder, [one.overwrite])):
-            if target == folder and option == "--output" and one.words.startswith("main --video"):
+        overwrite = one.overwrite.split()
+        for target, extra in ((stranger, []), (dangling, []), (dangling, overwrite), (folder, overwrite)):
+            if target == folder and (one.fills or (option == "--output" and one.words.startswith("main --video"))):
                 continue  # means a file in that folder
             before = content_of(place)
             code, err = call([*words_of(one, place), option, str(target), *extra])
@@ -195,6 +231,56 @@ def test_no_stranger_is_replaced_unasked(one: Command, option: str, place: Path,
             assert any(text in err for text in GUARDED + BY_NAME), err
             tried += 1
     fault.more(tried)
+
+
+WRITES_NOTHING = {"app.endurance", "app.paint_benchmark"}
+ELSEWHERE = {"main --status-json", "train.__main__ --config"}
+"""Has a test of its own below; gives values of other options."""
+
+
+class Parsed(Exception):
+    """Carries the parser of a command, in place of its work."""
+
+
+def file_options(name: str, monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """The options of a command (module, and perhaps a subcommand) whose values are files or folders."""
+
+    def caught(parser: argparse.ArgumentParser, *_given: object) -> NoReturn:
+        raise Parsed(parser)
+
+    module, _, sub = name.partition(" ")
+    with monkeypatch.context() as patch, pytest.raises(Parsed) as found:
+        patch.setattr(argparse.ArgumentParser, "parse_known_args", caught)
+        importlib.import_module(module).main(["--table", "1"] if module == "train.ablate" else [])
+    parser = found.value.args[0]
+    if sub:
+        parser = next(one.choices for one in parser._actions if isinstance(one, argparse._SubParsersAction))[sub]
+    return {action.option_strings[0] for action in parser._actions if action.option_strings and takes_file(action)}
+
+
+def takes_file(action: argparse.Action) -> bool:
+    if "FILE" in str(action.metavar) or "DIR" in str(action.metavar):
+        return True
+    try:
+        return isinstance(action.type("x.txt"), Path) if callable(action.type) else False
+    except (ValueError, argparse.ArgumentTypeError):
+        return False
+
+
+def test_every_option_that_names_a_file_is_tried(monkeypatch: pytest.MonkeyPatch, fault: Fault) -> None:
+    """An option that is added stands above, as an input or among those that write."""
+    tried: dict[str, set[str]] = {}
+    for one in COMMANDS:
+        words = one.words.split()
+        sub = words[1] if words[0] == "engine.__main__" else ""
+        options = {word for word in words if word.startswith("--")} | set(one.writes)
+        tried.setdefault(f"{words[0]} {sub}".strip(), set()).update(options)
+    commands = {module_of(file) for file in ENTRY_POINTS} - {"engine.__main__", "train.detector.__main__"}
+    assert commands - WRITES_NOTHING <= set(tried), "an entry point is missing above"
+    for name, options in tried.items():
+        missing = file_options(name, monkeypatch) - options
+        assert {f"{name} {option}" for option in missing} <= ELSEWHERE
+    fault.more(len(tried))
 
 
 def test_what_comes_beside_an_output_is_guarded(place: Path, call: Called, fault: Fault) -> None:
@@ -239,6 +325,53 @@ def test_a_training_keeps_the_weights_of_another(
     assert importlib.import_module("train.__main__").main(words) == 2
     assert "exists already" in capfd.readouterr().err
     fault.keeps((tmp_path / "out" / left).read_text() == "precious", left)
+
+
+@pytest.mark.parametrize(
+    "left", ["dataset/data.yaml", "dataset/labels/train/1.txt", "run/args.yaml", "start.pt", "out.onnx"]
+)
+def test_a_training_of_a_detector_keeps_what_was_there(
+    left: str, place: Path, capfd: pytest.CaptureFixture[str], fault: Fault
+) -> None:
+    file = place / "out" / left
+    file.parent.mkdir(parents=True)
+    file.write_text("precious")
+    before = content_of(place)
+    words = ["--data", str(place / "ds"), "--output", str(place / "out")]
+    assert importlib.import_module("train.detector.training").main(words) == 2
+    assert "--resume" in capfd.readouterr().err
+    fault.keeps(content_of(place) == before, left)
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_screenshots_keep_what_was_there(scene: str, place: Path, call: Called, fault: Fault) -> None:
+    """A picture of the person, or, through a link, the weights that are shown."""
+    for content, extra in (("picture", []), ("weights", ["--overwrite"])):
+        folder = place / content
+        folder.mkdir()
+        target = folder / f"window-{scene}.png"
+        if content == "picture":
+            target.write_text("precious")
+        else:
+            os.link(place / "w.safetensors", target)
+        before = content_of(place)
+        code, err = call(
+            ["app.screenshots", "--folder", str(folder), "--pose-model", str(place / "w.safetensors"), *extra]
+        )
+        assert code == 2 and any(text in err for text in GUARDED), err
+        fault.keeps(content_of(place) == before, scene)
+    fault.more(2)
+
+
+def test_the_picture_of_the_rooms_is_renewed(place: Path, call: Called, fault: Fault) -> None:
+    """Unasked, because it is the program's own; the program's files are not."""
+    own = place / "rooms.svg"
+    assert call(["tests.draw_architecture", "--output", str(own)])[0] == 0
+    assert call(["tests.draw_architecture", "--output", str(own)])[0] == 0
+    before = (ROOT / "main.py").read_bytes()
+    code, err = call(["tests.draw_architecture", "--output", str(ROOT / "main.py"), "--overwrite"])
+    assert code == 2 and "is the input itself" in err
+    fault.keeps((ROOT / "main.py").read_bytes() == before, "main.py")
 
 
 def test_a_status_file_replaces_only_a_status_file(place: Path, fault: Fault) -> None:

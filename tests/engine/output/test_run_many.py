@@ -111,6 +111,15 @@ def test_no_output_replaces_another_source(place: Path) -> None:
     assert len(read_back(place / "a_pose.mp4").times) == 5
 
 
+def test_no_source_replaces_the_poses_of_an_earlier_one(place: Path) -> None:
+    """`a` with `y_x.jsonl` and `a_y` with `x.jsonl` want the same name."""
+    make_clip(place / "a.mp4", ClipSpec(frames=2))
+    make_clip(place / "a_y.mp4", ClipSpec(frames=5))
+    words = ["--video", "a.mp4", "a_y.mp4", "--output", ".", "--poses", "x.jsonl", "y_x.jsonl", "--quiet"]
+    assert run(place, *words, "--overwrite") == 3
+    assert len((place / "a_y_x.jsonl").read_text().splitlines()) == 2
+
+
 def test_what_fits_one_source_only_is_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("a.mp4", "b.mp4"):
         make_clip(place / name, ClipSpec(frames=2))
