@@ -76,7 +76,7 @@ class ModelSpec:
         file_sha256: of the compiled file itself.
         weights_sha256: of the weights the file was made from.
         graph_version: version of the code that made the graph; another version means another graph.
-        made_with: packages and versions; informative only.
+        made_with: packages and versions, and the file of the weights; informative only.
         mean, std: of a pose network, RGB on the 0..1 scale; informative only, the graph normalises by itself.
         udp: of a pose network: how its crops are to be cut, see geometry.py.
         sigma: of a pose network: of the Gaussians it learnt, in heatmap px, for DARK decoding; 0 for the recipe's.

@@ -1,9 +1,9 @@
-"""`python -m engine list | check | clean`: list the cache, run the parity gate on an engine again, delete the cache."""
+"""`python -m engine list | check | clean`: list the cache, run the parity gate on a built file, delete the cache."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,18 +12,21 @@ import numpy as np
 from engine.artifacts import engine_cache
 from engine.artifacts.atomic import UNFINISHED
 from engine.artifacts.engine_file import EngineRecord, failure_of, read_engine, write_record
-from engine.artifacts.folders import cache_dir
+from engine.artifacts.folders import WEIGHTS_DIR, cache_dir
 from engine.artifacts.model_files import bundled_pose_models, resolve_pose_model
-from engine.artifacts.model_spec import read_spec
-from engine.backends.contract import OpenOptions
+from engine.artifacts.model_spec import ModelSpec, read_spec, sha256_of
+from engine.backends import OpenOptions, open_detector_backend, open_pose_backend
 from engine.backends.cuda_driver import gpu, why_no_cuda
 from engine.backends.trt_package import load_package
+from engine.build import parity_gate
+from engine.build.parity_gate import Photo
 from engine.errors import BackendError, ModelError, OptionError
 
 if TYPE_CHECKING:
     from engine.backends.trt_runtime import TensorRtBackend
 
 _TIMED_RUNS = 50
+_GRAPH_RUNTIMES = ("openvino", "onnxruntime")
 _PACKAGES = {"tensorrt": "tensorrt", "torch2trt": "tensorrt", "tensorrt_rtx": "tensorrt_rtx"}
 
 
@@ -88,10 +91,10 @@ def _mib(file: Path) -> float:
 
 
 def check_engine(file: Path, weights: Path | None, photos: Path | None, notify: Callable[[str], None]) -> Iterator[str]:
-    """Run the parity gate on an engine again, record the result, and measure its speed.
+    """Run the parity gate on a built file; of an engine, record the result and measure its speed.
 
     Args:
-        file: an `.engine` file.
+        file: an `.engine` file, or an exported `.onnx`, which is compared on each runtime of the processor.
         weights: the weights it was built from; None for their path at the time of the build.
         photos: folder of pictures to compare on; None for those of the ultralytics package.
         notify: receives one line before anything that takes long.
@@ -100,11 +103,56 @@ def check_engine(file: Path, weights: Path | None, photos: Path | None, notify: 
         ModelError: a file is missing or damaged.
         BackendError: it cannot run here, or deviates from float32.
     """
-    from engine.backends import tensorrt
-    from engine.build import parity_gate
-
     if not file.is_file():
         raise ModelError(f"{file} does not exist; python -m engine list shows what has been built")
+    chosen = None if photos is None else parity_gate.photos_of(photos)
+    check = _check_graph if file.suffix.lower() == ".onnx" else _check_compiled
+    yield from check(file, weights, chosen, notify)
+
+
+def _check_graph(
+    file: Path, weights: Path | None, photos: Sequence[Photo] | None, notify: Callable[[str], None]
+) -> Iterator[str]:
+    """The parity gate on an exported graph, a line for each runtime."""
+    spec = read_spec(file)
+    reference = weights or (_weights_of(file, spec) if spec.kind == "pose" else file)
+    precision = "int8" if spec.precision == "int8" else "fp32"
+    notify(f"comparing {file.name} ({precision}) with float32 of {reference.name}")
+    options = OpenOptions(precision=precision, device="cpu")
+    failed = []
+    for name in _GRAPH_RUNTIMES:
+        if spec.kind == "pose":
+            opened = open_pose_backend(file, backend=name, precision=precision, device="cpu")
+        else:
+            opened = open_detector_backend(file, backend=name, options=options)
+        with opened.backend as backend:
+            checked = parity_gate.check(backend, reference, photos)
+        yield f"{spec.name} on {name} {checked.state}: {checked.report}"
+        if checked.state == "failed":
+            failed.append(name)
+    if failed:
+        raise BackendError(f"{file} deviates from float32 on {' and '.join(failed)}; build it again")
+
+
+def _weights_of(file: Path, spec: ModelSpec) -> Path:
+    """The weights that an exported pose network was made from: where they were, beside it, or among those that ship."""
+    recorded = spec.made_with.get("weights", "")
+    candidates = [Path(recorded), file.with_suffix(".safetensors"), *sorted(WEIGHTS_DIR.glob("*.safetensors"))]
+    for candidate in candidates:
+        if candidate.is_file() and sha256_of(candidate) == spec.weights_sha256:
+            return candidate
+    where = f" ({recorded})" if recorded else ""
+    raise ModelError(
+        f"the weights that {file.name} was made from are not here any more{where}; name them with --weights"
+    )
+
+
+def _check_compiled(
+    file: Path, weights: Path | None, photos: Sequence[Photo] | None, notify: Callable[[str], None]
+) -> Iterator[str]:
+    """The parity gate on an engine, and its speed."""
+    from engine.backends import tensorrt
+
     spec, record = read_engine(file)
     package = _PACKAGES.get(record.key.runtime, "tensorrt")
     device = gpu()
@@ -113,8 +161,7 @@ def check_engine(file: Path, weights: Path | None, photos: Path | None, notify: 
     # `load_engine` ignores the recorded state, so an engine that failed before is checked again.
     options = OpenOptions(device="cuda", notify=notify)
     with tensorrt.load_engine(file, load_package(package), package, device, options) as backend:
-        chosen = None if photos is None else parity_gate.photos_of(photos)
-        checked = parity_gate.check(backend, weights or Path(record.weights), chosen)
+        checked = parity_gate.check(backend, weights or Path(record.weights), photos)
         record = dataclasses.replace(record, state=checked.state, report=checked.report)
         write_record(file, record)
         yield f"{spec.name} {record.state}: {record.report}"

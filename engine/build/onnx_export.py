@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.artifacts.atomic import replacing
+from engine.artifacts.folders import WEIGHTS_DIR
 from engine.artifacts.model_spec import GRAPH_VERSION, OPSET, ModelSpec, TensorSpec, sha256_of, spec_path, write_spec
 from engine.build.strong_typing import lower_graph
 from engine.skeleton import Skeleton
@@ -187,7 +188,11 @@ def save_with_spec(
         file_sha256=sha256_of(output),
         weights_sha256=sha256_of(weights),
         graph_version=GRAPH_VERSION,
-        made_with=_versions(("torch", "onnx", "onnxslim", *(("ultralytics",) if kind == "detector" else ()))),
+        made_with={
+            **_versions(("torch", "onnx", "onnxslim", *(("ultralytics",) if kind == "detector" else ()))),
+            # Of weights that ship the name is enough, and the path of this machine does not ship with them.
+            "weights": weights.name if weights.parent == WEIGHTS_DIR else str(weights.resolve()),
+        },
     )
     write_spec(output, spec)
     return spec

@@ -35,15 +35,18 @@ class ParityReport:
     def failures(self, precision: str, attention_tolerance: float = 0.02) -> list[str]:
         """What is out of tolerance for a precision, each in a few words; empty when the backend may be used."""
         found = []
+        similarity, beyond = (0.97, 0.03) if precision == "int8" else (0.99, 0.005)
         if self.keypoints == 0:
             found.append("there was no keypoint to compare")
         elif precision == "fp32" and self.within_1px < 0.999:
             found.append(f"keypoints: {self.within_1px:.2%} within 1 px, 99.9% wanted")
         elif precision != "fp32":
-            if self.similarity < 0.99:
-                found.append(f"keypoints: similarity {self.similarity:.4f}, 0.99 wanted")
-            if self.beyond_4px > 0.005:
-                found.append(f"keypoints: {self.beyond_4px:.2%} off by more than 4 px, at most 0.5% wanted")
+            if self.similarity < similarity:
+                found.append(f"keypoints: similarity {self.similarity:.4f}, {similarity} wanted")
+            if self.beyond_4px > beyond:
+                found.append(f"keypoints: {self.beyond_4px:.2%} off by more than 4 px, at most {beyond:.1%} wanted")
+        if precision == "int8":  # single pixels of its attention are far off, see docs/decisions/0013-int8.md
+            return found
         if self.attention_max_error is not None and not self.attention_max_error <= attention_tolerance:
             found.append(f"attention: off by {self.attention_max_error:.3f}, at most {attention_tolerance} wanted")
         return found

@@ -31,7 +31,6 @@ LEAST_CROPS, MOST_CROPS = 200, 300
 CHECKED_CROPS = 100
 """Number of further crops, on which the result is compared with float32."""
 _LEAST_CHECKED = 25
-_LEAST_SIMILARITY, _MOST_BEYOND_4PX = 0.97, 0.03
 
 
 def quantize_pose(weights: Path, output: Path, calibrate: str, notify: Notify) -> ModelSpec:
@@ -127,7 +126,7 @@ def compare_with_float(quantized: Path, plain: Path, crops: UInt8Array) -> Parit
 def _refuse_if_bad(report: ParityReport) -> None:
     if report.keypoints == 0:
         raise BackendError("INT8 cannot be checked: the network finds no clear keypoint on these people")
-    if report.similarity < _LEAST_SIMILARITY or report.beyond_4px > _MOST_BEYOND_4PX:
+    if report.failures("int8"):
         raise BackendError(
             f"this network loses too much accuracy in INT8, the graph is not kept: {summary(report)}; use bf16 or fp32"
         )

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import onnx
 import pytest
 
 from engine import __main__ as command_line
@@ -16,9 +17,9 @@ from engine.__main__ import as_shipped
 from engine.artifacts import engine_cache, folders
 from engine.artifacts.compiler import ensure_onnx
 from engine.artifacts.engine_file import parts_of, read_engine, read_record, record_path
-from engine.artifacts.model_spec import spec_path
+from engine.artifacts.model_spec import read_spec, sha256_of, spec_path, write_spec
 from engine.backends import open_pose_backend
-from engine.build import engine_build
+from engine.build import engine_build, parity_gate
 from engine.build.engine_build import EngineOrder
 from engine.build.options import BuildOptions, check_output
 from engine.errors import BackendError, EngineError, ModelError, OptionError, OutputError
@@ -122,6 +123,34 @@ def test_list_check_and_clean(
     assert command_line.main(["clean", "--yes"]) == 0
     assert "MiB freed" in capfd.readouterr().out
     assert list(engine_cache.entries()) == []
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_an_exported_graph_is_compared_with_its_weights(
+    small_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(parity_gate, "LEAST_KEYPOINTS", 30)
+    weights, graph = tmp_path / "mine.safetensors", tmp_path / "out" / "graph.onnx"
+    shutil.copy(small_weights, weights)
+    graph.parent.mkdir()
+    assert command_line.main(["build", "--pose-model", str(weights), "--output", str(graph)]) == 0
+    assert command_line.main(["check", str(graph)]) == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert "on openvino passed:" in lines[1] and "on onnxruntime passed:" in lines[2]
+    moved = weights.rename(tmp_path / "moved.safetensors")
+    assert command_line.main(["check", str(graph)]) == 2
+    assert f"not here any more ({weights}); name them with --weights" in capfd.readouterr().err
+    spec, proto = read_spec(graph), onnx.load(str(graph))
+    for tensor in proto.graph.initializer:
+        if len(tensor.dims) == 4:
+            tensor.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor) * 0.9, tensor.name))
+    onnx.save(proto, str(graph))
+    spec = dataclasses.replace(spec, file_sha256=sha256_of(graph))
+    write_spec(graph, spec)
+    assert command_line.main(["check", str(graph), "--weights", str(moved)]) == 2
+    captured = capfd.readouterr()
+    assert "on openvino failed: " in captured.out
+    assert "graph.onnx deviates from float32 on openvino and onnxruntime" in captured.err
 
 
 def test_exported_graphs_are_listed_and_cleaned_with_the_engines(
