@@ -22,6 +22,12 @@ MOST_LATER = 1.25
 MOST_GROWTH_MIB = 16.0
 """Growth over a long run above which memory is not flat; the runtimes' memory pools vary by less."""
 
+_RUNNERS = {
+    "auto": "ours, detection auto",
+    "every_frame": "ours, detection on every frame",
+    "pytorch": "its PyTorch",
+    "openvino": "its OpenVINO export",
+}
 _PACKAGES = ("numpy", "opencv-python", "av", "openvino", "onnxruntime", "nncf", "torch", "ultralytics")
 
 
@@ -178,9 +184,13 @@ def _comparison_text(name: str, values: Mapping[str, Any]) -> str:
         f"against {name}: {values['note']}",
         f"its accuracy: {values['accuracy']}",
         f"precision: ours {values['precision']}, its OpenVINO export {values['openvino_precision']}",
-        table(list(values["fps"].items()), ("alternating, same frames", "frames/s")),
+        table([(_RUNNERS[key], fps) for key, fps in values["fps"].items()], ("alternating, same frames", "frames/s")),
     ]
-    lines += [f"{key}: {value:.2f}" for key, value in values.items() if key.endswith(("ratio", "every_frame"))]
+    for ours, ending in (("auto", ""), ("every_frame", "_detect_every_frame")):
+        lines.append(
+            f"{_RUNNERS[ours]}: {values[f'fps_ratio{ending}']:.2f} times the frames/s of its PyTorch, "
+            f"{values[f'openvino_fps_ratio{ending}']:.2f} times those of its OpenVINO export"
+        )
     return "\n".join(lines)
 
 

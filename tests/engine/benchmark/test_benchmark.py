@@ -22,7 +22,7 @@ from engine.benchmark.measure import (
     read_clip,
     tile,
 )
-from engine.benchmark.report import people_ratios, table
+from engine.benchmark.report import _comparison_text, people_ratios, table
 from engine.benchmark.ultralytics_peer import OtherPrograms, compare
 from engine.errors import BackendError, OptionError, SourceError
 from engine.pipeline.pose_pipeline import PosePipeline
@@ -172,6 +172,9 @@ def test_ratios_of_runners_with_known_times(monkeypatch: pytest.MonkeyPatch) -> 
     measured = "".join(order[12:])  # after the warm-up
     assert measured.count("a") == measured.count("p") == measured.count("o") == measured.count("e")
     assert measured.startswith("a" * 20 + "e" * 20 + "p" * 20 + "o" * 20 + "a" * 20), "in turns"
+    *_, auto, every_frame = _comparison_text("ultralytics", {**found, "precision": "fp32"}).splitlines()
+    assert auto.startswith("ours, detection auto: 6.00 times the frames/s of its PyTorch, 3.00 times those of its")
+    assert every_frame.startswith("ours, detection on every frame: 3.00 times the frames/s of its PyTorch, 1.50 times")
 
 
 FAKE_MAIN = """
