@@ -100,6 +100,7 @@ class ExportSummary:
         seconds: duration of the run.
         outputs: the files written, under their final names.
         unreadable_frames: frames or photos of the source that could not be read.
+        photos_failed: how many of those are photos, files of their own; the notes name each.
         dropped_frames: frames of a live source that arrived faster than they were processed.
         audio_note: one line about the audio; None where there was none.
         notes: further lines for the user.
@@ -112,6 +113,7 @@ class ExportSummary:
     seconds: float
     outputs: tuple[Path, ...]
     unreadable_frames: int = 0
+    photos_failed: int = 0
     dropped_frames: int = 0
     audio_note: str | None = None
     notes: tuple[str, ...] = ()
@@ -180,6 +182,7 @@ def export(
         seconds=time.monotonic() - started_s,
         outputs=written,
         unreadable_frames=source.unreadable_frames,
+        photos_failed=source.unreadable_frames if source.info.kind == "photos" else 0,
         dropped_frames=source.dropped_frames,
         audio_note=outputs.audio_note,
         notes=(*source.notes, *run.notes, *outputs.notes),

@@ -29,6 +29,7 @@ from engine.output.run_video import (
     pipeline_options,
     print_error,
     print_line,
+    print_notes,
     run_inputs,
     run_video,
     stdout_for_poses,
@@ -114,11 +115,8 @@ class _Batch:
         stopped = next((exit_code(row.summary) for row in self._rows if row.summary and row.summary.interrupted), 0)
         if stopped or guard.signal_number is not None:
             return stopped or 128 + (guard.signal_number or 0)
-        return EXIT_SOME_FAILED if any(self._failed(row) for row in self._rows) else 0
-
-    @staticmethod
-    def _failed(row: _Row) -> bool:
-        return row.summary is None or (row.summary.unreadable_frames > 0 and row.name.endswith(" photos"))
+        some_failed = any(row.summary is None or row.summary.photos_failed for row in self._rows)
+        return EXIT_SOME_FAILED if some_failed else 0
 
     def _row(self, number: int, request: SourceRequest, guard: StopFlag, live: LivePoses) -> _Row:
         try:
@@ -130,9 +128,7 @@ class _Batch:
         except (SourceError, OutputError) as error:
             print_error(f"error: {error}" if request.name in str(error) else f"error: {request.name}: {error}")
             return _Row(name=request.name, error=str(error))
-        if not self._options.quiet:
-            for note in summary.notes:
-                print_error(f"{source.info.name}: {one_line(note)}")
+        print_notes(summary, quiet=self._options.quiet, before=f"{source.info.name}: ")
         return _Row(name=request.name, summary=summary)
 
     def _one(self, source: FrameSource, progress: FrameProgress, guard: StopFlag, live: LivePoses) -> ExportSummary:

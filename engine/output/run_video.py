@@ -50,8 +50,8 @@ def run_video(user_options: Options, request: SourceRequest) -> int:
     Whatever can be checked without a network is checked before one is loaded, the fastest checks first.
 
     Returns:
-        0, or 130 where Ctrl-C (143 where SIGTERM) ended a file early; always 0 for a live source. 3 where some photos
-        of a list could not be read.
+        0, or 130 where Ctrl-C (143 where SIGTERM) ended a file early; always 0 for a live source. 3 where some of
+        several photos could not be read.
 
     Raises:
         EngineError: the export failed.
@@ -84,7 +84,8 @@ def run_video(user_options: Options, request: SourceRequest) -> int:
         live.close()
         if not user_options.quiet:
             print_line("\n".join([summary_text(summary), *live.summaries()]))
-        if not summary.interrupted and request.photos and summary.unreadable_frames:
+        print_notes(summary, quiet=user_options.quiet)
+        if not summary.interrupted and summary.photos_failed:
             return EXIT_SOME_FAILED
         return 0 if source.info.is_live else exit_code(summary)
 
@@ -291,7 +292,14 @@ def summary_text(summary: ExportSummary) -> str:
         lines.append(f"{summary.dropped_frames} arrived faster than they could be processed and were dropped")
     if summary.audio_note is not None:
         lines.append(summary.audio_note)
-    return "\n".join([*lines, *map(one_line, summary.notes)])
+    return "\n".join(lines)
+
+
+def print_notes(summary: ExportSummary, *, quiet: bool, before: str = "") -> None:
+    """Tell on stderr what went wrong on the way; with `quiet` only where photos failed, which are files that failed."""
+    if not quiet or summary.photos_failed:
+        for note in summary.notes:
+            print_error(f"{before}{one_line(note)}")
 
 
 def print_line(text: str, stream: TextIO | None = None) -> None:

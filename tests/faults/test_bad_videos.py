@@ -66,7 +66,7 @@ def test_a_bad_video(bad: BadVideo, tmp_path: Path, command: Run, fault: Fault) 
     assert [line["time_s"] for line in lines] == pytest.approx([float(time) for time in after.times], abs=2e-3)
     if not bad.name.startswith(("a century", "no time", "two sizes")) and source.suffix != ".ts":
         assert [float(time) for time in after.times] == pytest.approx([float(t or 0) for t in times], abs=2e-3)
-    printed = " ".join(done.out.split())
+    printed = " ".join(f"{done.out} {done.err}".split())
     if bad.note is not None:
         assert re.search(bad.note, printed), printed
     if silent:

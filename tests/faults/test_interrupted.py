@@ -109,10 +109,10 @@ def test_killed_and_started_again(tmp_path: Path, long_clip: Path, fault: Fault,
     assert done.code == 0, done.err
     again = command(*arguments, "--max-frames", "3", "--overwrite")
     assert again.code == 0, again.err
-    assert "earlier run" not in again.out
+    assert "earlier run" not in again.out + again.err
     kept = {path for path in tmp_path.iterdir() if "unfinished" in path.name}
     fault.keeps(sorted(path.read_bytes() for path in kept) == sorted([video, poses]), f"left: {left_in(tmp_path)}")
-    assert all(path.name in done.out for path in kept), done.out
+    assert all(path.name in done.err for path in kept), done.err
     assert left_in(tmp_path, *kept) == ["o.jsonl", "o.mp4"]
 
 
@@ -124,7 +124,7 @@ def test_killed_before_anything_was_written(tmp_path: Path, long_clip: Path, fau
     done = command("--video", long_clip, *arguments)
     assert done.code == 0
     assert left_in(tmp_path) == ["o.jsonl", "o.mp4"]
-    assert "earlier run" not in done.out
+    assert "earlier run" not in done.out + done.err
 
 
 def test_stdout_is_closed(tmp_path: Path, long_clip: Path, fault: Fault) -> None:

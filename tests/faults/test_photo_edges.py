@@ -169,8 +169,8 @@ def test_a_photo_that_is_too_large_does_not_take_the_others_with_it(
     with pytest.raises(SourceError, match="is too large"):
         read_photo(photos / f"b{suffix}")
     done = command("--video", photos, "--output", tmp_path / "out")
-    assert done.code == 0, done.err
-    assert "is too large" in done.out
+    assert done.code == 3, done.err
+    assert "is too large" in done.err
     fault.keeps(left_in(tmp_path / "out") == ["a_pose.png", "c_pose.png"], "the others are missing")
 
 
