@@ -6,13 +6,15 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from engine.errors import nearest_hint
-from engine.option_table import AT_LEAST_1, SHARE, Control, Place, option
+from engine.option_table import AT_LEAST_1, SHARE, Control, Place, Range, option
 
 DetectEvery = int | Literal["auto"]
 """Run the detector on every Nth frame; "auto": as rarely as the scene allows."""
@@ -61,26 +63,24 @@ def frames_or_auto(text: str) -> DetectEvery:
         raise ValueError(f"'{text}' is neither a whole number of at least 1 nor auto") from None
 
 
-def fraction(text: str) -> float:
-    """A number from 0 to 1."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number <= 1:
-        raise ValueError(f"'{text}' is not a number from 0 to 1")
-    return number
+def number_in(within: Range, what: str) -> Callable[[str], float]:
+    """Reads a number in a range; `what` says in the error what was expected."""
+
+    def read(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = math.nan  # is in no range
+        if not within.holds(number):
+            raise ValueError(f"'{text}' is not {what}")
+        return number
+
+    return read
 
 
-def seconds(text: str) -> float:
-    """A number of seconds above 0."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0.0
-    if not 0 < number < float("inf"):
-        raise ValueError(f"'{text}' is not a number of seconds above 0")
-    return number
+fraction = number_in(SHARE, "a number from 0 to 1")
+seconds = number_in(Range(low=0, above=True, high=math.inf, below=True), "a number of seconds above 0")
+width_in_px = number_in(Range(low=0, above=True, high=100), "a width in px above 0, of 100 at most")
 
 
 def page_origin(text: str) -> str:
@@ -91,17 +91,6 @@ def page_origin(text: str) -> str:
             f"'{text}' is not the origin of a page, such as https://pages.example or http://127.0.0.1:8000"
         )
     return plain
-
-
-def width_in_px(text: str) -> float:
-    """A width above 0 and of 100 px at most."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0.0
-    if not 0 < number <= 100:
-        raise ValueError(f"'{text}' is not a width in px above 0, of 100 at most")
-    return number
 
 
 DRAWN = ("skeleton", "boxes", "ids", "scores", "angles", "trails")
