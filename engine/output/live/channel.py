@@ -1,11 +1,11 @@
-"""The contract of a live channel, and the thread with a bounded queue that those without readers of their own share."""
+"""The contract of a live channel, and the base of those with one reader: a thread with a bounded queue."""
 
 from __future__ import annotations
 
+import abc
 import collections
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -46,20 +46,22 @@ class Channel(Protocol):
         """One line for the user."""
 
 
-class QueuedSender:
-    """Calls `send` for each message in a thread of its own; never more than `ROOM` messages wait."""
+class QueuedChannel(abc.ABC):
+    """Calls `_send` for each message in a thread of its own; never more than `ROOM` messages wait."""
 
-    def __init__(self, send: Callable[[Message], bool], *, name: str) -> None:
-        """Start the thread; `send` says whether a message was sent (or dropped), and may wait."""
-        self._send = send
+    ended = False
+    """Whether its reader went away."""
+
+    def __init__(self, name: str) -> None:
+        """Start the thread, which needs the attributes of the subclass."""
+        self._name = name
         self._waiting: collections.deque[Message] = collections.deque()
         self._changed = threading.Condition()
         self._sent = self._dropped = 0
         self._closing = False
-        self.abandoned = threading.Event()
-        """Set when nobody waits for `send` any more."""
+        self._abandoned = threading.Event()  # set when nobody waits for `_send` any more
         self._error: Exception | None = None
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"poses to {name}", daemon=True)
         self._thread.start()
 
     @property
@@ -68,10 +70,9 @@ class QueuedSender:
         with self._changed:
             return Counts(sent=self._sent, dropped=self._dropped)
 
-    @property
-    def waiting(self) -> int:
-        """Messages in the queue."""
-        return len(self._waiting)
+    @abc.abstractmethod
+    def _send(self, message: Message) -> bool:
+        """Whether a message was sent, or dropped; may wait until `_abandoned` is set."""
 
     def offer(self, message: Message) -> None:
         """Queue a message; the oldest is dropped where the queue is full.
@@ -98,11 +99,16 @@ class QueuedSender:
             self._thread.join(0.02)
             if self.counts != last:
                 last, until_s = self.counts, time.monotonic() + PATIENCE_S
-        self.abandoned.set()
+        self._abandoned.set()
         self._thread.join(0.5)
         with self._changed:
             self._dropped += len(self._waiting)
             self._waiting.clear()
+
+    def summary(self) -> str:
+        """Frames sent and dropped."""
+        counts = self.counts
+        return f"poses to {self._name}: {counts.sent} frames sent, {counts.dropped} dropped"
 
     def _run(self) -> None:
         try:
@@ -121,4 +127,4 @@ class QueuedSender:
                 if self._closing:
                     return None
                 self._changed.wait()
-            return None if self.abandoned.is_set() else self._waiting.popleft()
+            return None if self._abandoned.is_set() else self._waiting.popleft()

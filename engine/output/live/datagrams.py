@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from engine.errors import OutputError
-from engine.output.live.channel import Counts, QueuedSender
+from engine.output.live.channel import QueuedChannel
 from engine.output.live.message import Message
 from engine.output.live.targets import LiveTarget, resolved
 from engine.system.missing import not_installed
@@ -16,11 +16,8 @@ _MOST_BYTES = 65_507
 """Of a datagram, by its length field."""
 
 
-class Datagrams:
-    """Sends each frame to one address. UDP does not know whether anybody listens there."""
-
-    ended = False
-    """There is no reader that could be seen leaving."""
+class Datagrams(QueuedChannel):
+    """Sends each frame to one address. UDP does not know whether anybody listens there, so it never ends."""
 
     def __init__(
         self, target: LiveTarget, encode: Callable[[Message], bytes], notify: Callable[[str], None] = lambda _line: None
@@ -36,27 +33,16 @@ class Datagrams:
         self._socket.setblocking(False)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
         self._trouble = ""
-        self._sender = QueuedSender(self._send, name=f"poses to {target}")
-
-    @property
-    def counts(self) -> Counts:
-        """Datagrams sent, and frames that could not be sent."""
-        return self._sender.counts
-
-    def offer(self, message: Message) -> None:
-        """Queue a frame."""
-        self._sender.offer(message)
+        super().__init__(str(target))
 
     def close(self) -> None:
         """Send the frames that wait."""
-        self._sender.close()
+        super().close()
         self._socket.close()
 
     def summary(self) -> str:
         """Frames sent and dropped, with the last reason."""
-        counts = self.counts
-        reason = f" ({self._trouble})" if self._trouble else ""
-        return f"poses to {self._target}: {counts.sent} frames sent, {counts.dropped} dropped{reason}"
+        return super().summary() + (f" ({self._trouble})" if self._trouble else "")
 
     def _send(self, message: Message) -> bool:
         data = self._encode(message)

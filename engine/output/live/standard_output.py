@@ -8,7 +8,7 @@ import select
 import sys
 from collections.abc import Iterator
 
-from engine.output.live.channel import Counts, QueuedSender
+from engine.output.live.channel import QueuedChannel
 from engine.output.live.message import Message
 
 _CHUNK = getattr(select, "PIPE_BUF", 512)
@@ -39,43 +39,23 @@ def kept_for_poses() -> Iterator[int]:
         os.close(handle)
 
 
-class StandardOutput:
-    """Writes a line for each frame; a line that was begun is finished before the next.
-
-    Attributes:
-        ended: the reader closed the pipe.
-    """
+class StandardOutput(QueuedChannel):
+    """Writes a line for each frame; a line that was begun is finished before the next."""
 
     def __init__(self, handle: int) -> None:
         self._handle = os.dup(handle)  # closed here, and not while a write still uses it
-        self.ended = False
-        self._sender = QueuedSender(self._send, name="poses to standard output")
-
-    @property
-    def counts(self) -> Counts:
-        """Lines written and dropped."""
-        return self._sender.counts
-
-    def offer(self, message: Message) -> None:
-        """Queue a line."""
-        self._sender.offer(message)
-
-    def close(self) -> None:
-        """Write the lines that wait, as long as the reader takes them."""
-        self._sender.close()
+        super().__init__("standard output")
 
     def summary(self) -> str:
         """Lines written and dropped, and whether the reader left."""
-        counts = self.counts
-        left = "; the reader closed it" if self.ended else ""
-        return f"poses to standard output: {counts.sent} frames, {counts.dropped} dropped{left}"
+        return super().summary() + ("; the reader closed it" if self.ended else "")
 
     def _send(self, message: Message) -> bool:
         rest = memoryview(f"{message.text}\n".encode())
         while rest and not self.ended:
             try:
                 if not self._is_ready():
-                    if self._sender.abandoned.is_set():
+                    if self._abandoned.is_set():
                         return False
                     continue
                 rest = rest[os.write(self._handle, rest[:_CHUNK]) :]

@@ -391,7 +391,7 @@ def test_standard_output_holds_poses_and_nothing_else(tmp_path: Path) -> None:
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     assert [json.loads(line)["frame"] for line in done.stdout.splitlines()] == [0, 1, 2, 3]
-    assert "poses to standard output: 4 frames, 0 dropped" in done.stderr
+    assert "poses to standard output: 4 frames sent, 0 dropped" in done.stderr
     assert (tmp_path / "outputs" / "clip_pose.mp4").exists()
     assert (tmp_path / "o.csv").exists()
 
