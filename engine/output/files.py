@@ -12,6 +12,7 @@ from engine.artifacts.part_file import PartFile, check_writable
 from engine.artifacts.write_guard import check_targets
 from engine.errors import OptionError, OutputError
 from engine.output.maps_writer import MapsWriter, check_maps_path
+from engine.output.part_writer import PartWriter
 from engine.output.poses_writer import Extra, PosesWriter, check_poses_path
 from engine.output.video_writer import VideoWriter
 from engine.skeleton import Skeleton
@@ -236,7 +237,7 @@ class RunFiles:
         """Whether the run writes any file."""
         return self._photos is not None or bool(self._writers())
 
-    def _writers(self) -> list[VideoWriter | PosesWriter | MapsWriter]:
+    def _writers(self) -> list[PartWriter]:
         return [writer for writer in (self._video, *self._poses, self._maps) if writer is not None]
 
     def cut_off(self) -> None:

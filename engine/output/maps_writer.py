@@ -9,7 +9,6 @@ that `numpy.load` reads only those that are used: `attention_000012` (N, K, h, w
 
 from __future__ import annotations
 
-import contextlib
 import io
 import zipfile
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 
 from engine.artifacts.part_file import PartFile
 from engine.errors import OptionError, OutputError
+from engine.output.part_writer import PartWriter
 from engine.overlay.attention import heatmap_to_frame
 from engine.skeleton import Skeleton
 from engine.types import FrameResult
@@ -35,8 +35,8 @@ def check_maps_path(path: Path) -> None:
         raise OptionError(f"attention maps are written as .npz: --attention-maps must end with it, not {path.name}")
 
 
-class MapsWriter:
-    """Writes one file of attention maps, under the part file's name until `commit`."""
+class MapsWriter(PartWriter):
+    """Writes one file of attention maps. Of an interrupted one `zip -FF` makes the directory anew."""
 
     def __init__(self, part: PartFile, skeleton: Skeleton) -> None:
         """Open the file.
@@ -46,11 +46,11 @@ class MapsWriter:
             OutputError: the file cannot be written.
         """
         check_maps_path(part.final)
-        self._part, self._skeleton = part, skeleton
+        super().__init__(part)
+        self._skeleton = skeleton
         self._rows: list[tuple[int, float, int, int]] = []
         self._boxes = [np.zeros((0, 4), np.float32)]
         self._affines = [np.zeros((0, 2, 3), np.float32)]
-        self.frames = 0
         try:
             self._zip: zipfile.ZipFile | None = zipfile.ZipFile(
                 part.path, "w", compression=zipfile.ZIP_DEFLATED, compresslevel=_FASTEST
@@ -95,11 +95,7 @@ class MapsWriter:
         return OutputError(f"cannot write {self._part.path}: {error.strerror or error}")
 
     def finish(self) -> None:
-        """Write the arrays of all frames and close the file, which keeps its part name until `commit`.
-
-        Raises:
-            OutputError: the file cannot be written.
-        """
+        """Write the arrays of all frames and close the file."""
         if self._zip is None:
             return
         frames, times, people, ids = zip(*self._rows, strict=True) if self._rows else ((), (), (), ())
@@ -117,25 +113,3 @@ class MapsWriter:
                 opened.close()
             except OSError as error:
                 raise self._unwritable(error) from error
-
-    def commit(self) -> Path:
-        """Give the finished file its final name.
-
-        Raises:
-            OutputError: it cannot be renamed; it is kept under its part name.
-        """
-        return self._part.commit()
-
-    def abort(self) -> Path | None:
-        """End after an error; returns the part file, which is kept.
-
-        None where no frame was written (the part file is then removed) or the file already has its final name.
-        """
-        with contextlib.suppress(OSError, OutputError):  # without its directory a .zip is still repaired by `zip -FF`
-            self.finish()
-        if not self._part.path.exists():
-            return None
-        if self.frames == 0:
-            self._part.discard()
-            return None
-        return self._part.keep()

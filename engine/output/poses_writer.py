@@ -28,6 +28,7 @@ from typing import Any, Literal, TextIO
 
 from engine.artifacts.part_file import PartFile
 from engine.errors import OptionError, OutputError, nearest_hint, one_line
+from engine.output.part_writer import PartWriter
 from engine.skeleton import Skeleton
 from engine.types import Poses, frame_record
 
@@ -92,7 +93,7 @@ def _extra_cells(person: Mapping[str, Any], extras: Collection[Extra]) -> list[A
     return cells + ([person["repetitions"]] if "repetitions" in extras else [])
 
 
-class PosesWriter:
+class PosesWriter(PartWriter):
     """Writes one poses file; `write` flushes each frame to the operating system."""
 
     def __init__(
@@ -111,22 +112,16 @@ class PosesWriter:
             OutputError: the file cannot be written.
         """
         check_poses_path(part.final)
-        self._part = part
+        super().__init__(part)
         self._form = part.final.suffix.lower()
         self._extras = frozenset(extras)
         self._columns = csv_columns(skeleton, self._extras) + ["file_name"] * photos
         self._photos = photos
         self._image_ids: set[int] = set()
         self._results = 0
-        self.frames = 0
         self._whole_bytes = 0
         self._file: TextIO | None = None
         self._put("[" if self._form == ".json" else _csv_line(self._columns) if self._form == ".csv" else "")
-
-    @property
-    def path(self) -> Path:
-        """Current path of the file."""
-        return self._part.path
 
     def write(
         self, frame: int, time_s: float, poses: Poses, photo: Path | None = None, name: str | None = None
@@ -207,11 +202,7 @@ class PosesWriter:
             raise OutputError(f"cannot write {self._part.path}: {error.strerror or error}") from error
 
     def finish(self) -> None:
-        """Close the file, which keeps its part name until `commit`.
-
-        Raises:
-            OutputError: the file cannot be written.
-        """
+        """Close the file."""
         if self._file is None:
             return
         try:
@@ -229,27 +220,7 @@ class PosesWriter:
         except OSError as error:
             raise OutputError(f"cannot write {self._part.path}: {error.strerror or error}") from error
 
-    def commit(self) -> Path:
-        """Give the finished file its final name.
-
-        Raises:
-            OutputError: it cannot be renamed; it is kept under its part name.
-        """
-        return self._part.commit()
-
-    def abort(self) -> Path | None:
-        """End after an error; returns the part file, which is kept.
-
-        None where no frame was written (the part file is then removed) or the file already has its final name.
-        """
-        # On a full or missing disk only the data already written remains.
-        with contextlib.suppress(OSError, OutputError):
-            self.finish()
-        with contextlib.suppress(OSError):  # a partially written line
+    def _keep_whole_frames(self) -> int:
+        with contextlib.suppress(OSError):
             os.truncate(self._part.path, self._whole_bytes)
-        if not self._part.path.exists():
-            return None
-        if self.frames == 0:
-            self._part.discard()
-            return None
-        return self._part.keep()
+        return self.frames

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import av
@@ -17,6 +15,7 @@ from av.video.frame import PictureType
 from engine.artifacts.part_file import PartFile
 from engine.errors import OutputError, SourceError
 from engine.output.audio_track import AudioTrack
+from engine.output.part_writer import PartWriter
 from engine.output.whole_writes import WholeWrites, playable_frames
 from engine.sources.container import reason
 from engine.sources.decoded_picture import fitted
@@ -71,8 +70,8 @@ def _held_back(rate: Fraction, live: bool) -> dict[str, str]:
     return {"rc-lookahead": str(lookahead), "threads": str(threads)}
 
 
-class VideoWriter:
-    """Writes one video, under the part file's name until `commit`."""
+class VideoWriter(PartWriter):
+    """Writes one video."""
 
     def __init__(
         self, part: PartFile, info: SourceInfo, *, crf: int = 20, preset: str = "veryfast", keep_audio: bool = True
@@ -91,7 +90,7 @@ class VideoWriter:
         """
         if info.size_wh is not None:
             _check_size(info.size_wh)
-        self._part = part
+        super().__init__(part)
         self._info = info
         self._rate = info.frame_rate or _FALLBACK_RATE
         self._source_base = info.time_base or 1 / self._rate
@@ -111,12 +110,6 @@ class VideoWriter:
         self._packets = 0
         self._file: WholeWrites | None = None
         self._broken = False  # a write failed: FFmpeg's muxer must not be called again, or it may crash the process
-        self.frames = 0
-
-    @property
-    def path(self) -> Path:
-        """Current path of the file."""
-        return self._part.path
 
     @property
     def audio_note(self) -> str | None:
@@ -217,11 +210,7 @@ class VideoWriter:
             self._output.mux(packet)
 
     def finish(self) -> None:
-        """Write the buffered frames and close the file, which keeps its part name until `commit`.
-
-        Raises:
-            OutputError: the file cannot be written.
-        """
+        """Write the buffered frames and close the file."""
         if self._output is None or self._last_pts is None or self._broken:
             self._release()
             return
@@ -237,31 +226,8 @@ class VideoWriter:
         finally:
             self._release()
 
-    def commit(self) -> Path:
-        """Give the finished video its final name.
-
-        Raises:
-            OutputError: it cannot be renamed; it is kept under its part name.
-        """
-        return self._part.commit()
-
-    def abort(self) -> Path | None:
-        """End after an error; returns the part file, which is closed and kept.
-
-        None where nothing playable was written (the part file is then removed) or the file already has its final name.
-        Afterwards `frames` counts the kept frames.
-        """
-        # On a full or missing disk only the fragments already written remain.
-        with contextlib.suppress(OutputError):
-            self.finish()
-        if not self._part.path.exists():
-            return None
-        if self._broken:
-            self.frames = playable_frames(self._part.path)
-        if self.frames == 0:
-            self._part.discard()
-            return None
-        return self._part.keep()
+    def _keep_whole_frames(self) -> int:
+        return playable_frames(self._part.path) if self._broken else self.frames
 
     def _release(self) -> None:
         if self._file is not None:
