@@ -73,6 +73,10 @@ class WebSocketServer:
         self._latest: Message | None = None
         self._refused: set[str] = set()
         self._sent = self._dropped = self._readers_seen = 0
+        # Frames on their way to the server's thread, which may get no time for a while.
+        self._inbox: collections.deque[Message] = collections.deque(maxlen=ROOM)
+        self._inbox_lock = threading.Lock()
+        self._inbox_dropped = 0
         self._closing = False
         self._error: Exception | None = None
         self._loop = asyncio.new_event_loop()
@@ -85,7 +89,7 @@ class WebSocketServer:
     @property
     def counts(self) -> Counts:
         """Frames sent and dropped, of all readers together."""
-        return Counts(sent=self._sent, dropped=self._dropped)
+        return Counts(sent=self._sent, dropped=self._dropped + self._inbox_dropped)
 
     @property
     def readers(self) -> int:
@@ -94,8 +98,8 @@ class WebSocketServer:
 
     @property
     def waiting(self) -> int:
-        """Frames in the queues of all readers."""
-        return sum(len(reader.waiting) for reader in tuple(self._readers))
+        """Frames in the queues of all readers, and those on their way there."""
+        return len(self._inbox) + sum(len(reader.waiting) for reader in tuple(self._readers))
 
     def offer(self, message: Message) -> None:
         """Queue a frame for every reader.
@@ -106,9 +110,16 @@ class WebSocketServer:
         if self._error is not None:
             raise self._error
         self._latest = message
-        if self._readers:
+        if not self._readers:
+            return
+        with self._inbox_lock:
+            is_first = not self._inbox
+            if len(self._inbox) == ROOM:
+                self._inbox_dropped += len(self._readers)
+            self._inbox.append(message)
+        if is_first:
             with contextlib.suppress(RuntimeError):  # the loop just ended; its error comes with the next frame
-                self._loop.call_soon_threadsafe(self._push, message)
+                self._loop.call_soon_threadsafe(self._push)
 
     def close(self) -> None:
         """Send what waits, as long as readers take it, say goodbye to them, and end."""
@@ -127,7 +138,7 @@ class WebSocketServer:
         """Readers, and the frames that they were sent or lost."""
         seen = self._readers_seen
         readers = f"{seen} reader{'s' * (seen != 1)}"
-        return f"poses at {self.address}: {readers}, {self._sent} frames sent, {self._dropped} dropped"
+        return f"poses at {self.address}: {readers}, {self.counts.sent} frames sent, {self.counts.dropped} dropped"
 
     # --- in the server's thread -----------------------------------------------------------------------------------
 
@@ -159,9 +170,13 @@ class WebSocketServer:
         ):
             await self._stop.wait()
 
-    def _push(self, message: Message) -> None:
-        for reader in self._readers:
-            self._dropped += reader.put(message)
+    def _push(self) -> None:
+        with self._inbox_lock:
+            messages = tuple(self._inbox)
+            self._inbox.clear()
+        for message in messages:
+            for reader in self._readers:
+                self._dropped += reader.put(message)
 
     def _answer(self, connection: Any, request: Any) -> Any:
         """The page for a browser that opens the address, a refusal, or None to go on with the handshake."""
