@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -24,6 +25,8 @@ from engine.types import Float32Array
 from models.checkpoints import write_atomically
 from train.command import reports_errors
 from train.detector_recall import match
+
+Score = TypeVar("Score")
 
 DRAWN = 0.2
 """Score from which the program draws a keypoint, see `engine.overlay.drawing.OverlayOptions`."""
@@ -170,13 +173,28 @@ def table(scores: dict[str, ClipScore]) -> str:
     return "\n".join(lines)
 
 
-@reports_errors("train.clip_check", KeyError, ValueError)
-def main(argv: list[str] | None = None) -> int:
-    """Print the table; exit code 2 and one line where the input cannot be used."""
-    parser = OneLineParser(
-        prog="python -m train.clip_check", description="Check poses against labelled frames of video."
-    )
-    parser.add_argument("--labels", type=Path, required=True, help="tests/data/clip_people.json, or a file like it")
+def check_clips(
+    argv: list[str] | None,
+    *,
+    command: str,
+    description: str,
+    labels: str,
+    score: Callable[[dict[str, Any], list[dict[str, Any]]], Score],
+    table: Callable[[dict[str, Score]], str],
+    counts: Callable[[Score], Any],
+) -> int:
+    """A command that compares poses files with labelled clips: prints a table, and writes a report where one is named.
+
+    Args:
+        argv: the command line.
+        command, description: for `--help`.
+        labels: the file of labels that comes with the program.
+        score: of one clip, from its labels and the lines of its poses file.
+        table: of the scores, by clip.
+        counts: of a score, for JSON.
+    """
+    parser = OneLineParser(prog=f"python -m {command}", description=description)
+    parser.add_argument("--labels", type=Path, required=True, help=f"{labels}, or a file like it")
     parser.add_argument("--poses", type=Path, required=True, help="folder with CLIP.jsonl of main.py --poses")
     parser.add_argument("--report", type=Path, help="write the counts as JSON")
     parser.add_overwrite()
@@ -184,14 +202,27 @@ def main(argv: list[str] | None = None) -> int:
     check_targets([arguments.report], inputs=[arguments.labels, arguments.poses], overwrite=arguments.overwrite)
     clips = read_json(arguments.labels)["clips"]
     scores = {
-        name: score_clip(labels, read_poses(arguments.poses / f"{Path(name).stem}.jsonl"))
-        for name, labels in clips.items()
+        name: score(labels, read_poses(arguments.poses / f"{Path(name).stem}.jsonl")) for name, labels in clips.items()
     }
     print(table(scores))
     if arguments.report:
-        counts = {name: dict(score.counts) for name, score in scores.items()}
-        write_atomically(arguments.report, json.dumps(counts, indent=1).encode())
+        report = {name: counts(found) for name, found in scores.items()}
+        write_atomically(arguments.report, (json.dumps(report, indent=1) + "\n").encode())
     return 0
+
+
+@reports_errors("train.clip_check", KeyError, ValueError)
+def main(argv: list[str] | None = None) -> int:
+    """Print the table; exit code 2 and one line where the input cannot be used."""
+    return check_clips(
+        argv,
+        command="train.clip_check",
+        description="Check poses against labelled frames of video.",
+        labels="tests/data/clip_people.json",
+        score=score_clip,
+        table=table,
+        counts=lambda score: dict(score.counts),
+    )
 
 
 if __name__ == "__main__":

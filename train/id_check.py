@@ -7,20 +7,14 @@ read off the frames by eye, see `about` in tests/data/clip_ids.json.
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from engine.artifacts.write_guard import check_targets
 from engine.system.entry import run_command
-from engine.system.json_file import read_json
-from engine.system.one_line_parser import OneLineParser
 from engine.types import Float32Array
-from models.checkpoints import write_atomically
-from train.clip_check import read_poses
+from train.clip_check import check_clips
 from train.command import reports_errors
 
 
@@ -101,26 +95,15 @@ _SUMS = ("frames", "boxed", "changes")
 @reports_errors("train.id_check", KeyError, ValueError, TypeError)
 def main(argv: list[str] | None = None) -> int:
     """Print the table; exit code 2 and one line where the input cannot be used."""
-    parser = OneLineParser(prog="python -m train.id_check", description="Count how often ids change.")
-    parser.add_argument("--labels", type=Path, required=True, help="tests/data/clip_ids.json, or a file like it")
-    parser.add_argument("--poses", type=Path, required=True, help="folder with CLIP.jsonl of main.py --poses")
-    parser.add_argument("--report", type=Path, help="write the counts as JSON")
-    parser.add_overwrite()
-    arguments = parser.parse_args(argv)
-    check_targets([arguments.report], inputs=[arguments.labels, arguments.poses], overwrite=arguments.overwrite)
-    clips = read_json(arguments.labels)["clips"]
-    counts = {
-        name: count_clip(labels, read_poses(arguments.poses / f"{Path(name).stem}.jsonl"))
-        for name, labels in clips.items()
-    }
-    print(table(counts))
-    if arguments.report:
-        report = {
-            clip: {name: {**asdict(count), "changes": count.changes} for name, count in people.items()}
-            for clip, people in counts.items()
-        }
-        write_atomically(arguments.report, (json.dumps(report, indent=1) + "\n").encode())
-    return 0
+    return check_clips(
+        argv,
+        command="train.id_check",
+        description="Count how often ids change.",
+        labels="tests/data/clip_ids.json",
+        score=count_clip,
+        table=table,
+        counts=lambda people: {name: {**asdict(count), "changes": count.changes} for name, count in people.items()},
+    )
 
 
 if __name__ == "__main__":
