@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import signal
+import tempfile
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# Exports at first use are made once in a run of the tests, and leave nothing in the user's cache folder.
+_CACHE = tempfile.TemporaryDirectory(prefix="kcam-pose-tests-", ignore_cleanup_errors=True)
+os.environ["KCAM_CACHE_DIR"] = _CACHE.name
+
+
+def pytest_unconfigure() -> None:
+    """Remove the cache folder."""
+    _CACHE.cleanup()
+
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts background jobs so, the programs under test would inherit it, and many tests send them Ctrl-C.
