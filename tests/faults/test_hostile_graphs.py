@@ -137,8 +137,14 @@ def test_harmless_strings_hide_no_external_file(place: Callable[[Any], None], tm
 
 
 def test_an_empty_file_references_no_other(tmp_path: Path) -> None:
-    (tmp_path / "nothing.onnx").touch()
-    refuse_external_data(tmp_path / "nothing.onnx")
+    """So what is wrong with it is for the runtime to say, in one line."""
+    file = tmp_path / "nothing.onnx"
+    file.touch()
+    write_spec(file, spec_of(file))
+    assert read_spec(file) == spec_of(file)
+    with pytest.raises(EngineError, match=r"nothing\.onnx") as caught:
+        open_detector_backend(file, backend="onnxruntime", options=OpenOptions())
+    assert "\n" not in str(caught.value)
 
 
 def varint(value: int) -> bytes:
