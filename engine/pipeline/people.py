@@ -53,8 +53,8 @@ class JointAngles:
         if self._counter is not None:
             self._counter.reset()
 
-    def add(self, poses: Poses) -> Poses:
-        """The same people with what is wanted."""
+    def add(self, poses: Poses, time_s: float) -> Poses:
+        """The same people, of a frame at this time, with what is wanted."""
         options = self._options
         if not options.angles and self._counter is None:
             return poses
@@ -64,5 +64,6 @@ class JointAngles:
             poses = dataclasses.replace(poses, angle_names=names, angles_deg=degrees)
         if self._counter is not None and self._counted is not None:
             ids = np.zeros(0, np.int64) if poses.track_ids is None else poses.track_ids
-            poses = dataclasses.replace(poses, repetitions=self._counter.update(ids, degrees[:, self._counted]))
+            counts = self._counter.update(ids, degrees[:, self._counted], time_s)
+            poses = dataclasses.replace(poses, repetitions=counts)
         return poses

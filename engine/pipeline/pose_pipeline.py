@@ -172,7 +172,7 @@ class PosePipeline:
                 poses = dataclasses.replace(poses, track_ids=np.full(len(who), number or 0, np.int64))
         if self._smoother is not None:
             poses = self._smoother.smooth(poses, frame.timestamp_s)
-        poses = self._angles.add(poses)
+        poses = self._angles.add(poses, frame.timestamp_s)
         timings = dataclasses.replace(pending.timings, track_ms=(time.perf_counter() - started) * 1000)
         return FrameResult(
             frame=frame,

@@ -11,16 +11,18 @@ import numpy as np
 from engine.options import CountRule
 from engine.types import Float32Array, Int64Array
 
-_MEDIAN_OF = 3
-"""Known angles, the last ones: a keypoint that is wrong in one frame counts nothing."""
+_MEDIAN_S, _MEDIAN_LEAST = 0.4, 5
+"""The median is that of the known angles of this time, or of the last few where frames are rare: a keypoint that is in
+the wrong place for less than half of it counts nothing."""
+_FIRST_MEDIAN = 3  # angles of a new person
 
 
 class RepetitionCounter:
-    """Counts by id, from the median of the last three known angles. Frames without the angle change nothing."""
+    """Counts by id, from the median of the last known angles. Frames without the angle change nothing."""
 
     def __init__(self, rule: CountRule) -> None:
         self._rule = rule
-        self._angles: dict[int, deque[float]] = {}
+        self._angles: dict[int, deque[tuple[float, float]]] = {}  # time and angle
         self._was_up: dict[int, bool] = {}
         self._counts: dict[int, int] = {}
 
@@ -28,21 +30,24 @@ class RepetitionCounter:
         """Forget all counts: the next frame does not follow the last one, and people get new ids."""
         self._angles, self._was_up, self._counts = {}, {}, {}
 
-    def update(self, ids: Int64Array, angles_deg: Float32Array) -> Int64Array:
+    def update(self, ids: Int64Array, angles_deg: Float32Array, time_s: float) -> Int64Array:
         """Repetitions (N,) int64 so far of the people of the next frame.
 
         Args:
             ids: (N,) int64.
             angles_deg: (N,) of the rule's angle; NaN where it is not known.
+            time_s: time of the frame.
         """
         for number, angle in zip(ids.tolist(), angles_deg.tolist(), strict=True):
             if math.isnan(angle):
                 continue
-            angles = self._angles.setdefault(number, deque(maxlen=_MEDIAN_OF))
-            angles.append(angle)
-            if len(angles) < _MEDIAN_OF:
+            angles = self._angles.setdefault(number, deque())
+            angles.append((time_s, angle))
+            while len(angles) > _MEDIAN_LEAST and time_s - angles[0][0] > _MEDIAN_S:
+                angles.popleft()
+            if len(angles) < _FIRST_MEDIAN:
                 continue
-            middle = statistics.median(angles)
+            middle = statistics.median(angle for _, angle in angles)
             if middle >= self._rule.high:
                 self._was_up[number] = True
             elif middle <= self._rule.low and self._was_up.get(number, False):
