@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
 import traceback
@@ -10,10 +11,14 @@ from collections.abc import Callable
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from types import TracebackType
+from typing import NoReturn
 
 import platformdirs
 from PyQt5.QtCore import QMessageLogContext, QObject, QtMsgType, pyqtSignal, qInstallMessageHandler
 from PyQt5.QtWidgets import QApplication, QMessageBox, QWidget
+
+from engine.errors import one_line
+from engine.system.entry import EXIT_BAD_INPUT
 
 _LOG = logging.getLogger("app")
 _LEVELS = {
@@ -28,6 +33,13 @@ _LEVELS = {
 def log_file() -> Path:
     """Path of the log."""
     return Path(platformdirs.user_log_dir("kcam-pose", appauthor=False)) / "window.log"
+
+
+def end_of_qt(message: str | None) -> NoReturn:
+    """End the program with the reason, where Qt would abort it with a core dump: no screen, no such platform."""
+    if sys.__stderr__ is not None:
+        print(f"error: the window cannot run: {one_line(message)}", file=sys.__stderr__, flush=True)
+    os._exit(EXIT_BAD_INPUT)
 
 
 class ErrorReport(QObject):
@@ -98,7 +110,7 @@ class ErrorReport(QObject):
     def _qt_message(self, kind: QtMsgType, context: QMessageLogContext, message: str | None) -> None:
         _LOG.log(_LEVELS.get(kind, logging.WARNING), "Qt: %s", message)
         if kind == QtMsgType.QtFatalMsg:
-            print(f"error: {message}", file=sys.__stderr__)
+            end_of_qt(message)
 
     def _show_first(self, summary: str) -> None:
         """In the GUI thread: show a dialog for the first one only."""

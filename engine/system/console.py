@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
 import sys
 
 
@@ -11,3 +13,26 @@ def any_character() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def open_closed_streams() -> None:
+    """Give a program that was started without stdin, stdout or stderr (`>&-`) the null device in their place.
+
+    Otherwise the next file that is opened gets the number of the console, and what a library prints stands in it.
+    """
+    closed = []
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            closed.append(number)
+    for number in closed:
+        opened = os.open(os.devnull, os.O_RDWR)
+        if opened != number:
+            os.dup2(opened, number)
+            os.close(opened)
+    if sys.platform == "win32":  # a program without a console has no such streams, and libraries expect none
+        return
+    with contextlib.suppress(OSError):
+        sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+        sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)

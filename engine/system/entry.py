@@ -10,13 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
-from engine.system.console import any_character
+from engine.system.console import any_character, open_closed_streams
 
 EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_CLOSED_PIPE = 2, 130, 141
 
 
 def run_command(main: Callable[[], int]) -> int:
     """Run the main function of a command and return its exit code; what ends it from outside is one line."""
+    open_closed_streams()
     any_character()
     try:
         Path.cwd()

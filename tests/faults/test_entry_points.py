@@ -6,6 +6,7 @@ import ast
 import errno
 import importlib
 import io
+import json
 import os
 import re
 import signal
@@ -21,6 +22,7 @@ import pytest
 from engine import __main__ as engine_command
 from engine.artifacts import folders
 from engine.system import entry
+from tests.engine.clips import ClipSpec, make_clip
 from tests.faults.ledger import ROOT, Fault
 from tests.signals import arriving
 
@@ -155,6 +157,30 @@ def test_real_consoles(name: str, console: str, tmp_path: Path, fault: Fault) ->
     assert "Exception ignored" not in err
     assert code in (0, 2, 141), err
     assert len(err.strip().splitlines()) <= 1, err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell of Windows closes no streams")
+@pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1), (0, 1, 2)], ids=str)
+def test_streams_that_are_closed(closed: tuple[int, ...], tmp_path: Path, fault: Fault) -> None:
+    """The next file that is opened must not become the console: what is printed would stand in it."""
+    clip, poses = make_clip(tmp_path / "a.mp4", ClipSpec(frames=3)), tmp_path / "a.jsonl"
+    words = ["--video", clip, "--output", "none", "--detector", "none", "--poses", poses]
+    program = (
+        f"import os, sys; [os.close(number) for number in {closed}];"
+        f"os.execv(sys.executable, [sys.executable, {str(ROOT / 'main.py')!r}, *{[str(word) for word in words]!r}])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=200, check=False)
+    fault.quiet(done.stderr)
+    assert done.returncode == 0, done.stderr
+    assert [json.loads(line)["frame"] for line in poses.read_text().splitlines()] == [0, 1, 2]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks for a screen on Linux only")
+@pytest.mark.parametrize("platform", ["nonsense", "wayland"])
+def test_where_qt_would_abort(platform: str, tmp_path: Path, fault: Fault) -> None:
+    environment = {"QT_QPA_PLATFORM": platform, "WAYLAND_DISPLAY": "nobody", "HOME": str(tmp_path)}
+    done = fault.run("main.py", "--source", "none.mp4", env=environment, limit_s=100)
+    assert done.code == 2 and "error: the window cannot run: " in done.err
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps a folder that is in use")
