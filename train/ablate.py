@@ -16,11 +16,13 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from engine.artifacts.write_guard import check_targets
 from engine.errors import OptionError
+from engine.option_table import AT_LEAST_1, Range, add_options, check_options, described, option
 from engine.system.entry import run_command
 from engine.system.one_line_parser import OneLineParser
 from models.checkpoints import write_atomically
@@ -40,8 +42,23 @@ _FREE_FIELDS = (
 _BARE = PaperRow(name="bare backbone", metrics={})
 
 
+@dataclass(frozen=True, kw_only=True)
+class AblateOptions:
+    """Which rows are trained; all options of `python -m train` may stand beside these."""
+
+    table: int = field(
+        metadata=described("1: coarse supervision; 2: fusion", int, required=True, within=Range(low=1, high=2))
+    )
+    seeds: int = option(3, "runs of each row ({default})", int, within=AT_LEAST_1)
+    bare: bool = option(False, "also train the backbone without the paper's head")
+    output: Path | None = option(None, "folder of all runs (runs/ablation_tableN)", Path)
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
 def build_parser() -> argparse.ArgumentParser:
-    """The options of `python -m train.ablate`; all of `python -m train` may stand beside them."""
+    """The options of `python -m train.ablate` alone."""
     parser = OneLineParser(
         prog="python -m train.ablate",
         description="Train the rows of table 1 or 2 of the paper and print them beside the paper's.",
@@ -49,10 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
         "hold for every row. Without --model or --preset it is the paper's: --preset paper_resnet50.",
         allow_abbrev=False,
     )
-    parser.add_argument("--table", type=int, choices=[1, 2], required=True, help="1: coarse supervision; 2: fusion")
-    parser.add_argument("--seeds", type=int, default=3, help="runs of each row (3)")
-    parser.add_argument("--bare", action="store_true", help="also train the backbone without the paper's head")
-    parser.add_argument("--output", type=Path, default=None, help="folder of all runs (runs/ablation_tableN)")
+    add_options(parser, AblateOptions)
     return parser
 
 
@@ -201,22 +215,20 @@ def describe_budget(config: TrainConfig) -> str:
     )
 
 
-def ablate(base: TrainConfig, *, table: int, bare: bool, seeds: int, output: Path | None) -> dict[str, Any]:
+def ablate(base: TrainConfig, options: AblateOptions) -> dict[str, Any]:
     """Train all runs, seed by seed, and keep `tableN.json` up to date after each.
 
     Args:
         base: the common configuration of all runs.
-        table: number of the paper's table.
-        bare: also the backbone without the head.
-        seeds: runs of each row.
-        output: folder to write; None for `runs/ablation_tableN`.
+        options: which runs.
 
     Raises:
         EngineError, CheckpointError: data, weights or options cannot be used.
     """
-    output = output or Path("runs") / f"ablation_table{table}"
-    rows = plan(table, bare)
-    runs = [(row, row_config(base, row, base.seed + i, output)) for i in range(seeds) for row in rows]
+    table = options.table
+    output = options.output or Path("runs") / f"ablation_table{table}"
+    rows = plan(table, options.bare)
+    runs = [(row, row_config(base, row, base.seed + i, output)) for i in range(options.seeds) for row in rows]
     results: dict[str, list[dict[str, Any]]] = {row.name: [] for row in rows}
     content: dict[str, Any] = {}
     for _, config in runs:  # before hours are spent on the first
@@ -251,9 +263,7 @@ def _is_table(file: Path) -> bool:
 def main(argv: list[str] | None = None) -> int:
     """Train and print; exit code 2 and one line where the input cannot be used."""
     arguments, rest = build_parser().parse_known_args(argv)
-    if arguments.seeds < 1:
-        raise OptionError(f"--seeds is {arguments.seeds}; expected at least 1")
-    ablate(base_config(rest), **vars(arguments))
+    ablate(base_config(rest), AblateOptions(**vars(arguments)))
     return 0
 
 

@@ -2,43 +2,49 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from engine.artifacts.model_files import resolve_pose_model
 from engine.artifacts.write_guard import check_targets
 from engine.detection.detector import open_detector
-from engine.errors import ModelError, OptionError, SourceError
+from engine.errors import ModelError, OptionError
 from engine.geometry import apply_affines, invert_affines
+from engine.option_table import add_options, check_options, described, option
+from engine.sources.photos import read_photo
 from engine.system.entry import run_command
 from engine.system.one_line_parser import OneLineParser
-from engine.system.regular_file import read_regular
 from engine.types import Float32Array, UInt8Array
 from models.checkpoints import load_pose_model
 from train.command import reports_errors
 from train.paper.attention_of import PersonAttention, attention_of_box
 
 
-def build_parser() -> OneLineParser:
-    """The options of `python -m train.figures`."""
-    parser = OneLineParser(prog="python -m train.figures", description="Figures of keypoint attention.")
-    parser.add_argument("--weights", required=True, help="a KCAM weights file, or the name of shipped weights")
-    parser.add_argument("--image", type=Path, required=True, help="a photo with a person")
-    where = parser.add_mutually_exclusive_group()
-    where.add_argument("--pixel", default=None, help="X,Y in photo px: the pixel whose attention figure 2 shows")
-    where.add_argument("--keypoint", default=None, help="or the place of a keypoint, such as left_wrist (the surest)")
-    parser.add_argument("--box", default=None, help="X1,Y1,X2,Y2 in photo px (the detector's best person)")
-    parser.add_argument("--detector", default=None, help="a shipped name, FILE.onnx or FILE.pt (the shipped one)")
-    parser.add_argument(
-        "--scale", default="unit", choices=["unit", "auto"], help="colours up to 1, or up to the largest value"
+@dataclass(frozen=True, kw_only=True)
+class FigureOptions:
+    """What is drawn, of whom, and where to."""
+
+    weights: str = field(metadata=described("a KCAM weights file, or the name of shipped weights", required=True))
+    image: Path = field(metadata=described("a photo with a person", Path, required=True))
+    pixel: str | None = option(None, "X,Y in photo px: the pixel whose attention figure 2 shows")
+    keypoint: str | None = option(None, "or the place of a keypoint, such as left_wrist (the surest)")
+    box: str | None = option(None, "X1,Y1,X2,Y2 in photo px (the detector's best person)")
+    detector: str | None = option(None, "a shipped name, FILE.onnx or FILE.pt (the shipped one)")
+    scale: str = option(
+        "unit",
+        "colours up to 1 (unit), or up to the largest value (auto)",
+        metavar="{unit,auto}",
+        choices=("unit", "auto"),
     )
-    parser.add_argument(
-        "--output", type=Path, default=Path("attention.png"), help="figure 2; the sheet goes beside it, NAME_sheet.png"
-    )
-    parser.add_overwrite()
-    return parser
+    output: Path = option(Path("attention.png"), "figure 2; the sheet goes beside it, NAME_sheet.png ({default})", Path)
+    overwrite: bool = option(False, "replace files that exist")
+
+    def __post_init__(self) -> None:
+        check_options(self)
+        if self.pixel is not None and self.keypoint is not None:
+            raise OptionError("--pixel and --keypoint both name the place of figure 2; leave one of them out")
 
 
 def _numbers(text: str, option: str, form: str) -> Float32Array:
@@ -50,21 +56,6 @@ def _numbers(text: str, option: str, form: str) -> Float32Array:
     if len(numbers) != len(form.split(",")) or not np.isfinite(numbers).all():
         raise OptionError(f"{option} is '{text}'; expected {form}")
     return numbers
-
-
-def read_photo(file: Path) -> UInt8Array:
-    """(H, W, 3) uint8 BGR.
-
-    Raises:
-        SourceError: it is missing or cannot be decoded.
-    """
-    try:
-        image = cv2.imdecode(np.frombuffer(read_regular(file), np.uint8), cv2.IMREAD_COLOR)
-    except (OSError, cv2.error) as error:
-        raise SourceError(f"{file} cannot be read: {error}") from error
-    if image is None:
-        raise SourceError(f"{file} is not a picture that can be decoded")
-    return np.asarray(image, np.uint8)
 
 
 def choose_box(photo_bgr: UInt8Array, box: str | None, detector: str | None) -> Float32Array:
@@ -111,36 +102,28 @@ def choose_pixel(person: PersonAttention, pixel: str | None, keypoint: str | Non
     return photo_xy, f"the {names[index].replace('_', ' ')}"
 
 
-def make_figures(
-    *,
-    weights: str,
-    image: Path,
-    output: Path,
-    pixel: str | None,
-    keypoint: str | None,
-    box: str | None,
-    detector: str | None,
-    scale: str,
-    overwrite: bool = False,
-) -> tuple[Path, Path]:
-    """Draw both figures and return their paths; arguments as in `build_parser`.
+def make_figures(options: FigureOptions) -> tuple[Path, Path]:
+    """Draw both figures and return their paths.
 
     Raises:
         EngineError, CheckpointError: photo, weights or options cannot be used.
     """
     from train.paper.drawing import draw_figure_2, draw_sheet, save_figure
 
+    output = options.output
     if output.suffix.lower() != ".png":
         raise OptionError(f"--output is {output}; expected a name that ends in .png")
     sheet = output.with_name(f"{output.stem}_sheet.png")
-    check_targets([output, sheet], inputs=[weights, image, detector], overwrite=overwrite)
-    file = resolve_pose_model(weights)
+    check_targets(
+        [output, sheet], inputs=[options.weights, options.image, options.detector], overwrite=options.overwrite
+    )
+    file = resolve_pose_model(options.weights)
     if file.suffix != ".safetensors":
         raise OptionError(f"{file} is a compiled graph; figures need the .safetensors file it was made from")
-    photo = read_photo(image)
-    person = attention_of_box(load_pose_model(file), photo, choose_box(photo, box, detector))
-    photo_xy, place = choose_pixel(person, pixel, keypoint)
-    unit = scale == "unit"
+    photo = read_photo(options.image)
+    person = attention_of_box(load_pose_model(file), photo, choose_box(photo, options.box, options.detector))
+    photo_xy, place = choose_pixel(person, options.pixel, options.keypoint)
+    unit = options.scale == "unit"
     save_figure(draw_figure_2(person, photo_xy, place, unit), output)
     save_figure(draw_sheet(person, unit), sheet)
     return output, sheet
@@ -149,8 +132,9 @@ def make_figures(
 @reports_errors("train.figures")
 def main(argv: list[str] | None = None) -> int:
     """Draw; exit code 2 and one line where the input cannot be used."""
-    arguments = build_parser().parse_args(argv)
-    for path in make_figures(**vars(arguments)):
+    parser = OneLineParser(prog="python -m train.figures", description="Figures of keypoint attention.")
+    add_options(parser, FigureOptions)
+    for path in make_figures(FigureOptions(**vars(parser.parse_args(argv)))):
         print(path)
     return 0
 

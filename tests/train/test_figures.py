@@ -183,7 +183,8 @@ def test_from_photo_to_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert len(list(out.parent.iterdir())) == 2
     for options, message in (
         (["--weights", str(tmp_path / "resnet18.safetensors"), *common], "resnet18 has no KCAM head"),
-        (["--weights", kcam, "--image", str(tmp_path / "none.jpg")], "none.jpg cannot be read"),
+        (["--weights", kcam, "--image", str(tmp_path / "none.jpg")], f"cannot read {tmp_path / 'none.jpg'}"),
+        (["--weights", kcam, *common, "--pixel", "70,50", "--keypoint", "head"], "leave one of them out"),
         (["--weights", kcam, *common, "--output", "a.jpg"], "ends in .png"),
     ):
         assert main(options) == 2
