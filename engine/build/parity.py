@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from engine.backends import Backend
+from engine.backends import Array, Backend
 from engine.errors import BackendError
 from engine.types import VISIBLE_SCORE, Float32Array, UInt8Array
 
@@ -20,7 +22,6 @@ class ParityReport:
         within_1px: fraction at most 1 crop px away.
         beyond_4px: fraction more than 4 crop px away.
         similarity: mean object keypoint similarity per keypoint; 1 if no keypoint moved.
-        score_error: mean absolute difference of the scores.
         attention_max_error, attention_mean_error: absolute difference of S; None without KCAM.
     """
 
@@ -28,7 +29,6 @@ class ParityReport:
     within_1px: float
     beyond_4px: float
     similarity: float
-    score_error: float
     attention_max_error: float | None
     attention_mean_error: float | None
 
@@ -57,7 +57,6 @@ def compare(
     reference: Backend,
     crops: UInt8Array,
     *,
-    score_threshold: float = VISIBLE_SCORE,
     batch_size: int = 8,
 ) -> ParityReport:
     """Run two backends on the same crops and compare their outputs.
@@ -66,39 +65,54 @@ def compare(
         backend: of a pose model.
         reference: the same model, usually on the torch backend in fp32.
         crops: (N, H, W, 3) uint8, BGR.
-        score_threshold: keypoints whose reference score is not above it are ignored: their position is noise.
         batch_size: crops per call.
 
     Raises:
         BackendError: the two do not run the same model, or a runtime failed.
     """
-    if backend.spec.weights_sha256 != reference.spec.weights_sha256 or reference.spec.skeleton is None:
+    if backend.spec.weights_sha256 != reference.spec.weights_sha256:
         raise BackendError(f"{backend.name} and {reference.name} do not run the same pose model")
-    want = ["keypoints", *(["attention"] if "attention" in reference.spec.output_names else [])]
-    ours: list[dict[str, Float32Array]] = []
-    theirs: list[dict[str, Float32Array]] = []
-    for start in range(0, len(crops), batch_size):
-        part = {"crops": crops[start : start + batch_size]}
-        ours.append(backend.infer(part, want))
-        theirs.append(reference.infer(part, want))
+    starts = range(0, len(crops), batch_size)
+    return compare_on(backend, reference, ({"crops": crops[start : start + batch_size]} for start in starts))
+
+
+def compare_on(
+    backend: Backend, reference: Backend, batches: Iterable[Mapping[str, Array]], *, enough: float = math.inf
+) -> ParityReport:
+    """Compare two backends of one pose network on inputs, until enough keypoints were compared.
+
+    Raises:
+        BackendError: there is no input, it is no pose network, or a runtime failed.
+    """
+    spec = backend.spec
+    if spec.skeleton is None:
+        raise BackendError(f"{spec.name} is not a pose network")
+    has_attention = "attention" in spec.output_names and "attention" in reference.spec.output_names
+    want = ["keypoints", *(["attention"] if has_attention else [])]
+    ours: list[Float32Array] = []
+    theirs: list[Float32Array] = []
+    errors: list[Float32Array] = []
+    seen = 0
+    for inputs in batches:
+        found, expected = backend.infer(inputs, want), reference.infer(inputs, want)
+        ours.append(found["keypoints"])
+        theirs.append(expected["keypoints"])
+        if has_attention:
+            errors.append(np.abs(found["attention"] - expected["attention"]))
+        seen += int((expected["keypoints"][..., 2] > VISIBLE_SCORE).sum())
+        if seen >= enough:
+            break
     if not ours:
         raise BackendError("parity needs at least one crop")
-    attention = [np.abs(a["attention"] - b["attention"]) for a, b in zip(ours, theirs, strict=True) if "attention" in a]
     report = compare_keypoints(
-        np.concatenate([outputs["keypoints"] for outputs in ours]),
-        np.concatenate([outputs["keypoints"] for outputs in theirs]),
-        reference.spec.skeleton.oks_sigmas,
-        reference.spec.input_size_wh,
-        score_threshold=score_threshold,
+        np.concatenate(ours), np.concatenate(theirs), spec.skeleton.oks_sigmas, spec.input_size_wh
     )
-    if not attention:
+    if not errors:
         return report
-    return ParityReport(
-        **{
-            **vars(report),
-            "attention_max_error": float(max(error.max() for error in attention)),
-            "attention_mean_error": float(np.mean([error.mean() for error in attention])),
-        }
+    return replace(
+        report,
+        attention_max_error=float(max(error.max() for error in errors)),
+        attention_mean_error=float(np.mean([error.mean() for error in errors])),
     )
 
 
@@ -107,11 +121,12 @@ def compare_keypoints(
     reference: Float32Array,
     oks_sigmas: tuple[float, ...],
     input_size_wh: tuple[int, int],
-    *,
-    score_threshold: float = VISIBLE_SCORE,
 ) -> ParityReport:
-    """Compare keypoints (N, K, 3) in crop px with scores; the attention fields of the report stay empty."""
-    chosen = reference[..., 2] > score_threshold
+    """Compare keypoints (N, K, 3) in crop px with scores; the attention fields of the report stay empty.
+
+    Keypoints whose reference score is not above VISIBLE_SCORE are ignored: their position is noise.
+    """
+    chosen = reference[..., 2] > VISIBLE_SCORE
     count = int(chosen.sum())
     distance = np.linalg.norm(keypoints[..., :2].astype(np.float64) - reference[..., :2], axis=-1)
     distance = np.where(np.isfinite(distance), distance, np.inf)
@@ -126,7 +141,6 @@ def compare_keypoints(
         within_1px=float((picked <= 1).mean()) if count else 0.0,
         beyond_4px=float((picked > 4).mean()) if count else 1.0,
         similarity=float(similarity[chosen].mean()) if count else 0.0,
-        score_error=float(np.abs(keypoints[..., 2] - reference[..., 2])[chosen].mean()) if count else 0.0,
         attention_max_error=None,
         attention_mean_error=None,
     )

@@ -18,10 +18,10 @@ import numpy as np
 from engine.artifacts.model_spec import sha256_of
 from engine.backends import Backend, OpenOptions
 from engine.backends.contract import Checked
-from engine.build.parity import ParityReport, compare_keypoints
+from engine.build.parity import ParityReport, compare_on
 from engine.errors import BackendError, ModelError
 from engine.geometry import box_centers_sizes, crop_affines, invert_affines, overlaps, warp_crops
-from engine.types import VISIBLE_SCORE, Detections, Float32Array, UInt8Array
+from engine.types import Detections, Float32Array, UInt8Array
 
 LEAST_KEYPOINTS = 1000
 _ROTATIONS = (0.0, -30.0, 20.0, -10.0, 35.0, 10.0, -20.0, 30.0)
@@ -138,35 +138,11 @@ def compare_pose(backend: Backend, weights: Path, photos: Sequence[Photo]) -> Pa
         from engine.backends.torch import TorchBackend as Reference  # type: ignore[assignment]
 
     spec = backend.spec
-    if spec.skeleton is None:
-        raise BackendError(f"{spec.name} is not a pose network")
-    want = ["keypoints", *(["attention"] if "attention" in spec.output_names else [])]
     with_crop = "frame" in {tensor.name for tensor in spec.inputs}
-    ours: list[Float32Array] = []
-    theirs: list[Float32Array] = []
-    errors: list[Float32Array] = []
-    seen = 0
     options = OpenOptions(precision="fp32", device="cpu", with_crop=with_crop)
     with Reference(weights, options) as reference:
-        for inputs in _variations(photos, spec.input_size_wh, with_crop):
-            found, expected = backend.infer(inputs, want), reference.infer(inputs, want)
-            ours.append(found["keypoints"])
-            theirs.append(expected["keypoints"])
-            if "attention" in found:
-                errors.append(np.abs(found["attention"] - expected["attention"]).ravel())
-            seen += int((expected["keypoints"][..., 2] > VISIBLE_SCORE).sum())
-            if seen >= LEAST_KEYPOINTS:
-                break
-    report = compare_keypoints(
-        np.concatenate(ours), np.concatenate(theirs), spec.skeleton.oks_sigmas, spec.input_size_wh
-    )
-    if not errors:
-        return report
-    attention = {
-        "attention_max_error": float(max(error.max() for error in errors)),
-        "attention_mean_error": float(np.mean([error.mean() for error in errors])),
-    }
-    return ParityReport(**{**vars(report), **attention})
+        inputs = _variations(photos, spec.input_size_wh, with_crop)
+        return compare_on(backend, reference, inputs, enough=LEAST_KEYPOINTS)
 
 
 def _variations(photos: Sequence[Photo], size_wh: tuple[int, int], with_crop: bool) -> Iterator[dict[str, np.ndarray]]:

@@ -188,7 +188,7 @@ def test_a_graph_beside_the_weights_is_used(
     ],
 )
 def test_a_deviating_graph_is_not_kept(values: dict[str, float], message: str) -> None:
-    good = {"keypoints": 300, "within_1px": 0.8, "beyond_4px": 0.004, "similarity": 0.985, "score_error": 0.01}
+    good = {"keypoints": 300, "within_1px": 0.8, "beyond_4px": 0.004, "similarity": 0.985}
     fields: dict[str, object] = {**good, "attention_max_error": None, "attention_mean_error": None}
     quantize._refuse_if_bad(ParityReport(**fields))  # type: ignore[arg-type]
     with pytest.raises(BackendError, match=message):
