@@ -28,7 +28,7 @@ from train.data.boxes import labelled_boxes
 from train.data.dataset import ImageStore, TrainDataset
 from train.data.reading import read_people
 from train.evaluate import main
-from train.evaluation.prediction import flip_averaged, iterate_crops, predict_people
+from train.evaluation.prediction import flip_averaged, iterate_crops, predict_boxes
 from train.options import config_from, parse_options
 
 SIZE, MAP = (96, 128), (24, 32)
@@ -80,7 +80,7 @@ def test_the_flip_test_needs_no_shift(folder: Path) -> None:
     decode = decoder_for("dark", sigma=1.5, udp=True)
     order = (0, 1, 2)
     plain, flipped, shifted = (
-        predict_people(predict, people, images, SIZE, decode=decode, udp=True)
+        predict_boxes(predict, labelled_boxes(people), images, SIZE, decode=decode, udp=True)
         for predict in (one_dot, flip_averaged(one_dot, order, udp=True), flip_averaged(one_dot, order))
     )
     assert np.abs(flipped - plain)[..., :2].max() < 0.05

@@ -13,9 +13,8 @@ from torch import Tensor
 from engine.geometry import apply_affines, boxes_to_affines, invert_affines, warp_crops
 from engine.heatmap import Decoder, decode_heatmaps
 from engine.types import Float32Array, UInt8Array, require_finite
-from train.data.boxes import PersonBoxes, labelled_boxes
+from train.data.boxes import PersonBoxes
 from train.data.dataset import ImageStore
-from train.data.people import PeopleSet
 
 PredictHeatmaps = Callable[[UInt8Array], Float32Array]
 """(N, H, W, 3) uint8 BGR crops to (N, K, h, w) float32 heatmaps."""
@@ -115,18 +114,3 @@ def predict_boxes(
         keypoints[batch.indices, :, :2] = apply_affines(batch.crop_to_image, decoded[..., :2])
         keypoints[batch.indices, :, 2] = decoded[..., 2]
     return keypoints
-
-
-def predict_people(
-    predict: PredictHeatmaps,
-    people: PeopleSet,
-    images: ImageStore,
-    input_size_wh: tuple[int, int],
-    *,
-    batch_size: int = 32,
-    decode: Decoder = decode_heatmaps,
-    udp: bool = False,
-) -> Float32Array:
-    """`predict_boxes` for the labelled box of every person of a set."""
-    boxes = labelled_boxes(people)
-    return predict_boxes(predict, boxes, images, input_size_wh, batch_size=batch_size, decode=decode, udp=udp)
