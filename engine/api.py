@@ -24,12 +24,13 @@ from engine.pipeline.pose_pipeline import Detector, PosePipeline
 from engine.pipeline.prefetch import Steps
 from engine.skeleton import Skeleton
 from engine.sources.opening import open_source
+from engine.system.closing import Closing
 from engine.types import Detections, Frame, FrameResult, UInt8Array
 
 T = TypeVar("T", bound=PoseOptions)
 
 
-class Pipeline:
+class Pipeline(Closing):
     """A person detector and a pose network, open until it is closed; a context manager made by `open_pipeline`.
 
     It may be used from several threads and by several streams at once, which then wait for each other at each network.
@@ -112,12 +113,6 @@ class Pipeline:
     def close(self) -> None:
         """Free both networks; may be called more than once."""
         self._networks.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self.close()
 
 
 def open_pipeline(

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import abc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -55,29 +53,11 @@ class Backend(Protocol):
 
     def __enter__(self) -> Self: ...
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    def __exit__(self, *_error: object) -> None: ...
 
 
 Gate = Callable[[Backend, Path], "Checked"]
 """Compares a backend with the weights it was made from; implemented by `engine.build.parity_gate.check`."""
-
-
-class Closing(abc.ABC):
-    """The context manager part of a backend."""
-
-    @abc.abstractmethod
-    def close(self) -> None:
-        """Release the resources of the runtime; may be called more than once."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 @dataclass(frozen=True, kw_only=True)

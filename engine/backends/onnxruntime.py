@@ -18,7 +18,6 @@ from engine.artifacts.model_spec import read_spec
 from engine.backends.contract import (
     Array,
     Availability,
-    Closing,
     OpenOptions,
     check_call,
     empty_outputs,
@@ -26,6 +25,7 @@ from engine.backends.contract import (
 )
 from engine.backends.cuda_driver import why_no_cuda
 from engine.errors import BackendError, message_line
+from engine.system.closing import Closing
 from engine.system.missing import not_installed
 
 _PACKAGES = ("onnxruntime", "onnxruntime-gpu")

@@ -17,7 +17,6 @@ from engine.artifacts.model_spec import read_spec
 from engine.backends.contract import (
     Array,
     Availability,
-    Closing,
     OpenOptions,
     check_call,
     empty_outputs,
@@ -26,6 +25,7 @@ from engine.backends.contract import (
 from engine.backends.openvino_core import openvino_core
 from engine.backends.openvino_precision import keep_attention_float32
 from engine.errors import BackendError, message_line
+from engine.system.closing import Closing
 from engine.system.missing import not_installed
 
 # A detector compiled for one exact shape runs about a quarter faster than one for any shape, but compiling takes part

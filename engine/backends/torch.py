@@ -15,7 +15,6 @@ from engine.artifacts.model_spec import GRAPH_VERSION, ModelSpec, sha256_of
 from engine.backends.contract import (
     Array,
     Availability,
-    Closing,
     OpenOptions,
     check_call,
     empty_outputs,
@@ -26,6 +25,7 @@ from engine.backends.device_cuda import open_memory
 from engine.backends.torch_graphs import GraphedModule
 from engine.errors import BackendError, message_line
 from engine.skeleton import Skeleton
+from engine.system.closing import Closing
 from engine.system.missing import not_installed
 
 

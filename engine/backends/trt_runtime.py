@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from engine.artifacts.model_spec import ModelSpec, TensorSpec
-from engine.backends.contract import Array, Closing, check_call, empty_outputs
+from engine.backends.contract import Array, check_call, empty_outputs
 from engine.backends.device_memory import Buffer, DeviceMemory, Graph, HostBuffer
 from engine.backends.trt_package import make_logger, one_line
 from engine.errors import BackendError
+from engine.system.closing import Closing
 
 Shapes = tuple[tuple[int, ...], ...]
 """Shape of each input, in the spec's order."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Self
 
 import cv2
 import numpy as np
@@ -15,6 +14,7 @@ from engine.backends import Backend, Gate, OpenedBackend, OpenOptions, open_dete
 from engine.backends.box_suppression import NMS_OVERLAP
 from engine.detection.letterbox import Letterbox
 from engine.errors import BackendError, ModelError, OptionError, nearest_hint
+from engine.system.closing import Closing
 from engine.types import Detections, Float32Array, UInt8Array
 
 DEFAULT_SCORE_THRESHOLD = 0.3
@@ -24,7 +24,7 @@ _FARTHEST_PX = 1e6
 """A candidate with a coordinate beyond this, or with NaN, is dropped as noise."""
 
 
-class PersonDetector:
+class PersonDetector(Closing):
     """A detector that is ready to run; use it in the thread that opened its backend.
 
     Args:
@@ -134,12 +134,6 @@ class PersonDetector:
     def close(self) -> None:
         """Free the backend."""
         self.backend.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self.close()
 
 
 def _letterbox(spec: ModelSpec, input_size: int | None) -> Letterbox:

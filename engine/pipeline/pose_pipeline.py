@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from engine.pipeline.options import PipelineOptions, check_detect_every
 from engine.pipeline.people import JointAngles, PeopleOptions
 from engine.pipeline.pose_stage import PendingFrame, PoseStage
 from engine.skeleton import Skeleton
+from engine.system.closing import Closing
 from engine.system.free_memory import give_back_free_memory
 from engine.tracking.false_positives import FalsePositiveFilter, confidences
 from engine.tracking.following import PersonFollower
@@ -43,7 +44,7 @@ class Detector(Protocol):
         ...
 
 
-class PosePipeline:
+class PosePipeline(Closing):
     """Finds people and their keypoints. Create and close it in one thread; use it in one at a time."""
 
     def __init__(
@@ -272,12 +273,6 @@ class PosePipeline:
         finally:
             self._detector.close()
             give_back_free_memory()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self.close()
 
     def _without_rejected(self, pending: PendingFrame) -> PendingFrame:
         """The frame without boxes that the pose network has recently rejected."""

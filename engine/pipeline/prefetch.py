@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, TypeVar
+
+from engine.system.closing import Closing
 
 T = TypeVar("T")
 
@@ -104,7 +106,7 @@ class Prefetch(Generic[T]):
         self._thread.join(self._join_limit_s)
 
 
-class Steps:
+class Steps(Closing):
     """The threads of one run, all of which end with it; a context manager.
 
     Args:
@@ -148,9 +150,3 @@ class Steps:
         for step in self._running:
             step.join()
         self._running.clear()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self.close()

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 from typing import Literal, Protocol, Self
 
+from engine.system.closing import Closing
 from engine.types import Frame
 
 SourceKind = Literal["video", "photos", "camera", "stream", "demo"]
@@ -123,13 +123,11 @@ class FrameSource(Protocol):
 
     def __enter__(self) -> Self: ...
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    def __exit__(self, *_error: object) -> None: ...
 
 
-class SourceBase:
-    """Common base of sources: counts, notes and the context manager."""
+class SourceBase(Closing):
+    """Common base of sources: counts and notes."""
 
     def __init__(self, info: SourceInfo) -> None:
         self._info = info
@@ -167,11 +165,3 @@ class SourceBase:
 
     def close(self) -> None:
         """There are no resources to release."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from engine.artifacts.model_spec import ModelSpec, TensorSpec
-from engine.backends.contract import Closing
 from engine.errors import BackendError
 from engine.skeleton import Skeleton
+from engine.system.closing import Closing
 from engine.types import Detections, Float32Array, UInt8Array
 
 THREE = Skeleton(

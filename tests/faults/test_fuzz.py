@@ -19,7 +19,6 @@ from hypothesis.extra import numpy as hnp
 
 from engine.artifacts.model_spec import ModelSpec, TensorSpec
 from engine.artifacts.part_file import PartFile
-from engine.backends.contract import Closing
 from engine.detection.detector import PersonDetector
 from engine.detection.propagation import BoxPropagator
 from engine.errors import EngineError
@@ -28,6 +27,7 @@ from engine.output.poses_writer import PosesWriter
 from engine.overlay.drawing import AttentionView, OverlayOptions, draw
 from engine.pipeline.pose_pipeline import PosePipeline
 from engine.skeleton import COCO17, Skeleton
+from engine.system.closing import Closing
 from engine.tracking.smoothing import PoseSmoother
 from engine.types import Detections, Frame, FrameResult, Poses
 from tests.engine.fakes import THREE, pose_spec

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Self
 
 from engine.errors import one_line
 from engine.output.live.channel import Channel
@@ -13,10 +12,11 @@ from engine.output.live.standard_output import StandardOutput
 from engine.output.live.targets import STDOUT, LiveTarget
 from engine.output.live.websocket import WebSocketServer
 from engine.skeleton import Skeleton
+from engine.system.closing import Closing
 from engine.types import FrameResult, frame_record
 
 
-class LivePoses:
+class LivePoses(Closing):
     """Gives each frame to all channels; a context manager."""
 
     def __init__(
@@ -99,9 +99,3 @@ class LivePoses:
     def summaries(self) -> tuple[str, ...]:
         """A line for each channel."""
         return tuple(channel.summary() for channel in self._channels)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self.close()

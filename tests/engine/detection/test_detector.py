@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from engine.artifacts.model_spec import ModelSpec, TensorSpec
-from engine.backends.contract import Closing
 from engine.detection.detector import PersonDetector, drop_overlapping, resolve_classes
 from engine.detection.letterbox import Letterbox
 from engine.errors import OptionError
+from engine.system.closing import Closing
 
 
 def _spec(output: str, names: tuple[str, ...] = ("person", "dog"), *, fixed: bool = False) -> ModelSpec:
