@@ -11,7 +11,7 @@ import numpy as np
 from PyQt5.QtGui import QImage, QPainter
 from PyQt5.QtWidgets import QApplication
 
-from app.live.compose import Look, compose
+from app.live.compose import Look, compose, placed_boxes
 from app.live.composer import Picture, to_qimage
 from app.live.probe import Probe
 from app.live.shots import Shot, Shown
@@ -78,6 +78,7 @@ def make_picture(result: FrameResult, size_wh: tuple[int, int]) -> tuple[Picture
         image=image,
         frame_to_picture=composed.frame_to_picture,
         shown=shown,
+        people_xyxy=placed_boxes(result.poses.boxes_xyxy, composed.frame_to_picture),
         reading=probe.read(shown),
         probe_set=True,
         draw_ms=draw_ms,

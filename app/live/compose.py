@@ -10,6 +10,7 @@ import numpy as np
 from app.live.shots import Shown
 from engine.overlay.attention import placed_maps
 from engine.overlay.drawing import DrawingMemory, OverlayOptions, draw
+from engine.overlay.legend import Legend
 from engine.types import Float32Array, Frame, FrameResult, Poses, UInt8Array
 
 
@@ -59,13 +60,18 @@ def transformed(points_xy: Float32Array, affine: Float32Array) -> Float32Array:
     return np.asarray(points_xy @ affine[:, :2].T + affine[:, 2], np.float32)
 
 
-def _placed_poses(poses: Poses, affine: Float32Array) -> Poses:
-    corners = transformed(poses.boxes_xyxy.reshape(-1, 2, 2), affine)
+def placed_boxes(boxes_xyxy: Float32Array, affine: Float32Array) -> Float32Array:
+    """Boxes (N, 4) through an affine (2, 3) that may mirror."""
+    corners = transformed(boxes_xyxy.reshape(-1, 2, 2), affine)
     boxes = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
+    return np.asarray(boxes, np.float32).reshape(-1, 4)
+
+
+def _placed_poses(poses: Poses, affine: Float32Array) -> Poses:
     return replace(
         poses,
         keypoints_xy=transformed(poses.keypoints_xy, affine),
-        boxes_xyxy=np.asarray(boxes, np.float32).reshape(-1, 4),
+        boxes_xyxy=placed_boxes(poses.boxes_xyxy, affine),
     )
 
 
@@ -76,6 +82,7 @@ def compose(
     *,
     memory: DrawingMemory | None = None,
     density: float = 1.0,
+    also: tuple[Legend, ...] = (),
 ) -> Composed:
     """Draw a shown frame at a given size.
 
@@ -87,6 +94,7 @@ def compose(
         size_wh: of the picture in px; None for that of the frame.
         memory: of the frames drawn before, for pictures of a sequence.
         density: device px for one logical px of the screen.
+        also: legends of what is painted on it afterwards.
 
     Raises:
         OptionError: the network does not have the chosen keypoint.
@@ -111,7 +119,9 @@ def compose(
             poses=_placed_poses(result.poses, affine),
             attention=None if result.attention is None else placed_maps(result.attention, affine),
         )
-        draw(placed, shown.skeleton, fitting(look.overlay, shown), out=canvas, memory=memory, density=density)
+        draw(
+            placed, shown.skeleton, fitting(look.overlay, shown), out=canvas, memory=memory, density=density, also=also
+        )
     return Composed(image_bgr=canvas, frame_to_picture=affine)
 
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
+import numpy as np
 from PyQt5.QtGui import QImage
 
-from app.live.compose import Look, compose, fit
-from app.live.probe import Probe, ProbeReading
+from app.live.compose import Look, compose, fit, fitting, placed_boxes
+from app.live.probe import Probe, ProbeReading, probe_legend
 from app.live.shots import Shown, Unexpected
-from engine.overlay.drawing import DrawingMemory
+from engine.overlay.drawing import DrawingMemory, legends_of
+from engine.overlay.legend import fitted, legend_picture
 from engine.system.latest_slot import LatestSlot
 from engine.types import Float32Array, UInt8Array
 
@@ -29,6 +31,8 @@ class Picture:
         image: fits the view, in device px.
         frame_to_picture: (2, 3) float32 affine to px of `image`.
         shown: the frame and result that it shows.
+        people_xyxy: (N, 4) float32 boxes of the people, px of `image`.
+        legend: with transparency, in device px; None where there is none, or no room to read one.
         reading: of the probe; None without one.
         probe_set: whether the probe is fixed to a person, visible in this frame or not.
         probe_lost: whether that person is not in this frame.
@@ -39,6 +43,8 @@ class Picture:
     image: QImage
     frame_to_picture: Float32Array
     shown: Shown
+    people_xyxy: Float32Array
+    legend: QImage | None = None
     reading: ProbeReading | None
     probe_set: bool
     probe_lost: bool = False
@@ -52,6 +58,23 @@ def to_qimage(image_bgr: UInt8Array) -> QImage:
     bgra = cv2.cvtColor(image_bgr, cv2.COLOR_BGR2BGRA)
     pixels: Any = bgra.data  # shared with the QImage until the copy
     return QImage(pixels, width, height, bgra.strides[0], QImage.Format.Format_RGB32).copy()
+
+
+def _legend_image(
+    shown: Shown, look: Look, reading: ProbeReading | None, room_wh: tuple[int, int], density: float
+) -> QImage | None:
+    """The legends of what a picture shows, for a view of this size in device px."""
+    if shown.result is None or shown.skeleton is None:
+        return None
+    overlay = fitting(look.overlay, shown)
+    also = () if reading is None else (probe_legend(reading, shown.skeleton, overlay.scale),)
+    block = fitted(legends_of(shown.result, shown.skeleton, overlay, also), room_wh, density)
+    if block is None:
+        return None
+    bgra = np.ascontiguousarray(legend_picture(block))
+    height, width = bgra.shape[:2]
+    pixels: Any = bgra.data  # shared with the QImage until the copy
+    return QImage(pixels, width, height, bgra.strides[0], QImage.Format.Format_ARGB32).copy()
 
 
 class Composer:
@@ -157,11 +180,16 @@ class Composer:
         reading = self._probe.read(shown)
         self.probe = self._probe.copy()
         height, width = shown.shot.frame.image_bgr.shape[:2]
-        composed = compose(shown, look, fit((width, height), room_wh), memory=self._memory, density=self._density)
+        # The legends are not part of the picture: the view has room beside it, and they can be moved there.
+        bare = replace(look, overlay=replace(look.overlay, legend=False))
+        composed = compose(shown, bare, fit((width, height), room_wh), memory=self._memory, density=self._density)
+        boxes = np.zeros((0, 4), np.float32) if shown.result is None else shown.result.poses.boxes_xyxy
         return Picture(
             image=to_qimage(composed.image_bgr),
             frame_to_picture=composed.frame_to_picture,
             shown=shown,
+            people_xyxy=placed_boxes(boxes, composed.frame_to_picture),
+            legend=_legend_image(shown, look, reading, room_wh, self._density),
             reading=reading,
             probe_set=self._probe.is_set,
             probe_lost=self._probe.is_lost,

@@ -9,11 +9,14 @@ import numpy as np
 
 from app.live.shots import Shown
 from engine.geometry import overlaps
-from engine.overlay.attention import attention_at
+from engine.overlay.attention import Scale, attention_at, attention_range
+from engine.overlay.legend import Legend
+from engine.skeleton import Skeleton
 from engine.types import Float32Array, Poses
 
 _SAME_PERSON = 0.3
 """Without ids: intersection over union from which a box of the next frame counts as the same person's."""
+_LISTED = 4
 _WAIT_S = 0.5
 """Without ids: how long a person may be missing; after that, another person may be there."""
 
@@ -33,6 +36,20 @@ class ProbeReading:
     keypoints_xy: Float32Array
     scores: Float32Array
     values: Float32Array
+
+
+def probe_legend(reading: ProbeReading, skeleton: Skeleton, scale: Scale) -> Legend:
+    """The legend of a reading: the keypoints with the most attention, in falling order."""
+    names = tuple(name.replace("_", " ") for name in skeleton.keypoint_names)
+    order = np.argsort(-reading.values, kind="stable")[:_LISTED]
+    return Legend(
+        title="Probe",
+        lines=("how much the point draws on",),
+        values=attention_range(reading.values, len(reading.values), scale),
+        rows=tuple((names[keypoint], float(reading.values[keypoint])) for keypoint in order),
+        names=names,
+        tinted=False,
+    )
 
 
 class Probe:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from PyQt5.QtCore import QRectF
 from PyQt5.QtGui import QPainter
 
 from app.live.compose import Look, compose
 from app.live.composer import to_qimage
-from app.live.probe import ProbeReading
+from app.live.probe import ProbeReading, probe_legend
 from app.live.shots import Shown
-from app.widgets.probe_painter import paint_probe, paint_probe_legend
+from app.widgets.probe_painter import paint_probe
 from engine.overlay.drawing import DrawingMemory
+from engine.overlay.legend import Legend
 from engine.types import UInt8Array
 
 _DESIGN_PX = 700
@@ -33,7 +33,10 @@ def frame_picture(
     Returns:
         (H, W, 3) uint8 BGR of the frame's size, owned by the caller.
     """
-    composed = compose(shown, look, memory=memory)
+    also: tuple[Legend, ...] = ()
+    if reading is not None and shown.skeleton is not None:
+        also = (probe_legend(reading, shown.skeleton, look.overlay.scale),)
+    composed = compose(shown, look, memory=memory, also=also)
     if reading is None or shown.skeleton is None:
         return composed.image_bgr
     height, width = composed.image_bgr.shape[:2]
@@ -49,8 +52,6 @@ def frame_picture(
             scale=look.overlay.scale,
             score_threshold=look.overlay.score_threshold,
         )
-        area = QRectF(0, 0, width, height)
-        paint_probe_legend(painter, area, reading, shown.skeleton, scale=look.overlay.scale, unit_px=unit_px)
     finally:
         painter.end()
     pointer = canvas.constBits()

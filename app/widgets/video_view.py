@@ -10,9 +10,12 @@ from PyQt5.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent, QResizeEvent
 from PyQt5.QtWidgets import QSizePolicy, QWidget
 
 from app.live.composer import Picture
-from app.widgets.probe_painter import paint_probe, paint_probe_legend
+from app.widgets.probe_painter import paint_probe
 from app.widgets.theme import DARK, VIDEO_GROUND
 from engine.overlay.attention import Scale
+from engine.overlay.legend import LegendCorner
+
+_LEGEND_MARGIN, _LEGEND_OPACITY = 12, 0.88
 
 
 def waiting_text(picture: Picture) -> str:
@@ -47,11 +50,16 @@ class VideoView(QWidget):
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self.setMinimumSize(320, 180)
         self.setAttribute(Qt.WidgetAttribute.WA_OpaquePaintEvent)
+        self.setMouseTracking(True)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setAccessibleName(self.tr("Video"))
         self._picture: Picture | None = None
         self._unpainted = False
         self.badge = ""
+        self._pointer = Qt.CursorShape.ArrowCursor
+        self._corner = LegendCorner()
+        self._dragged_to: tuple[float, float] | None = None  # shares of the room that the legends leave
+        self._held_at: QPointF | None = None  # where the mouse holds them, from their corner
         self.scale: Scale = "frame"
         self.score_threshold = 0.2
 
@@ -77,7 +85,8 @@ class VideoView(QWidget):
 
     def set_clickable(self, clickable: bool) -> None:
         """Set the mouse pointer: a cross if a click sets the probe."""
-        self.setCursor(Qt.CursorShape.CrossCursor if clickable else Qt.CursorShape.ArrowCursor)
+        self._pointer = Qt.CursorShape.CrossCursor if clickable else Qt.CursorShape.ArrowCursor
+        self.setCursor(self._pointer)
 
     def picture_area(self) -> QRectF:
         """Rectangle of the picture in the widget, in logical px."""
@@ -87,6 +96,29 @@ class VideoView(QWidget):
         factor = min(self.width() / size.width(), self.height() / size.height())
         width, height = size.width() * factor, size.height() * factor
         return QRectF((self.width() - width) / 2, (self.height() - height) / 2, width, height)
+
+    def legend_area(self) -> QRectF:
+        """Rectangle of the legends: where they were dragged to, else beside the picture, else in a corner of it."""
+        picture = self._picture
+        if picture is None or picture.legend is None:
+            return QRectF()
+        ratio, area = self.devicePixelRatioF(), self.picture_area()
+        width, height = picture.legend.width() / ratio, picture.legend.height() / ratio
+        spare = max(0.0, self.width() - width), max(0.0, self.height() - height)
+        if self._dragged_to is not None:
+            return QRectF(spare[0] * self._dragged_to[0], spare[1] * self._dragged_to[1], width, height)
+        if width + 2 * _LEGEND_MARGIN <= self.width() - area.right():
+            return QRectF(area.right() + _LEGEND_MARGIN, area.bottom() - _LEGEND_MARGIN - height, width, height)
+        if height + 2 * _LEGEND_MARGIN <= self.height() - area.bottom():
+            return QRectF(_LEGEND_MARGIN, area.bottom() + _LEGEND_MARGIN, width, height)
+        left, top = self._corner.place(
+            (round(width), round(height)),
+            (round(area.width()), round(area.height())),
+            _LEGEND_MARGIN,
+            picture.people_xyxy * np.float32(area.width() / picture.image.width()),
+            picture.shown.shot.frame.timestamp_s,
+        )
+        return QRectF(area.x() + left, area.y() + top, width, height)
 
     def frame_point(self, place: QPointF) -> tuple[float, float] | None:
         """The point in frame px under a point in the widget; None outside the picture."""
@@ -100,8 +132,11 @@ class VideoView(QWidget):
         return float(point[0]), float(point[1])
 
     def mousePressEvent(self, event: QMouseEvent | None) -> None:
-        """Left sets the probe, right removes it."""
+        """Left sets the probe, or takes hold of the legends; right removes it."""
         if event is None:
+            return
+        if event.button() == Qt.MouseButton.LeftButton and self.legend_area().contains(QPointF(event.pos())):
+            self._held_at = QPointF(event.pos()) - self.legend_area().topLeft()
             return
         point = self.frame_point(QPointF(event.pos()))
         if event.button() == Qt.MouseButton.LeftButton and point is not None:
@@ -109,8 +144,32 @@ class VideoView(QWidget):
         else:
             self.cleared.emit()
 
+    def mouseMoveEvent(self, event: QMouseEvent | None) -> None:
+        """Drag the legends, within the video's part of the window."""
+        if event is None:
+            return
+        area, place = self.legend_area(), QPointF(event.pos())
+        if self._held_at is not None:
+            room = self.width() - area.width(), self.height() - area.height()
+            corner = place - self._held_at
+            shares = (at / max(1.0, most) for at, most in zip((corner.x(), corner.y()), room, strict=True))
+            across, down = (min(1.0, max(0.0, share)) for share in shares)
+            self._dragged_to = across, down
+            self.update()
+        pointer = Qt.CursorShape.SizeAllCursor if area.contains(place) or self._held_at is not None else self._pointer
+        if self.cursor().shape() != pointer:
+            self.setCursor(pointer)
+
+    def mouseReleaseEvent(self, event: QMouseEvent | None) -> None:
+        """Let go of the legends."""
+        self._held_at = None
+
     def mouseDoubleClickEvent(self, event: QMouseEvent | None) -> None:
-        """Left follows a person."""
+        """Left follows a person; on the legends it puts them back to where they look for room themselves."""
+        if event is not None and self.legend_area().contains(QPointF(event.pos())):
+            self._dragged_to = self._held_at = None
+            self.update()
+            return
         point = None if event is None else self.frame_point(QPointF(event.pos()))
         if event is not None and event.button() == Qt.MouseButton.LeftButton and point is not None:
             self.double_clicked.emit(*point)
@@ -146,6 +205,10 @@ class VideoView(QWidget):
             else:
                 painter.drawImage(area, picture.image, QRectF(picture.image.rect()))
             self._paint_probe(painter, picture, area)
+            if picture.legend is not None:
+                painter.setOpacity(_LEGEND_OPACITY)
+                painter.drawImage(self.legend_area(), picture.legend, QRectF(picture.legend.rect()))
+                painter.setOpacity(1.0)
             if picture.probe_lost:
                 self._paint_badge(painter, waiting_text(picture), DARK.text, at_top=False)
         if self.badge:
@@ -167,7 +230,6 @@ class VideoView(QWidget):
             score_threshold=self.score_threshold,
         )
         painter.restore()
-        paint_probe_legend(painter, area, picture.reading, picture.shown.skeleton, scale=self.scale)
 
     def _paint_badge(self, painter: QPainter, text: str, color: str, *, at_top: bool) -> None:
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)

@@ -21,6 +21,7 @@ _MOST_OPAQUE = 0.8
 # Of the scale: below the first nothing is tinted, from the second on the tint is strongest. The uniform 1/K of a pixel
 # without attention to one keypoint must not paint a box around every person.
 _TINT_FROM, _TINT_FULL = 0.03, 0.6
+_TURBO_ENDS = 16, 243
 _LEAST_SPAN = 0.01  # of values: where attention is even, rounding must not be stretched to all colours
 
 
@@ -213,7 +214,10 @@ def opacity_of(values: Float32Array) -> Float32Array:
 
 def colors_of(values: Float32Array) -> UInt8Array:
     """Colours, (H, W, 3) uint8 BGR, of values 0 to 1: blue is 0 and red is 1, as in the paper, even in between."""
-    return np.asarray(cv2.applyColorMap(np.round(values * 255).astype(np.uint8), cv2.COLORMAP_TURBO), np.uint8)
+    # Without the ends of the colour map, which are almost black on video.
+    low, high = _TURBO_ENDS
+    index = np.round(low + np.clip(values, 0, 1) * (high - low)).astype(np.uint8)
+    return np.asarray(cv2.applyColorMap(index, cv2.COLORMAP_TURBO), np.uint8)
 
 
 def tint(

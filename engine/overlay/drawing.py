@@ -10,10 +10,19 @@ import numpy as np
 from engine.errors import OptionError
 from engine.option_table import Control, Place, option
 from engine.options import attention_scale
-from engine.overlay.attention import SCALES, AttentionView, Scale, ValueRange, parse_view, tint
+from engine.overlay.attention import (
+    SCALES,
+    AttentionView,
+    Scale,
+    chosen_maps,
+    num_keypoints,
+    parse_view,
+    scaled_maps,
+    tint,
+)  # fmt: skip
 from engine.overlay.background import Background
 from engine.overlay.joint_angles import draw_angles
-from engine.overlay.legend import LegendCorner, draw_legend
+from engine.overlay.legend import Legend, LegendCorner, attention_legend, draw_legends
 from engine.overlay.text import Color, panel, put_text, text_width
 from engine.overlay.trails import Trails, ends_of_limbs
 from engine.skeleton import Skeleton
@@ -46,7 +55,7 @@ class OverlayOptions:
         scores: labels with the scores of people.
         angles: the angles at the joints, in degrees.
         trails: where the ends of limbs were in the last second, of people with ids.
-        legend: of the attention map.
+        legend: of the attention map, and of the probe in the window.
         line_width: width of the skeleton's lines in px; None scales it with each person.
         opacity: of skeletons and boxes, above 0 to 1.
         score_threshold: keypoints with a lower score are not drawn.
@@ -105,6 +114,7 @@ def draw(
     *,
     memory: DrawingMemory | None = None,
     density: float = 1.0,
+    also: tuple[Legend, ...] = (),
 ) -> UInt8Array:
     """Draw a result on its frame.
 
@@ -115,6 +125,7 @@ def draw(
         out: (H, W, 3) uint8 to draw into; may be the frame's own image, which is then drawn over. None for a new one.
         memory: of the sequence that the frame belongs to; None for a frame that stands for itself.
         density: image px per logical px, for line width and text; 2 on a screen of twice the density.
+        also: legends of what the caller draws on it.
 
     Returns:
         (H, W, 3) uint8 BGR: `out`, or a new array.
@@ -135,17 +146,14 @@ def draw(
         np.copyto(canvas, options.background.covering((canvas.shape[1], canvas.shape[0])))
     if options.line_width is not None:
         options = replace(options, line_width=options.line_width * density)
-    values: ValueRange | None = None
     if options.attention is not None:
-        values = tint(canvas, result.attention, options.attention, options.scale)
+        tint(canvas, result.attention, options.attention, options.scale)
     _draw_people(canvas, result, skeleton, options, memory, density=density)
-    if options.attention is not None and options.legend:
-        draw_legend(
+    legends = legends_of(result, skeleton, options, also)
+    if legends:
+        draw_legends(
             canvas,
-            options.attention,
-            options.scale,
-            values,
-            skeleton,
+            legends,
             boxes_xyxy=result.poses.boxes_xyxy,
             time_s=result.frame.timestamp_s,
             corner=None if memory is None else memory.legend,
@@ -154,6 +162,21 @@ def draw(
     if canvas is not out:
         np.copyto(out, canvas)
     return out
+
+
+def legends_of(
+    result: FrameResult, skeleton: Skeleton, options: OverlayOptions, also: tuple[Legend, ...] = ()
+) -> tuple[Legend, ...]:
+    """The legend of the attention map, if one is drawn, and those of other drawings; none where they are off."""
+    view, values = options.attention, None
+    if not options.legend:
+        return ()
+    if view is None:
+        return also
+    maps = chosen_maps(result.attention, view)
+    if result.attention is not None and maps is not None and len(maps):
+        _scaled, values = scaled_maps(maps, view, options.scale, num_keypoints(result.attention))
+    return (attention_legend(view, options.scale, values, skeleton), *also)
 
 
 def _draw_people(

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PyQt5.QtCore import QPoint, QPointF, Qt
+from PyQt5.QtCore import QEvent, QPoint, QPointF, QRectF, Qt
+from PyQt5.QtGui import QMouseEvent
 from PyQt5.QtTest import QTest
 from PyQt5.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
@@ -350,3 +351,52 @@ def test_the_keypoint_is_kept_while_attention_is_off(
     again = make_window()
     qtbot.waitUntil(lambda: shows_people(again))
     assert again.overlay_panel.keypoint == 14 and again.session.composer.look.overlay.attention is None
+
+
+def test_the_legends_keep_off_people_stand_beside_a_narrow_picture_and_can_be_dragged(
+    window: MainWindow, qtbot: QtBot
+) -> None:
+    view = window.view
+    pause(window, qtbot)
+    click_on_frame(window, qtbot, 240, 100)
+    qtbot.waitUntil(lambda: not view.legend_area().isEmpty())
+    with_probe = view.legend_area().height()
+    window.overlay_panel.set_kind("attention")
+    qtbot.waitUntil(lambda: view.legend_area().height() > with_probe)  # both, none over the other
+
+    picture, area, before = view.picture, view.picture_area(), view.legend_area()
+    assert picture is not None
+    factor = area.width() / picture.image.width()
+    people = [
+        QRectF(QPointF(*(box[:2] * factor)), QPointF(*(box[2:] * factor))).translated(area.topLeft())
+        for box in picture.people_xyxy.astype(float)
+    ]
+    assert area.contains(before) and len(people) == 2
+    corners = [
+        QRectF(left, top, before.width(), before.height())
+        for left in (area.left(), area.right() - before.width())
+        for top in (area.top(), area.bottom() - before.height())
+    ]
+
+    def covered(place: QRectF) -> float:
+        parts = [place.intersected(person) for person in people]
+        return sum(part.width() * part.height() for part in parts)
+
+    assert covered(before) <= max(1.0, 2 * min(covered(corner) for corner in corners))
+
+    middle = QPointF(view.rect().center())
+    QTEST.mousePress(view, Qt.MouseButton.LeftButton, pos=before.center().toPoint())
+    nothing, left = Qt.MouseButton.NoButton, Qt.MouseButton.LeftButton
+    move = QMouseEvent(QEvent.Type.MouseMove, middle, nothing, left, Qt.KeyboardModifier.NoModifier)
+    QApplication.sendEvent(view, move)
+    QTEST.mouseRelease(view, Qt.MouseButton.LeftButton, pos=middle.toPoint())
+    assert (view.legend_area().center() - middle).manhattanLength() < 3
+    QTEST.mouseDClick(view, Qt.MouseButton.LeftButton, pos=middle.toPoint())
+    assert (view.legend_area().topLeft() - before.topLeft()).manhattanLength() < 3
+    assert window.overlay_panel.has_probe and not window.look_control.is_following, "no click on the video"
+
+    window.tabs.hide()
+    window.resize(1800, 640)  # wider than the picture
+    qtbot.waitUntil(lambda: view.legend_area().left() >= view.picture_area().right())
+    window.overlay_panel.controls["legend"].widget.setChecked(False)
+    qtbot.waitUntil(lambda: view.legend_area().isEmpty())
