@@ -138,7 +138,7 @@ def spellings(file: Path) -> Iterator[Path]:
     yield file
     yield file.parent / "links" / ".." / file.name
     for kind, make in (("soft", os.symlink), ("hard", os.link)):
-        for suffix in {file.suffix, ".mp4", ".json", ".png", ".safetensors", ".onnx"}:
+        for suffix in {file.suffix, ".mp4", ".json", ".png", ".safetensors", ".onnx", ".npz"}:
             link = links / f"{kind}_{file.stem}{suffix}"
             if not link.exists():
                 make(file, link)
