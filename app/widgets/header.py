@@ -64,7 +64,7 @@ class Header(QWidget):
         parts = [self.tr("{fps:.0f} fps").format(fps=snapshot.fps)] if playing and snapshot.fps else []
         if playing and snapshot.latency is not None:
             parts.append(self.tr("{ms:.0f} ms").format(ms=snapshot.latency.p50))
-        if description:
+        if description and snapshot.frames_painted:
             parts.append(
                 self.tr("1 person") if snapshot.people == 1 else self.tr("{n} people").format(n=snapshot.people)
             )

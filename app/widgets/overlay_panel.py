@@ -10,6 +10,7 @@ from PyQt5.QtWidgets import (
     QCheckBox,
     QComboBox,
     QFormLayout,
+    QGridLayout,
     QHBoxLayout,
     QLabel,
     QPushButton,
@@ -81,14 +82,12 @@ class OverlayPanel(QWidget):
         layout.addWidget(self._probe_text)
         layout.addWidget(self.clear_probe)
         layout.addWidget(heading(self.tr("Drawing")))
-        row = QHBoxLayout()
+        switches = QGridLayout()  # with rows in line, also where one column is shorter
+        switches.setVerticalSpacing(6)
         half = -(-len(self._switches) // 2)
-        for column in (self._switches[:half], self._switches[half:]):
-            side = QVBoxLayout()
-            for box in column:
-                side.addWidget(box)
-            row.addLayout(side)
-        layout.addLayout(row)
+        for number, box in enumerate(self._switches):
+            switches.addWidget(box, number % half, number // half)
+        layout.addLayout(switches)
         layout.addLayout(self._sliders)
         layout.addStretch(1)
         self._sync()

@@ -110,6 +110,8 @@ def test_a_first_source_that_fails_stays_on_the_page_and_in_the_log(
     qtbot.waitUntil(lambda: window.session.ready is not None)  # the networks open after it
     qtbot.wait(50)
     assert "nothing.mp4 cannot be opened" in window.welcome.text and "does not exist" in window.welcome.text
+    window._show_statistics()
+    assert window.session.description and not window.header.numbers.text(), "no people are counted in nothing"
     assert window.pages.currentWidget() is window.welcome
     assert backstage.noted == ["nothing.mp4 does not exist"]
     window.welcome.again.click()
