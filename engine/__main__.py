@@ -113,14 +113,23 @@ def build(options: BuildOptions, events: TextIO) -> Path:
 
 
 def as_shipped(options: BuildOptions) -> BuildOptions:
-    """The options that export the default network as it ships: float16 weights, beside its `.safetensors` file."""
+    """The options that export the default network as it ships, beside its `.safetensors` file.
+
+    With weights in float16; with `--precision int8` in INT8, and the layers that stay in float in float32.
+    """
     from engine.artifacts.model_files import resolve_pose_model, shipped_export
 
     given = {item.name for item in options_of(options) if getattr(options, item.name) != item.default}
-    if given - {"shipped", "force", "json", "end_with_stdin"}:
-        raise OptionError("--shipped goes with --force alone: it is the default network, and where it ships")
-    weights = resolve_pose_model()
-    return dataclasses.replace(options, pose_model=str(weights), half_weights=True, output=shipped_export(weights))
+    if given - {"shipped", "force", "json", "end_with_stdin", "precision", "calibrate"} or (
+        options.precision not in ("auto", "int8")
+    ):
+        raise OptionError(
+            "--shipped goes with --force, and with --precision int8 --calibrate, alone: it is the default network, "
+            "and where it ships"
+        )
+    weights, int8 = resolve_pose_model(), options.precision == "int8"
+    output = shipped_export(weights, int8=int8)
+    return dataclasses.replace(options, pose_model=str(weights), half_weights=not int8, output=output)
 
 
 def _check_calibration(options: BuildOptions) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from engine.artifacts.atomic import UNFINISHED
 from engine.artifacts.compiler import Notify, digest_of, discard_notice, ensure_entry, entry_of, why_unusable
-from engine.artifacts.model_files import INT8_SUFFIX
+from engine.artifacts.model_files import INT8_SUFFIX, shipped_export
 from engine.artifacts.model_spec import read_spec
 from engine.errors import BackendError, ModelError
 from engine.system.paths import path_from
@@ -69,6 +69,12 @@ def find_int8(weights: Path) -> Path:
         f"{weights.stem} has not been made into an INT8 graph here; python -m engine build --pose-model {weights} "
         "--runtime openvino --precision int8 --calibrate VIDEO|FOLDER does that"
     )
+
+
+def shipped_int8(weights: Path) -> Path | None:
+    """The INT8 graph that ships beside shipped weights; None where none does, or it is not of these weights."""
+    file = shipped_export(weights, int8=True)
+    return file if file is not None and file.is_file() and why_unusable(file, digest_of(weights)) is None else None
 
 
 def _made(weights: Path, digest: str) -> list[Path]:

@@ -74,12 +74,14 @@ def bundled_detectors() -> tuple[str, ...]:
     return tuple(sorted({file.stem for file in files} - set(bundled_pose_models())))
 
 
-def shipped_export(weights: Path) -> Path | None:
+def shipped_export(weights: Path, *, int8: bool = False) -> Path | None:
     """The path of the exported form that ships beside shipped weights, whether it exists or not; None for others.
 
-    `python -m engine build --shipped` writes it.
+    `python -m engine build --shipped` writes it, with `--precision int8 --calibrate DIR` the one in INT8.
     """
-    return weights.with_suffix(".onnx") if weights.parent == WEIGHTS_DIR else None
+    if weights.parent != WEIGHTS_DIR or weights.suffix != ".safetensors":
+        return None
+    return weights.with_suffix(INT8_SUFFIX if int8 else ".onnx")
 
 
 def resolve_pose_model(name_or_path: str | Path | None = None) -> Path:

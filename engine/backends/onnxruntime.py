@@ -13,17 +13,18 @@ from typing import Any
 import numpy as np
 
 from engine.artifacts.compiler import ensure_onnx
-from engine.artifacts.int8_files import find_int8
 from engine.artifacts.model_spec import read_spec
 from engine.backends.contract import (
     Array,
     Availability,
+    Backend,
     OpenOptions,
     check_call,
     empty_outputs,
     refuse_precision,
 )
 from engine.backends.cuda_driver import why_no_cuda
+from engine.backends.int8 import open_graph
 from engine.errors import BackendError, message_line
 from engine.system.closing import Closing
 from engine.system.missing import not_installed
@@ -55,16 +56,18 @@ def probe(device: str) -> Availability:
     return Availability(usable=True, detail=next(iter(versions.values()), "unknown version"))
 
 
-def open_pose(model: Path, options: OpenOptions) -> OnnxRuntimeBackend:
+def open_pose(model: Path, options: OpenOptions) -> Backend:
     """Open a pose model; on CoreML after a comparison with the processor.
 
     Raises:
         BackendError: CoreML deviates from the processor, or there is no gate to compare them.
     """
-    file = find_int8(model) if options.precision == "int8" else ensure_onnx(model, notify=options.notify)
+    if options.device != "coreml":
+        return open_graph(model, options, "onnxruntime", OnnxRuntimeBackend)
+    if options.precision == "int8":
+        raise BackendError("CoreML does not run INT8 graphs; --device cpu does")
+    file = ensure_onnx(model, notify=options.notify)
     backend = OnnxRuntimeBackend(file, options)
-    if backend.device != "coreml":
-        return backend
     try:
         if options.gate is None:
             raise BackendError("CoreML is not used, because nothing compares it with the processor here")

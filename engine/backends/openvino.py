@@ -11,17 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from engine.artifacts.compiler import ensure_onnx
-from engine.artifacts.int8_files import find_int8
 from engine.artifacts.model_spec import read_spec
 from engine.backends.contract import (
     Array,
     Availability,
+    Backend,
     OpenOptions,
     check_call,
     empty_outputs,
     refuse_precision,
 )
+from engine.backends.int8 import open_graph
 from engine.backends.openvino_core import openvino_core
 from engine.backends.openvino_precision import keep_attention_float32
 from engine.errors import BackendError, message_line
@@ -49,10 +49,9 @@ def probe(device: str) -> Availability:
     return Availability(usable=True, detail=importlib.metadata.version("openvino"))
 
 
-def open_pose(model: Path, options: OpenOptions) -> OpenVinoBackend:
+def open_pose(model: Path, options: OpenOptions) -> Backend:
     """Open a pose model."""
-    file = find_int8(model) if options.precision == "int8" else ensure_onnx(model, notify=options.notify)
-    return OpenVinoBackend(file, options)
+    return open_graph(model, options, "openvino", OpenVinoBackend)
 
 
 def open_detector(onnx_file: Path, options: OpenOptions) -> OpenVinoBackend:

@@ -12,13 +12,15 @@ from engine.__main__ import main as engine_command
 from engine.artifacts import compiler, model_files
 from engine.artifacts.compiler import ensure_onnx
 from engine.artifacts.folders import WEIGHTS_DIR
+from engine.artifacts.int8_files import shipped_int8
 from engine.artifacts.model_files import resolve_pose_model, shipped_export
 from engine.artifacts.model_spec import GRAPH_VERSION, read_spec, sha256_of
-from engine.backends import OpenOptions
+from engine.backends import OpenOptions, open_pose_backend
 from engine.backends.onnxruntime import OnnxRuntimeBackend
 from engine.backends.openvino import OpenVinoBackend
 from engine.build.parity_gate import compare_pose, shipped_photos
-from engine.errors import OptionError
+from engine.errors import BackendError, OptionError
+from engine.geometry import boxes_to_affines, warp_crops
 
 REMAKE = "make exported"
 MOST_BYTES = 80_000_000
@@ -58,6 +60,77 @@ def test_it_is_used_and_nothing_is_built(
     assert ensure_onnx(shipped[0]) == shipped[1]
     assert not own_cache.exists()
     assert shipped[1].stem not in model_files.bundled_detectors()
+
+
+@pytest.fixture(scope="module")
+def shipped_in_int8(shipped: tuple[Path, Path]) -> Path:
+    """The INT8 graph of the default network."""
+    file = shipped_int8(shipped[0])
+    assert file is not None, f"{REMAKE}, and with --precision int8 --calibrate: none ships, or it is of other weights"
+    return file
+
+
+def test_the_int8_graph_finds_the_keypoints_of_the_weights(shipped: tuple[Path, Path], shipped_in_int8: Path) -> None:
+    with OpenVinoBackend(shipped_in_int8, OpenOptions(precision="int8")) as backend:
+        report = compare_pose(backend, shipped[0], shipped_photos())
+    assert report.similarity > 0.985 and report.beyond_4px < 0.03, report
+
+
+def test_looking_at_the_attention_changes_no_keypoint_and_shows_that_of_the_float_graph(
+    shipped: tuple[Path, Path], shipped_in_int8: Path, photo_paths: list[Path]
+) -> None:
+    photo = shipped_photos()[0]
+    size = read_spec(shipped[1]).input_size_wh
+    crops = {"crops": warp_crops(photo.image_bgr, boxes_to_affines(photo.boxes_xyxy, size), size)}
+    with (
+        open_pose_backend(shipped[0], backend="openvino", precision="int8").backend as backend,
+        OpenVinoBackend(shipped[1], OpenOptions(precision="auto")) as in_float,
+        OpenVinoBackend(shipped_in_int8, OpenOptions(precision="int8")) as in_int8,
+    ):
+        alone = backend.infer(crops, ("keypoints",))
+        together = backend.infer(crops, ("keypoints", "areas", "attention"))
+        expected = in_float.infer(crops, ("areas", "attention"))
+        coarse = in_int8.infer(crops, ("attention",))
+    np.testing.assert_array_equal(alone["keypoints"], together["keypoints"])
+    for name, values in expected.items():
+        np.testing.assert_allclose(together[name], values, atol=1e-4)
+    assert np.abs(coarse["attention"] - expected["attention"]).max() > 0.01, "else one graph would do"
+
+
+@pytest.mark.parametrize(
+    ("features", "runtime", "expected"),
+    [
+        (("avx2", "avx512f", "avx512_vnni"), "openvino", {"int8"}),
+        (("avx2", "avx512f", "avx512_vnni"), "onnxruntime", {"fp32"}),
+        (("avx2", "avx512f", "avx512_vnni", "avx512_bf16"), "openvino", {"fp32", "bf16"}),
+        (("avx2",), "openvino", {"fp32", "bf16"}),
+        ((), "openvino", {"fp32", "bf16"}),
+    ],
+)
+def test_auto_takes_int8_where_it_was_measured_to_be_faster(
+    features: tuple[str, ...], runtime: str, expected: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.backends.int8.processor", lambda: ("a processor", features))
+    with open_pose_backend(backend=runtime).backend as backend:
+        assert backend.precision in expected
+    with open_pose_backend(backend=runtime, precision="fp32").backend as backend:
+        assert backend.precision == "fp32", "what is requested by name is what runs"
+
+
+def test_without_the_float_graph_the_maps_are_those_of_int8_and_that_is_told(
+    shipped: tuple[Path, Path], shipped_in_int8: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(*_arguments: object, **_options: object) -> Path:
+        raise BackendError("exporting it needs PyTorch")
+
+    monkeypatch.setattr("engine.backends.int8.ensure_onnx", missing)
+    told: list[str] = []
+    width, height = read_spec(shipped[1]).input_size_wh
+    crops = np.zeros((1, height, width, 3), np.uint8)
+    with open_pose_backend(shipped[0], backend="openvino", precision="int8", notify=told.append).backend as backend:
+        for _ in range(2):
+            assert set(backend.infer({"crops": crops}, ("keypoints", "attention"))) == {"keypoints", "attention"}
+    assert told == ["attention is computed in INT8, less exactly: exporting it needs PyTorch"]
 
 
 @pytest.fixture
@@ -118,6 +191,7 @@ def test_the_command_makes_the_same_file_again(small_shipped: Path, tmp_path: Pa
     "arguments",
     [
         ["--shipped", "--output", "x.onnx"],
+        ["--shipped", "--precision", "bf16"],
         ["--pose-model", "kcam_resnet18", "--half-weights"],
         ["--pose-model", "kcam_resnet18", "--half-weights", "--output", "x.engine", "--runtime", "tensorrt"],
     ],
