@@ -21,14 +21,14 @@ Point = Mapping[str, Any]
 def is_shipped(point: Point) -> bool:
     """Whether a point is what the program uses by itself: those weights, at their size, without flip test.
 
-    INT8 is never chosen by `auto`.
+    In INT8, too: the processor decides which precision `auto` takes.
     """
     try:
         ships = resolve_pose_model()
     except ModelError:
         return False
     same = point["sha256"] == hashlib.sha256(ships.read_bytes()).hexdigest()
-    return bool(same and point["own_size"] and not point["flip_test"] and point["precision"] != "int8")
+    return bool(same and point["own_size"] and not point["flip_test"])
 
 
 def pareto(points: Sequence[Point]) -> list[Point]:
