@@ -48,17 +48,17 @@ GAINS = (
         runtime="openvino",
         has=frozenset({"avx512_vnni"}),
         lacks=frozenset({"avx512_bf16", "amx_bf16", "amx_int8"}),
-        one=1.9,
-        three=2.0,
-        eight=2.1,
+        one=1.8,
+        three=1.9,
+        eight=2.0,
     ),
     Gain(
         runtime="onnxruntime",
         has=frozenset({"avx512_vnni"}),
         lacks=frozenset({"avx512_bf16", "amx_bf16", "amx_int8"}),
-        one=0.5,
-        three=0.5,
-        eight=0.5,
+        one=0.4,
+        three=0.4,
+        eight=0.4,
     ),
 )
 """What was measured; processors that are not here compute in float."""
