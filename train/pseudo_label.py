@@ -278,7 +278,7 @@ def pseudo_label(options: PseudoLabelOptions) -> Counter[str]:
             raise OptionError(f"{weights} and {people.origin} name different keypoints")
     photos = [] if options.images is None else photos_in(options.images)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    teacher = Teacher(checkpoint, options.keypoint_threshold).to(device)
+    teacher = Teacher(checkpoint, options.keypoint_threshold, weights).to(device)
     detector, _ = open_detector(options.detector, score_threshold=options.box_threshold, max_people=100, notify=print)
     with detector:
         labeller = Labeller(detector, teacher, skeleton, options)

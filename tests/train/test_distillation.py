@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -71,6 +72,18 @@ def test_it_teaches_the_mean_of_the_flip_test(teacher_file: Path) -> None:
     width, height = checkpoint.config.input_size_wh
     found = teacher.heatmaps(torch.from_numpy(crops), (width // 4, height // 4))
     np.testing.assert_allclose(found.numpy()[..., 1:], expected[..., 1:], atol=1e-5)
+
+
+@pytest.mark.parametrize("student_wh", [(64, 96), (48, 64)])  # the teacher's own size, and another
+def test_its_compiled_form_teaches_what_pytorch_teaches(teacher_file: Path, student_wh: tuple[int, int]) -> None:
+    checkpoint = load_pose_model(teacher_file)
+    size = (student_wh[0] // 4, student_wh[1] // 4)
+    crops = np.stack([cv2.resize(crop, student_wh) for crop in random_crops(3, seed=3)])
+    compiled = Teacher(checkpoint, 0.0, teacher_file).to(torch.device("cpu"))
+    found = compiled.heatmaps(torch.from_numpy(crops), size)
+    expected = Teacher(checkpoint, 0.0).heatmaps(torch.from_numpy(crops), size)
+    assert found.shape == (3, SKELETON.num_keypoints, size[1], size[0])
+    assert (found - expected).abs().max() < 0.03 * expected.abs().max()  # bfloat16 where the processor has it
 
 
 def test_it_fills_in_what_has_no_label_and_is_silent_where_it_is_not_sure(
