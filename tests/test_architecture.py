@@ -72,7 +72,7 @@ ROOMS: Mapping[str, Rule] = {
     "engine.option_table": Rule(),
     "engine.options": Rule(),
     "engine.vocabulary": Rule(always=COMMON, lazily=("supervision",)),
-    "engine.artifacts": Rule(always=(*COMMON, "platformdirs", "filelock", "safetensors")),
+    "engine.artifacts": Rule(always=(*COMMON, "platformdirs", "filelock", "safetensors"), lazily=("yaml",)),
     "engine.sources": Rule(always=(*COMMON, "av"), lazily=("cv2_enumerate_cameras",)),
     "engine.overlay": Rule(always=COMMON),
     "engine.backends": Rule(always=COMMON, lazily=RUNTIMES),

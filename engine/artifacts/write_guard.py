@@ -11,6 +11,7 @@ import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from engine.artifacts.data_set_files import files_of_data
 from engine.artifacts.folders import WEIGHTS_DIR
 from engine.artifacts.unfinished import marked
 from engine.errors import OutputError
@@ -113,14 +114,19 @@ class _Inputs:
         self._identities: set[_Identity] = set()
         self._folders: dict[Path, Path] = {}
         self._inside: set[_Identity] | None = None
-        for given in inputs:
-            if given is None or not str(given):
-                continue
+        self._given = [given for given in inputs if given is not None and str(given)]
+
+    def _find(self) -> None:
+        """Find what was given and what that names, once there is a file that could be lost."""
+        given_before, self._given = self._given, []
+        for given in given_before:
             path = path_from(given) if isinstance(given, str) else given
             if isinstance(given, str) and "/" not in given:  # the name of a shipped model
                 for file in WEIGHTS_DIR.glob(f"{glob.escape(given)}.*"):
                     self._add(file)
             for file in (path, *(path.with_name(path.name + ending) for ending in _SIDECARS if path.name)):
+                self._add(file)
+            for file in files_of_data(path):
                 self._add(file)
 
     def _add(self, file: Path) -> None:
@@ -138,10 +144,12 @@ class _Inputs:
     def refuse(self, target: Path, part: Path | None = None) -> None:
         """Raise an OutputError where a target, or the part file that it begins as, is an input."""
         place = target if part is None else part
-        resolved = place.resolve()
-        status = place.stat() if place.exists() else None
+        if not place.exists():
+            return
+        self._find()
+        status, resolved = place.stat(), place.resolve()
         is_input = resolved in self._paths
-        if status is not None and not place.is_dir():
+        if not place.is_dir():
             identity = (status.st_dev, status.st_ino)
             is_input |= identity in self._identities
             if not is_input and part is None and self._folders:

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from engine.artifacts.documents import reason
 from engine.errors import EngineError, SourceError
 from tests.faults.ledger import Fault
 from tests.train.people_folder import write_people
 from train.data.boxes import labelled_boxes, read_detections, read_pictures
 from train.data.dataset import ImageStore
-from train.data.documents import reason
 from train.data.reading import read_people
 from train.detector.yolo_dataset import write_yolo_dataset
 from train.evaluation.coco_eval import coco_result, keypoint_ap

@@ -210,6 +210,59 @@ def test_no_input_is_replaced(one: Command, option: str, place: Path, call: Call
     fault.more(tried)
 
 
+def data_elsewhere(place: Path, kind: str) -> tuple[Path, list[Path]]:
+    """A data set that names files outside of its folder, and those files."""
+    far = place / "far" / "away"
+    names = ["images/train/a.png", "images/val/b.png", "labels/train/a.txt", "labels/val/b.txt", "listed/c.png",
+             "listed/c.txt"]  # fmt: skip
+    for name in names:
+        (far / name).parent.mkdir(parents=True, exist_ok=True)
+        (far / name).write_text(f"precious: {name}")
+    labels = '{"images": [{"file_name": "NAME"}]}'
+    if kind == "yaml":
+        (far / "test.txt").write_text("listed/c.png\n")
+        data = place / "set.yaml"
+        data.write_text(f"path: {far}\ntrain: images/train\nval: [images/val]\ntest: test.txt\n")
+        return data, [far / "test.txt", *(far / name for name in names)]
+    data = place / kind
+    data.mkdir()
+    if kind == "linked pictures":
+        (data / "train").symlink_to(far / "images" / "train")
+        return data, [far / "images" / "train" / "a.png"]
+    (data / "annotations").mkdir()
+    (data / "train2017").mkdir()
+    (data / "val.json").write_text(labels.replace("NAME", str(far / "images" / "val" / "b.png")))
+    (data / "annotations" / "person_keypoints_train2017.json").write_text(
+        labels.replace("NAME", "../../far/away/images/train/a.png")
+    )
+    return data, [far / "images" / "val" / "b.png", far / "images" / "train" / "a.png"]
+
+
+@pytest.mark.parametrize("kind", ["yaml", "linked pictures", "pictures named by path"])
+@pytest.mark.parametrize(
+    ("one", "option"), [case for case in CASES if "data" in case[0].inputs],
+    ids=lambda case: case if isinstance(case, str) else case.words[:40],
+)  # fmt: skip
+def test_no_file_that_a_data_set_names_is_replaced(
+    *, one: Command, option: str, kind: str, place: Path, call: Called, fault: Fault
+) -> None:
+    data, files = data_elsewhere(place, kind)
+    words = [str(data) if word == str(place / NAMES["data"]) else word for word in words_of(one, place)]
+    tried = guarded = 0
+    for file in files:
+        for spelling in list(spellings(file)):
+            before = content_of(place)
+            code, err = call([*words, option, str(spelling), *one.overwrite.split()])
+            fault.keeps(content_of(place) == before, f"{one.words} {option} {spelling}: {err}")
+            fault.quiet(err)
+            assert code == 2, f"{one.words} {option} {spelling}: exit code {code}: {err}"
+            assert any(text in err for text in GUARDED + BY_NAME), err
+            guarded += any(text in err for text in GUARDED)
+            tried += 1
+    assert guarded >= tried / 8, "the guard was never asked"
+    fault.more(tried)
+
+
 @pytest.mark.parametrize(("one", "option"), CASES, ids=lambda case: case if isinstance(case, str) else case.words[:40])
 def test_no_stranger_is_replaced_unasked(one: Command, option: str, place: Path, call: Called, fault: Fault) -> None:
     """Files of other programs, folders, links to nothing, devices."""

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from engine.artifacts.documents import reason
 from engine.errors import SourceError
 from engine.geometry import box_centers_sizes
 from engine.skeleton import COCO17
 from engine.system.json_file import read_json
 from engine.types import Float32Array
-from train.data.documents import reason
 from train.data.people import PeopleSet, sizes_of
 
 

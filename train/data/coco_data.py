@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from engine.artifacts.documents import reason
 from engine.errors import ModelError, SourceError
 from engine.skeleton import COCO17, Skeleton
 from engine.system.json_file import read_json
-from train.data.documents import reason
 from train.data.people import PeopleSet, Person, sizes_of
 from train.data.skeletons import make_skeleton, report_unknown_sides
 

@@ -13,14 +13,13 @@ from typing import Any
 import cv2
 import numpy as np
 
+from engine.artifacts.data_set_files import PICTURES, label_file, listed_pictures, place_of
+from engine.artifacts.documents import read_yaml, reason
 from engine.errors import ModelError, SourceError
 from engine.skeleton import COCO17, MOST_KEYPOINTS, Skeleton
 from engine.system.regular_file import read_regular
-from train.data.documents import read_yaml, reason
 from train.data.people import PeopleSet, Person
 from train.data.skeletons import make_skeleton, report_unknown_sides
-
-_PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 
 
 def read_yolo_pose(file: Path, split: str) -> PeopleSet:
@@ -50,9 +49,7 @@ def read_yolo_pose(file: Path, split: str) -> PeopleSet:
         raise SourceError(f"{file}: kpt_shape is [{keypoints}, {dimensions}]; expected [K, 2] or [K, 3]")
     if not mirrors:
         report_unknown_sides(file)
-    root = Path(str(settings.get("path", ".")))
-    root = root if root.is_absolute() else file.parent / root
-    files = [picture for folder in folders for picture in _pictures(root, str(folder), file)]
+    files = [picture for folder in folders for picture in _pictures(place_of(settings, str(folder), file), file)]
     people: list[Person] = []
     complaints: list[str] = []
     images: list[dict[str, Any]] = []
@@ -66,7 +63,7 @@ def read_yolo_pose(file: Path, split: str) -> PeopleSet:
             try:
                 box, points = _parse(line, size, keypoints, dimensions, len(class_names))
             except ValueError as error:
-                complaints.append(f"{_label_file(picture)} line {number}: {error}")
+                complaints.append(f"{label_file(picture)} line {number}: {error}")
                 continue
             if points[:, 2].any():
                 people.append(
@@ -133,16 +130,15 @@ def _skeleton(settings: dict[str, Any], keypoints: int) -> tuple[Skeleton, bool]
     return make_skeleton(settings, labels, edges, 1.0 / keypoints)
 
 
-def _pictures(root: Path, folder: str, file: Path) -> list[Path]:
-    place = root / folder
-    if not place.exists() and folder.startswith("../"):  # Roboflow writes ../train/images of what is train/images
-        place = root / folder.removeprefix("../")
-    if place.is_file() and place.suffix == ".txt":  # a list of pictures
-        listed = [line.strip() for line in place.read_text(encoding="utf-8").splitlines() if line.strip()]
-        return [Path(line) if Path(line).is_absolute() else place.parent / line for line in listed]
+def _pictures(place: Path, file: Path) -> list[Path]:
+    if place.is_file() and place.suffix == ".txt":
+        try:
+            return listed_pictures(place)
+        except (OSError, ValueError) as error:
+            raise SourceError(f"{place}, named by {file}, cannot be read: {reason(error)}") from error
     if not place.is_dir():
         raise SourceError(f"{place}, named by {file}, is not a folder of pictures")
-    return sorted(path for path in place.rglob("*") if path.suffix.lower() in _PICTURES)
+    return sorted(path for path in place.rglob("*") if path.suffix.lower() in PICTURES)
 
 
 def _size(picture: Path) -> tuple[int, int] | None:
@@ -154,18 +150,8 @@ def _size(picture: Path) -> tuple[int, int] | None:
     return None if image is None else (image.shape[1], image.shape[0])
 
 
-def _label_file(picture: Path) -> Path:
-    """`.../images/a.jpg` has its labels in `.../labels/a.txt`, as ultralytics has it."""
-    parts = list(picture.parts)
-    for i in range(len(parts) - 1, -1, -1):
-        if parts[i] == "images":
-            parts[i] = "labels"
-            break
-    return Path(*parts).with_suffix(".txt")
-
-
 def _label_lines(picture: Path) -> Iterator[tuple[int, str]]:
-    labels = _label_file(picture)
+    labels = label_file(picture)
     if not labels.is_file():  # a picture without people
         return
     for number, line in enumerate(labels.read_text(encoding="utf-8", errors="replace").splitlines(), 1):

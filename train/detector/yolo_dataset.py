@@ -9,10 +9,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from engine.artifacts.documents import reason
 from engine.errors import SourceError
 from engine.system.json_file import read_json
 from engine.system.regular_file import open_regular
-from train.data.documents import reason
 
 _JPEG, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 

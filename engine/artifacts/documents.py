@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]
-
 from engine.system.regular_file import read_regular
 
 _MOST_YAML_BYTES = 2**20
@@ -21,10 +19,26 @@ def read_yaml(file: Path) -> Any:
     Raises:
         OSError: it cannot be read.
         ValueError: it is not YAML, not UTF-8, nested too deeply, or holds too many aliases.
+        ImportError: PyYAML, which only training needs, is not installed.
     """
+    import yaml  # type: ignore[import-untyped]
+
+    class FewAliases(yaml.SafeLoader):  # type: ignore[misc]
+        """PyYAML's safe loader, with a limit to aliases."""
+
+        aliases = 0
+
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            """A node, or what an alias stands for."""
+            if self.check_event(yaml.events.AliasEvent):
+                self.aliases += 1
+                if self.aliases > _MOST_ALIASES:
+                    raise yaml.YAMLError(f"more than {_MOST_ALIASES} aliases")
+            return super().compose_node(parent, index)
+
     content = read_regular(file, _MOST_YAML_BYTES)
     try:
-        return yaml.load(content.decode("utf-8-sig"), _FewAliases)  # noqa: S506 - a SafeLoader
+        return yaml.load(content.decode("utf-8-sig"), FewAliases)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as error:
         raise ValueError(f"it is not YAML: {reason(error)}") from None
     except UnicodeDecodeError as error:
@@ -40,19 +54,3 @@ def reason(error: BaseException) -> str:
     text = " ".join(str(error)[: 4 * _LONGEST_REASON].split()) or type(error).__name__
     text = f"{text} is missing" if isinstance(error, KeyError) else text
     return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]}..."
-
-
-class _FewAliases(yaml.SafeLoader):  # type: ignore[misc]
-    """PyYAML's safe loader, with a limit to aliases."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self._aliases = 0
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        """A node, or what an alias stands for."""
-        if self.check_event(yaml.events.AliasEvent):
-            self._aliases += 1
-            if self._aliases > _MOST_ALIASES:
-                raise yaml.YAMLError(f"more than {_MOST_ALIASES} aliases")
-        return super().compose_node(parent, index)
