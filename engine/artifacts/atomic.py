@@ -10,10 +10,9 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from engine.artifacts.folders import is_unfinished
 from engine.errors import OutputError
 
-UNFINISHED = (".part", ".stale")
-"""Endings of folders that are being filled, or deleted."""
 _ABANDONED_S = 86400
 """Age in seconds at which a temporary folder counts as abandoned: longer than any build takes."""
 
@@ -69,7 +68,7 @@ def _rename(temporary: Path, folder: Path, keeps: Callable[[], bool]) -> None:
             if keeps():
                 return
             # Renamed before it is deleted, so that no process finds a half-deleted folder under the final name.
-            stale = Path(tempfile.mkdtemp(suffix=".stale", dir=folder.parent))
+            stale = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", suffix=".stale", dir=folder.parent))
             try:
                 folder.rename(stale / "entry")
             finally:
@@ -80,6 +79,6 @@ def _rename(temporary: Path, folder: Path, keeps: Callable[[], bool]) -> None:
 
 def _remove_abandoned(parent: Path) -> None:
     """Delete the incomplete folders of killed processes."""
-    for left in (path for ending in UNFINISHED for path in parent.glob(f"*{ending}")):
+    for left in filter(is_unfinished, parent.iterdir()):
         if time.time() - left.stat().st_mtime > _ABANDONED_S:
             shutil.rmtree(left, ignore_errors=True)

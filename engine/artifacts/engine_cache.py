@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shutil
@@ -9,9 +10,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from engine.artifacts.atomic import UNFINISHED, replacing
+from engine.artifacts.atomic import replacing
 from engine.artifacts.engine_file import EngineKey, EngineRecord, parts_of, read_engine, read_record
-from engine.artifacts.folders import cache_dir
+from engine.artifacts.folders import cache_dir, is_entry, is_unfinished
 from engine.errors import ModelError, OutputError
 
 
@@ -48,8 +49,7 @@ def entries() -> Iterator[Entry]:
     if not folder.is_dir():
         return
     for entry in sorted(folder.iterdir()):
-        # Only complete folders match; folders that are being filled have another ending.
-        if not entry.is_dir() or not entry.name.endswith(".built"):
+        if not is_entry(entry):
             continue
         records = list(entry.glob("*.engine.build.json"))
         file = (
@@ -128,8 +128,7 @@ def remove_superseded(name: str, newest: Path) -> list[str]:
 
 
 def removable(*, only_damaged: bool = False) -> list[Path]:
-    """Folders of engines (or only of damaged ones) and leftovers of builds."""
-    folder = engines_dir()
+    """What this program made in its cache, or only the folders of damaged engines: nothing else that is there."""
     found = []
     for entry in entries():
         if only_damaged and entry.record is not None:
@@ -139,29 +138,35 @@ def removable(*, only_damaged: bool = False) -> list[Path]:
             except ModelError:
                 pass
         found.append(entry.file.parent)
-    if not only_damaged and folder.is_dir():
-        found += [path for ending in UNFINISHED for path in folder.glob(f"*{ending}")] + [folder / "timing"]
-    return [path for path in found if path.is_dir()]
+    if not only_damaged:
+        exports, engines = cache_dir() / "onnx", engines_dir()
+        found += [path for path in sorted(exports.glob("*")) if is_entry(path)]
+        found += [path for folder in (exports, engines) for path in sorted(folder.glob("*")) if is_unfinished(path)]
+        found += sorted((engines / "timing").glob("[0-9a-f]" * 16 + ".bin"))
+    return found
 
 
-def size_of(folder: Path) -> int:
-    """Bytes of all files in a folder."""
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder."""
+    return sum(file.stat().st_size for file in (path, *path.rglob("*")) if file.is_file())
 
 
-def remove_folder(folder: Path) -> int:
-    """Delete a folder if it exists; returns the bytes freed.
+def remove(path: Path) -> int:
+    """Delete a file or a folder, and the folder it lay in where that is empty then; returns the bytes freed.
 
     Raises:
         OutputError: it cannot be deleted.
     """
-    if not folder.is_dir():
-        return 0
-    size = size_of(folder)
+    size = size_of(path)
     try:
-        shutil.rmtree(folder)
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
     except OSError as error:
-        raise OutputError(f"{folder} cannot be deleted ({error.strerror})") from error
+        raise OutputError(f"{path} cannot be deleted ({error.strerror})") from error
+    with contextlib.suppress(OSError):  # it is not empty
+        path.parent.rmdir()
     return size
 
 

@@ -7,8 +7,8 @@ import shutil
 import time
 from pathlib import Path
 
-from engine.artifacts.atomic import UNFINISHED
 from engine.artifacts.compiler import Notify, digest_of, discard_notice, ensure_entry, entry_of, why_unusable
+from engine.artifacts.folders import is_entry
 from engine.artifacts.model_files import INT8_SUFFIX, shipped_export
 from engine.artifacts.model_spec import read_spec
 from engine.errors import BackendError, ModelError
@@ -81,4 +81,4 @@ def _made(weights: Path, digest: str) -> list[Path]:
     """INT8 graphs of these weights in the cache."""
     plain = entry_of(weights, digest)
     folders = sorted(plain.parent.glob(f"{plain.name}{_MARK}*"))
-    return [folder / f"{weights.stem}.onnx" for folder in folders if folder.suffix not in UNFINISHED]
+    return [folder / f"{weights.stem}.onnx" for folder in folders if is_entry(folder)]

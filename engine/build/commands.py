@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from engine.artifacts import engine_cache
-from engine.artifacts.atomic import UNFINISHED
 from engine.artifacts.engine_file import EngineRecord, failure_of, read_engine, write_record
-from engine.artifacts.folders import WEIGHTS_DIR, cache_dir
+from engine.artifacts.folders import WEIGHTS_DIR, cache_dir, is_entry
 from engine.artifacts.model_files import bundled_pose_models, resolve_pose_model
 from engine.artifacts.model_spec import ModelSpec, read_spec, sha256_of
 from engine.backends import OpenOptions, open_detector_backend, open_pose_backend
@@ -74,7 +73,7 @@ def _graphs() -> list[str]:
     """One line per exported graph, for the runtimes that compile it themselves when they open it."""
     lines = []
     for file in sorted((cache_dir() / "onnx").glob("*/*.onnx")):
-        if file.parent.suffix in UNFINISHED:
+        if not is_entry(file.parent):
             continue
         try:
             spec = read_spec(file)
@@ -189,16 +188,13 @@ def clean(*, only_damaged: bool, confirm: Callable[[], bool]) -> Iterator[str]:
     Raises:
         OptionError: nobody agreed; nothing was deleted.
     """
-    folders = engine_cache.removable(only_damaged=only_damaged)
-    exports = cache_dir() / "onnx"
-    if not only_damaged and exports.is_dir():
-        folders.append(exports)
-    if not folders:
+    found = engine_cache.removable(only_damaged=only_damaged)
+    if not found:
         yield f"nothing to delete in {cache_dir()}"
         return
-    for folder in folders:
-        yield f"{folder}  {engine_cache.size_of(folder) / 2**20:.1f} MiB"
+    for path in found:
+        yield f"{path}  {engine_cache.size_of(path) / 2**20:.1f} MiB"
     if not confirm():
         raise OptionError("nothing was deleted; --yes deletes what is listed")
-    freed = sum(engine_cache.remove_folder(folder) for folder in folders)
+    freed = sum(engine_cache.remove(path) for path in found)
     yield f"{freed / 2**20:.1f} MiB freed in {cache_dir()}"

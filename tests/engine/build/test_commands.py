@@ -157,7 +157,7 @@ def test_exported_graphs_are_listed_and_cleaned_with_the_engines(
     own_cache: Path, small_weights: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     graph = ensure_onnx(small_weights)
-    torn = own_cache / "onnx" / "torn-1"
+    torn = own_cache / "onnx" / f"torn-{'0' * 32}-g1"
     torn.mkdir()
     (torn / "torn.onnx").write_bytes(b"half")
     assert command_line.main(["list"]) == 0
@@ -165,7 +165,7 @@ def test_exported_graphs_are_listed_and_cleaned_with_the_engines(
     shipped = next(line for line in shipped_lines if line.startswith("kcam_resnet18"))
     assert "M parameters, " in shipped and "GFLOPs" in shipped
     assert first.split()[:4] == ["small", "onnx", "fp32", "96x64"] and first.endswith(str(graph))
-    assert second.startswith("torn-1  damaged: ")
+    assert second.startswith(f"{torn.name}  damaged: ")
     assert command_line.main(["clean", "--yes"]) == 0
     assert command_line.main(["list"]) == 0
     assert "nothing has been built yet" in capfd.readouterr().out
