@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 
 import cv2
-from PyQt5.QtCore import QCoreApplication, Qt
+from PyQt5.QtCore import QCoreApplication, QMessageLogContext, Qt, QtMsgType, qInstallMessageHandler
 from PyQt5.QtWidgets import QApplication
 
+from app.error_report import end_of_qt
 from engine.errors import OptionError
 from engine.system.installation import program_command
 from engine.system.qt_platform import XCB_ADVICE, why_no_xcb
@@ -52,6 +55,28 @@ def require_screen() -> None:
         raise OptionError(f"the window cannot open, because {reason}; {XCB_ADVICE}")
 
 
+@contextlib.contextmanager
+def ends_instead_of_aborting() -> Iterator[None]:
+    """While Qt connects to the screen: end the program with what Qt complained of, where it would abort.
+
+    Whatever handles Qt's messages otherwise gets the others, and takes over again afterwards.
+    """
+    complaints: list[str] = []
+
+    def handle(kind: QtMsgType, context: QMessageLogContext, message: str | None) -> None:
+        if kind == QtMsgType.QtFatalMsg:
+            end_of_qt("; ".join(complaints) or message)
+        complaints.append((message or "").strip())
+        if previous is not None:
+            previous(kind, context, message)
+
+    previous = qInstallMessageHandler(handle)
+    try:
+        yield
+    finally:
+        qInstallMessageHandler(previous)
+
+
 def make_application(arguments: list[str]) -> QApplication:
     """The application object, with high-DPI scaling; it lives until Python ends.
 
@@ -66,6 +91,7 @@ def make_application(arguments: list[str]) -> QApplication:
     QApplication.setHighDpiScaleFactorRoundingPolicy(Qt.HighDpiScaleFactorRoundingPolicy.PassThrough)
     QCoreApplication.setApplicationName(NAME)
     QCoreApplication.setOrganizationName(NAME)
-    application = QApplication(arguments)
+    with ends_instead_of_aborting():
+        application = QApplication(arguments)
     _made.append(application)
     return application

@@ -209,9 +209,9 @@ def main(argv: list[str] | None = None) -> int:
         inputs=[arguments.pose_model, arguments.detector],
         overwrite=arguments.overwrite,
     )
+    application = make_application(sys.argv[:1])
     with tempfile.TemporaryDirectory() as scratch:
         errors = ErrorReport(Path(scratch) / "log.txt")
-        application = make_application(sys.argv[:1])
         apply_theme(application, {"dark": DARK, "light": LIGHT}[arguments.theme])
         settings = Settings(QSettings(str(Path(scratch) / "settings.ini"), QSettings.Format.IniFormat))
         options = PipelineOptions(pose_model=arguments.pose_model, detector=arguments.detector)
