@@ -7,6 +7,13 @@ import io
 import os
 import sys
 
+_closed: set[int] = set()  # streams that the program was started without
+
+
+def is_closed(number: int) -> bool:
+    """Whether the program was started without this one of stdin, stdout and stderr (0 to 2)."""
+    return number in _closed
+
 
 def any_character() -> None:
     """Show characters that the console's encoding lacks as escapes, instead of failing after the work is done."""
@@ -20,13 +27,12 @@ def open_closed_streams() -> None:
 
     Otherwise the next file that is opened gets the number of the console, and what a library prints stands in it.
     """
-    closed = []
     for number in (0, 1, 2):
         try:
             os.fstat(number)
         except OSError:
-            closed.append(number)
-    for number in closed:
+            _closed.add(number)
+    for number in sorted(_closed):
         opened = os.open(os.devnull, os.O_RDWR)
         if opened != number:
             os.dup2(opened, number)

@@ -21,6 +21,7 @@ import pytest
 
 from engine import __main__ as engine_command
 from engine.artifacts import folders
+from engine.artifacts.atomic import filling
 from engine.system import entry
 from tests.engine.clips import ClipSpec, make_clip
 from tests.faults.ledger import ROOT, Fault
@@ -175,12 +176,29 @@ def test_streams_that_are_closed(closed: tuple[int, ...], tmp_path: Path, fault:
     assert [json.loads(line)["frame"] for line in poses.read_text().splitlines()] == [0, 1, 2]
 
 
+WINDOWS = (
+    ["main.py", "--source", "none.mp4"], ["-m", "app.screenshots", "--folder", "none"],
+    ["-m", "app.endurance", "--minutes", "0.1"], ["-m", "app.paint_benchmark"],
+)  # fmt: skip
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell of Windows closes no streams")
+def test_poses_for_a_standard_output_that_is_closed(tmp_path: Path, fault: Fault) -> None:
+    """They would be counted as sent, and be nowhere."""
+    words = [sys.executable, str(ROOT / "main.py"), "--video", "demo", "--output", "none", "--poses", "-"]
+    program = f"import os, sys; os.close(1); os.execv(sys.executable, {words!r})"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=200, check=False)
+    assert "standard output, which is closed" in fault.refused(done.returncode, done.stderr)
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks for a screen on Linux only")
 @pytest.mark.parametrize("platform", ["nonsense", "wayland"])
-def test_where_qt_would_abort(platform: str, tmp_path: Path, fault: Fault) -> None:
+@pytest.mark.parametrize("words", WINDOWS, ids=lambda words: words[1])
+def test_where_qt_would_abort(words: list[str], platform: str, tmp_path: Path, fault: Fault) -> None:
     environment = {"QT_QPA_PLATFORM": platform, "WAYLAND_DISPLAY": "nobody", "HOME": str(tmp_path)}
-    done = fault.run("main.py", "--source", "none.mp4", env=environment, limit_s=100)
+    done = fault.run(*words, env=environment, limit_s=100)
     assert done.code == 2 and "error: the window cannot run: " in done.err
+    assert platform in done.err or "wl_display" in done.err, "it says what Qt complained of"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps a folder that is in use")
@@ -241,7 +259,7 @@ def test_ctrl_c(words: list[str], after_s: float, tmp_path: Path, fault: Fault) 
 @pytest.fixture
 def filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv(folders.CACHE_VARIABLE, str(tmp_path))
-    file = tmp_path / "onnx" / "a" / "a.onnx"
+    file = tmp_path / "onnx" / f"a-{'0' * 32}-g7" / "a.onnx"
     file.parent.mkdir(parents=True)
     file.write_bytes(b"hours of work")
     return file
@@ -261,6 +279,39 @@ def test_cleaning_asks(
     out, _ = capfd.readouterr()
     assert str(filled.parents[1]) in out, "it says what it would delete"
     fault.keeps(filled.exists() != deleted, "it was deleted unasked")
+
+
+def test_cleaning_keeps_what_is_not_the_programs_own(filled: Path, tmp_path: Path, fault: Fault) -> None:
+    """The cache may be in a folder of the person, who may have folders of the same names."""
+    digest = "0123456789abcdef" * 2
+    made = [filled, *(tmp_path / name for name in (
+        f"onnx/net-{digest}-g7-int8-00ff00ff/net.onnx", f"onnx/net-{digest}-g7-ab_12345.part/net.onnx",
+        f"engines/net-tensorrt-fp16-{digest[:24]}.built/net.engine",
+        f"engines/net-tensorrt-fp16-{digest[:24]}.built-ab_12345.stale/net.engine", f"engines/timing/{digest[:16]}.bin",
+    ))]  # fmt: skip
+    precious = [tmp_path / name for name in (
+        "onnx/notes.txt", "onnx/a/mine.onnx", "onnx/film.part/a.mp4", "onnx/tmpab_12345.stale/entry/a.txt",
+        "engines/car.built/plan.txt", "engines/film.part/a.mp4", "engines/timing/laps.csv", "downloads/a.pt",
+        "thesis.tex",
+    )]  # fmt: skip
+    for file in (*made, *precious):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("work")
+    old = time.time() - 10 * 86400
+    for folder in {file.parent for file in precious}:
+        os.utime(folder, (old, old))
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "a.onnx").write_text("work")
+    (tmp_path / "onnx" / f"mine-{digest}-g7").symlink_to(tmp_path / "linked")
+    precious.append(tmp_path / "linked" / "a.onnx")
+    for words in (["clean", "--damaged", "--yes"], ["clean", "--yes"]):
+        assert engine_command.main(words) == 0
+        fault.keeps(all(file.exists() for file in precious), f"{words}: a file of the person is gone")
+    assert not any(file.exists() for file in made)
+    with filling(tmp_path / "onnx" / f"net-{digest}-g7") as folder:  # removes what killed builds left
+        (folder / "net.onnx").write_text("new")
+    fault.keeps(all(file.exists() for file in precious), "a build deleted a file of the person")
+    fault.more(len(precious) * 3)
 
 
 def test_cleaning_without_a_terminal_wants_yes(filled: Path, monkeypatch: pytest.MonkeyPatch, fault: Fault) -> None:

@@ -8,8 +8,10 @@ import select
 import sys
 from collections.abc import Iterator
 
+from engine.errors import OutputError
 from engine.output.live.channel import QueuedChannel
 from engine.output.live.message import Message
+from engine.system.console import is_closed
 
 _CHUNK = getattr(select, "PIPE_BUF", 512)
 """What a pipe that is ready takes without making the writer wait."""
@@ -21,7 +23,12 @@ def kept_for_poses() -> Iterator[int]:
     """A handle of standard output, while everything else that is printed there goes to stderr.
 
     The file handle itself is exchanged, because libraries print past Python, too.
+
+    Raises:
+        OutputError: the program was started without standard output.
     """
+    if is_closed(1):
+        raise OutputError("--poses - writes to standard output, which is closed: give it a file or a pipe")
     sys.stdout.flush()
     handle = os.dup(1)
     try:
