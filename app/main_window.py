@@ -9,7 +9,9 @@ from pathlib import Path
 from PyQt5.QtCore import Qt, QTimer
 from PyQt5.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent
 from PyQt5.QtWidgets import (
+    QApplication,
     QCheckBox,
+    QDialog,
     QHBoxLayout,
     QMainWindow,
     QMessageBox,
@@ -442,8 +444,11 @@ class MainWindow(QMainWindow):
         return question.clickedButton() is end
 
     def close_unasked(self) -> None:
-        """Close at a signal, which nobody is there to answer for."""
+        """Close at a signal, which nobody is there to answer for; nor for a dialog that stands open."""
         self._closing = True
+        for widget in QApplication.topLevelWidgets():
+            if isinstance(widget, QDialog) and widget.isVisible():
+                widget.reject()
         self.close()
 
     def closeEvent(self, event: QCloseEvent | None) -> None:

@@ -7,11 +7,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from PyQt5.QtCore import QTimer
+from PyQt5.QtWidgets import QApplication, QDialog
 from pytestqt.qtbot import QtBot
 
 from app import qt_setup
 from app.main_window import MainWindow
 from app.settings import Settings
+from app.widgets.source_menu import SourceMenu
 from engine import doctor
 from engine.artifacts.part_file import PartFile
 from engine.errors import BackendError, ModelError, OptionError
@@ -90,6 +93,39 @@ def test_closing_while_it_writes(
     fault.keeps(len(written) == 1 and frames_of(written[0]) >= 5, str(left_in(output.parent)))
     if work == "export":
         fault.keeps(written[0].name == "clip_pose.cut-off.mp4", f"it passes for whole: {written[0].name}")
+
+
+@pytest.mark.parametrize("dialog", ["question", "export", "file", "folder", "keys"])
+def test_a_signal_while_a_dialog_stands_open(
+    *, dialog: str, make_window: Callable[..., MainWindow], backstage: Backstage, qtbot: QtBot, tmp_path: Path,
+    fault: Fault,
+) -> None:  # fmt: skip
+    """It waits for an answer, which nobody gives."""
+    backstage.process_s = 0.1
+    window = make_window()
+    qtbot.waitUntil(lambda: window.statistics.frames_painted > 0, timeout=10_000)
+    window.confirm = window._ask_to_end
+    menu = window.findChild(SourceMenu)
+    assert menu is not None
+    output = begin(window, "export", qtbot, tmp_path) if dialog == "question" else None
+    seen: list[str] = []
+
+    def signal() -> None:
+        seen.extend(type(one).__name__ for one in QApplication.topLevelWidgets()
+                    if isinstance(one, QDialog) and one.isVisible())  # fmt: skip
+        window.close_unasked()
+
+    QTimer.singleShot(500, signal)
+    opens: dict[str, Callable[[], object]] = {
+        "question": window.close, "export": lambda: trigger(window, "export"), "file": menu.ask_file,
+        "folder": menu.ask_folder, "keys": lambda: trigger(window, "shortcuts"),
+    }  # fmt: skip
+    opens[dialog]()  # hangs here where the dialog goes on waiting
+    qtbot.waitUntil(lambda: not window.isVisible(), timeout=10_000)
+    assert len(seen) == 1
+    window.outputs.wait()
+    if output is not None:
+        fault.keeps(frames_of(output.with_name("clip_pose.cut-off.mp4")) >= 5, str(left_in(output.parent)))
 
 
 def test_an_export_that_was_whole_keeps_its_name(
