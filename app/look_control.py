@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from PyQt5.QtCore import QObject
 
@@ -16,6 +18,15 @@ from app.widgets.notices import Notices
 from app.widgets.overlay_panel import OverlayPanel
 from app.widgets.transport_bar import TransportBar
 from app.widgets.video_view import VideoView, waiting_text
+from engine.types import Poses
+
+
+@dataclass(frozen=True)
+class _Then:
+    """Whom to follow as soon as everybody is posed again: who is at a point in frame px, else whoever was before."""
+
+    point_xy: tuple[float, float]
+    before: Follow
 
 
 class LookControl(QObject):
@@ -36,6 +47,7 @@ class LookControl(QObject):
         self._session, self._settings, self._panel = session, settings, overlay_panel
         self._transport, self._view, self._notices = transport, view, notices
         self._told = False
+        self._then: _Then | None = None
         session.happened.connect(self._happened)
         overlay_panel.changed.connect(lambda _options: self.apply())
         overlay_panel.probe_cleared.connect(self.clear_probe)
@@ -48,6 +60,7 @@ class LookControl(QObject):
     def _happened(self, event: object) -> None:
         match event:
             case SourceOpened():
+                self._then = None
                 self.apply()  # only a live source is mirrored
                 self._notices.clear("lost")
             case PersonLost():
@@ -95,19 +108,36 @@ class LookControl(QObject):
     # --- one person -------------------------------------------------------------------------------------------------
 
     def follow(self, x: float, y: float) -> None:
-        """Pose only the person at a point in frame px."""
+        """Pose only the person at a point in frame px; while another is followed, go over to this one."""
         picture = self._view.picture
         result = None if picture is None else picture.shown.result
         if result is None:
             return
         person = person_at(result.poses, np.array([x, y], np.float32))
-        if person is None:
-            return
+        if person is not None:
+            self._follow(result.poses, person)
+        elif self.is_following:
+            # Only the followed person has been posed: who is there shows when everybody is.
+            self._then = _Then((x, y), _follow_of(result.poses, 0) if len(result.poses) else Follow())
+            self._session.follow(Follow())
+
+    def _follow(self, poses: Poses, person: int) -> None:
         self.clear_probe()  # the first click of the two has set it
         self._notices.clear("lost")
-        ids = result.poses.track_ids
-        number = 1 if ids is None else int(ids[person])
-        self._session.follow(Follow(box_xyxy=result.poses.boxes_xyxy[person], number=number))
+        self._session.follow(_follow_of(poses, person))
+
+    def _go_over(self) -> None:
+        """Follow the person who was pointed at while another one was followed."""
+        picture, then = self._view.picture, self._then
+        result = None if picture is None else picture.shown.result
+        if then is None or result is None or result.poses.followed is not None:
+            return
+        self._then = None
+        person = person_at(result.poses, np.array(then.point_xy, np.float32))
+        if person is not None:
+            self._follow(result.poses, person)
+        else:
+            self._session.follow(then.before)
 
     @property
     def is_following(self) -> bool:
@@ -118,8 +148,9 @@ class LookControl(QObject):
 
     def let_go(self) -> bool:
         """Pose everybody again; False where nobody is followed."""
-        if not self.is_following:
+        if not self.is_following and self._then is None:
             return False
+        self._then = None
         self._session.follow(Follow())
         return True
 
@@ -127,7 +158,8 @@ class LookControl(QObject):
         self.let_go()
 
     def show_followed(self) -> None:
-        """Say that one person only is posed, while it is so."""
+        """Say that one person only is posed, while it is so; of a picture with everybody, follow who was asked for."""
+        self._go_over()
         if not self.is_following:
             self._notices.clear("follow")
         elif self._notices.of("follow") is None and not self._told:
@@ -154,3 +186,8 @@ class LookControl(QObject):
         box = poses.boxes_xyxy[person]
         x, y = np.clip(poses.keypoints_xy[person, keypoint], box[:2] + 1, box[2:] - 1)
         self.place_probe(float(x), float(y))
+
+
+def _follow_of(poses: Poses, person: int) -> Follow:
+    number = 1 if poses.track_ids is None else int(poses.track_ids[person])
+    return Follow(box_xyxy=poses.boxes_xyxy[person], number=number)

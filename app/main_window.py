@@ -397,7 +397,7 @@ class MainWindow(QMainWindow):
             dropped_frames=self.session.dropped_frames,
             description=self.session.description,
         )
-        self.header.show_snapshot(snapshot, self.session.description, playing=playing)
+        self.header.show_snapshot(snapshot, self.session.description, playing=playing, is_open=playback is not None)
         self.transport.set_recording(self.outputs.recording)
 
     def _write_status(self) -> None:
@@ -438,7 +438,9 @@ class MainWindow(QMainWindow):
     def _ask_to_end(self, running: str) -> bool:
         """Whether the person wants to quit although something is being written."""
         question = QMessageBox(QMessageBox.Icon.Warning, TITLE, running, parent=self)
-        question.addButton(self.tr("Go on"), QMessageBox.ButtonRole.RejectRole)
+        go_on = question.addButton(self.tr("Go on"), QMessageBox.ButtonRole.RejectRole)
+        question.setDefaultButton(go_on)  # Enter and Esc lose nothing
+        question.setEscapeButton(go_on)
         end = question.addButton(self.tr("End it and quit"), QMessageBox.ButtonRole.DestructiveRole)
         question.exec_()
         return question.clickedButton() is end

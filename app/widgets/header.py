@@ -59,12 +59,12 @@ class Header(QWidget):
         text = name if info.name == name else f"{info.name} / {name}"
         self.set_source(f"{text}  {size_wh[0]}×{size_wh[1]}")
 
-    def show_snapshot(self, snapshot: Snapshot, description: dict[str, Any], *, playing: bool) -> None:
-        """Show frame rate and latency (while it plays), people, and the running networks."""
+    def show_snapshot(self, snapshot: Snapshot, description: dict[str, Any], *, playing: bool, is_open: bool) -> None:
+        """Show frame rate and latency (while it plays), people (of an open source), and the running networks."""
         parts = [self.tr("{fps:.0f} fps").format(fps=snapshot.fps)] if playing and snapshot.fps else []
         if playing and snapshot.latency is not None:
             parts.append(self.tr("{ms:.0f} ms").format(ms=snapshot.latency.p50))
-        if description and snapshot.frames_painted:
+        if description and is_open and snapshot.frames_painted:
             parts.append(
                 self.tr("1 person") if snapshot.people == 1 else self.tr("{n} people").format(n=snapshot.people)
             )

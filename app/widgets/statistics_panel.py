@@ -143,7 +143,7 @@ class StatisticsPanel(QWidget):
         self.fps.setText(f"{snapshot.fps:.1f}")
         latency = snapshot.latency
         self.latency.setText("–" if latency is None else f"{latency.p50:.0f}")
-        self.people.setText(str(snapshot.people))
+        self.people.setText(str(snapshot.people) if description else "–")  # without networks, nobody has looked
         spreads = {**snapshot.stages, **({} if latency is None else {"latency": latency})}
         for stage, labels in self._stages.items():
             found = spreads.get(stage)

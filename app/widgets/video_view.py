@@ -98,7 +98,7 @@ class VideoView(QWidget):
         return QRectF((self.width() - width) / 2, (self.height() - height) / 2, width, height)
 
     def legend_area(self) -> QRectF:
-        """Rectangle of the legends: where they were dragged to, else beside the picture, else in a corner of it."""
+        """Rectangle of the legends: where they were dragged to, else beside the picture, else off people."""
         picture = self._picture
         if picture is None or picture.legend is None:
             return QRectF()
@@ -111,14 +111,15 @@ class VideoView(QWidget):
             return QRectF(area.right() + _LEGEND_MARGIN, area.bottom() - _LEGEND_MARGIN - height, width, height)
         if height + 2 * _LEGEND_MARGIN <= self.height() - area.bottom():
             return QRectF(_LEGEND_MARGIN, area.bottom() + _LEGEND_MARGIN, width, height)
+        offset = np.array([area.x(), area.y()] * 2, np.float32)
         left, top = self._corner.place(
             (round(width), round(height)),
-            (round(area.width()), round(area.height())),
+            (self.width(), self.height()),
             _LEGEND_MARGIN,
-            picture.people_xyxy * np.float32(area.width() / picture.image.width()),
+            picture.people_xyxy * np.float32(area.width() / picture.image.width()) + offset,
             picture.shown.shot.frame.timestamp_s,
         )
-        return QRectF(area.x() + left, area.y() + top, width, height)
+        return QRectF(left, top, width, height)
 
     def frame_point(self, place: QPointF) -> tuple[float, float] | None:
         """The point in frame px under a point in the widget; None outside the picture."""

@@ -17,15 +17,22 @@ _PANEL_BGR, _TEXT_BGR, _FAINT_BGR = (24, 20, 18), (245, 245, 245), (200, 200, 20
 _MOST_WIDTH, _MOST_HEIGHT, _ROWS_HEIGHT = 0.45, 0.22, 0.13  # of the frame, for each legend; more for one with rows
 _SMALLEST_PX = 7  # of text that is still read; below that the legend may take more of the frame
 _STAYS_S = 1.0  # in a corner, before it goes to a better one: a legend that jumps cannot be read
-_CORNERS = ((0, 1), (1, 1), (0, 0), (1, 0))  # right, bottom; in order of preference
+# Shares of the room to the right and to the bottom, in order of preference: corners, then places along the edges.
+_CORNERS = ((0, 1), (1, 1), (0, 0), (1, 0))
+_EDGES = tuple((along / 4, at) for at in (1, 0) for along in (2, 1, 3)) + tuple((at, 0.5) for at in (0, 1))
+_UNCOVERED = 0.02  # share of its area: as much may lie over people before another place is better
 
 
 class LegendCorner:
-    """The corner of the legend in a sequence of frames: where it covers people least, changed as seldom as possible."""
+    """The place of the legend in a sequence of frames: where it covers people least, changed as seldom as possible.
+
+    A corner, or a place along an edge where each corner has people.
+    """
 
     def __init__(self) -> None:
         self._corner: int | None = None
         self._since_s = 0.0
+        self._size_wh = (0, 0)
 
     def place(
         self, size_wh: tuple[int, int], frame_wh: tuple[int, int], margin: int, boxes_xyxy: Float32Array, time_s: float
@@ -39,18 +46,18 @@ class LegendCorner:
             boxes_xyxy: (N, 4) of the people, px.
             time_s: of the frame.
         """
+        spare = frame_wh[0] - 2 * margin - size_wh[0], frame_wh[1] - 2 * margin - size_wh[1]
         places = [
-            (
-                frame_wh[0] - margin - size_wh[0] if right else margin,
-                frame_wh[1] - margin - size_wh[1] if bottom else margin,
-            )
-            for right, bottom in _CORNERS
+            (margin + round(right * spare[0]), margin + round(bottom * spare[1])) for right, bottom in _CORNERS + _EDGES
         ]
         covered = [_covered((left, top, left + size_wh[0], top + size_wh[1]), boxes_xyxy) for left, top in places]
-        best = int(np.argmin(covered))
+        most = min(covered) + _UNCOVERED * size_wh[0] * size_wh[1]
+        best = next(number for number, area in enumerate(covered) if area <= most)
         old = self._corner
-        if old is None or (covered[best] < covered[old] / 2 and not 0 <= time_s - self._since_s < _STAYS_S):
+        stays = size_wh == self._size_wh and 0 <= time_s - self._since_s < _STAYS_S  # another legend is placed at once
+        if old is None or (covered[best] < covered[old] / 2 and not stays):
             self._corner, self._since_s = best, time_s
+        self._size_wh = size_wh
         return places[self._corner if self._corner is not None else best]
 
 

@@ -7,12 +7,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from PyQt5.QtCore import QMimeData, QPointF, Qt, QUrl
+from PyQt5.QtCore import QMimeData, QPointF, Qt, QTimer, QUrl
 from PyQt5.QtGui import QDropEvent
+from PyQt5.QtTest import QTest
+from PyQt5.QtWidgets import QApplication, QMessageBox
 from pytestqt.qtbot import QtBot
 
 from app.error_report import ErrorReport
@@ -21,10 +24,13 @@ from app.main_window import MainWindow
 from app.settings import Settings
 from app.widgets.source_menu import SourceMenu
 from engine.artifacts.compiler import run_build
-from engine.errors import BackendError
+from engine.errors import BackendError, SourceError
 from engine.sources.opening import CameraInfo, open_source
+from engine.types import Frame
 from tests.app.conftest import CLOSES_WITHIN_S, press, shows_people
-from tests.app.fakes import Backstage
+from tests.app.fakes import Backstage, Clip
+
+QTEST: Any = QTest  # its stub declares static methods as methods
 
 
 def test_an_expected_error_while_running_is_shown_in_the_bar(
@@ -78,6 +84,47 @@ def test_a_source_that_fails_leaves_the_last_one_running(
     assert "clip" in window.header.source.text()
     painted = window.statistics.frames_painted
     qtbot.waitUntil(lambda: window.statistics.frames_painted > painted + 3)
+
+
+def test_numbers_of_people_are_those_of_a_source_and_a_network(
+    window: MainWindow, backstage: Backstage, qtbot: QtBot
+) -> None:
+    qtbot.waitUntil(lambda: "2 people" in window.header.numbers.text())
+    backstage.process_error = BackendError("the runtime failed")
+    qtbot.waitUntil(lambda: "the runtime failed" in window.notices.text)
+    qtbot.waitUntil(lambda: window.statistics_panel.people.text() == "–")
+    qtbot.waitUntil(lambda: "people" not in window.header.numbers.text())
+
+
+def test_a_source_that_fails_while_it_plays_leaves_no_number_of_people(
+    window: MainWindow, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_clip: Clip) -> Iterator[Frame]:
+        raise SourceError("the file cannot be read any more")
+
+    qtbot.waitUntil(lambda: "2 people" in window.header.numbers.text())
+    monkeypatch.setattr(Clip, "__iter__", fail)
+    window.source_control.seek(0.0)
+    qtbot.waitUntil(lambda: "cannot be read any more" in window.notices.text)
+    assert shows_people(window), "the last frame stays"
+    qtbot.waitUntil(lambda: not window.header.numbers.text())
+
+
+@pytest.mark.parametrize("key", [Qt.Key.Key_Return, Qt.Key.Key_Escape])
+def test_a_key_pressed_unread_does_not_end_what_is_being_written(key: Qt.Key, window: MainWindow, qtbot: QtBot) -> None:
+    window.transport.record.click()
+    qtbot.waitUntil(lambda: window.outputs.video is not None and window.outputs.video.frames > 3)
+    window.confirm = window._ask_to_end
+
+    def answer() -> None:
+        question = QApplication.activeModalWidget()
+        assert isinstance(question, QMessageBox)
+        QTEST.keyClick(question, key)
+
+    QTimer.singleShot(300, answer)
+    window.close()
+    assert window.isVisible() and window.outputs.video is not None
+    window.confirm = lambda _running: True
 
 
 def test_without_a_camera_the_window_offers_a_file_and_the_demo(
