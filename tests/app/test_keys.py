@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from PyQt5.QtCore import QEvent, QPointF, Qt
-from PyQt5.QtGui import QMouseEvent
+from PyQt5.QtCore import QEvent, QPoint, QPointF, Qt
+from PyQt5.QtGui import QMouseEvent, QWheelEvent
 from PyQt5.QtTest import QTest
 from PyQt5.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
@@ -116,3 +116,17 @@ def test_panels_that_were_closed_stay_closed_after_full_screen(window: MainWindo
     press_key(window, Key.Key_F)
     press_key(window, Key.Key_F)
     assert window.tabs.isHidden() and not window.header.isHidden()
+
+
+@pytest.mark.parametrize("name", ["precision", "score_threshold", "max_people"])
+def test_the_wheel_scrolls_a_panel_and_changes_no_control(name: str, window: MainWindow) -> None:
+    window.show_tab(1)
+    control, before = window.pose_panel.controls[name].widget, window.pose_panel.options
+    place = QPointF(control.rect().center())
+    event = QWheelEvent(
+        place, QPointF(control.mapToGlobal(place.toPoint())), QPoint(), QPoint(0, -120), Qt.MouseButton.NoButton,
+        Qt.KeyboardModifier.NoModifier, Qt.ScrollPhase.NoScrollPhase, False,
+    )  # fmt: skip
+    QApplication.sendEvent(control, event)
+    assert window.pose_panel.options == before
+    assert not event.isAccepted(), "left to the panel around it"
