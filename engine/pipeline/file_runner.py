@@ -65,14 +65,18 @@ def _decoded(frames: Iterable[Frame], steps: Steps) -> Iterator[Frame]:
 
 def _posed(pipeline: PosePipeline, found: Iterable[PendingFrame]) -> Iterator[FrameResult]:
     """Results of frames with detections; several frames share a call of the pose network."""
-    for batch in batches(found):
+    for batch in batches(found, 1 if pipeline.follows else None):
         yield from map(pipeline.finish, pipeline.pose(batch))
 
 
-def batches(found: Iterable[PendingFrame]) -> Iterator[list[PendingFrame]]:
+def batches(found: Iterable[PendingFrame], most: int | None = None) -> Iterator[list[PendingFrame]]:
     """Frames in batches for the pose network; the batches depend on the frames alone, not on timing.
 
     An error of the source is raised after the batch of the frames before it.
+
+    Args:
+        found: frames with detections.
+        most: people posed in a frame, however many were detected; None for all of them.
     """
     batch: list[PendingFrame] = []
     people = 0
@@ -85,7 +89,7 @@ def batches(found: Iterable[PendingFrame]) -> Iterator[list[PendingFrame]]:
             error = caught
         else:
             batch.append(one)
-            people += len(one.detections)
+            people += len(one.detections) if most is None else min(most, len(one.detections))
             del one
         if batch and (error is not None or len(batch) == BATCH_FRAMES or people >= BATCH_PEOPLE):
             full, batch, people = batch, [], 0

@@ -189,6 +189,11 @@ class PosePipeline(Closing):
             return poses
         return dataclasses.replace(poses, track_ids=self._tracker.update(poses.boxes_xyxy, time_s))
 
+    @property
+    def follows(self) -> bool:
+        """Whether one person is posed alone."""
+        return self._follower is not None
+
     def follow(self, box_xyxy: Float32Array | None, number: int = 0, time_s: float = 0.0) -> None:
         """Pose only the person in this box (4,) of the last frame, who has this id; None lets go: everybody again."""
         self._follower = None

@@ -31,6 +31,7 @@ from engine.pipeline.file_runner import (
     batches,
     results,
 )
+from engine.pipeline.people import PeopleOptions
 from engine.pipeline.pose_pipeline import PendingFrame, PosePipeline
 from engine.pipeline.prefetch import Steps
 from engine.sources.frame_source import SourceBase, SourceInfo
@@ -99,6 +100,19 @@ def test_the_same_as_one_frame_after_another(options: dict[str, Any]) -> None:
     assert all(alike(one, other) for one, other in zip(expected, got, strict=True))
     if "detect_every" not in options:
         assert len(backend.calls) < sum(count > 0 for count in people), "frames share calls of the network"
+
+
+def test_frames_with_one_person_followed_share_calls_as_if_nobody_else_were_there() -> None:
+    calls = []
+    for people, options in ((5, PeopleOptions(follow="largest")), (1, PeopleOptions())):
+        backend = BrightestPixel()
+        with Steps() as steps:
+            pipeline = PosePipeline(NumberedDetector(), backend, people=options)
+            got = list(results(pipeline, frames([people] * 12), steps, live=False))
+        assert [len(one.poses) for one in got] == [1] * 12
+        calls.append(backend.calls)
+    assert calls[0] == calls[1]
+    assert len(calls[0]) == 12 / BATCH_FRAMES
 
 
 @settings(max_examples=40, deadline=None)
