@@ -14,7 +14,7 @@ from engine.build import parity_gate
 from engine.errors import OptionError
 from engine.geometry import heatmap_stride
 from engine.skeleton import Skeleton
-from models.checkpoints import PoseCheckpoint, load_pose_model
+from models.checkpoints import PoseCheckpoint
 from train.evaluation.prediction import normalize_crops
 
 
@@ -145,11 +145,13 @@ def open_teacher(name: str, skeleton: Skeleton, *, udp: bool, threshold: float) 
         OptionError: it has other keypoints or coordinates than the student.
         ModelError, CheckpointError: it does not exist or cannot be read.
     """
+    from engine.backends.pose_graph import load_pose
+
     file: Path = resolve_pose_model(name)
     if file.suffix.lower() != ".safetensors":
         raise OptionError(f"--teacher is {file}; expected a .safetensors file or a shipped name")
-    checkpoint = load_pose_model(file)
-    names = Skeleton.from_dict(checkpoint.skeleton).keypoint_names
+    checkpoint, own = load_pose(file)
+    names = own.keypoint_names
     if names != skeleton.keypoint_names:
         raise OptionError(f"--teacher {file} has the keypoints {', '.join(names)}; the data set has others")
     if checkpoint.config.udp != udp:

@@ -17,7 +17,6 @@ from engine.sources.photos import read_photo
 from engine.system.entry import run_command
 from engine.system.one_line_parser import OneLineParser
 from engine.types import Float32Array, UInt8Array
-from models.checkpoints import load_pose_model
 from train.command import reports_errors
 from train.paper.attention_of import PersonAttention, attention_of_box
 
@@ -108,6 +107,7 @@ def make_figures(options: FigureOptions) -> tuple[Path, Path]:
     Raises:
         EngineError, CheckpointError: photo, weights or options cannot be used.
     """
+    from engine.backends.pose_graph import load_pose
     from train.paper.drawing import draw_figure_2, draw_sheet, save_figure
 
     output = options.output
@@ -121,7 +121,7 @@ def make_figures(options: FigureOptions) -> tuple[Path, Path]:
     if file.suffix != ".safetensors":
         raise OptionError(f"{file} is a compiled graph; figures need the .safetensors file it was made from")
     photo = read_photo(options.image)
-    person = attention_of_box(load_pose_model(file), photo, choose_box(photo, options.box, options.detector))
+    person = attention_of_box(load_pose(file)[0], photo, choose_box(photo, options.box, options.detector))
     photo_xy, place = choose_pixel(person, options.pixel, options.keypoint)
     unit = options.scale == "unit"
     save_figure(draw_figure_2(person, photo_xy, place, unit), output)

@@ -34,7 +34,7 @@ from engine.system.entry import run_command
 from engine.system.one_line_parser import OneLineParser
 from engine.tracking.false_positives import FalsePositiveFilter, confidences
 from engine.types import Float32Array, Poses, UInt8Array, mean_visible_scores
-from models.checkpoints import load_pose_model, write_atomically
+from models.checkpoints import write_atomically
 from train.command import reports_errors
 from train.data.boxes import image_indices, outer_pixels
 from train.data.dataset import ImageStore
@@ -266,12 +266,13 @@ def pseudo_label(options: PseudoLabelOptions) -> Counter[str]:
         EngineError, CheckpointError: pictures, networks or options cannot be used.
         OSError: the folder cannot be written.
     """
+    from engine.backends.pose_graph import load_pose
+
     check_new_folder(options.output)
     weights = resolve_pose_model(options.weights)
     if weights.suffix.lower() != ".safetensors":
         raise OptionError(f"--weights is {weights}; expected a .safetensors file or a shipped name")
-    checkpoint = load_pose_model(weights)
-    skeleton = Skeleton.from_dict(checkpoint.skeleton)
+    checkpoint, skeleton = load_pose(weights)
     sets = {name: read_people(options.data, name) for name in ("train", "val")} if options.data is not None else {}
     for people in sets.values():
         if people.skeleton.keypoint_names != skeleton.keypoint_names:

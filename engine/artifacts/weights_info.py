@@ -66,6 +66,8 @@ def _from_safetensors(path: Path) -> WeightsInfo:
         )
     except WRONG_VALUES as error:
         raise ModelError(f"{path} is a safetensors file, but not a pose model of this program") from error
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
 
 
 def _metadata_of(path: Path) -> Mapping[str, str]:

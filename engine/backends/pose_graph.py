@@ -231,7 +231,10 @@ def load_pose(weights: Path) -> tuple[PoseCheckpoint, Skeleton]:
         checkpoint = load_pose_model(weights)
     except CheckpointError as error:
         raise ModelError(str(error)) from error
-    skeleton = Skeleton.from_dict(checkpoint.skeleton)
+    try:
+        skeleton = Skeleton.from_dict(checkpoint.skeleton)
+    except ModelError as error:
+        raise ModelError(f"{weights}: {error}") from error
     if skeleton.num_keypoints != checkpoint.config.num_keypoints:
         raise ModelError(
             f"{weights}: its skeleton has {skeleton.num_keypoints} keypoints, "

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from engine.artifacts.compiler import Notify
+from engine.artifacts.documents import reason
 from engine.artifacts.model_files import default_score_threshold
 from engine.artifacts.model_spec import ModelSpec
 from engine.detection.detector import open_detector
@@ -128,22 +129,23 @@ def _labelled(labels: Path, most: int, notify: Notify) -> _Pictures:
     try:
         content: dict[str, Any] = read_json(labels)
         files = {image["id"]: str(image["file_name"]) for image in content["images"]}
-        found = [
-            (files[label["image_id"]], [float(number) for number in label["bbox"]])
-            for label in content["annotations"]
-            if not label.get("iscrowd") and any(label["keypoints"][2::3])
-        ]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SourceError(f"{labels} is not a COCO keypoint file: {error!r}") from error
+        found = []
+        for label in content["annotations"]:
+            x, y, width, height = (float(number) for number in label["bbox"])
+            if not label.get("iscrowd") and any(label["keypoints"][2::3]):
+                found.append((files[label["image_id"]], (x, y, x + width, y + height)))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise SourceError(f"{labels} is not a COCO keypoint file: {reason(error)}") from error
     folder = labels.parent / "train" if labels.name == "train.json" else labels.parent.parent / "train2017"
     notify(f"cropping the people labelled in {labels.name} from {folder}")
     # Twice as many as needed, because some are too small or unreadable.
     chosen = np.random.default_rng(0).permutation(len(found))[: 2 * most]
     for index in chosen:
-        name, (x, y, width, height) = found[index]
+        name, box = found[index]
         image = _picture(folder / name)
         if image is not None:
-            yield image, np.array([[x, y, x + width, y + height]], np.float32)
+            height, width = image.shape[:2]
+            yield image, np.clip([box], 0, [width, height, width, height]).astype(np.float32)
 
 
 def _picture(file: Path) -> UInt8Array | None:

@@ -17,6 +17,10 @@ def open_regular(path: Path) -> IO[bytes]:
     """
     if "\0" in str(path):
         raise OSError(errno.EINVAL, "its name holds a NUL", str(path).replace("\0", "\\0"))
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:  # JSON can hold half a character
+        raise OSError(errno.EINVAL, "its name is no text", ascii(str(path))) from None
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     try:
         if not stat.S_ISREG(os.fstat(handle).st_mode):

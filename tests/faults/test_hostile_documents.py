@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.artifacts.documents import reason
+from engine.artifacts.model_files import resolve_pose_model, shipped_export
+from engine.artifacts.model_spec import ModelSpec, read_spec
+from engine.build.calibration import calibration_crops
 from engine.errors import EngineError, SourceError
 from tests.faults.ledger import Fault
 from tests.train.people_folder import write_people
@@ -31,6 +35,14 @@ EXAMPLES = 250
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_people(tmp_path_factory.mktemp("good") / "data", pictures=2)
+
+
+@pytest.fixture(scope="module")
+def spec() -> ModelSpec:
+    weights = resolve_pose_model()
+    exported = shipped_export(weights)
+    assert exported is not None
+    return read_spec(exported)
 
 
 def use(folder: Path) -> None:
@@ -80,6 +92,39 @@ def changed(document: Any, place: tuple[Any, ...], value: Any) -> Any:
     else:
         holder[place[-1]] = value
     return made
+
+
+@pytest.mark.filterwarnings("error")
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.sampled_from(PLACES), value=VALUES | st.just(GONE))
+def test_calibration_with_one_value_exchanged(
+    place: tuple[Any, ...], value: Any, good: Path, spec: ModelSpec, fault: Fault
+) -> None:
+    """An INT8 graph calibrated with what is not in the pictures would be silently bad."""
+    fault.more(EXAMPLES)
+    folder = good.parent / "calibration"
+    if not folder.exists():
+        shutil.copytree(good, folder)
+    document = json.loads((good / "train.json").read_text())
+    (folder / "train.json").write_text(json.dumps(changed(document, place, value)))
+    try:
+        crops = calibration_crops(str(folder), spec, least=1, most=8, notify=lambda _line: None)
+    except EngineError as error:
+        assert str(error).isprintable() and len(str(error)) < 2000
+        return
+    assert all(crop.max() > crop.min() for crop in crops), "a crop of nothing"
+
+
+def test_a_name_that_is_half_a_character(good: Path, spec: ModelSpec, tmp_path: Path, fault: Fault) -> None:
+    """JSON can hold it, and no file system has it."""
+    shutil.copytree(good, tmp_path / "data")
+    document = json.loads((good / "train.json").read_text())
+    document["images"][0]["file_name"] = "\ud800.png"
+    for split in ("train", "val"):
+        (tmp_path / "data" / f"{split}.json").write_text(json.dumps(document))
+    use(tmp_path / "data")
+    calibration_crops(str(tmp_path / "data"), spec, least=1, most=8, notify=lambda _line: None)
+    fault.more(2)
 
 
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

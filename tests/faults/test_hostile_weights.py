@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from engine.artifacts.weights_info import read_weights_info
+from engine.backends.pose_graph import load_pose
 from engine.errors import ModelError
 from models.build import build_model
 from models.checkpoints import CheckpointError, load_foreign_pose_model, load_pose_model, read_metadata
@@ -98,6 +99,24 @@ def test_a_forged_safetensors_file_is_refused(what: str, tmp_path: Path) -> None
         read_weights_info(file)
     except ModelError as error:
         one_line(error)
+
+
+def test_a_skeleton_that_does_not_fit_is_refused_by_the_name_of_the_file(tmp_path: Path, fault: Fault) -> None:
+    """Of several networks a command reads, it says which."""
+    file = write_small_model(tmp_path / "small.safetensors")
+    tensors, metadata = load_file(file), read_metadata(file)
+    skeleton = metadata["skeleton"]
+    wrongs = (
+        {**skeleton, "keypoint_names": skeleton["keypoint_names"][:1]}, {**skeleton, "oks_sigmas": [float("nan")]},
+        {**skeleton, "edges": 7}, {},
+    )  # fmt: skip
+    for wrong in wrongs:
+        save_file(tensors, tmp_path / "wrong.safetensors", {"kcam": json.dumps({**metadata, "skeleton": wrong})})
+        for read in (load_pose, read_weights_info):
+            with pytest.raises(ModelError, match=r"wrong\.safetensors") as caught:
+                read(tmp_path / "wrong.safetensors")
+            one_line(caught.value)
+    fault.more(2 * len(wrongs))
 
 
 def test_nan_values_are_refused(tmp_path: Path, fault: Fault) -> None:
