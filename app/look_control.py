@@ -16,6 +16,7 @@ from app.live.shots import PersonLost, PipelineReady, SourceOpened
 from app.settings import Settings
 from app.widgets.notices import Notices
 from app.widgets.overlay_panel import OverlayPanel
+from app.widgets.people_panel import PeoplePanel
 from app.widgets.transport_bar import TransportBar
 from app.widgets.video_view import VideoView, waiting_text
 from engine.types import Poses
@@ -40,11 +41,12 @@ class LookControl(QObject):
         overlay_panel: OverlayPanel,
         transport: TransportBar,
         view: VideoView,
+        people_panel: PeoplePanel,
         notices: Notices,
         parent: QObject,
     ) -> None:
         super().__init__(parent)
-        self._session, self._settings, self._panel = session, settings, overlay_panel
+        self._session, self._settings, self._panel, self._people = session, settings, overlay_panel, people_panel
         self._transport, self._view, self._notices = transport, view, notices
         self._told = False
         self._then: _Then | None = None
@@ -75,7 +77,7 @@ class LookControl(QObject):
         overlay, source = self._panel.options, self._session.source
         mirror = self._transport.mirror.isChecked() and source is not None and source.info.is_live
         self._view.scale = overlay.scale
-        self._view.score_threshold = overlay.score_threshold
+        self._view.score_threshold = self._people.score_threshold = overlay.score_threshold
         self._session.composer.set_look(Look(overlay=overlay, mirror=mirror))
         self._session.want_attention(overlay.attention is not None or self._panel.has_probe)
 

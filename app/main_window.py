@@ -43,6 +43,7 @@ from app.widgets.focus_keys import FocusKeys
 from app.widgets.header import Header
 from app.widgets.notices import Notices
 from app.widgets.overlay_panel import OverlayPanel
+from app.widgets.people_panel import PeoplePanel
 from app.widgets.pose_panel import PosePanel
 from app.widgets.source_menu import SourceMenu
 from app.widgets.statistics_panel import StatisticsPanel
@@ -140,6 +141,7 @@ class MainWindow(QMainWindow):
         self.overlay_panel = OverlayPanel()
         self.pose_panel = PosePanel()
         self.statistics_panel = StatisticsPanel()
+        self.people_panel = PeoplePanel()
         self.sources = SourceMenu(self.settings, self)
         self.header = Header(self.sources)
 
@@ -165,6 +167,7 @@ class MainWindow(QMainWindow):
             (self.overlay_panel, self.tr("Overlay")),
             (self.pose_panel, self.tr("Pose")),
             (self.statistics_panel, self.tr("Statistics")),
+            (self.people_panel, self.tr("People")),
         ):
             area = QScrollArea()
             area.setWidgetResizable(True)
@@ -190,7 +193,7 @@ class MainWindow(QMainWindow):
         )  # fmt: skip
         self.look_control = LookControl(
             session=self.session, settings=self.settings, overlay_panel=self.overlay_panel, transport=self.transport,
-            view=self.view, notices=self.notices, parent=self,
+            view=self.view, people_panel=self.people_panel, notices=self.notices, parent=self,
         )  # fmt: skip
         self.pipeline_control = PipelineControl(
             session=self.session, settings=self.settings, pose_panel=self.pose_panel, notices=self.notices,
@@ -212,6 +215,12 @@ class MainWindow(QMainWindow):
         outputs.changed.connect(self._allow_commands)
         self.pose_panel.live.toggled.connect(outputs.toggle_live)
         outputs.live_changed.connect(self.pose_panel.live.show_address)
+        # Where the panel scrolls, the address that appears would be below its edge.
+        outputs.live_changed.connect(lambda address, _page: QTimer.singleShot(0, self._show_live) if address else None)
+        self.people_panel.copied.connect(outputs.copy_text)
+        self.people_panel.save_requested.connect(
+            lambda picture: outputs.save_people(picture, self.people_panel.score_threshold)
+        )
 
     def _make_timers(self) -> None:
         self._statistics_timer, self._status_timer = QTimer(self), QTimer(self)
@@ -277,6 +286,7 @@ class MainWindow(QMainWindow):
             "tab_overlay": lambda: self.show_tab(0),
             "tab_pose": lambda: self.show_tab(1),
             "tab_statistics": lambda: self.show_tab(2),
+            "tab_people": lambda: self.show_tab(3),
             "sidebar": lambda: self.tabs.setVisible(not self.tabs.isVisible()),
             "full_screen": self.full_screen.toggle,
             "snapshot": lambda: self.outputs.snapshot(self.view.picture),
@@ -314,6 +324,9 @@ class MainWindow(QMainWindow):
     def _tab_changed(self, number: int) -> None:
         if self.tabs.widget(number) is self._pose_area:
             self.pipeline_control.search_backends()
+
+    def _show_live(self) -> None:
+        self._pose_area.ensureWidgetVisible(self.pose_panel.live)
 
     def toggle_record(self) -> None:
         """Start or stop recording the annotated video."""
@@ -361,6 +374,7 @@ class MainWindow(QMainWindow):
         if is_first:
             self._allow_commands()
         self.source_control.show_position(picture.shown.shot)
+        self.people_panel.show_picture(picture)
         self.look_control.show_probe_state(picture)
         self.look_control.show_followed()
 

@@ -34,7 +34,7 @@ _LIVE_S, _ATTENTION_S, _PROBE_S = 2.2, 3.2, 3.6
 """Positions in the demo's street scene."""
 
 
-SCENES = ("statistics", "pose", "live", "attention", "probe")
+SCENES = ("statistics", "pose", "live", "attention", "probe", "people")
 
 
 def picture_of(folder: Path, scene: str) -> Path:
@@ -190,6 +190,9 @@ def take_all(application: QApplication, window: MainWindow, folder: Path) -> Non
     window.look_control.probe_next()
     live_for(application, 1.5)
     save(window, picture_of(folder, "probe"))
+    window.show_tab(3)
+    live_for(application, 0.5)
+    save(window, picture_of(folder, "people"))
 
 
 @reports_errors("screenshots", TimeoutError)

@@ -20,12 +20,14 @@ from app.output.export_job import ExportEnded, ExportJob, ExportProgress
 from app.output.frame_picture import frame_picture
 from app.output.live_output import LiveOutput
 from app.output.recorder import Recording, RecordingEnded
+from app.people import with_angles
 from app.widgets.notices import EXPORT, Notices
 from app.wording import in_window_words
 from engine.artifacts.part_file import PartFile
 from engine.artifacts.unfinished import set_aside, unfinished_in
 from engine.errors import EngineError
 from engine.output.files import DEFAULT_FOLDER, resolve_output
+from engine.output.poses_writer import POSES_SUFFIXES, Extra, PosesWriter
 from engine.pipeline.pose_pipeline import PipelineOptions
 from engine.sources.frame_source import FrameSource
 
@@ -107,6 +109,36 @@ class Outputs(QObject):
         if picture is not None and clipboard is not None:
             clipboard.setImage(self.frame_image(picture))
             self._notices.report("done", self.tr("The frame is on the clipboard."), subject="copy")
+
+    def copy_text(self, text: str) -> None:
+        """Put a text on the clipboard."""
+        clipboard = QApplication.clipboard()
+        if clipboard is not None:
+            clipboard.setText(text)
+            self._notices.report("done", self.tr("The tables are on the clipboard."), subject="copy")
+
+    def save_people(self, picture: Picture | None, score_threshold: float) -> None:
+        """Save the people of a picture as CSV, with their angles from keypoints of at least this score."""
+        shown = None if picture is None else picture.shown
+        if shown is None or shown.result is None or shown.skeleton is None:
+            return
+        shot, poses = shown.shot, with_angles(shown.result.poses, shown.skeleton, score_threshold)
+        extras: tuple[Extra, ...] = ("angles",) if poses.followed is None else ("followed", "angles")
+        photo = Path(shot.name) if shot.name else None
+        number, time_s = (shot.frame.index, shot.frame.timestamp_s) if shot.is_live else (shot.number, shot.position_s)
+        try:
+            part = PartFile(self._target(".csv"))
+            writer = PosesWriter(part, shown.skeleton, photos=photo is not None, extras=extras)
+            try:
+                writer.write(number, time_s, poses, photo)
+                writer.finish()
+                path = writer.commit()
+            except EngineError:
+                writer.abort()
+                raise
+            self._report_file(self.tr("Saved {path}").format(path=path), path, "snapshot")
+        except EngineError as error:
+            self._notices.report("error", in_window_words(str(error)), subject="snapshot")
 
     def snapshot(self, picture: Picture | None) -> None:
         """Save the picture as PNG, in a thread because compression takes long."""
@@ -269,6 +301,9 @@ class Outputs(QObject):
 
     def _report_file(self, text: str, path: Path, subject: str) -> None:
         open_it = (self.tr("Open"), lambda: self.open_requested.emit(str(path)))
+        if path.suffix in POSES_SUFFIXES:  # nothing to look at
+            self._notices.report("done", text, subject=subject)
+            return
         self._notices.report("done", text, subject=subject, action=open_it)
 
     def _act(self, event: Any) -> None:

@@ -111,8 +111,10 @@ QTabBar::tab:hover {{ color: {c.text}; }}
 QTabBar::tab:selected {{ color: {c.text}; border-bottom: 2px solid {c.accent}; }}
 QScrollArea, QScrollArea > QWidget > QWidget {{ background: {c.panel}; border: 0; }}
 QScrollBar:vertical {{ background: {c.panel}; width: 10px; margin: 0; }}
+QScrollBar:horizontal {{ background: {c.panel}; height: 10px; margin: 0; }}
+QScrollBar::handle:horizontal {{ background: {c.edge}; border-radius: 4px; min-width: 30px; margin: 1px; }}
 QScrollBar::handle:vertical {{ background: {c.edge}; border-radius: 4px; min-height: 30px; margin: 1px; }}
-QScrollBar::add-line, QScrollBar::sub-line {{ height: 0; }}
+QScrollBar::add-line, QScrollBar::sub-line {{ height: 0; width: 0; }}
 QSlider::groove:horizontal {{ height: 4px; background: {c.edge}; border-radius: 2px; }}
 QSlider::sub-page:horizontal {{ background: {c.accent}; border-radius: 2px; }}
 QSlider::sub-page:horizontal:disabled {{ background: {c.edge}; }}
@@ -135,7 +137,7 @@ QFileDialog {{
     directory-closed-icon: url({_ASSETS}/folder.svg); directory-open-icon: url({_ASSETS}/folder.svg);
     directory-link-icon: url({_ASSETS}/folder.svg); file-icon: url({_ASSETS}/file.svg);
     file-link-icon: url({_ASSETS}/file.svg); desktop-icon: url({_ASSETS}/computer.svg); }}
-QTableWidget, QTextBrowser, QPlainTextEdit {{ background: {c.panel}; border: 1px solid {c.edge}; border-radius: 6px; }}
+QTableView, QTextBrowser, QPlainTextEdit {{ background: {c.panel}; border: 1px solid {c.edge}; border-radius: 6px; }}
 QHeaderView::section {{ background: {c.panel}; color: {c.faint}; border: 0; padding: 6px 3px; }}
 #sidebar {{ background: {c.panel}; border-left: 1px solid {c.edge}; }}
 #controls {{ background: {c.panel}; border-top: 1px solid {c.edge}; }}

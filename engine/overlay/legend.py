@@ -19,7 +19,7 @@ _SMALLEST_PX = 7  # of text that is still read; below that the legend may take m
 _STAYS_S = 1.0  # in a corner, before it goes to a better one: a legend that jumps cannot be read
 # Shares of the room to the right and to the bottom, in order of preference: corners, then places along the edges.
 _CORNERS = ((0, 1), (1, 1), (0, 0), (1, 0))
-_EDGES = tuple((along / 4, at) for at in (1, 0) for along in (2, 1, 3)) + tuple((at, 0.5) for at in (0, 1))
+_EDGES = (*((along / 8, at) for at in (1, 0) for along in (4, 2, 6, 3, 5, 1, 7)), (0, 0.5), (1, 0.5))
 _UNCOVERED = 0.02  # share of its area: as much may lie over people before another place is better
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from app.live.inference import Opened
 from engine.errors import SourceError
@@ -21,7 +22,7 @@ from engine.types import AttentionMaps, Detections, Float32Array, Frame, FrameRe
 
 SIZE_WH = (320, 180)
 RATE = 50
-PEOPLE = slice(None)  # which of the two are there; tests change it
+PEOPLE = slice(None)  # which of the two are there; tests change it by `only`
 
 
 def fake_result(frame: Frame, *, attention: bool = True, skeleton: Skeleton = COCO17) -> FrameResult:
@@ -55,6 +56,19 @@ def fake_result(frame: Frame, *, attention: bool = True, skeleton: Skeleton = CO
         attention=maps,
         timings=StageTimings(detect_ms=1.0, pose_ms=2.0),
     )
+
+
+def only(monkeypatch: pytest.MonkeyPatch, people: slice) -> None:
+    """From now on only some of the two people are there."""
+    real, index = fake_result, np.arange(2)[people]
+
+    def some(frame: Frame, **arguments: Any) -> FrameResult:
+        result = real(frame, **arguments)
+        maps = None if result.attention is None else result.attention.take(index)
+        return replace(result, poses=result.poses.take(index), attention=maps)
+
+    monkeypatch.setattr("tests.app.fakes.fake_result", some)
+    monkeypatch.setattr("tests.app.fakes.PEOPLE", people)
 
 
 class FakePipeline:

@@ -267,6 +267,15 @@ def test_recording_and_snapshot_report_their_paths(window: MainWindow, qtbot: Qt
     assert len(list(window.outputs.folder.glob("*.png"))) == 1
 
 
+def test_recorded_poses_offer_nothing_to_open(window: MainWindow, qtbot: QtBot) -> None:
+    window.transport.poses.click()
+    qtbot.waitUntil(lambda: window.outputs.poses is not None and window.outputs.poses.frames > 3)
+    window.transport.poses.click()
+    qtbot.waitUntil(lambda: "frames recorded in" in window.notices.text)
+    notice = window.notices.of(".jsonl")
+    assert notice is not None and notice.button.isHidden(), "they are no source"
+
+
 def test_a_whole_file_is_exported_and_the_result_opens(
     window: MainWindow, backstage: Backstage, qtbot: QtBot, tmp_path: Path
 ) -> None:

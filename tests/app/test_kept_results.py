@@ -14,7 +14,7 @@ from app.live.shots import Shot
 from app.main_window import MainWindow
 from engine.types import Float32Array, Frame, FrameResult, UInt8Array
 from tests.app.conftest import pause, shows_people
-from tests.app.fakes import Backstage, fake_result
+from tests.app.fakes import Backstage, fake_result, only
 
 
 def ids_shown(window: MainWindow) -> set[int]:
@@ -243,16 +243,7 @@ def test_what_is_kept_has_a_bound(maps: bool) -> None:
 def test_a_lost_probe_says_so(window: MainWindow, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> None:
     window.look_control.place_probe(90, 100)
     qtbot.waitUntil(lambda: window.view.picture is not None and window.view.picture.reading is not None)
-    real = fake_result
-
-    def alone(frame: Frame, **arguments: object) -> FrameResult:
-        result = real(frame, **arguments)  # type: ignore[arg-type]
-        one = np.array([1], np.intp)
-        maps = None if result.attention is None else result.attention.take(one)
-        return replace(result, poses=result.poses.take(one), attention=maps)
-
-    monkeypatch.setattr("tests.app.fakes.fake_result", alone)
-    monkeypatch.setattr("tests.app.fakes.PEOPLE", slice(1, 2))
+    only(monkeypatch, slice(1, 2))
     say: Callable[[], str] = window.overlay_panel._probe_text.text
     qtbot.waitUntil(lambda: say() == "Person #1 is not here; the probe waits for them.")
     assert window.overlay_panel.has_probe

@@ -64,3 +64,12 @@ def test_closing_the_window_ends_the_live_poses(window: MainWindow, qtbot: QtBot
     qtbot.waitUntil(lambda: len(got) > 1)
     window.close()
     assert ended.wait(5)
+
+
+def test_the_address_that_appears_is_in_sight(window: MainWindow, qtbot: QtBot) -> None:
+    window.resize(960, 600)
+    window.show_tab(1)
+    live = window.pose_panel.live
+    live.switch.click()
+    qtbot.waitUntil(lambda: live.address.visibleRegion().boundingRect().height() == live.address.height())
+    live.switch.click()

@@ -175,7 +175,7 @@ def test_960_by_600_is_the_smallest_size_and_nothing_is_cut_off(
     window.toggle_record()
     qtbot.wait(600)
     bar = window.transport
-    for number in range(3):
+    for number in range(window.tabs.count()):
         window.tabs.setCurrentIndex(number)
         qtbot.wait(20)
         central = window.centralWidget()

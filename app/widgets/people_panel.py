@@ -1,0 +1,231 @@
+"""The people panel: the people of the picture as a table, and the keypoints of one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from PyQt5.QtCore import QAbstractTableModel, QModelIndex, Qt, QTimer, pyqtSignal
+from PyQt5.QtGui import QShowEvent
+from PyQt5.QtWidgets import QAbstractItemView, QHBoxLayout, QHeaderView, QPushButton, QTableView, QVBoxLayout, QWidget
+
+from app.live.composer import Picture
+from app.people import (
+    KEYPOINT_COLUMNS,
+    UNKNOWN,
+    keypoint_rows,
+    person_columns,
+    person_rows,
+    probed_person,
+)
+from app.widgets.overlay_panel import faint, heading
+from engine.types import Poses
+
+_EVERY_MS = 100  # numbers that change faster cannot be read
+_RIGHT = int(Qt.Alignment(Qt.AlignmentFlag.AlignRight) | Qt.AlignmentFlag.AlignVCenter)
+
+
+class _Rows(QAbstractTableModel):
+    """Rows of texts under titles; only what changes is announced."""
+
+    def __init__(self, columns: Sequence[str], parent: QWidget) -> None:
+        super().__init__(parent)
+        self.columns: tuple[str, ...] = tuple(columns)
+        self.rows: list[list[str]] = []
+
+    def show(self, columns: Sequence[str], rows: list[list[str]]) -> None:
+        """Show other rows."""
+        if len(rows) != len(self.rows) or tuple(columns) != self.columns:
+            self.beginResetModel()
+            self.columns, self.rows = tuple(columns), rows
+            self.endResetModel()
+        elif rows != self.rows:
+            self.rows = rows
+            self.dataChanged.emit(self.index(0, 0), self.index(len(rows) - 1, len(self.columns) - 1))
+
+    def rowCount(self, parent: QModelIndex | None = None) -> int:
+        """Number of rows."""
+        return len(self.rows)
+
+    def columnCount(self, parent: QModelIndex | None = None) -> int:
+        """Number of columns."""
+        return len(self.columns)
+
+    def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
+        """The text of a cell; all but names stand on the right."""
+        if role == Qt.ItemDataRole.DisplayRole:
+            return self.rows[index.row()][index.column()]
+        if role == Qt.ItemDataRole.TextAlignmentRole and self.columns[index.column()] != KEYPOINT_COLUMNS[0]:
+            return _RIGHT
+        return None
+
+    def headerData(self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
+        """The title of a column."""
+        if orientation == Qt.Orientation.Horizontal and role == Qt.ItemDataRole.DisplayRole:
+            return self.columns[section]
+        return None
+
+    def text(self) -> str:
+        """Titles and rows, separated by tabs, for a spreadsheet."""
+        return "".join("\t".join(cells) + "\n" for cells in (self.columns, *self.rows))
+
+
+class PeoplePanel(QWidget):
+    """Shows numbers while it is on the screen; otherwise a frame costs nothing.
+
+    Signals:
+        copied: text for the clipboard.
+        save_requested: the people of this picture are to be saved.
+    """
+
+    copied = pyqtSignal(str)
+    save_requested = pyqtSignal(object)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.score_threshold = 0.2
+        self._picture: Picture | None = None
+        self._written: Picture | None = None
+        self._chosen_row = 0
+        self._chosen_id: int | None = None
+        self._probed_id: int | None = None
+        self._people, self._keypoints = _Rows((), self), _Rows(KEYPOINT_COLUMNS, self)
+        self.people = self._table(self._people, self.tr("People of the picture"))
+        self.keypoints = self._table(self._keypoints, self.tr("Keypoints of the chosen person"))
+        header = self.keypoints.horizontalHeader()
+        assert header is not None  # noqa: S101 - a table has one
+        header.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
+        header.setSectionResizeMode(0, QHeaderView.ResizeMode.ResizeToContents)
+        self.people.clicked.connect(lambda index: self._choose(index.row()))
+        self.title = heading("")
+        self.nobody = faint(self.tr("Nobody is in the picture."))
+        self.copy_button, self.save_button = QPushButton(self.tr("Copy")), QPushButton(self.tr("Save as CSV"))
+        self.copy_button.setToolTip(self.tr("Both tables, separated by tabs, for a spreadsheet"))
+        self.save_button.setToolTip(self.tr("All keypoints and angles of the people of this picture"))
+        self.copy_button.clicked.connect(lambda: self.copied.emit(self.text()))
+        self.save_button.clicked.connect(lambda: self.save_requested.emit(self._written))
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(_EVERY_MS)
+        self._timer.timeout.connect(self._write)
+        self._lay_out()
+        self._write()
+
+    def _table(self, model: _Rows, name: str) -> QTableView:
+        table = QTableView()
+        table.setModel(model)
+        table.setAccessibleName(name)
+        table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        table.setFocusPolicy(Qt.FocusPolicy.TabFocus)  # a click leaves the keys to the video
+        table.setShowGrid(False)
+        table.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
+        rows, columns = table.verticalHeader(), table.horizontalHeader()
+        assert rows is not None and columns is not None  # noqa: S101 - a table has both
+        rows.hide()
+        rows.setMinimumSectionSize(20)
+        rows.setDefaultSectionSize(23)
+        columns.setHighlightSections(False)
+        columns.setMinimumSectionSize(30)
+        return table
+
+    def _lay_out(self) -> None:
+        self.people.setFixedHeight(176)
+        self.keypoints.setMinimumHeight(190)
+        buttons = QHBoxLayout()
+        for button in (self.copy_button, self.save_button):
+            buttons.addWidget(button, 1)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(16, 8, 9, 12)
+        layout.setSpacing(6)
+        layout.addWidget(heading(self.tr("People")))
+        layout.addWidget(self.nobody)
+        layout.addWidget(self.people)
+        layout.addLayout(buttons)
+        layout.addWidget(self.title)
+        layout.addWidget(self.keypoints, 1)
+
+    def show_picture(self, picture: Picture) -> None:
+        """Show the people of this picture soon, if the panel is on the screen."""
+        self._picture = picture
+        if not self._timer.isActive() and self.isVisible():
+            self._timer.start()
+
+    def showEvent(self, event: QShowEvent | None) -> None:
+        """Show the people of the last picture."""
+        super().showEvent(event)
+        self._write()
+
+    def text(self) -> str:
+        """Both tables as shown, separated by tabs."""
+        return f"{self._people.text()}\n{self.title.text()}\n{self._keypoints.text()}"
+
+    def _choose(self, row: int) -> None:
+        """Show the keypoints of the person in a row, in the pictures that come, too."""
+        poses = _poses_of(self._written)
+        self._chosen_row = row
+        self._chosen_id = None if poses is None or poses.track_ids is None else int(poses.track_ids[row])
+        self._write_keypoints()
+
+    def _write(self) -> None:
+        picture = self._written = self._picture
+        poses, skeleton = _poses_of(picture), None if picture is None else picture.shown.skeleton
+        if poses is None or skeleton is None:
+            rows: list[list[str]] = []
+            columns = self._people.columns
+        else:
+            rows = person_rows(poses, skeleton, self.score_threshold)
+            columns = person_columns(skeleton)
+        is_new = columns != self._people.columns
+        self._people.show(columns, rows)
+        if is_new:
+            self.people.resizeColumnsToContents()
+        self.nobody.setVisible(not rows)
+        for button in (self.copy_button, self.save_button):
+            button.setEnabled(bool(rows))
+        self._choose_probed()
+        self._write_keypoints()
+
+    def _choose_probed(self) -> None:
+        """Choose the person whom the probe was set on."""
+        picture, poses = self._written, _poses_of(self._written)
+        if picture is None or poses is None:
+            return
+        person = probed_person(picture)
+        number = None if person is None or poses.track_ids is None else int(poses.track_ids[person])
+        if number is not None and number != self._probed_id:
+            self._chosen_id = number
+        if number is not None or not picture.probe_set:
+            self._probed_id = number
+
+    def _person(self, poses: Poses | None) -> int | None:
+        """Index of the chosen person; None if they are not in the picture."""
+        if poses is None or len(poses) == 0:
+            return None
+        if poses.track_ids is None or self._chosen_id is None:
+            return min(self._chosen_row, len(poses) - 1)
+        same = (poses.track_ids == self._chosen_id).nonzero()[0]
+        return int(same[0]) if len(same) else None
+
+    def _write_keypoints(self) -> None:
+        picture, poses = self._written, _poses_of(self._written)
+        skeleton = None if picture is None else picture.shown.skeleton
+        person = self._person(poses)
+        if picture is None or poses is None or skeleton is None or person is None:
+            waits = self.tr("Person #{number} is not in this picture").format(number=self._chosen_id)
+            self.title.setText(waits if self._chosen_id is not None else self.tr("Keypoints"))
+            self._keypoints.show(KEYPOINT_COLUMNS, [])
+            self.people.clearSelection()
+            return
+        number = UNKNOWN if poses.track_ids is None else f"#{poses.track_ids[person]}"
+        self.title.setText(self.tr("Keypoints of {number}").format(number=number))
+        reading = picture.reading if probed_person(picture) == person else None
+        probed = None if reading is None else reading.values.tolist()
+        self._keypoints.show(KEYPOINT_COLUMNS, keypoint_rows(poses, person, skeleton, probed))
+        selection = self.people.selectionModel()
+        if selection is not None and not selection.isRowSelected(person, QModelIndex()):
+            self.people.selectRow(person)
+
+
+def _poses_of(picture: Picture | None) -> Poses | None:
+    return None if picture is None or picture.shown.result is None else picture.shown.result.poses
