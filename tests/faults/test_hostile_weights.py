@@ -106,7 +106,7 @@ def test_a_skeleton_that_does_not_fit_is_refused_by_the_name_of_the_file(tmp_pat
     file = write_small_model(tmp_path / "small.safetensors")
     tensors, metadata = load_file(file), read_metadata(file)
     skeleton = metadata["skeleton"]
-    wrongs = (
+    wrongs: tuple[dict[str, object], ...] = (
         {**skeleton, "keypoint_names": skeleton["keypoint_names"][:1]}, {**skeleton, "oks_sigmas": [float("nan")]},
         {**skeleton, "edges": 7}, {},
     )  # fmt: skip
