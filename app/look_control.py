@@ -57,12 +57,14 @@ class LookControl(QObject):
         view.clicked.connect(self.place_probe)
         view.double_clicked.connect(self.follow)
         view.cleared.connect(self.clear_probe)
+        view.zoomed.connect(session.composer.set_zoom)
         view.resized.connect(lambda width, height, ratio: session.composer.set_room((width, height), ratio))
 
     def _happened(self, event: object) -> None:
         match event:
             case SourceOpened():
                 self._then = None
+                self._view.zoom_back()
                 self.apply()  # only a live source is mirrored
                 self._notices.clear("lost")
             case PersonLost():
@@ -76,7 +78,7 @@ class LookControl(QObject):
         """Draw with the options of the overlay panel and the mirror button."""
         overlay, source = self._panel.options, self._session.source
         mirror = self._transport.mirror.isChecked() and source is not None and source.info.is_live
-        self._view.scale = overlay.scale
+        self._view.scale, self._view.attention = overlay.scale, overlay.attention
         self._view.score_threshold = self._people.score_threshold = overlay.score_threshold
         self._session.composer.set_look(Look(overlay=overlay, mirror=mirror))
         self._session.want_attention(overlay.attention is not None or self._panel.has_probe)
@@ -110,7 +112,10 @@ class LookControl(QObject):
     # --- one person -------------------------------------------------------------------------------------------------
 
     def follow(self, x: float, y: float) -> None:
-        """Pose only the person at a point in frame px; while another is followed, go over to this one."""
+        """Pose only the person at a point in frame px; while another is followed, go over to this one.
+
+        Where nobody is, show all of the picture again.
+        """
         picture = self._view.picture
         result = None if picture is None else picture.shown.result
         if result is None:
@@ -122,6 +127,8 @@ class LookControl(QObject):
             # Only the followed person has been posed: who is there shows when everybody is.
             self._then = _Then((x, y), _follow_of(result.poses, 0) if len(result.poses) else Follow())
             self._session.follow(Follow())
+        else:
+            self._view.zoom_back()
 
     def _follow(self, poses: Poses, person: int) -> None:
         self.clear_probe()  # the first click of the two has set it

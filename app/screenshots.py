@@ -34,7 +34,7 @@ _LIVE_S, _ATTENTION_S, _PROBE_S = 2.2, 3.2, 3.6
 """Positions in the demo's street scene."""
 
 
-SCENES = ("statistics", "pose", "live", "attention", "probe", "people")
+SCENES = ("statistics", "pose", "live", "attention", "probe", "people", "zoom")
 
 
 def picture_of(folder: Path, scene: str) -> Path:
@@ -193,6 +193,11 @@ def take_all(application: QApplication, window: MainWindow, folder: Path) -> Non
     window.show_tab(3)
     live_for(application, 0.5)
     save(window, picture_of(folder, "people"))
+    window.show_tab(0)
+    area = window.view.picture_area()
+    window.view.zoom_by(3.0, area.topLeft() + (area.bottomRight() - area.topLeft()) * 0.25)
+    live_for(application, 0.5)
+    save(window, picture_of(folder, "zoom"))
 
 
 @reports_errors("screenshots", TimeoutError)

@@ -27,6 +27,38 @@ class Look:
     mirror: bool = False
 
 
+_MOST_ZOOM = 16.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Zoom:
+    """Which part of a frame is shown.
+
+    Attributes:
+        factor: 1 shows all of it, 2 half its width and height.
+        left_top: of the part, as shares of the frame's width and height.
+    """
+
+    factor: float = 1.0
+    left_top: tuple[float, float] = (0.0, 0.0)
+
+    def about(self, factor: float, place: tuple[float, float]) -> Zoom:
+        """Another factor, within limits; what is at a place of the picture (shares of its size) stays there."""
+        factor = min(_MOST_ZOOM, max(1.0, factor))
+        x, y = (start + at / self.factor - at / factor for start, at in zip(self.left_top, place, strict=True))
+        return Zoom(factor=factor, left_top=_within(factor, x, y))
+
+    def moved(self, by: tuple[float, float]) -> Zoom:
+        """The content moved by shares of the picture's size, as far as the frame reaches."""
+        x, y = (start - step / self.factor for start, step in zip(self.left_top, by, strict=True))
+        return Zoom(factor=self.factor, left_top=_within(self.factor, x, y))
+
+
+def _within(factor: float, x: float, y: float) -> tuple[float, float]:
+    most = 1 - 1 / factor
+    return min(most, max(0.0, x)), min(most, max(0.0, y))
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Composed:
     """A picture, and the position of the frame's pixels in it.
@@ -46,10 +78,14 @@ def fit(frame_size_wh: tuple[int, int], room_wh: tuple[int, int]) -> tuple[int, 
     return max(1, round(frame_size_wh[0] * factor)), max(1, round(frame_size_wh[1] * factor))
 
 
-def placement(frame_size_wh: tuple[int, int], size_wh: tuple[int, int], *, mirror: bool) -> Float32Array:
+def placement(
+    frame_size_wh: tuple[int, int], size_wh: tuple[int, int], *, mirror: bool, zoom: Zoom | None = None
+) -> Float32Array:
     """(2, 3) float32 affine from frame px to px of a picture of that size, pixel centres at whole numbers."""
-    sx, sy = size_wh[0] / frame_size_wh[0], size_wh[1] / frame_size_wh[1]
-    affine = np.array([[sx, 0, sx / 2 - 0.5], [0, sy, sy / 2 - 0.5]], np.float32)
+    zoom = zoom or Zoom()
+    sx, sy = (zoom.factor * size / own for size, own in zip(size_wh, frame_size_wh, strict=True))
+    left, top = (zoom.factor * size * share for size, share in zip(size_wh, zoom.left_top, strict=True))
+    affine = np.array([[sx, 0, sx / 2 - 0.5 - left], [0, sy, sy / 2 - 0.5 - top]], np.float32)
     if mirror:
         affine[0] = (-sx, 0, size_wh[0] - 1 - affine[0, 2])
     return affine
@@ -83,6 +119,7 @@ def compose(
     memory: DrawingMemory | None = None,
     density: float = 1.0,
     also: tuple[Legend, ...] = (),
+    zoom: Zoom | None = None,
 ) -> Composed:
     """Draw a shown frame at a given size.
 
@@ -95,6 +132,7 @@ def compose(
         memory: of the frames drawn before, for pictures of a sequence.
         density: device px for one logical px of the screen.
         also: legends of what is painted on it afterwards.
+        zoom: the part of the frame that fills the picture; None for all of it.
 
     Raises:
         OptionError: the network does not have the chosen keypoint.
@@ -102,7 +140,10 @@ def compose(
     frame = shown.shot.frame.image_bgr
     own_wh = (frame.shape[1], frame.shape[0])
     size_wh = size_wh or own_wh
-    if size_wh == own_wh:
+    if zoom is not None and zoom.factor > 1:
+        affine = placement(own_wh, size_wh, mirror=False, zoom=zoom)
+        image = np.asarray(cv2.warpAffine(frame, affine, size_wh, borderMode=cv2.BORDER_REPLICATE), np.uint8)
+    elif size_wh == own_wh:
         image = frame.copy()
     else:
         method = cv2.INTER_AREA if size_wh[0] < own_wh[0] else cv2.INTER_LINEAR
@@ -110,7 +151,7 @@ def compose(
     if look.mirror:
         image = np.asarray(cv2.flip(image, 1), np.uint8)
     canvas: UInt8Array = np.ascontiguousarray(image)
-    affine = placement(own_wh, size_wh, mirror=look.mirror)
+    affine = placement(own_wh, size_wh, mirror=look.mirror, zoom=zoom)
     if shown.result is not None and shown.skeleton is not None:
         result = shown.result
         placed = FrameResult(

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from PyQt5.QtGui import QImage
 
-from app.live.compose import Look, compose, fit, fitting, placed_boxes
+from app.live.compose import Look, Zoom, compose, fit, fitting, placed_boxes
 from app.live.probe import Probe, ProbeReading, probe_legend
 from app.live.shots import Shown, Unexpected
 from engine.overlay.drawing import DrawingMemory, legends_of
@@ -93,6 +93,8 @@ class Composer:
         self._shown: Shown | None = None
         self._look = Look()
         self._room_wh, self._density = (960, 540), 1.0
+        self._zoom = Zoom()
+        self._placed: object = None
         self._probe_point: tuple[float, float] | None = None
         self._probe_clear = False
         self._dirty = self._stopped = False
@@ -127,6 +129,12 @@ class Composer:
             self._dirty = True
             self._changed.notify_all()
 
+    def set_zoom(self, zoom: Zoom) -> None:
+        """Show another part of the frame."""
+        with self._changed:
+            self._zoom, self._dirty = zoom, True
+            self._changed.notify_all()
+
     def place_probe(self, point_xy: tuple[float, float] | None) -> None:
         """Fix the probe to the person at a point in frame px; None, or a point outside all people, removes it."""
         with self._changed:
@@ -150,14 +158,14 @@ class Composer:
                 self._changed.wait_for(lambda: self._stopped or (self._dirty and self._shown is not None), _WAIT_S)
                 if self._stopped:
                     return
-                shown, look, room_wh = self._shown, self._look, self._room_wh
+                shown, look, room_wh, zoom = self._shown, self._look, self._room_wh, self._zoom
                 if not self._dirty or shown is None:
                     continue
                 self._dirty = False
                 point_xy, clear = self._probe_point, self._probe_clear
                 self._probe_point, self._probe_clear = None, False
             try:
-                picture = self._picture(shown, look, room_wh, point_xy, clear)
+                picture = self._picture(shown, look, room_wh, zoom, point_xy=point_xy, clear=clear)
             except Exception as error:
                 self._emit(Unexpected(error=error, where="the drawing thread"))
                 continue
@@ -169,6 +177,8 @@ class Composer:
         shown: Shown,
         look: Look,
         room_wh: tuple[int, int],
+        zoom: Zoom,
+        *,
         point_xy: tuple[float, float] | None,
         clear: bool,
     ) -> Picture:
@@ -182,7 +192,10 @@ class Composer:
         height, width = shown.shot.frame.image_bgr.shape[:2]
         # The legends are not part of the picture: the view has room beside it, and they can be moved there.
         bare = replace(look, overlay=replace(look.overlay, legend=False))
-        composed = compose(shown, bare, fit((width, height), room_wh), memory=self._memory, density=self._density)
+        size_wh = fit((width, height), room_wh)
+        if self._placed != (size_wh, zoom):  # trails are kept in px of the picture
+            self._placed, self._memory = (size_wh, zoom), DrawingMemory()
+        composed = compose(shown, bare, size_wh, memory=self._memory, density=self._density, zoom=zoom)
         boxes = np.zeros((0, 4), np.float32) if shown.result is None else shown.result.poses.boxes_xyxy
         return Picture(
             image=to_qimage(composed.image_bgr),

@@ -5,17 +5,21 @@ from __future__ import annotations
 import time
 
 import numpy as np
-from PyQt5.QtCore import QCoreApplication, QPointF, QRectF, QSize, Qt, pyqtSignal
-from PyQt5.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent, QResizeEvent
-from PyQt5.QtWidgets import QSizePolicy, QWidget
+from PyQt5.QtCore import QCoreApplication, QEvent, QPointF, QRectF, QSize, Qt, pyqtSignal
+from PyQt5.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent, QResizeEvent, QWheelEvent
+from PyQt5.QtWidgets import QApplication, QSizePolicy, QWidget
 
+from app.live.compose import Zoom
 from app.live.composer import Picture
+from app.live.pointer import values_at
 from app.widgets.probe_painter import paint_probe
 from app.widgets.theme import DARK, VIDEO_GROUND
-from engine.overlay.attention import Scale
+from engine.overlay.attention import AttentionView, Scale
 from engine.overlay.legend import LegendCorner
 
 _LEGEND_MARGIN, _LEGEND_OPACITY = 12, 0.88
+_ZOOM_STEP = 1.25  # for a notch of the wheel, which is 120 eighths of a degree
+_REACH_PX = 10  # of the mouse, to a keypoint
 
 
 def waiting_text(picture: Picture) -> str:
@@ -35,6 +39,7 @@ class VideoView(QWidget):
         clicked: a point in the picture was clicked; x and y in frame px.
         double_clicked: the same for a double click, whose first click was a click.
         cleared: a click beside the picture, or with the right button.
+        zoomed: another Zoom.
         resized: width and height in device px, and device px for one logical px.
         painted: a picture was painted for the first time; with the time that took, in ms.
     """
@@ -42,6 +47,7 @@ class VideoView(QWidget):
     clicked = pyqtSignal(float, float)
     double_clicked = pyqtSignal(float, float)
     cleared = pyqtSignal()
+    zoomed = pyqtSignal(object)
     resized = pyqtSignal(int, int, float)
     painted = pyqtSignal(object, float)
 
@@ -60,6 +66,11 @@ class VideoView(QWidget):
         self._corner = LegendCorner()
         self._dragged_to: tuple[float, float] | None = None  # shares of the room that the legends leave
         self._held_at: QPointF | None = None  # where the mouse holds them, from their corner
+        self._pressed_at: QPointF | None = None  # on the picture; a click, or the start of a move of it
+        self._moved_from: QPointF | None = None
+        self._mouse_at: QPointF | None = None
+        self.zoom = Zoom()
+        self.attention: AttentionView | None = None
         self.scale: Scale = "frame"
         self.score_threshold = 0.2
 
@@ -133,7 +144,7 @@ class VideoView(QWidget):
         return float(point[0]), float(point[1])
 
     def mousePressEvent(self, event: QMouseEvent | None) -> None:
-        """Left sets the probe, or takes hold of the legends; right removes it."""
+        """Left sets the probe when it is let go, or takes hold of legends or picture; right removes the probe."""
         if event is None:
             return
         if event.button() == Qt.MouseButton.LeftButton and self.legend_area().contains(QPointF(event.pos())):
@@ -141,15 +152,19 @@ class VideoView(QWidget):
             return
         point = self.frame_point(QPointF(event.pos()))
         if event.button() == Qt.MouseButton.LeftButton and point is not None:
-            self.clicked.emit(*point)
+            self._pressed_at = QPointF(event.pos())
         else:
             self.cleared.emit()
 
     def mouseMoveEvent(self, event: QMouseEvent | None) -> None:
-        """Drag the legends, within the video's part of the window."""
+        """Drag the legends, within the video's part of the window, or the picture while it is larger."""
         if event is None:
             return
         area, place = self.legend_area(), QPointF(event.pos())
+        self._mouse_at = place
+        if self._drag_picture(place):
+            return
+        self.update()  # the values under it
         if self._held_at is not None:
             room = self.width() - area.width(), self.height() - area.height()
             corner = place - self._held_at
@@ -161,9 +176,81 @@ class VideoView(QWidget):
         if self.cursor().shape() != pointer:
             self.setCursor(pointer)
 
+    def _drag_picture(self, place: QPointF) -> bool:
+        """Move the picture with the mouse that holds it; False where it holds nothing or has hardly moved."""
+        if self._pressed_at is None or self.zoom.factor <= 1:
+            return False
+        if self._moved_from is None:
+            if (place - self._pressed_at).manhattanLength() < QApplication.startDragDistance():
+                return False
+            self._moved_from = self._pressed_at
+            self.setCursor(Qt.CursorShape.ClosedHandCursor)
+        step, area = place - self._moved_from, self.picture_area()
+        self._moved_from = place
+        across = step.x() / area.width() * (-1 if self._is_mirrored() else 1)
+        self._set_zoom(self.zoom.moved((across, step.y() / area.height())))
+        return True
+
     def mouseReleaseEvent(self, event: QMouseEvent | None) -> None:
-        """Let go of the legends."""
-        self._held_at = None
+        """Let go of the legends or of the picture; where that was not moved, it was clicked."""
+        pressed_at, was_moved = self._pressed_at, self._moved_from is not None
+        self._held_at = self._pressed_at = self._moved_from = None
+        if was_moved:
+            self.setCursor(self._pointer)
+        elif pressed_at is not None:
+            point = self.frame_point(pressed_at)
+            if point is not None:
+                self.clicked.emit(*point)
+
+    def leaveEvent(self, event: QEvent | None) -> None:
+        """No values without a mouse."""
+        self._mouse_at = None
+        self.update()
+
+    # --- zoom -------------------------------------------------------------------------------------------------------
+
+    def wheelEvent(self, event: QWheelEvent | None) -> None:
+        """Zoom; what is under the mouse stays there."""
+        area = self.picture_area()
+        if event is None or area.isEmpty() or event.angleDelta().y() == 0:
+            return
+        self.zoom_by(_ZOOM_STEP ** (event.angleDelta().y() / 120), event.position())
+        event.accept()
+
+    def zoom_by(self, factor: float, about: QPointF | None = None) -> None:
+        """Zoom by a factor about a point in the widget, or the middle."""
+        area = self.picture_area()
+        if area.isEmpty():
+            return
+        about = about or area.center()
+        x, y = (about.x() - area.x()) / area.width(), (about.y() - area.y()) / area.height()
+        x, y = min(1.0, max(0.0, x)), min(1.0, max(0.0, y))
+        self._set_zoom(self.zoom.about(self.zoom.factor * factor, (1 - x if self._is_mirrored() else x, y)))
+
+    def zoom_back(self) -> bool:
+        """Show all of the picture; False if it was."""
+        was_zoomed = self.zoom.factor > 1
+        self._set_zoom(Zoom())
+        return was_zoomed
+
+    def _set_zoom(self, zoom: Zoom) -> None:
+        if zoom != self.zoom:
+            self.zoom = zoom
+            self.zoomed.emit(zoom)
+            self.update()
+
+    def _is_mirrored(self) -> bool:
+        return self._picture is not None and bool(self._picture.frame_to_picture[0, 0] < 0)
+
+    def note(self) -> str:
+        """What is said in the upper right: the zoom, and the values under the mouse."""
+        parts = [f"{self.zoom.factor:.3g}×"] if self.zoom.factor > 1 else []
+        picture, mouse = self._picture, self._mouse_at
+        point = None if mouse is None else self.frame_point(mouse)
+        if picture is not None and point is not None:
+            factor = self.picture_area().width() / picture.image.width() * float(abs(picture.frame_to_picture[0, 0]))
+            parts.append(values_at(picture.shown, point, self.attention, _REACH_PX / factor))
+        return "   ".join(parts)
 
     def mouseDoubleClickEvent(self, event: QMouseEvent | None) -> None:
         """Left follows a person; on the legends it puts them back to where they look for room themselves."""
@@ -212,6 +299,7 @@ class VideoView(QWidget):
                 painter.setOpacity(1.0)
             if picture.probe_lost:
                 self._paint_badge(painter, waiting_text(picture), DARK.text, at_top=False)
+        self._paint_note(painter, self.note())
         if self.badge:
             self._paint_badge(painter, self.badge, DARK.warning, at_top=True)
 
@@ -220,6 +308,7 @@ class VideoView(QWidget):
             return
         factor = area.width() / picture.image.width()
         painter.save()
+        painter.setClipRect(area)
         painter.translate(area.topLeft())
         painter.scale(factor, factor)
         paint_probe(
@@ -231,6 +320,18 @@ class VideoView(QWidget):
             score_threshold=self.score_threshold,
         )
         painter.restore()
+
+    def _paint_note(self, painter: QPainter, text: str) -> None:
+        if not text:
+            return
+        metrics = painter.fontMetrics()
+        width, height = metrics.horizontalAdvance(text) + 16, metrics.height() + 6
+        card = QRectF(self.width() - width - 8, 8, width, height)
+        painter.setPen(Qt.PenStyle.NoPen)
+        painter.setBrush(QColor(18, 20, 24, 200))
+        painter.drawRoundedRect(card, 5, 5)
+        painter.setPen(QColor(DARK.text))
+        painter.drawText(card, int(Qt.AlignmentFlag.AlignCenter), text)
 
     def _paint_badge(self, painter: QPainter, text: str, color: str, *, at_top: bool) -> None:
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)

@@ -331,6 +331,9 @@ def _draw_label(image: UInt8Array, poses: Poses, person: int, options: OverlayOp
     x, bottom, centered = anchor
     color = _person_color(poses, person)
     height, width = image.shape[:2]
+    box = poses.boxes_xyxy[person]
+    if box[2] < 0 or box[3] < 0 or box[0] > width - 1 or box[1] > height - 1:
+        return  # of a part of the frame that is not shown
     text_px = float(np.clip(min(height, width) / 54, 8 * density, 22 * density))
     pad = max(2, round(text_px * 0.5))
     size = text_width(text, text_px) + 2 * pad, round(text_px) + 2 * pad
