@@ -148,7 +148,7 @@ def _open_detector(
     own = classes is None and "person" not in posed.class_names
     if own:
         classes = ",".join(posed.class_names)
-    with _advice_on_classes(posed) if own else contextlib.nullcontext():
+    with _advice_on_classes(posed if own else None):
         return open_detector(
             options.detector,
             backend=options.backend if same_backend else "auto",
@@ -166,18 +166,21 @@ def _open_detector(
 
 
 @contextlib.contextmanager
-def _advice_on_classes(posed: ModelSpec) -> Iterator[None]:
-    """Add to the error of an unknown class which detector the pose network needs, and how to make one."""
+def _advice_on_classes(posed: ModelSpec | None) -> Iterator[None]:
+    """Add to the error of an unknown class how to make a detector for it.
+
+    Args:
+        posed: the pose network whose class it is; None where the user named it.
+    """
     try:
         yield
     except OptionError as error:
-        if not str(error).startswith("unknown class"):
+        if not str(error).startswith("unknown class") or (posed is None and "Did you mean" in str(error)):
             raise
-        classes = ",".join(posed.class_names)
+        why = f"{posed.name} poses {','.join(posed.class_names)}, which this detector does not find: " if posed else ""
         raise OptionError(
-            f"{posed.name} poses {classes}, which this detector does not find: {error} Train a detector for it ("
-            "python -m train.detector --data DIR --output runs/mine) and give it with --detector runs/mine/mine.onnx, "
-            "or use --detector none for the whole picture, or --boxes FILE"
+            f"{why}{error} Train a detector for it (python -m train.detector --data DIR --output runs/mine) and give it"
+            " with --detector runs/mine/mine.onnx, or use --detector none for the whole picture, or --boxes FILE"
         ) from error
 
 

@@ -83,9 +83,18 @@ def test_given_boxes_are_posed_in_every_frame_and_not_doubted(tmp_path: Path) ->
         PipelineOptions.of(PoseOptions(detector="none", boxes=tmp_path / "b.json"))
 
 
-def test_an_unknown_class_names_the_detector_that_is_needed() -> None:
-    posed = dataclasses.replace(pose_spec(), class_names=("robot",))
+@pytest.mark.parametrize("classes", [None, "robot"])  # the class of the pose network, and one that the user names
+def test_an_unknown_class_names_the_detector_that_is_needed(classes: str | None) -> None:
+    posed = dataclasses.replace(pose_spec(), class_names=("robot",) if classes is None else ("person",))
     with pytest.raises(OptionError) as caught:
-        opening._open_detector(PipelineOptions(backend="onnxruntime"), posed, lambda _line: None)
+        opening._open_detector(PipelineOptions(backend="onnxruntime", classes=classes), posed, lambda _line: None)
     message = str(caught.value)
     assert "unknown class 'robot'" in message and "python -m train.detector" in message and "--detector none" in message
+    assert ("poses robot" in message) == (classes is None)
+
+
+def test_a_misspelt_class_is_only_corrected() -> None:
+    with pytest.raises(OptionError, match="Did you mean 'person'") as caught:
+        options = PipelineOptions(backend="onnxruntime", classes="persn")
+        opening._open_detector(options, pose_spec(), lambda _line: None)
+    assert "train.detector" not in str(caught.value)
