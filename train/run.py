@@ -19,7 +19,7 @@ from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from engine.artifacts.write_guard import check_targets
+from engine.artifacts.write_guard import check_new_folder, check_targets
 from engine.errors import ModelError, OptionError, OutputError
 from models.build import build_from_config
 from models.checkpoints import (
@@ -104,6 +104,8 @@ def train(config: TrainConfig, resume: bool = False) -> Path:
     written = (config.output / name for name in ("config.json", "best.safetensors", "last.safetensors"))
     if process_rank(config) == 0:  # the first process may have begun to write when another comes here
         check_targets(written, inputs=() if resume else config.inputs, overwrite=resume, flag="--resume")
+        for name in () if resume else ("checkpoints", "log", "tensorboard", "debug"):
+            check_new_folder(config.output / name)
     torch.set_num_threads(config.threads or os.cpu_count() or 1)
     L.seed_everything(config.seed, verbose=False)
     _quiet_lightning()

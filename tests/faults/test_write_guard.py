@@ -367,16 +367,21 @@ def test_an_input_with_the_name_of_the_part_file(
     fault.keeps(content_of(place) == before, "the part file was renamed")
 
 
-@pytest.mark.parametrize("left", ["best.safetensors", "last.safetensors", "config.json"])
+@pytest.mark.parametrize(
+    "left",
+    ["best.safetensors", "last.safetensors", "config.json", "debug/epoch_0001_val.png", "log/version_0/metrics.csv",
+     "tensorboard/notes", "checkpoints/mine.ckpt", "debug", "log"],
+)  # fmt: skip
 def test_a_training_keeps_the_weights_of_another(
     left: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], fault: Fault
 ) -> None:
     """Also where its checkpoints were deleted."""
-    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / left).parent.mkdir(parents=True)
     (tmp_path / "out" / left).write_text("precious")
     words = ["--model", "kcam_resnet18", "--data", str(tmp_path / "ds"), "--output", str(tmp_path / "out")]
     assert importlib.import_module("train.__main__").main(words) == 2
-    assert "exists already" in capfd.readouterr().err
+    err = capfd.readouterr().err
+    assert any(text in err for text in ("exists already", "is not empty", "is a file: name a folder")), err
     fault.keeps((tmp_path / "out" / left).read_text() == "precious", left)
 
 
