@@ -5,9 +5,11 @@ Every entry point calls `check_targets` before any work is done, with all that i
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 import stat
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -42,7 +44,8 @@ def check_targets(
 
     Raises:
         OutputError: a target exists, is an input or would be written under the name of one, is named twice, is a
-            folder, a device or a link to nothing, lies in no folder, or cannot be checked.
+            folder, a device or a link to nothing, lies in no folder or in one that cannot be written, or cannot be
+            checked.
     """
     read = _Inputs(inputs)
     taken: set[Path] = set()
@@ -71,7 +74,7 @@ def check_new_folder(folder: Path, *, flag: str = "") -> None:
         flag: the option that goes on with what is there, for the message.
 
     Raises:
-        OutputError: it is not empty, no folder, or a link to nothing, or it cannot be checked.
+        OutputError: it is not empty, no folder, or a link to nothing, or it cannot be made, filled or checked.
     """
     try:
         _check_folder(folder)
@@ -104,6 +107,9 @@ def _check_folder(folder: Path) -> None:
         raise OutputError(f"the output {there} is a link to a folder that does not exist: remove it")
     if there is not None and not there.is_dir():
         raise OutputError(f"the output {there} is a file: name a folder")
+    if there is not None and not os.access(there, os.W_OK | os.X_OK):
+        read_only = sys.platform != "win32" and os.statvfs(there).f_flag & os.ST_RDONLY
+        raise OutputError(f"cannot write in {there}: {os.strerror(errno.EROFS if read_only else errno.EACCES)}")
 
 
 class _Inputs:

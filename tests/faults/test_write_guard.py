@@ -286,6 +286,29 @@ def test_no_stranger_is_replaced_unasked(one: Command, option: str, place: Path,
     fault.more(tried)
 
 
+@pytest.mark.parametrize(("one", "option"), CASES, ids=lambda case: case if isinstance(case, str) else case.words[:40])
+def test_a_folder_that_cannot_be_written_is_refused_before_the_work(
+    *, one: Command, option: str, place: Path, call: Called, monkeypatch: pytest.MonkeyPatch, fault: Fault
+) -> None:
+    """An evaluation measured for minutes, and then had nowhere to put its report."""
+    locked, access = place / "locked", os.access
+    locked.mkdir()
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != locked and access(path, mode))
+    monkeypatch.setattr("engine.artifacts.part_file.make_folder", lambda _folder: pytest.fail("it was asked too late"))
+    suffixes = (".json", ".png", ".mp4", ".onnx", ".safetensors", ".csv", ".npz")
+    said = []
+    for suffix in suffixes:
+        for target in (locked / f"new{suffix}", locked / "deeper" / f"new{suffix}"):
+            code, err = call([*words_of(one, place), option, str(target)])
+            fault.quiet(err)
+            assert code == 2, f"{one.words} {option} {target}: exit code {code}: {err}"
+            said.append(f"cannot write in {locked}: Permission denied" in err)
+            assert said[-1] or any(text in err for text in BY_NAME), err
+    assert any(said)
+    assert not list(locked.iterdir())
+    fault.more(len(said))
+
+
 WRITES_NOTHING = {"app.endurance", "app.paint_benchmark"}
 ELSEWHERE = {"main --status-json", "train.__main__ --config"}
 """Has a test of its own below; gives values of other options."""
