@@ -130,7 +130,7 @@ class RunFiles:
     """All files of one run. Each frame goes to every file; on an error no file gets its final name.
 
     Attributes:
-        kept_frames: after `abort`, the frames in the video that was kept; None without a video.
+        kept_frames: after `abort`, the frames in the video and the maps that were kept; None without either.
     """
 
     def __init__(
@@ -260,7 +260,7 @@ class RunFiles:
     def abort(self) -> tuple[Path, ...]:
         """End after an error; returns the non-empty part files, which are kept."""
         kept = [writer.abort() for writer in self._writers()]
-        self.kept_frames = None if self._video is None else self._video.frames
+        self.kept_frames = min((one.frames for one in (self._video, self._maps) if one is not None), default=None)
         return tuple(path for path in kept if path is not None)
 
 

@@ -9,8 +9,10 @@ that `numpy.load` reads only those that are used: `attention_000012` (N, K, h, w
 
 from __future__ import annotations
 
+import contextlib
 import io
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ import numpy as np
 from engine.artifacts.part_file import PartFile
 from engine.errors import OptionError, OutputError
 from engine.output.part_writer import PartWriter
+from engine.output.whole_writes import WholeWrites
 from engine.overlay.attention import heatmap_to_frame
 from engine.skeleton import Skeleton
 from engine.types import FrameResult
@@ -35,8 +38,21 @@ def check_maps_path(path: Path) -> None:
         raise OptionError(f"attention maps are written as .npz: --attention-maps must end with it, not {path.name}")
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Mark:
+    """Where a file stood after whole frames: its end in bytes, and how many entries, rows and blocks it had."""
+
+    end: int
+    entries: int
+    rows: int
+    blocks: int
+
+
 class MapsWriter(PartWriter):
-    """Writes one file of attention maps. Of an interrupted one `zip -FF` makes the directory anew."""
+    """Writes one file of attention maps. Of one that a full disk ends, the frames that fit are kept, and can be read.
+
+    Of one whose program was killed `zip -FF` makes the directory anew.
+    """
 
     def __init__(self, part: PartFile, skeleton: Skeleton) -> None:
         """Open the file.
@@ -51,12 +67,18 @@ class MapsWriter(PartWriter):
         self._rows: list[tuple[int, float, int, int]] = []
         self._boxes = [np.zeros((0, 4), np.float32)]
         self._affines = [np.zeros((0, 2, 3), np.float32)]
+        self._marks: list[_Mark] = []
+        """Before each frame that was written."""
         try:
-            self._zip: zipfile.ZipFile | None = zipfile.ZipFile(
-                part.path, "w", compression=zipfile.ZIP_DEFLATED, compresslevel=_FASTEST
-            )
+            self._file = WholeWrites(part.path)
         except OSError as error:
             raise self._unwritable(error) from error
+        self._zip = self._new_zip()
+        self._is_open = True
+
+    def _new_zip(self) -> zipfile.ZipFile:
+        """A zip that goes on at the position of the file."""
+        return zipfile.ZipFile(self._file, "w", compression=zipfile.ZIP_DEFLATED, compresslevel=_FASTEST)
 
     def write(self, result: FrameResult, time_s: float) -> None:
         """Add the maps of a frame.
@@ -66,9 +88,19 @@ class MapsWriter(PartWriter):
             time_s: from the start, in seconds.
 
         Raises:
-            OutputError: the file cannot be written.
+            OutputError: the file cannot be written; the frames before are as they were.
         """
+        mark = self._mark()
+        try:
+            self._add(result, time_s)
+        except OSError as error:
+            self._cut(mark)
+            raise self._unwritable(error) from error
         self.frames += 1
+        self._marks.append(mark)
+        self._part.sync_soon()
+
+    def _add(self, result: FrameResult, time_s: float) -> None:
         maps, poses, number = result.attention, result.poses, result.frame.index
         if maps is None or maps.attention is None or len(poses) == 0:
             return
@@ -79,25 +111,36 @@ class MapsWriter(PartWriter):
         self._put(f"attention_{number:06d}", maps.attention)
         if maps.areas is not None:
             self._put(f"areas_{number:06d}", maps.areas)
-        self._part.sync_soon()
 
     def _put(self, name: str, values: np.ndarray) -> None:
-        if self._zip is None:
-            return
         data = io.BytesIO()
         np.lib.format.write_array(data, np.ascontiguousarray(values), allow_pickle=False)
-        try:
-            self._zip.writestr(f"{name}.npy", data.getbuffer())
-        except OSError as error:
-            raise self._unwritable(error) from error
+        self._zip.writestr(f"{name}.npy", data.getbuffer())
+
+    def _mark(self) -> _Mark:
+        return _Mark(
+            end=self._zip.start_dir, entries=len(self._zip.filelist), rows=len(self._rows), blocks=len(self._boxes)
+        )
+
+    def _cut(self, mark: _Mark) -> None:
+        """Take out what was written after a mark, which also makes room for the directory."""
+        entries = self._zip.filelist[: mark.entries]
+        self._zip.fp = None  # or it writes a directory when it is collected
+        self._file.seek(mark.end)
+        self._file.truncate(mark.end)
+        self._zip = self._new_zip()
+        self._zip.filelist = entries
+        self._zip.NameToInfo = {entry.filename: entry for entry in entries}
+        del self._rows[mark.rows :], self._boxes[mark.blocks :], self._affines[mark.blocks :]
 
     def _unwritable(self, error: OSError) -> OutputError:
         return OutputError(f"cannot write {self._part.path}: {error.strerror or error}")
 
     def finish(self) -> None:
         """Write the arrays of all frames and close the file."""
-        if self._zip is None:
+        if not self._is_open:
             return
+        mark = self._mark()
         frames, times, people, ids = zip(*self._rows, strict=True) if self._rows else ((), (), (), ())
         try:
             self._put("frame", np.array(frames, np.int64))
@@ -107,9 +150,23 @@ class MapsWriter(PartWriter):
             self._put("box_xyxy", np.concatenate(self._boxes))
             self._put("map_to_frame", np.concatenate(self._affines))
             self._put("keypoint_names", np.array(self._skeleton.keypoint_names))
-        finally:
-            opened, self._zip = self._zip, None
-            try:
-                opened.close()
-            except OSError as error:
-                raise self._unwritable(error) from error
+            self._zip.close()
+        except OSError as error:
+            self._cut(mark)
+            raise self._unwritable(error) from error
+        self._close()
+
+    def _close(self) -> None:
+        self._is_open = False
+        self._file.close()
+
+    def _keep_whole_frames(self) -> int:
+        while self._is_open and self._marks:  # there was no room for the directory: the last frame makes some
+            self._cut(self._marks.pop())
+            self.frames -= 1
+            with contextlib.suppress(OSError, OutputError):
+                self.finish()
+        if self._is_open:
+            self._close()
+            return 0
+        return self.frames

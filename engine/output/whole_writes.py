@@ -1,4 +1,4 @@
-"""The file object under FFmpeg's muxer, and the number of playable frames in an unfinished file."""
+"""The file object under FFmpeg's muxer and under zip files, and the number of playable frames in an unfinished file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import av
 
 
 class WholeWrites:
-    """A file for FFmpeg's output: writes all data or raises, and can be closed independently of FFmpeg."""
+    """A file that writes all data or raises, buffers nothing, and can be closed independently of who writes to it."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("r+b", buffering=0)
@@ -32,6 +32,13 @@ class WholeWrites:
     def tell(self) -> int:
         """Current position."""
         return self._file.tell()
+
+    def flush(self) -> None:
+        """Nothing is buffered."""
+
+    def truncate(self, size: int) -> None:
+        """Cut the file off."""
+        self._file.truncate(size)
 
     def close(self) -> None:
         """Close the file."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import subprocess
@@ -9,12 +10,19 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from engine.artifacts.part_file import PartFile
+from engine.errors import OutputError
+from engine.output.maps_writer import MapsWriter
+from engine.skeleton import COCO17
 from engine.sources.opening import open_source
 from tests.engine.clips import ClipSpec, left_in, make_clip, picture, save_photo
+from tests.engine.overlay_pictures import attention_maps, empty_maps, grey, grid, result_of
 from tests.faults.ledger import Fault
 from tests.faults.light import Run, command
 
@@ -91,6 +99,36 @@ def test_a_full_disk(size: str, small_disk: SmallDisk, clip: Path, command: Run,
     if "o.part.jsonl" in kept:
         text = (folder / "o.part.jsonl").read_text()
         assert text.endswith("}\n"), "no line is there in part"
+
+
+@pytest.mark.parametrize("size", [4, 400, 1000, 2000, 2040, 2080, 2120, 2160, 2200, 4000])
+def test_attention_maps_on_a_full_disk(size: int, small_disk: SmallDisk, fault: Fault) -> None:
+    """The frames that are said to be kept can be read, in whichever array the disk was full."""
+    small_disk.mount(f"size={size}k")
+    part = PartFile(small_disk.folder / "maps.npz")
+    random, written, error = np.random.default_rng(0), 0, None
+    try:
+        writer = MapsWriter(part, COCO17)
+        for number in range(60):
+            maps = random.random(empty_maps(1).shape, np.float32)
+            box = [(10.0, 5.0, 30.0, 40.0)]
+            result = result_of(grey(64, 48), [grid(5, 5, 5)], boxes=box, ids=[1], attention=attention_maps(maps, box))
+            writer.write(replace(result, frame=replace(result.frame, index=number)), number / 10)
+            written += 1
+        writer.finish()
+    except OutputError as caught:
+        error = str(caught)
+    assert error is not None and "No space left on device" in error
+    kept = writer.abort()
+    gc.collect()
+    if kept is None:
+        fault.keeps(written <= 1 and left_in(small_disk.folder) == [], f"{written} frames are gone")
+        return
+    with np.load(kept, allow_pickle=False) as file:
+        fault.keeps(len(file["frame"]) == writer.frames >= written - 2, f"{writer.frames} of {written} kept")
+        for number in range(writer.frames):
+            assert file[f"attention_{number:06d}"].shape == empty_maps(1).shape
+        assert file["keypoint_names"].tolist() == list(COCO17.keypoint_names)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
