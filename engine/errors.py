@@ -93,7 +93,7 @@ def reports_errors(
             except OSError as error:  # a full disk, a folder that may not be written
                 if error.filename is None:
                     raise  # the console; `engine.system.entry.run_command` knows what to say
-                message = f"{error.filename}: {error.strerror}"
+                message = f"{error.filename2 or error.filename}: {error.strerror}"  # of a copy, where it goes
             print(f"{name}: {one_line(message)}", file=sys.stderr)
             return _EXIT_BAD_INPUT
 

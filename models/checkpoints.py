@@ -128,8 +128,10 @@ def write_atomically(path: Path, content: bytes) -> None:
             os.fsync(stream.fileno())
         Path(temporary).chmod(0o644)
         os.replace(temporary, path)  # noqa: PTH105 - Path.replace is the same call
-    except BaseException:
+    except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = error.filename or str(path)  # a full disk names no file
         raise
 
 

@@ -29,6 +29,9 @@ def replacing(target: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.replace(target)
+    except OSError as error:
+        error.filename = error.filename or str(target)  # a full disk names no file
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

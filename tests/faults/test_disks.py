@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import gc
+import importlib
+import importlib.resources
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -16,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from engine.artifacts.folders import WEIGHTS_DIR
 from engine.artifacts.part_file import PartFile
 from engine.errors import OutputError
 from engine.output.maps_writer import MapsWriter
@@ -99,6 +103,31 @@ def test_a_full_disk(size: str, small_disk: SmallDisk, clip: Path, command: Run,
     if "o.part.jsonl" in kept:
         text = (folder / "o.part.jsonl").read_text()
         assert text.endswith("}\n"), "no line is there in part"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train.combine", "--weights", "kcam_resnet18.safetensors", "--output", "c.safetensors"],
+        ["engine.__main__", "build", "--pose-model", "kcam_resnet18", "--output", "c.onnx"],
+        ["train.pseudo_label", "--images", "photos", "--weights", "kcam_mobilenet_v2", "--output", "c"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_what_does_not_fit_on_a_full_disk_is_named(
+    words: list[str], small_disk: SmallDisk, tmp_path: Path, capfd: pytest.CaptureFixture[str], fault: Fault
+) -> None:
+    small_disk.mount("size=40k")
+    (tmp_path / "photos").mkdir()
+    shutil.copy(importlib.resources.files("ultralytics") / "assets" / "bus.jpg", tmp_path / "photos")  # type: ignore[call-overload]
+    places = {"photos": tmp_path / "photos", "kcam_resnet18.safetensors": WEIGHTS_DIR / "kcam_resnet18.safetensors"}
+    places[words[-1]] = small_disk.folder / words[-1]
+    module = importlib.import_module(words[0])
+    code = module.main([str(places.get(word, word)) for word in words[1:]])
+    err = capfd.readouterr().err
+    fault.quiet(err)
+    line = err.strip().splitlines()[-1]
+    assert code == 2 and "No space left on device" in line and str(small_disk.folder / "c") in line
 
 
 @pytest.mark.parametrize("size", [4, 400, 1000, 2000, 2040, 2080, 2120, 2160, 2200, 4000])
