@@ -49,6 +49,17 @@ def test_maps_and_affines_read_back(tmp_path: Path) -> None:
         assert placed == pytest.approx(expected, abs=0.3 * float(file["map_to_frame"][row][0, 0]))
 
 
+@pytest.mark.parametrize("now_s", [0.0, 5e9])
+def test_a_clock_that_is_wrong(now_s: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a small computer without a battery, which begins in 1970."""
+    monkeypatch.setattr("time.time", lambda: now_s)
+    writer = MapsWriter(PartFile(tmp_path / "maps.npz"), COCO17)
+    maps = attention_maps(empty_maps(1), BOXES[:1])
+    writer.write(result_of(grey(640, 480), [grid(50, 50, 50)], boxes=BOXES[:1], ids=[1], attention=maps), 0.0)
+    writer.finish()
+    assert "attention_000000" in np.load(writer.commit())
+
+
 def test_a_run_without_people_and_one_that_is_cut_short(tmp_path: Path) -> None:
     writer = MapsWriter(PartFile(tmp_path / "maps.npz"), COCO17)
     writer.write(result_of(grey(64, 48), [], attention=attention_maps(empty_maps(0), [])), 0.0)
