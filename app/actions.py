@@ -55,6 +55,7 @@ def commands() -> tuple[Command, ...]:
         Command(name="next_keypoint", menu=view, text=tr("Next keypoint"), keys=("N",)),
         Command(name="previous_keypoint", menu=view, text=tr("Previous keypoint"), keys=("Shift+N",)),
         Command(name="probe_next", menu=view, text=tr("Probe the next person"), keys=("X",)),
+        Command(name="pin", menu=view, text=tr("Pin the probe, up to four"), keys=("Shift+X",)),
         Command(name="escape", menu=view, text=tr("Leave full screen, let go, or remove the probe"), keys=("Esc",)),
         Command(name="zoom_in", menu=view, text=tr("Zoom in"), keys=("+", "=")),
         Command(name="zoom_out", menu=view, text=tr("Zoom out"), keys=("-",)),

@@ -10,7 +10,7 @@ from PyQt5.QtCore import QObject
 from app.live.compose import Look
 from app.live.composer import Picture
 from app.live.inference import Follow
-from app.live.probe import person_at
+from app.live.probe import MOST_PINS, person_at
 from app.live.session import Session
 from app.live.shots import PersonLost, PipelineReady, SourceOpened
 from app.settings import Settings
@@ -52,11 +52,12 @@ class LookControl(QObject):
         self._then: _Then | None = None
         session.happened.connect(self._happened)
         overlay_panel.changed.connect(lambda _options: self.apply())
-        overlay_panel.probe_cleared.connect(self.clear_probe)
+        overlay_panel.probe_cleared.connect(self.remove_probe)
+        overlay_panel.probe_pinned.connect(self.pin_probe)
         transport.mirror_changed.connect(self._set_mirror)
         view.clicked.connect(self.place_probe)
         view.double_clicked.connect(self.follow)
-        view.cleared.connect(self.clear_probe)
+        view.cleared.connect(self.remove_probe)
         view.zoomed.connect(session.composer.set_zoom)
         view.resized.connect(lambda width, height, ratio: session.composer.set_room((width, height), ratio))
 
@@ -92,7 +93,8 @@ class LookControl(QObject):
     def show_probe_state(self, picture: Picture) -> None:
         """Show whether the drawing thread has a probe, and its person; attention maps are fetched while it has."""
         had_probe = self._panel.has_probe
-        self._panel.set_probe_state(picture.probe_set, waiting_text(picture))
+        can_pin = picture.reading is not None and len(picture.pins) < MOST_PINS
+        self._panel.set_probe_state(picture.probe_set, waiting_text(picture), can_pin=can_pin)
         if picture.probe_set is not had_probe:
             self.apply()
 
@@ -177,9 +179,20 @@ class LookControl(QObject):
         self._told = self.is_following
 
     def clear_probe(self) -> None:
-        """Remove the probe."""
+        """Remove the probe that a click has set."""
         self._session.composer.place_probe(None)
-        self._session.want_attention(self._panel.options.attention is not None)
+        has_pins = self._session.composer.probes.has_pins
+        self._session.want_attention(self._panel.options.attention is not None or has_pins)
+
+    def remove_probe(self) -> None:
+        """Remove the probe; where there is none but pinned ones, those."""
+        if not self._session.composer.probes.active.is_set:
+            self._session.composer.pin_probe(False)
+        self.clear_probe()
+
+    def pin_probe(self) -> None:
+        """Keep the probe where it is: the next click sets another."""
+        self._session.composer.pin_probe(True)
 
     def probe_next(self) -> None:
         """Fix the probe to the chosen keypoint of the next person, for use by keyboard."""

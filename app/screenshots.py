@@ -194,8 +194,13 @@ def take_all(application: QApplication, window: MainWindow, folder: Path) -> Non
     live_for(application, 0.5)
     save(window, picture_of(folder, "people"))
     window.show_tab(0)
+    window.look_control.pin_probe()
+    live_for(application, 0.5)
+    for _ in range(2):  # the person after the pinned one
+        window.look_control.probe_next()
+        live_for(application, 0.5)
     area = window.view.picture_area()
-    window.view.zoom_by(3.0, area.topLeft() + (area.bottomRight() - area.topLeft()) * 0.25)
+    window.view.zoom_by(2.0, area.bottomLeft() + (area.topRight() - area.bottomLeft()) * 0.1)
     live_for(application, 0.5)
     save(window, picture_of(folder, "zoom"))
 

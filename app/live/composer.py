@@ -13,7 +13,7 @@ import numpy as np
 from PyQt5.QtGui import QImage
 
 from app.live.compose import Look, Zoom, compose, fit, fitting, placed_boxes
-from app.live.probe import Probe, ProbeReading, probe_legend
+from app.live.probe import Pins, ProbeReading, Probes, probe_legends
 from app.live.shots import Shown, Unexpected
 from engine.overlay.drawing import DrawingMemory, legends_of
 from engine.overlay.legend import fitted, legend_picture
@@ -34,7 +34,8 @@ class Picture:
         people_xyxy: (N, 4) float32 boxes of the people, px of `image`.
         legend: with transparency, in device px; None where there is none, or no room to read one.
         reading: of the probe; None without one.
-        probe_set: whether the probe is fixed to a person, visible in this frame or not.
+        pins: numbers and readings of pinned probes.
+        probe_set: whether a probe is fixed to a person, visible in this frame or not.
         probe_lost: whether that person is not in this frame.
         probed_id: their id; None without ids.
         draw_ms: time to draw it.
@@ -46,6 +47,7 @@ class Picture:
     people_xyxy: Float32Array
     legend: QImage | None = None
     reading: ProbeReading | None
+    pins: Pins = ()
     probe_set: bool
     probe_lost: bool = False
     probed_id: int | None = None
@@ -61,13 +63,13 @@ def to_qimage(image_bgr: UInt8Array) -> QImage:
 
 
 def _legend_image(
-    shown: Shown, look: Look, reading: ProbeReading | None, room_wh: tuple[int, int], density: float
+    shown: Shown, look: Look, probes: tuple[ProbeReading | None, Pins], room_wh: tuple[int, int], density: float
 ) -> QImage | None:
     """The legends of what a picture shows, for a view of this size in device px."""
     if shown.result is None or shown.skeleton is None:
         return None
     overlay = fitting(look.overlay, shown)
-    also = () if reading is None else (probe_legend(reading, shown.skeleton, overlay.scale),)
+    also = probe_legends(*probes, shown.skeleton, overlay.scale)
     block = fitted(legends_of(shown.result, shown.skeleton, overlay, also), room_wh, density)
     if block is None:
         return None
@@ -97,11 +99,12 @@ class Composer:
         self._placed: object = None
         self._probe_point: tuple[float, float] | None = None
         self._probe_clear = False
+        self._pin: bool | None = None  # pin the probe, or remove the pinned ones
         self._dirty = self._stopped = False
-        self._probe = Probe()
+        self._probes = Probes()
         self._memory = DrawingMemory()
-        self.probe = self._probe.copy()
-        """The probe of the newest picture; replaced and never changed, so that any thread may copy it."""
+        self.probes = self._probes.copy()
+        """The probes of the newest picture; replaced and never changed, so that any thread may copy it."""
         self._thread = threading.Thread(target=self._run, name="drawing", daemon=True)
         self._thread.start()
 
@@ -141,6 +144,12 @@ class Composer:
             self._probe_point, self._probe_clear, self._dirty = point_xy, point_xy is None, True
             self._changed.notify_all()
 
+    def pin_probe(self, pinned: bool) -> None:
+        """Keep the probe where it is, and set another with the next click; False removes all that are kept."""
+        with self._changed:
+            self._pin, self._dirty = pinned, True
+            self._changed.notify_all()
+
     def stop(self) -> None:
         """Stop the thread; does not wait."""
         with self._changed:
@@ -164,7 +173,10 @@ class Composer:
                 self._dirty = False
                 point_xy, clear = self._probe_point, self._probe_clear
                 self._probe_point, self._probe_clear = None, False
+                pin, self._pin = self._pin, None
             try:
+                if pin is not None:
+                    (self._probes.pin if pin else self._probes.unpin)()
                 picture = self._picture(shown, look, room_wh, zoom, point_xy=point_xy, clear=clear)
             except Exception as error:
                 self._emit(Unexpected(error=error, where="the drawing thread"))
@@ -183,12 +195,13 @@ class Composer:
         clear: bool,
     ) -> Picture:
         started_s = time.perf_counter()
+        probe = self._probes.active
         if clear:
-            self._probe.clear()
-        if point_xy is not None and not self._probe.place(shown, point_xy):
-            self._probe.clear()
-        reading = self._probe.read(shown)
-        self.probe = self._probe.copy()
+            probe.clear()
+        if point_xy is not None and not probe.place(shown, point_xy):
+            probe.clear()
+        reading, pins = self._probes.read(shown)
+        self.probes = self._probes.copy()
         height, width = shown.shot.frame.image_bgr.shape[:2]
         # The legends are not part of the picture: the view has room beside it, and they can be moved there.
         bare = replace(look, overlay=replace(look.overlay, legend=False))
@@ -202,10 +215,11 @@ class Composer:
             frame_to_picture=composed.frame_to_picture,
             shown=shown,
             people_xyxy=placed_boxes(boxes, composed.frame_to_picture),
-            legend=_legend_image(shown, look, reading, room_wh, self._density),
+            legend=_legend_image(shown, look, (reading, pins), room_wh, self._density),
             reading=reading,
-            probe_set=self._probe.is_set,
-            probe_lost=self._probe.is_lost,
-            probed_id=self._probe.person_id,
+            pins=pins,
+            probe_set=self._probes.is_set,
+            probe_lost=probe.is_lost,
+            probed_id=probe.person_id,
             draw_ms=(time.perf_counter() - started_s) * 1000,
         )

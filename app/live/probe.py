@@ -17,6 +17,8 @@ from engine.types import Float32Array, Poses
 _SAME_PERSON = 0.3
 """Without ids: intersection over union from which a box of the next frame counts as the same person's."""
 _LISTED = 4
+MOST_PINS = 4
+_PIN_LISTED = 2
 _WAIT_S = 0.5
 """Without ids: how long a person may be missing; after that, another person may be there."""
 
@@ -38,13 +40,23 @@ class ProbeReading:
     values: Float32Array
 
 
-def probe_legend(reading: ProbeReading, skeleton: Skeleton, scale: Scale) -> Legend:
-    """The legend of a reading: the keypoints with the most attention, in falling order."""
+Pins = tuple[tuple[int, ProbeReading], ...]
+"""Numbers and readings of pinned probes."""
+
+
+def probe_legends(reading: ProbeReading | None, pins: Pins, skeleton: Skeleton, scale: Scale) -> tuple[Legend, ...]:
+    """The legends of the probe and of pinned ones."""
+    own = () if reading is None else (probe_legend(reading, skeleton, scale),)
+    return (*own, *(probe_legend(pinned, skeleton, scale, number) for number, pinned in pins))
+
+
+def probe_legend(reading: ProbeReading, skeleton: Skeleton, scale: Scale, number: int = 0) -> Legend:
+    """The legend of a reading: the keypoints with the most attention, in falling order; shorter for a pinned probe."""
     names = tuple(name.replace("_", " ") for name in skeleton.keypoint_names)
-    order = np.argsort(-reading.values, kind="stable")[:_LISTED]
+    order = np.argsort(-reading.values, kind="stable")[: _PIN_LISTED if number else _LISTED]
     return Legend(
-        title="Probe",
-        lines=("how much the point draws on",),
+        title=f"Probe {number}" if number else "Probe",
+        lines=() if number else ("how much the point draws on",),
         values=attention_range(reading.values, len(reading.values), scale),
         rows=tuple((names[keypoint], float(reading.values[keypoint])) for keypoint in order),
         names=names,
@@ -164,6 +176,60 @@ class Probe:
         overlap = overlaps(self._box[None], poses.boxes_xyxy)[0]
         best = int(overlap.argmax())
         return best if overlap[best] >= _SAME_PERSON else None
+
+
+class Probes:
+    """The probe that a click sets, and up to four that were pinned, with numbers from 1."""
+
+    def __init__(self) -> None:
+        self.active = Probe()
+        self._pins: tuple[tuple[int, Probe], ...] = ()
+        self._pinned = 0
+
+    @property
+    def placed(self) -> tuple[int, int]:
+        """Changes with what the user does, and not with tracking."""
+        return self.active.placed, self._pinned
+
+    @property
+    def is_set(self) -> bool:
+        """Whether there is any."""
+        return self.active.is_set or bool(self._pins)
+
+    @property
+    def has_pins(self) -> bool:
+        """Whether any is pinned, visible or not."""
+        return bool(self._pins)
+
+    def copy(self) -> Probes:
+        """Independent copies on the same people."""
+        other = copy.copy(self)
+        other.active = self.active.copy()
+        other._pins = tuple((number, probe.copy()) for number, probe in self._pins)
+        return other
+
+    def pin(self) -> None:
+        """Keep the active probe where it is, under the lowest free number; nothing if four are kept or none is set."""
+        free = sorted(set(range(1, MOST_PINS + 1)) - {number for number, _probe in self._pins})
+        if self.active.is_set and free:
+            self._pins = tuple(sorted((*self._pins, (free[0], self.active)), key=lambda each: each[0]))
+            self.active = Probe()
+            self._pinned += 1
+
+    def unpin(self) -> None:
+        """Remove all pinned ones."""
+        self._pins = ()
+        self._pinned += 1
+
+    def read(self, shown: Shown) -> tuple[ProbeReading | None, Pins]:
+        """The active probe and the pinned ones in this frame; a pin whose person is gone for good is removed."""
+        found = []
+        for number, probe in self._pins:
+            reading = probe.read(shown)
+            if reading is not None:
+                found.append((number, reading))
+        self._pins = tuple(pin for pin in self._pins if pin[1].is_set)
+        return self.active.read(shown), tuple(found)
 
 
 def person_at(poses: Poses, point_xy: Float32Array) -> int | None:

@@ -8,11 +8,10 @@ from PyQt5.QtGui import QPainter
 
 from app.live.compose import Look, compose
 from app.live.composer import to_qimage
-from app.live.probe import ProbeReading, probe_legend
+from app.live.probe import Pins, ProbeReading, probe_legends
 from app.live.shots import Shown
-from app.widgets.probe_painter import paint_probe
+from app.widgets.probe_painter import paint_pin, paint_probe
 from engine.overlay.drawing import DrawingMemory
-from engine.overlay.legend import Legend
 from engine.types import UInt8Array
 
 _DESIGN_PX = 700
@@ -20,7 +19,12 @@ _DESIGN_PX = 700
 
 
 def frame_picture(
-    shown: Shown, look: Look, reading: ProbeReading | None, memory: DrawingMemory | None = None
+    shown: Shown,
+    look: Look,
+    reading: ProbeReading | None,
+    memory: DrawingMemory | None = None,
+    *,
+    pins: Pins = (),
 ) -> UInt8Array:
     """Draw a frame with overlay, probe and the probe's legend; may be called in any thread.
 
@@ -29,29 +33,31 @@ def frame_picture(
         look: what is drawn and whether it is mirrored.
         reading: of the probe in this frame; None without one.
         memory: of the frames of a recording.
+        pins: numbers and readings of pinned probes.
 
     Returns:
         (H, W, 3) uint8 BGR of the frame's size, owned by the caller.
     """
-    also: tuple[Legend, ...] = ()
-    if reading is not None and shown.skeleton is not None:
-        also = (probe_legend(reading, shown.skeleton, look.overlay.scale),)
+    also = () if shown.skeleton is None else probe_legends(reading, pins, shown.skeleton, look.overlay.scale)
     composed = compose(shown, look, memory=memory, also=also)
-    if reading is None or shown.skeleton is None:
+    if not also:
         return composed.image_bgr
     height, width = composed.image_bgr.shape[:2]
     canvas = to_qimage(composed.image_bgr)
     unit_px = max(1.0, min(width, height) / _DESIGN_PX)
     painter = QPainter(canvas)
     try:
-        paint_probe(
-            painter,
-            reading,
-            composed.frame_to_picture,
-            unit_px=unit_px,
-            scale=look.overlay.scale,
-            score_threshold=look.overlay.score_threshold,
-        )
+        for number, pinned in pins:
+            paint_pin(painter, number, pinned, composed.frame_to_picture, unit_px=unit_px)
+        if reading is not None:
+            paint_probe(
+                painter,
+                reading,
+                composed.frame_to_picture,
+                unit_px=unit_px,
+                scale=look.overlay.scale,
+                score_threshold=look.overlay.score_threshold,
+            )
     finally:
         painter.end()
     pointer = canvas.constBits()

@@ -101,7 +101,7 @@ class Outputs(QObject):
 
     def frame_image(self, picture: Picture) -> QImage:
         """The picture in the size of its frame, with overlay and probe."""
-        return to_qimage(frame_picture(picture.shown, self._session.composer.look, picture.reading))
+        return to_qimage(frame_picture(picture.shown, self._session.composer.look, picture.reading, pins=picture.pins))
 
     def copy(self, picture: Picture | None) -> None:
         """Put the picture on the clipboard."""
@@ -199,7 +199,7 @@ class Outputs(QObject):
                 self._target(suffix),
                 info=source.info,
                 look=lambda: self._session.composer.look,
-                probe=lambda: self._session.composer.probe,
+                probes=lambda: self._session.composer.probes,
                 emit=self._event.emit,
             )
         except EngineError as error:
@@ -271,7 +271,7 @@ class Outputs(QObject):
             return
         percent = None
         text = self.tr("Exporting {name}").format(name=job.output.name)
-        if self._session.composer.probe.is_set:
+        if self._session.composer.probes.is_set:
             text += self.tr(" (without the probe)")
         if progress is not None:
             percent = min(100, 100 * progress.done // progress.total) if progress.total else None

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from app.live.compose import Look
-from app.live.probe import Probe, ProbeReading
+from app.live.probe import Pins, ProbeReading, Probes
 from app.live.shots import Shown, Unexpected
 from app.output.frame_picture import frame_picture
 from engine.artifacts.part_file import PartFile
@@ -49,7 +49,7 @@ class Recording:
         *,
         info: SourceInfo,
         look: Callable[[], Look],
-        probe: Callable[[], Probe],
+        probes: Callable[[], Probes],
         emit: Callable[[Any], None],
     ) -> None:
         """Start.
@@ -58,15 +58,15 @@ class Recording:
             path: `.mp4` for the annotated video, `.jsonl` for poses.
             info: of the source.
             look: returns the current look; called in the recording thread.
-            probe: returns the probe of the newest picture; called in the recording thread, which copies it.
+            probes: returns the probes of the newest picture; called in the recording thread, which copies them.
             emit: takes RecordingEnded, in the recording thread.
 
         Raises:
             OutputError: the file cannot be written.
         """
         self.path = path
-        self._look, self._newest_probe, self._emit = look, probe, emit
-        self._probe = probe().copy()
+        self._look, self._newest_probes, self._emit = look, probes, emit
+        self._probes = probes().copy()
         self._memory = DrawingMemory()
         self._part = PartFile(path)
         self._info = SourceInfo(
@@ -157,19 +157,20 @@ class Recording:
     def _write(self, shown: Shown) -> None:
         time_s = self._time_s(shown)
         if self._video is not None:
-            image = frame_picture(shown, self._look(), self._read_probe(shown), self._memory)
+            reading, pins = self._read_probes(shown)
+            image = frame_picture(shown, self._look(), reading, self._memory, pins=pins)
             self._video.write(image, round(time_s / _TIME_BASE))
         elif shown.result is not None and shown.skeleton is not None:
             poses = self._poses_writer(shown.skeleton)
             poses.write(self.frames, time_s, shown.result.poses)
         self.frames += 1
 
-    def _read_probe(self, shown: Shown) -> ProbeReading | None:
-        """The probe in this frame; tracked separately, because the window skips frames and runs before the encoder."""
-        newest = self._newest_probe()
-        if newest.placed != self._probe.placed:
-            self._probe = newest.copy()
-        return self._probe.read(shown)
+    def _read_probes(self, shown: Shown) -> tuple[ProbeReading | None, Pins]:
+        """The probes in this frame; tracked separately, because the window skips frames and runs before the encoder."""
+        newest = self._newest_probes()
+        if newest.placed != self._probes.placed:
+            self._probes = newest.copy()
+        return self._probes.read(shown)
 
     def _poses_writer(self, skeleton: Skeleton) -> PosesWriter:
         if self._poses is None:

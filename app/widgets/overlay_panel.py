@@ -48,11 +48,13 @@ class OverlayPanel(QWidget):
 
     Signals:
         changed: another OverlayOptions.
-        probe_cleared: the probe is to be removed.
+        probe_cleared: the probe is to be removed, or all pinned ones if there is no other.
+        probe_pinned: the probe is to be pinned.
     """
 
     changed = pyqtSignal(object)
     probe_cleared = pyqtSignal()
+    probe_pinned = pyqtSignal()
 
     def __init__(self, parent: QWidget | None = None, *, options: OverlayOptions | None = None) -> None:
         """Make the controls.
@@ -80,7 +82,10 @@ class OverlayPanel(QWidget):
         layout.addWidget(self.paper_scale)
         layout.addWidget(heading(self.tr("Probe")))
         layout.addWidget(self._probe_text)
-        layout.addWidget(self.clear_probe)
+        buttons = QHBoxLayout()
+        buttons.addWidget(self.clear_probe, 1)
+        buttons.addWidget(self.pin_probe)
+        layout.addLayout(buttons)
         layout.addWidget(heading(self.tr("Drawing")))
         switches = QGridLayout()  # with rows in line, also where one column is shorter
         switches.setVerticalSpacing(6)
@@ -136,7 +141,11 @@ class OverlayPanel(QWidget):
         self._probe_text = faint("")
         self.clear_probe = QPushButton(self.tr("Remove the probe (Esc)"))
         self.clear_probe.clicked.connect(self.probe_cleared)
-        self.clear_probe.hide()
+        self.pin_probe = QPushButton(self.tr("Pin"))
+        self.pin_probe.setToolTip(self.tr("Keep this probe and set another; up to four (Shift+X)"))
+        self.pin_probe.clicked.connect(self.probe_pinned)
+        for button in (self.clear_probe, self.pin_probe):
+            button.hide()
         self.set_probe_state(False)
 
     def _button(self, number: int) -> QPushButton:
@@ -153,10 +162,12 @@ class OverlayPanel(QWidget):
         self._sync()
         self._emit_changed()
 
-    def set_probe_state(self, is_set: bool, waiting: str = "") -> None:
-        """Show whether a probe is set, and that it waits for its person."""
+    def set_probe_state(self, is_set: bool, waiting: str = "", *, can_pin: bool = False) -> None:
+        """Show whether a probe is set and can be pinned, and that it waits for its person."""
         if is_set != self.has_probe:
             self.clear_probe.setVisible(is_set)
+        if can_pin is self.pin_probe.isHidden():
+            self.pin_probe.setVisible(can_pin)
         self._probe_text.setVisible(not is_set or bool(waiting))
         self._probe_text.setText(
             waiting or self.tr("Click on a person in the video to see the attention at that point.")

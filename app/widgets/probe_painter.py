@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from PyQt5.QtCore import QPointF, Qt
+from PyQt5.QtCore import QPointF, QRectF, Qt
 from PyQt5.QtGui import QColor, QPainter, QPainterPath, QPen
 
 from app.live.compose import transformed
@@ -13,7 +13,7 @@ from app.live.probe import ProbeReading
 from engine.overlay.attention import Scale, attention_range, colors_of
 from engine.types import Float32Array
 
-_OUTLINE = QColor(20, 22, 28)
+_OUTLINE, _STAR = QColor(20, 22, 28), QColor(255, 236, 94)
 
 
 def color_of(value: float) -> QColor:
@@ -35,6 +35,24 @@ def _star(center: QPointF, radius: float) -> QPainterPath:
             path.lineTo(point)
     path.closeSubpath()
     return path
+
+
+def paint_pin(
+    painter: QPainter, number: int, reading: ProbeReading, frame_to_picture: Float32Array, *, unit_px: float
+) -> None:
+    """Paint the number of a pinned probe where it is; painter and units as in `paint_probe`."""
+    center = QPointF(*(float(v) for v in transformed(reading.point_xy, frame_to_picture)))
+    radius = unit_px * 10
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+    painter.setPen(QPen(_OUTLINE, unit_px * 2.2))
+    painter.setBrush(_STAR)
+    painter.drawEllipse(center, radius, radius)
+    font = painter.font()
+    font.setPixelSize(max(1, round(radius * 1.5)))
+    font.setBold(True)
+    painter.setFont(font)
+    place = QRectF(center.x() - radius, center.y() - radius, 2 * radius, 2 * radius)
+    painter.drawText(place, int(Qt.AlignmentFlag.AlignCenter), str(number))
 
 
 def paint_probe(
@@ -74,5 +92,5 @@ def paint_probe(
     painter.setPen(
         QPen(_OUTLINE, unit_px * 2.2, Qt.PenStyle.SolidLine, Qt.PenCapStyle.RoundCap, Qt.PenJoinStyle.RoundJoin)
     )
-    painter.setBrush(QColor(255, 236, 94))
+    painter.setBrush(_STAR)
     painter.drawPath(_star(star, unit_px * 13))

@@ -12,7 +12,7 @@ from PyQt5.QtWidgets import QApplication, QSizePolicy, QWidget
 from app.live.compose import Zoom
 from app.live.composer import Picture
 from app.live.pointer import values_at
-from app.widgets.probe_painter import paint_probe
+from app.widgets.probe_painter import paint_pin, paint_probe
 from app.widgets.theme import DARK, VIDEO_GROUND
 from engine.overlay.attention import AttentionView, Scale
 from engine.overlay.legend import LegendCorner
@@ -85,6 +85,9 @@ class VideoView(QWidget):
 
     def show_picture(self, picture: Picture) -> None:
         """Paint this picture next; of several the last one."""
+        before = self._picture
+        if before is not None and not np.array_equal(picture.frame_to_picture, before.frame_to_picture):
+            self._corner.unsettle()
         self._picture, self._unpainted = picture, True
         self.update()
 
@@ -304,21 +307,24 @@ class VideoView(QWidget):
             self._paint_badge(painter, self.badge, DARK.warning, at_top=True)
 
     def _paint_probe(self, painter: QPainter, picture: Picture, area: QRectF) -> None:
-        if picture.reading is None or picture.shown.skeleton is None:
+        if (picture.reading is None and not picture.pins) or picture.shown.skeleton is None:
             return
         factor = area.width() / picture.image.width()
         painter.save()
         painter.setClipRect(area)
         painter.translate(area.topLeft())
         painter.scale(factor, factor)
-        paint_probe(
-            painter,
-            picture.reading,
-            picture.frame_to_picture,
-            unit_px=1 / factor,
-            scale=self.scale,
-            score_threshold=self.score_threshold,
-        )
+        for number, pinned in picture.pins:
+            paint_pin(painter, number, pinned, picture.frame_to_picture, unit_px=1 / factor)
+        if picture.reading is not None:
+            paint_probe(
+                painter,
+                picture.reading,
+                picture.frame_to_picture,
+                unit_px=1 / factor,
+                scale=self.scale,
+                score_threshold=self.score_threshold,
+            )
         painter.restore()
 
     def _paint_note(self, painter: QPainter, text: str) -> None:

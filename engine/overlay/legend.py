@@ -34,6 +34,10 @@ class LegendCorner:
         self._since_s = 0.0
         self._size_wh = (0, 0)
 
+    def unsettle(self) -> None:
+        """The next place may be another one at once, because people are elsewhere in the picture."""
+        self._size_wh = (0, 0)
+
     def place(
         self, size_wh: tuple[int, int], frame_wh: tuple[int, int], margin: int, boxes_xyxy: Float32Array, time_s: float
     ) -> tuple[int, int]:

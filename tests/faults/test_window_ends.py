@@ -12,7 +12,7 @@ import pytest
 from pytestqt.qtbot import QtBot
 
 from app.live.compose import Look
-from app.live.probe import Probe
+from app.live.probe import Probes
 from app.live.shots import Shot, Shown
 from app.main_window import MainWindow
 from app.output import recorder
@@ -117,7 +117,7 @@ class Recorded:
     def __init__(self, path: Path) -> None:
         self.reported: list[object] = []
         self.info = SourceInfo(name="camera 0", kind="camera", is_live=True)
-        self.recording = Recording(path, info=self.info, look=Look, probe=Probe, emit=self.reported.append)
+        self.recording = Recording(path, info=self.info, look=Look, probes=Probes, emit=self.reported.append)
 
     def offer(self, frames: Iterator[Shown]) -> None:
         for shown in frames:

@@ -209,6 +209,8 @@ def test_the_legend_stays_off_people_and_in_its_corner() -> None:
     sides = ((0.0, 0.0, 150.0, 480.0), (500.0, 0.0, 640.0, 480.0))
     left, top = place(*sides, time_s=30.0)
     assert 150 <= left <= 400 and top == 410, "people at both sides, and room between them"
+    corner.unsettle()
+    assert place((500.0, 0.0, 640.0, 480.0), (150.0, 0.0, 400.0, 480.0), time_s=30.0) == (10, 410), "zoomed"
     middle = np.array([(200.0, 380.0, 440.0, 480.0)], np.float32)
     assert corner.place((120, 90), frame, 10, middle, 30.0) == (10, 380), "of a paused video, a second legend"
 
