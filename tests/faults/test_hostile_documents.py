@@ -123,7 +123,9 @@ def test_a_name_that_is_half_a_character(good: Path, spec: ModelSpec, tmp_path: 
     for split in ("train", "val"):
         (tmp_path / "data" / f"{split}.json").write_text(json.dumps(document))
     use(tmp_path / "data")
-    calibration_crops(str(tmp_path / "data"), spec, least=1, most=8, notify=lambda _line: None)
+    crops = calibration_crops(str(tmp_path / "data"), spec, least=1, most=8, notify=lambda _line: None)
+    whole = calibration_crops(str(good), spec, least=1, most=8, notify=lambda _line: None)
+    assert 0 < len(crops) < len(whole), "the people of the other pictures are left"
     fault.more(2)
 
 

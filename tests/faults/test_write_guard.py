@@ -188,26 +188,40 @@ BY_NAME = ("must end with", "no format for the poses file", "a name that ends in
 """A name that does not fit is refused before the guard is asked."""
 
 
+def refusals(
+    one: Command, option: str, words: list[str], file: Path, *, place: Path, call: Called, fault: Fault
+) -> list[str]:
+    """What a command says to each spelling of a file that it must not replace."""
+    messages = []
+    for spelling in list(spellings(file)):
+        before = content_of(place)
+        code, err = call([*words, option, str(spelling), *one.overwrite.split()])
+        fault.keeps(content_of(place) == before, f"{one.words} {option} {spelling}: {err}")
+        fault.quiet(err)
+        assert code == 2, f"{one.words} {option} {spelling}: exit code {code}: {err}"
+        assert any(text in err for text in GUARDED + BY_NAME), err
+        messages.append(err)
+    return messages
+
+
+def checked(messages: list[str], fault: Fault) -> None:
+    """Count the refusals, enough of which must be the guard's."""
+    guarded = sum(any(text in message for text in GUARDED) for message in messages)
+    assert guarded >= len(messages) / 8, "the guard was never asked"
+    fault.more(len(messages))
+
+
 @pytest.mark.parametrize(("one", "option"), CASES, ids=lambda case: case if isinstance(case, str) else case.words[:40])
 def test_no_input_is_replaced(one: Command, option: str, place: Path, call: Called, fault: Fault) -> None:
     """Not even where files may be replaced."""
-    tried = guarded = 0
+    messages: list[str] = []
     for name in one.inputs:
         read = place / NAMES[name]
         for file in {read, read / MEMBERS[name] if read.is_dir() else place / MEMBERS.get(name, NAMES[name])}:
             if file.is_dir():
                 continue
-            for spelling in list(spellings(file)):
-                before = content_of(place)
-                code, err = call([*words_of(one, place), option, str(spelling), *one.overwrite.split()])
-                fault.keeps(content_of(place) == before, f"{one.words} {option} {spelling}: {err}")
-                fault.quiet(err)
-                assert code == 2, f"{one.words} {option} {spelling}: exit code {code}: {err}"
-                assert any(text in err for text in GUARDED + BY_NAME), err
-                guarded += any(text in err for text in GUARDED)
-                tried += 1
-    assert guarded >= tried / 8, "the guard was never asked"
-    fault.more(tried)
+            messages += refusals(one, option, words_of(one, place), file, place=place, call=call, fault=fault)
+    checked(messages, fault)
 
 
 def data_elsewhere(place: Path, kind: str) -> tuple[Path, list[Path]]:
@@ -248,19 +262,10 @@ def test_no_file_that_a_data_set_names_is_replaced(
 ) -> None:
     data, files = data_elsewhere(place, kind)
     words = [str(data) if word == str(place / NAMES["data"]) else word for word in words_of(one, place)]
-    tried = guarded = 0
+    messages: list[str] = []
     for file in files:
-        for spelling in list(spellings(file)):
-            before = content_of(place)
-            code, err = call([*words, option, str(spelling), *one.overwrite.split()])
-            fault.keeps(content_of(place) == before, f"{one.words} {option} {spelling}: {err}")
-            fault.quiet(err)
-            assert code == 2, f"{one.words} {option} {spelling}: exit code {code}: {err}"
-            assert any(text in err for text in GUARDED + BY_NAME), err
-            guarded += any(text in err for text in GUARDED)
-            tried += 1
-    assert guarded >= tried / 8, "the guard was never asked"
-    fault.more(tried)
+        messages += refusals(one, option, words, file, place=place, call=call, fault=fault)
+    checked(messages, fault)
 
 
 @pytest.mark.parametrize(("one", "option"), CASES, ids=lambda case: case if isinstance(case, str) else case.words[:40])
