@@ -80,6 +80,7 @@ class Pipeline(Closing):
             if time_s is None:
                 pipeline.restart()
             frame = _frame(image_bgr, index=0 if time_s is None else self._count, timestamp_s=time_s or 0.0)
+            frame = dataclasses.replace(frame, is_still=time_s is None)
             result = pipeline.process(frame)
             self._count += time_s is not None
             return result

@@ -56,12 +56,14 @@ class Frame:
         index: number of the frame in its source, from 0.
         timestamp_s: capture time for live sources, presentation time for files, in seconds.
         pts: presentation time stamp in units of the source's time base, where the source has one.
+        is_still: a photo, which follows no other picture.
     """
 
     image_bgr: UInt8Array
     index: int
     timestamp_s: float
     pts: int | None = None
+    is_still: bool = False
 
     def __post_init__(self) -> None:
         _check("image_bgr", self.image_bgr, (None, None, 3), np.uint8)

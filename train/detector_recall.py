@@ -52,7 +52,7 @@ def measure(
     hits: list[bool] = []
     boxes: list[dict[str, Any]] = []
     opened, chosen = open_detector(
-        detector, backend=backend, score_threshold=score_threshold, max_people=100, input_size=input_size, notify=print
+        detector, backend=backend, score_threshold=score_threshold, input_size=input_size, notify=print
     )
     with opened:
         for image_id, index in image_indices(people).items():

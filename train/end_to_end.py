@@ -74,7 +74,7 @@ def measure(options: EndToEndOptions) -> dict[str, Any]:
                 images.broken[index] = str(error)
                 continue
             pipeline.restart()
-            poses = pipeline.process(Frame(image_bgr=image, index=index, timestamp_s=0.0)).poses
+            poses = pipeline.process(Frame(image_bgr=image, index=index, timestamp_s=0.0, is_still=True)).poses
             keypoints = np.concatenate([poses.keypoints_xy, poses.scores[..., None]], axis=2)
             results += [
                 coco_result(image_id, points, float(score), category_id(people))

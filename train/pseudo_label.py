@@ -280,7 +280,7 @@ def pseudo_label(options: PseudoLabelOptions) -> Counter[str]:
     photos = [] if options.images is None else photos_in(options.images)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     teacher = Teacher(checkpoint, options.keypoint_threshold, weights).to(device)
-    detector, _ = open_detector(options.detector, score_threshold=options.box_threshold, max_people=100, notify=print)
+    detector, _ = open_detector(options.detector, score_threshold=options.box_threshold, notify=print)
     with detector:
         labeller = Labeller(detector, teacher, skeleton, options)
         category = _category(sets, skeleton, checkpoint.class_names[0])

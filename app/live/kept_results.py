@@ -106,7 +106,7 @@ class KeptResults:
         """
         scene = thumbnail(shot.frame.image_bgr)
         last, self._last = self._last, (shot, scene)
-        if last is None or shot.serial != last[0].serial or shot.is_still or is_cut(last[1], scene):
+        if last is None or shot.serial != last[0].serial or shot.frame.is_still or is_cut(last[1], scene):
             follows = False
         elif shot.is_live:
             follows = shot.epoch == last[0].epoch
@@ -125,7 +125,7 @@ class KeptResults:
             self.follows(shot)
         assert self._last is not None  # noqa: S101 - set by `follows`
         scene = self._last[1]
-        if shot.is_still:  # photos do not follow each other
+        if shot.frame.is_still:  # photos do not follow each other
             result = replace(result, poses=replace(result.poses, track_ids=None))
         before = None if shot.is_live else self._kept.get(_place(shot))
         shown = None if before is None else self._with_maps(before, result)

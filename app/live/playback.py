@@ -322,6 +322,5 @@ class Playback:
                 name=photo.name if photo is not None else "",
                 epoch=self._epoch,
                 is_live=live,
-                is_still=self._source.info.kind == "photos",
             )
         )

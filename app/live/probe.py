@@ -147,7 +147,7 @@ class Probe:
         source, pipeline = self._origin
         if shown.shot.serial != source or shown.pipeline != pipeline:
             return True
-        if self._track_id is not None or shown.shot.is_still:
+        if self._track_id is not None or shown.shot.frame.is_still:
             return False
         return shown.shot.frame.timestamp_s - self._seen_s > _WAIT_S
 
@@ -169,7 +169,7 @@ class Probe:
         if self._track_id is not None and poses.track_ids is not None and shown.pipeline == pipeline:
             same = np.flatnonzero(poses.track_ids == self._track_id)
             return int(same[0]) if len(same) else None
-        if shown.shot.is_still and shown.shot.position_s != self._seen_at_s:
+        if shown.shot.frame.is_still and shown.shot.position_s != self._seen_at_s:
             return None  # the person in the same place of another photo is another one
         if self._is_lost and shown.pipeline != pipeline:
             return None

@@ -23,7 +23,6 @@ class Shot:
         name: of a photo's file; empty for others.
         epoch: increases where a frame does not follow the one before: after a seek, a loop, a lost signal.
         is_live: from a camera or a stream, which has no positions.
-        is_still: a photo, which follows no other.
     """
 
     frame: Frame
@@ -34,7 +33,6 @@ class Shot:
     name: str = ""
     epoch: int = 0
     is_live: bool = False
-    is_still: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -167,8 +167,8 @@ def _check_detector(backend: Backend, weights: Path, photos: Sequence[Photo]) ->
     missed = compared = 0
     with OnnxRuntimeBackend(weights, OpenOptions(precision="fp32", device="cpu")) as reference:
         count = len(backend.spec.class_names)
-        ours = PersonDetector(backend, class_ids=range(count), max_people=100)
-        theirs = PersonDetector(reference, class_ids=range(count), max_people=100)
+        ours = PersonDetector(backend, class_ids=range(count))
+        theirs = PersonDetector(reference, class_ids=range(count))
         for image in _pictures(photos):
             found, expected = ours.detect(image), theirs.detect(image)
             # Boxes close to the threshold may fall on either side of it.

@@ -18,6 +18,8 @@ from engine.system.closing import Closing
 from engine.types import Detections, Float32Array, UInt8Array
 
 DEFAULT_SCORE_THRESHOLD = 0.3
+MOST_BOXES = 100
+"""Boxes of a frame, as many as COCO's evaluation counts; how many people are posed is for the pipeline to choose."""
 # Candidates beyond this many a frame are noise; the limit bounds the work of NMS.
 _MOST_CANDIDATES = 1000
 _FARTHEST_PX = 1e6
@@ -31,7 +33,7 @@ class PersonDetector(Closing):
         backend: runs a detector model; closed with this object.
         score_threshold: boxes below are dropped.
         class_ids: classes to keep; None keeps "person", or the only class there is.
-        max_people: only this many boxes, those with the highest scores, are kept.
+        max_boxes: only this many boxes, those with the highest scores, are kept.
         input_size: long side of the letterboxed frame in px, where the network leaves it open; None: its spec's.
 
     Raises:
@@ -44,7 +46,7 @@ class PersonDetector(Closing):
         backend: Backend,
         score_threshold: float = DEFAULT_SCORE_THRESHOLD,
         class_ids: Sequence[int] | None = None,
-        max_people: int = 16,
+        max_boxes: int = MOST_BOXES,
         input_size: int | None = None,
     ) -> None:
         spec = backend.spec
@@ -52,11 +54,11 @@ class PersonDetector(Closing):
             raise ModelError(f"{spec.name} is not a detector")
         if not 0 <= score_threshold <= 1:
             raise OptionError(f"the score threshold is {score_threshold}; expected 0 to 1")
-        if max_people < 1:
-            raise OptionError(f"the number of people is {max_people}; expected 1 or more")
+        if max_boxes < 1:
+            raise OptionError(f"the number of boxes is {max_boxes}; expected 1 or more")
         self.backend = backend
         self.score_threshold = score_threshold
-        self.max_people = max_people
+        self.max_boxes = max_boxes
         self.class_ids = resolve_classes(None, spec.class_names) if class_ids is None else tuple(class_ids)
         for class_id in self.class_ids:
             if not 0 <= class_id < len(spec.class_names):
@@ -101,13 +103,13 @@ class PersonDetector(Closing):
         return checked
 
     def _keep(self, boxes: Float32Array, scores: Float32Array, classes: Float32Array) -> Detections:
-        """Drop invalid boxes and those of other classes, then keep the `max_people` with the highest scores."""
+        """Drop invalid boxes and those of other classes, then keep the `max_boxes` with the highest scores."""
         with np.errstate(invalid="ignore"):
             good = np.isfinite(boxes).all(axis=1) & (scores >= self.score_threshold) & (scores <= 1)
             good &= np.isin(classes, self.class_ids)
             good &= (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
         best = np.flatnonzero(good)
-        best = best[np.argsort(-scores[best], kind="stable")][: self.max_people]
+        best = best[np.argsort(-scores[best], kind="stable")][: self.max_boxes]
         return Detections(
             boxes_xyxy=boxes[best].astype(np.float32),
             scores=scores[best].astype(np.float32),
@@ -202,7 +204,6 @@ def open_detector(
     download: bool = False,
     classes: str | None = None,
     score_threshold: float = DEFAULT_SCORE_THRESHOLD,
-    max_people: int = 16,
     notify: Callable[[str], None] = lambda _line: None,
     gate: Gate | None = None,
 ) -> tuple[PersonDetector, OpenedBackend]:
@@ -214,7 +215,7 @@ def open_detector(
         input_size: see `PersonDetector`.
         download: download an official detector that is missing.
         classes: see `resolve_classes`.
-        score_threshold, max_people: see `PersonDetector`.
+        score_threshold: see `PersonDetector`.
 
     Raises:
         OptionError: a value is not valid.
@@ -226,7 +227,7 @@ def open_detector(
     opened = open_detector_backend(file, backend=backend, options=options)
     try:
         class_ids = resolve_classes(classes, opened.backend.spec.class_names)
-        return PersonDetector(opened.backend, score_threshold, class_ids, max_people, input_size), opened
+        return PersonDetector(opened.backend, score_threshold, class_ids, input_size=input_size), opened
     except BaseException:
         opened.backend.close()
         raise

@@ -55,7 +55,6 @@ class Networks:
             description=self.description,
             people=PeopleOptions(
                 follow=options.follow,
-                still=options.still,
                 keypoint_threshold=options.keypoint_threshold,
                 angles=options.angles,
                 count=options.count,
@@ -159,7 +158,6 @@ def _open_detector(
             download=options.download,
             classes=classes,
             score_threshold=options.score_threshold,
-            max_people=options.max_people,
             notify=notify,
             gate=parity_gate.check,
         )

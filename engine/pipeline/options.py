@@ -25,7 +25,6 @@ class PipelineOptions(PoseOptions):
         detect_every: "auto" runs the detector as seldom as the scene allows.
         want_areas, want_attention: whether results carry these maps.
         overlapping: the stages will run at the same time (files), so that the networks share the CPU.
-        still: frames do not follow each other (photos).
     """
 
     score_threshold: float = field(
@@ -38,7 +37,6 @@ class PipelineOptions(PoseOptions):
     want_areas: bool = False
     want_attention: bool = False
     overlapping: bool = False
-    still: bool = False
 
     def __post_init__(self) -> None:
         if self.backend not in ("auto", *BACKENDS):
@@ -75,7 +73,6 @@ class PipelineOptions(PoseOptions):
             # Ids and counts would mean nothing; who names one for photos is told by `check_still`.
             follow = None if isinstance(options.follow, int) else options.follow
             values |= {"tracking": False, "smoothing": False, "detect_every": 1, "count": None, "follow": follow}
-            values["still"] = True
         if options.boxes is not None or options.detector == NO_DETECTOR:
             # Nothing is to be found or doubted: boxes are given for each frame, and every one of them is posed.
             values["detect_every"] = 1

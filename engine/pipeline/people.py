@@ -20,14 +20,12 @@ class PeopleOptions:
 
     Attributes:
         follow: whom to pose alone; None for everybody.
-        still: frames do not follow each other: in each the person is chosen anew.
         keypoint_threshold: least score of keypoints that angles are made of.
         angles: whether poses carry the angles of the skeleton.
         count: what counts as a repetition; None to count nothing.
     """
 
     follow: Follow | None = None
-    still: bool = False
     keypoint_threshold: float = VISIBLE_SCORE
     angles: bool = False
     count: CountRule | None = None

@@ -68,7 +68,8 @@ class PosePipeline(Closing):
         Args:
             detector: finds boxes.
             pose_backend: a pose network with input `crops` and outputs `keypoints` and, if wanted, the maps.
-            max_people: boxes that are posed in one frame, those with the highest scores.
+            max_people: people in one frame. Of a video, as many boxes are posed, those with the highest scores; of a
+                photo all, of which the people with the highest confidence are kept.
             want_areas, want_attention: whether results carry these maps.
             tracking, tracker, smoothing, detect_every: see PipelineOptions.
             person_threshold: see PipelineOptions; None keeps all detections.
@@ -130,21 +131,27 @@ class PosePipeline(Closing):
             detected = self._schedule.due(frame.image_bgr, frame.timestamp_s, detections.boxes_xyxy)
         if detected:
             if isinstance(self._detector, BoxesOfFile):
-                detections = self._at_most(self._detector.of_frame(frame.index))
+                detections = self._detector.of_frame(frame.index)
             else:
-                detections = self.detect(frame.image_bgr)
+                detections = self._detector.detect(frame.image_bgr)
+            if not frame.is_still:
+                detections = self._at_most(detections)
         timings = StageTimings(detect_ms=(time.perf_counter() - started) * 1000)
         return PendingFrame(frame=frame, detections=detections, detected=detected, timings=timings)
 
     def detect(self, image_bgr: UInt8Array) -> Detections:
-        """The people whom the detector finds in a picture (H, W, 3): at most `max_people`, the highest scores."""
+        """The boxes of a video's frame (H, W, 3): at most `max_people`, those with the highest scores."""
         return self._at_most(self._detector.detect(image_bgr))
 
     def _at_most(self, detections: Detections) -> Detections:
-        if len(detections) <= self._max_people:
-            return detections
-        best = np.argsort(-detections.scores, kind="stable")[: self._max_people]
-        return detections.take(np.sort(best))  # in the detector's order
+        best = self._best(detections.scores)
+        return detections if best is None else detections.take(best)
+
+    def _best(self, scores: Float32Array) -> npt.NDArray[np.intp] | None:
+        """Indices of the `max_people` highest scores (N,), in their order; None for all."""
+        if len(scores) <= self._max_people:
+            return None
+        return np.sort(np.argsort(-scores, kind="stable")[: self._max_people])
 
     def pose(self, pending: Sequence[PendingFrame]) -> list[PendingFrame]:
         """Poses of the people of several frames, given in their order; one call of the network if it takes batches."""
@@ -216,7 +223,7 @@ class PosePipeline(Closing):
             return pending
         if not pending.detected:  # carried on: these are the boxes of the people posed before
             return dataclasses.replace(pending, followed=follower.number)
-        if self._people.still:
+        if frame.is_still:  # in each photo the person is chosen anew
             follower.reset()
         height, width = frame.image_bgr.shape[:2]
         choice = follower.choose(pending.to_pose, frame.timestamp_s, (width, height))
@@ -287,15 +294,22 @@ class PosePipeline(Closing):
         to_pose = self._rejected.not_rejected(frame.image_bgr, pending.detections.boxes_xyxy, frame.timestamp_s)
         return pending if to_pose is None else dataclasses.replace(pending, chosen=pending.detections.take(to_pose))
 
-    def _passing(self, pending: PendingFrame, posed: Detections, poses: Poses) -> Any:
-        """Index array of the people that pass the false-positive filter, None for all; rejected ones are remembered."""
-        if self._filter is None:
-            return None
-        confidence = confidences(poses)
+    def _passing(self, pending: PendingFrame, posed: Detections, poses: Poses) -> npt.NDArray[np.intp] | None:
+        """Index array of the people that pass the false-positive filter, None for all; rejected ones are remembered.
+
+        Of a photo with too many people, those with the highest confidence: which of its boxes have the highest scores
+        changes with the size in which it is stored, and some are second boxes of one person.
+        """
+        confidence, frame = confidences(poses), pending.frame
+        kept: npt.NDArray[np.intp] | None = None
         if self._rejected is not None and pending.detected:
-            frame = pending.frame
             self._rejected.learn(frame.image_bgr, posed.boxes_xyxy, confidence, frame.timestamp_s)
-        return self._filter.kept(poses, confidence)
+        if self._filter is not None:
+            kept = self._filter.kept(poses, confidence)
+        best = self._best(confidence if kept is None else confidence[kept])
+        if best is None:
+            return kept
+        return best if kept is None else kept[best]
 
     def _update_propagation(self, pending: PendingFrame, detections: Detections, poses: Poses) -> None:
         """Update propagator and schedule with the people of this frame."""

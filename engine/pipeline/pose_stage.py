@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -31,7 +31,7 @@ class PendingFrame:
 
     Attributes:
         frame: the frame.
-        detections: boxes of the people, at most `max_people`.
+        detections: boxes of the people; at most `max_people`, except in photos.
         detected: True if the detector ran on this frame, False if the boxes were propagated.
         chosen: those of the detections that go through the pose network; None for all.
         followed: id of the only person who goes through it; None for everybody.
@@ -59,7 +59,7 @@ class PoseStage:
     """Runs the pose network on the people of one frame or several."""
 
     def __init__(self, backend: Backend, *, want_areas: bool, want_attention: bool, max_people: int) -> None:
-        """Take a pose network; the caller closes it.
+        """Take a pose network, to be called with at most `max_people` crops; the caller closes it.
 
         Raises:
             ModelError: it is not a pose network, or lacks the wanted maps.
@@ -85,7 +85,7 @@ class PoseStage:
         self._crops = np.empty((0, self._input_size_wh[1], self._input_size_wh[0], 3), np.uint8)
 
     def run(self, pending: Sequence[PendingFrame]) -> list[PendingFrame]:
-        """The frames with the poses of their people, all in one call of the network; no call when there are none.
+        """The frames with the poses of their people, in as few calls of the network as it takes.
 
         The durations of a shared call are divided among the frames by their people.
 
@@ -113,7 +113,7 @@ class PoseStage:
             for image, part in zip(images, parts, strict=True):
                 warp_crops(image, frame_to_crop[part], self._input_size_wh, out=crops[part])
             cropped = time.perf_counter()
-            outputs = self._backend.infer({"crops": crops[:people]}, want)
+            outputs = self._infer_crops(crops[:people], max(counts), want)
         self._check(outputs, people)
         crop_ms, pose_ms = (cropped - started) * 1000, (time.perf_counter() - cropped) * 1000
         return [
@@ -132,12 +132,19 @@ class PoseStage:
         self, images: Sequence[UInt8Array], crop_to_frame: Float32Array, parts: Sequence[slice], want: Sequence[str]
     ) -> Mapping[str, np.ndarray]:
         """Outputs for all people, from a network that crops them from the whole frame itself; one call per frame."""
-        called = [
-            self._backend.infer({"frame": image, "crop_to_frame": crop_to_frame[part]}, want)
+        return _joined(
+            self._backend.infer({"frame": image, "crop_to_frame": crop_to_frame[part][some]}, want)
             for image, part in zip(images, parts, strict=True)
-            if part.stop > part.start
-        ]
-        return {name: np.concatenate([outputs[name] for outputs in called]) for name in want}
+            for some in _batches(part.stop - part.start, self._max_people)
+        )
+
+    def _infer_crops(self, crops: UInt8Array, most: int, want: Sequence[str]) -> Mapping[str, np.ndarray]:
+        """Outputs for all crops; in one call, unless one photo alone has more people (`most`) than a call takes."""
+        if most <= self._max_people:
+            return self._backend.infer({"crops": crops}, want)
+        return _joined(
+            self._backend.infer({"crops": crops[some]}, want) for some in _batches(len(crops), self._max_people)
+        )
 
     def _crop_buffer(self, people: int) -> UInt8Array:
         """A buffer for the crops of so many people; reused, so that a stream allocates nothing per frame."""
@@ -185,3 +192,14 @@ class PoseStage:
         """Maps of zero people, so that drawing needs no check for an empty frame."""
         empty = np.zeros((0, self.skeleton.num_keypoints, 1, 1), np.float32)
         return self._maps(dict.fromkeys(self._want, empty), np.zeros((0, 2, 3), np.float32))
+
+
+def _batches(count: int, most: int) -> Iterator[slice]:
+    """Consecutive parts of `count` people, of at most `most`."""
+    return (slice(start, min(start + most, count)) for start in range(0, count, most))
+
+
+def _joined(called: Iterable[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """The outputs of several calls, one behind the other."""
+    outputs = list(called)
+    return {name: np.concatenate([one[name] for one in outputs]) for name in outputs[0]}

@@ -252,7 +252,7 @@ class PhotoSource(SourceBase):
         if count > 1 and path not in self._noted:
             self._notes.append(f"{path}: the first of its {count} pictures; the others (animation, pages) are left out")
             self._noted.add(path)
-        return Frame(image_bgr=image, index=index, timestamp_s=float(index))
+        return Frame(image_bgr=image, index=index, timestamp_s=float(index), is_still=True)
 
     @staticmethod
     def _count_of(path: Path) -> int:

@@ -143,10 +143,9 @@ class Rig:
         attention: bool = False, live: bool = False, epoch: int = 0, still: bool = False,
     ) -> FrameResult:  # fmt: skip
         """The result shown for a frame."""
-        frame = Frame(image_bgr=scene(picture), index=0, timestamp_s=position_s)
+        frame = Frame(image_bgr=scene(picture), index=0, timestamp_s=position_s, is_still=still)
         shot = Shot(
-            frame=frame, captured_s=0, position_s=0 if live else position_s, serial=serial, epoch=epoch, is_live=live,
-            is_still=still,
+            frame=frame, captured_s=0, position_s=0 if live else position_s, serial=serial, epoch=epoch, is_live=live
         )  # fmt: skip
         kept = self.results.of(shot, with_maps=attention)
         if kept is not None:

@@ -161,7 +161,8 @@ def test_a_probe_that_waits_is_removed_with_the_ids_that_it_waits_for() -> None:
 def test_the_probe_of_a_photo_finds_nobody_in_another() -> None:
     def photo(position_s: float) -> Shown:
         shown = people(position_s, [LEFT, RIGHT], None)
-        return replace(shown, shot=replace(shown.shot, is_still=True))
+        frame = replace(shown.shot.frame, is_still=True)
+        return replace(shown, shot=replace(shown.shot, frame=frame))
 
     probe = Probe()
     assert probe.place(photo(0.0), (80.0, 100.0))

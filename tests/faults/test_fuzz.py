@@ -105,7 +105,7 @@ def test_any_detection_is_drawn_and_written(
 ) -> None:
     """Four frames of any network output, with ids, smoothing, propagation, every overlay, and a poses file."""
     network, poses = AnyDetector(), AnyPoses()
-    detector = PersonDetector(network, score_threshold=data.draw(st.sampled_from([0.0, 0.3])), max_people=300)
+    detector = PersonDetector(network, score_threshold=data.draw(st.sampled_from([0.0, 0.3])), max_boxes=300)
     pipeline = PosePipeline(
         detector, poses, max_people=300, want_areas=True, want_attention=True, tracking=tracking, smoothing=tracking,
         detect_every=every,
@@ -146,7 +146,7 @@ def test_three_hundred_people_are_processed(every: Any, fault: Fault) -> None:
     network, poses = AnyDetector(), AnyPoses()
     poses.values = random.uniform(0, 1, 999).astype(np.float32) * 90
     pipeline = PosePipeline(
-        PersonDetector(network, max_people=300), poses, max_people=300, want_attention=True, tracking=True,
+        PersonDetector(network, max_boxes=300), poses, max_people=300, want_attention=True, tracking=True,
         smoothing=True, detect_every=every,
     )  # fmt: skip
     crowd = random.uniform(0, 32, (400, 6)).astype(np.float32)

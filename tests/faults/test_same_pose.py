@@ -40,7 +40,7 @@ def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
 
 
 def still(image_bgr: UInt8Array) -> Frame:
-    return Frame(image_bgr=image_bgr.copy(), index=0, timestamp_s=0.0)
+    return Frame(image_bgr=image_bgr.copy(), index=0, timestamp_s=0.0, is_still=True)
 
 
 def test_what_is_shown_does_not_change_what_is_found(
@@ -50,7 +50,7 @@ def test_what_is_shown_does_not_change_what_is_found(
     tried = 0
     for path in photo_paths:
         image = read_photo(path)
-        people = pipeline.detect(image)
+        people = pipeline.find(still(image)).detections
         poses = []
         for areas, attention in MAPS:
             stage = PoseStage(backend, want_areas=areas, want_attention=attention, max_people=16)

@@ -177,7 +177,7 @@ def test_a_pt_file_becomes_our_graph_and_gives_the_boxes_of_ultralytics(
     assert (spec.output_names, spec.input_size_wh, len(spec.class_names)) == (("boxes",), (320, 320), 80)
     image: UInt8Array = np.asarray(cv2.imread(str(photo_paths[1])), np.uint8)
     everything = ",".join(str(index) for index in range(80))
-    detector, _ = open_detector(whole, classes=everything, score_threshold=0.0, max_people=100, backend="onnxruntime")
+    detector, _ = open_detector(whole, classes=everything, score_threshold=0.0, backend="onnxruntime")
     with detector:
         ours = detector.detect(image)
     expected = network.predict(image, imgsz=320, conf=0.0, max_det=100, nms=False, verbose=False)[0].boxes

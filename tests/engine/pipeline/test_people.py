@@ -66,10 +66,10 @@ def image() -> UInt8Array:
 def run(
     follow: Follow | None, frames: int, *, gone: set[int] | None = None, batch: int = 1, **options: Any
 ) -> tuple[list[FrameResult], Counting]:
-    network = Counting(spec=pose_spec(BENT))
+    network, still = Counting(spec=pose_spec(BENT)), options.pop("still", False)
     people = PeopleOptions(follow=follow, **options.pop("people", {}))
     pipeline = PosePipeline(Walkers(gone or set()), network, people=people, **{"tracking": True, **options})
-    shots = [Frame(image_bgr=image(), index=i, timestamp_s=i / 20) for i in range(frames)]
+    shots = [Frame(image_bgr=image(), index=i, timestamp_s=i / 20, is_still=still) for i in range(frames)]
     results = []
     for start in range(0, frames, batch):
         pending = [pipeline.find(shot) for shot in shots[start : start + batch]]
@@ -154,7 +154,7 @@ def test_what_cannot_be_is_refused() -> None:
 
 def test_in_photos_the_person_is_chosen_anew() -> None:
     options = PipelineOptions.of(PoseOptions(follow="largest"), still=True)
-    assert options.still and options.follow == "largest"
-    results, network = run("largest", 3, tracking=False, people={"still": True})
+    assert not options.tracking and options.follow == "largest"
+    results, network = run("largest", 3, tracking=False, still=True)
     assert [len(result.poses) for result in results] == [1] * 3 and sum(network.crops) == 3
     assert results[0].poses.track_ids is None

@@ -97,6 +97,31 @@ def test_the_highest_scores_are_kept_in_their_order() -> None:
     assert len(result.poses) == 2
 
 
+@pytest.mark.parametrize("maps", [False, True])
+def test_a_photo_keeps_the_people_who_are_most_confident(maps: bool) -> None:
+    """The box of the brightest disc has the lowest score; all boxes are posed, by calls of at most two crops."""
+    image = np.zeros((480, 640, 3), np.uint8)
+    brightness = [100, 60, 80, 90, 250]
+    for place, value in enumerate(brightness):
+        image[200:220, 100 * place + 40 : 100 * place + 60] = value
+    found = boxes(*[(100 * place, 150, 100 * place + 90, 280) for place in range(5)])
+    detector = FixedDetector(found, np.array([0.9, 0.89, 0.88, 0.87, 0.86], np.float32))
+    backend = BrightestPixel()
+    pipeline = PosePipeline(detector, backend, max_people=2, want_areas=maps, want_attention=maps, person_threshold=0.0)
+    result = pipeline.process(dataclasses.replace(frame_of(image), is_still=True))
+    assert result.poses.boxes_xyxy[:, 0].tolist() == [0, 400] and len(backend.calls) == 3
+    assert len(result.detections) == 5
+    centres = [[50, 210], [450, 210]]
+    assert np.abs(result.poses.keypoints_xy - np.array(centres, np.float32)[:, None]).max() <= 15
+    if maps:
+        assert result.attention is not None and result.attention.attention is not None
+        assert len(result.attention.attention) == 2
+        origin = result.attention.crop_to_frame[:, 0, 2]
+        assert origin[1] - origin[0] == pytest.approx(400)
+    unsure = pipeline.process(frame_of(image))
+    assert unsure.poses.boxes_xyxy[:, 0].tolist() == [0, 100], "a video's frame has no time for all of them"
+
+
 def test_crops_are_written_into_one_buffer() -> None:
     backend = BrightestPixel()
     detector = FixedDetector(boxes((0, 0, 50, 90), (50, 0, 99, 90)), np.ones(2, np.float32))
