@@ -34,6 +34,7 @@ from app.live.statistics import Statistics
 from app.live.status_file import status_of, write_status
 from app.look_control import LookControl
 from app.output.outputs import Outputs
+from app.person_choice import PersonChoice
 from app.pipeline_control import PipelineControl
 from app.qt_setup import PROGRAM_VERSION, TITLE
 from app.settings import Settings
@@ -141,7 +142,8 @@ class MainWindow(QMainWindow):
         self.overlay_panel = OverlayPanel()
         self.pose_panel = PosePanel()
         self.statistics_panel = StatisticsPanel()
-        self.people_panel = PeoplePanel()
+        self.choice = PersonChoice(self)
+        self.people_panel = PeoplePanel(self.choice)
         self.sources = SourceMenu(self.settings, self)
         self.header = Header(self.sources)
 

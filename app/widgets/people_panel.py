@@ -18,6 +18,7 @@ from app.people import (
     person_rows,
     probed_person,
 )
+from app.person_choice import PersonChoice
 from app.widgets.overlay_panel import faint, heading
 from engine.types import Poses
 
@@ -81,14 +82,12 @@ class PeoplePanel(QWidget):
     copied = pyqtSignal(str)
     save_requested = pyqtSignal(object)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, choice: PersonChoice, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.score_threshold = 0.2
+        self._choice = choice
         self._picture: Picture | None = None
         self._written: Picture | None = None
-        self._chosen_row = 0
-        self._chosen_id: int | None = None
-        self._probed_id: int | None = None
         self._people, self._keypoints = _Rows((), self), _Rows(KEYPOINT_COLUMNS, self)
         self.people = self._table(self._people, self.tr("People of the picture"))
         self.keypoints = self._table(self._keypoints, self.tr("Keypoints of the chosen person"))
@@ -163,8 +162,8 @@ class PeoplePanel(QWidget):
     def _choose(self, row: int) -> None:
         """Show the keypoints of the person in a row, in the pictures that come, too."""
         poses = _poses_of(self._written)
-        self._chosen_row = row
-        self._chosen_id = None if poses is None or poses.track_ids is None else int(poses.track_ids[row])
+        if poses is not None:
+            self._choice.choose(poses, row)
         self._write_keypoints()
 
     def _write(self) -> None:
@@ -183,37 +182,17 @@ class PeoplePanel(QWidget):
         self.nobody.setVisible(not rows)
         for button in (self.copy_button, self.save_button):
             button.setEnabled(bool(rows))
-        self._choose_probed()
+        if picture is not None:
+            self._choice.take(picture)
         self._write_keypoints()
-
-    def _choose_probed(self) -> None:
-        """Choose the person whom the probe was set on."""
-        picture, poses = self._written, _poses_of(self._written)
-        if picture is None or poses is None:
-            return
-        person = probed_person(picture)
-        number = None if person is None or poses.track_ids is None else int(poses.track_ids[person])
-        if number is not None and number != self._probed_id:
-            self._chosen_id = number
-        if number is not None or not picture.probe_set:
-            self._probed_id = number
-
-    def _person(self, poses: Poses | None) -> int | None:
-        """Index of the chosen person; None if they are not in the picture."""
-        if poses is None or len(poses) == 0:
-            return None
-        if poses.track_ids is None or self._chosen_id is None:
-            return min(self._chosen_row, len(poses) - 1)
-        same = (poses.track_ids == self._chosen_id).nonzero()[0]
-        return int(same[0]) if len(same) else None
 
     def _write_keypoints(self) -> None:
         picture, poses = self._written, _poses_of(self._written)
         skeleton = None if picture is None else picture.shown.skeleton
-        person = self._person(poses)
+        person, waited_for = self._choice.chosen.person_in(poses), self._choice.chosen.track_id
         if picture is None or poses is None or skeleton is None or person is None:
-            waits = self.tr("Person #{number} is not in this picture").format(number=self._chosen_id)
-            self.title.setText(waits if self._chosen_id is not None else self.tr("Keypoints"))
+            waits = self.tr("Person #{number} is not in this picture").format(number=waited_for)
+            self.title.setText(waits if waited_for is not None else self.tr("Keypoints"))
             self._keypoints.show(KEYPOINT_COLUMNS, [])
             self.people.clearSelection()
             return
