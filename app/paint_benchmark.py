@@ -11,9 +11,10 @@ import numpy as np
 from PyQt5.QtGui import QImage, QPainter
 from PyQt5.QtWidgets import QApplication
 
-from app.live.compose import Look, compose, placed_boxes
-from app.live.composer import Picture, to_qimage
+from app.live.compose import Look, compose
+from app.live.composer import Picture
 from app.live.probe import Probe
+from app.live.qimages import to_qimage
 from app.live.shots import Shot, Shown
 from app.qt_setup import make_application
 from app.screenshots import size_of
@@ -21,6 +22,7 @@ from app.widgets.theme import apply_theme
 from app.widgets.video_view import VideoView
 from engine.errors import OptionError, reports_errors
 from engine.overlay.drawing import AttentionView, OverlayOptions
+from engine.overlay.placed import placed_boxes
 from engine.skeleton import COCO17
 from engine.system.entry import run_command
 from engine.system.one_line_parser import OneLineParser

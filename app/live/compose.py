@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 
 from app.live.shots import Shown
-from engine.overlay.attention import placed_maps
 from engine.overlay.drawing import DrawingMemory, OverlayOptions, draw
 from engine.overlay.legend import Legend
-from engine.types import Float32Array, Frame, FrameResult, Poses, UInt8Array
+from engine.overlay.placed import placed_result
+from engine.types import Float32Array, UInt8Array
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,26 +91,6 @@ def placement(
     return affine
 
 
-def transformed(points_xy: Float32Array, affine: Float32Array) -> Float32Array:
-    """Points (..., 2) through an affine (2, 3)."""
-    return np.asarray(points_xy @ affine[:, :2].T + affine[:, 2], np.float32)
-
-
-def placed_boxes(boxes_xyxy: Float32Array, affine: Float32Array) -> Float32Array:
-    """Boxes (N, 4) through an affine (2, 3) that may mirror."""
-    corners = transformed(boxes_xyxy.reshape(-1, 2, 2), affine)
-    boxes = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
-    return np.asarray(boxes, np.float32).reshape(-1, 4)
-
-
-def _placed_poses(poses: Poses, affine: Float32Array) -> Poses:
-    return replace(
-        poses,
-        keypoints_xy=transformed(poses.keypoints_xy, affine),
-        boxes_xyxy=placed_boxes(poses.boxes_xyxy, affine),
-    )
-
-
 def compose(
     shown: Shown,
     look: Look,
@@ -153,13 +133,7 @@ def compose(
     canvas: UInt8Array = np.ascontiguousarray(image)
     affine = placement(own_wh, size_wh, mirror=look.mirror, zoom=zoom)
     if shown.result is not None and shown.skeleton is not None:
-        result = shown.result
-        placed = FrameResult(
-            frame=Frame(image_bgr=canvas, index=result.frame.index, timestamp_s=result.frame.timestamp_s),
-            detections=result.detections,
-            poses=_placed_poses(result.poses, affine),
-            attention=None if result.attention is None else placed_maps(result.attention, affine),
-        )
+        placed = placed_result(shown.result, canvas, affine)
         draw(
             placed, shown.skeleton, fitting(look.overlay, shown), out=canvas, memory=memory, density=density, also=also
         )

@@ -8,17 +8,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-import cv2
 import numpy as np
 from PyQt5.QtGui import QImage
 
-from app.live.compose import Look, Zoom, compose, fit, fitting, placed_boxes
+from app.live.compose import Look, Zoom, compose, fit, fitting
+from app.live.map_grid import GridRequest, MapGrid, map_grid
 from app.live.probe import Pins, ProbeReading, Probes, probe_legends
+from app.live.qimages import to_qimage
 from app.live.shots import Shown, Unexpected
 from engine.overlay.drawing import DrawingMemory, legends_of
 from engine.overlay.legend import fitted, legend_picture
+from engine.overlay.placed import placed_boxes
 from engine.system.latest_slot import LatestSlot
-from engine.types import Float32Array, UInt8Array
+from engine.types import Float32Array
 
 _WAIT_S = 0.5
 
@@ -32,6 +34,7 @@ class Picture:
         frame_to_picture: (2, 3) float32 affine to px of `image`.
         shown: the frame and result that it shows.
         people_xyxy: (N, 4) float32 boxes of the people, px of `image`.
+        grid: the maps of one person, while they are asked for and the person is there.
         legend: with transparency, in device px; None where there is none, or no room to read one.
         reading: of the probe; None without one.
         pins: numbers and readings of pinned probes.
@@ -45,6 +48,7 @@ class Picture:
     frame_to_picture: Float32Array
     shown: Shown
     people_xyxy: Float32Array
+    grid: MapGrid | None = None
     legend: QImage | None = None
     reading: ProbeReading | None
     pins: Pins = ()
@@ -52,14 +56,6 @@ class Picture:
     probe_lost: bool = False
     probed_id: int | None = None
     draw_ms: float
-
-
-def to_qimage(image_bgr: UInt8Array) -> QImage:
-    """A QImage that owns its pixels, in the format that Qt paints without a conversion."""
-    height, width = image_bgr.shape[:2]
-    bgra = cv2.cvtColor(image_bgr, cv2.COLOR_BGR2BGRA)
-    pixels: Any = bgra.data  # shared with the QImage until the copy
-    return QImage(pixels, width, height, bgra.strides[0], QImage.Format.Format_RGB32).copy()
 
 
 def _legend_image(
@@ -96,6 +92,7 @@ class Composer:
         self._look = Look()
         self._room_wh, self._density = (960, 540), 1.0
         self._zoom = Zoom()
+        self._grid: GridRequest | None = None
         self._placed: object = None
         self._probe_point: tuple[float, float] | None = None
         self._probe_clear = False
@@ -138,6 +135,13 @@ class Composer:
             self._zoom, self._dirty = zoom, True
             self._changed.notify_all()
 
+    def set_grid(self, request: GridRequest | None) -> None:
+        """Draw the maps of one person with each picture, or no longer."""
+        with self._changed:
+            if request != self._grid:
+                self._grid, self._dirty = request, True
+                self._changed.notify_all()
+
     def place_probe(self, point_xy: tuple[float, float] | None) -> None:
         """Fix the probe to the person at a point in frame px; None, or a point outside all people, removes it."""
         with self._changed:
@@ -168,6 +172,7 @@ class Composer:
                 if self._stopped:
                     return
                 shown, look, room_wh, zoom = self._shown, self._look, self._room_wh, self._zoom
+                grid = self._grid
                 if not self._dirty or shown is None:
                     continue
                 self._dirty = False
@@ -177,7 +182,7 @@ class Composer:
             try:
                 if pin is not None:
                     (self._probes.pin if pin else self._probes.unpin)()
-                picture = self._picture(shown, look, room_wh, zoom, point_xy=point_xy, clear=clear)
+                picture = self._picture(shown, look, room_wh, zoom, grid, point_xy=point_xy, clear=clear)
             except Exception as error:
                 self._emit(Unexpected(error=error, where="the drawing thread"))
                 continue
@@ -190,6 +195,7 @@ class Composer:
         look: Look,
         room_wh: tuple[int, int],
         zoom: Zoom,
+        grid: GridRequest | None,
         *,
         point_xy: tuple[float, float] | None,
         clear: bool,
@@ -215,6 +221,7 @@ class Composer:
             frame_to_picture=composed.frame_to_picture,
             shown=shown,
             people_xyxy=placed_boxes(boxes, composed.frame_to_picture),
+            grid=None if grid is None else map_grid(shown, grid, look),
             legend=_legend_image(shown, look, (reading, pins), room_wh, self._density),
             reading=reading,
             pins=pins,

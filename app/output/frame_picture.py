@@ -7,8 +7,8 @@ import numpy as np
 from PyQt5.QtGui import QPainter
 
 from app.live.compose import Look, compose
-from app.live.composer import to_qimage
 from app.live.probe import Pins, ProbeReading, probe_legends
+from app.live.qimages import to_qimage
 from app.live.shots import Shown
 from app.widgets.probe_painter import paint_pin, paint_probe
 from engine.overlay.drawing import DrawingMemory

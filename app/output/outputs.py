@@ -12,8 +12,9 @@ from PyQt5.QtCore import QObject, QTimer, pyqtSignal
 from PyQt5.QtGui import QImage
 from PyQt5.QtWidgets import QApplication, QFileDialog, QWidget
 
-from app.live.composer import Picture, to_qimage
+from app.live.composer import Picture
 from app.live.inference import OpenPipeline
+from app.live.qimages import to_qimage
 from app.live.session import Session
 from app.live.shots import Shown, Unexpected
 from app.output.export_job import ExportEnded, ExportJob, ExportProgress

@@ -8,9 +8,9 @@ import numpy as np
 from PyQt5.QtCore import QPointF, QRectF, Qt
 from PyQt5.QtGui import QColor, QPainter, QPainterPath, QPen
 
-from app.live.compose import transformed
 from app.live.probe import ProbeReading
 from engine.overlay.attention import Scale, attention_range, colors_of
+from engine.overlay.placed import transformed
 from engine.types import Float32Array
 
 _OUTLINE, _STAR = QColor(20, 22, 28), QColor(255, 236, 94)

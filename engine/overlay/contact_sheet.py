@@ -1,12 +1,14 @@
-"""The contact sheet: the maps of all keypoints of a frame beside each other, in one scale."""
+"""The contact sheet: the maps of all keypoints of a frame, or of one person, beside each other, in one scale."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import cv2
 import numpy as np
 
+from engine.geometry import invert_affines, warp_crops
 from engine.overlay.attention import (
     AttentionSheet,
     AttentionView,
@@ -14,11 +16,11 @@ from engine.overlay.attention import (
     ValueRange,
     attention_range,
     num_keypoints,
-    placed_maps,
     tint,
 )
 from engine.overlay.drawing import OverlayOptions
 from engine.overlay.legend import draw_bar
+from engine.overlay.placed import placed_result
 from engine.overlay.text import panel, put_text, text_width
 from engine.skeleton import Skeleton
 from engine.types import AttentionMaps, Float32Array, FrameResult, UInt8Array
@@ -63,21 +65,13 @@ def contact_sheet(
     frame_wh = (image.shape[1], image.shape[0])
     columns, rows, (width, height) = sheet_layout(skeleton.num_keypoints + 1, frame_wh)
     factors = np.array([width / frame_wh[0], height / frame_wh[1]], np.float32)
-    small = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
-    if options.background is not None:
-        small = options.background.covering((width, height))
     affine = np.concatenate([np.diag(factors), factors[:, None] / 2 - 0.5], axis=1).astype(np.float32)
-    maps = None if result.attention is None else placed_maps(result.attention, affine)
-    values = _shared_range(result.attention, sheet, scale)
-    points = result.poses.keypoints_xy * factors + affine[:, 2]
+    small = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+    tiles, values = map_tiles(placed_result(result, small, affine), sheet, options)
     canvas = np.empty((rows * height, columns * width, 3), np.uint8)
     canvas[:] = _GROUND_BGR
-    text_px = float(np.clip(min(width, height) / 24, 7, 14))
-    for keypoint, name in enumerate(skeleton.keypoint_names):
-        tile = small.copy()
-        tint(tile, maps, AttentionView(kind=sheet.kind, keypoint=keypoint), scale, values)
-        shown = result.poses.scores[:, keypoint] >= options.score_threshold
-        _draw_rings(tile, points[shown, keypoint], max(2.0, text_px / 3))
+    text_px = _text_px((width, height))
+    for keypoint, (tile, name) in enumerate(zip(tiles, skeleton.keypoint_names, strict=True)):
         _draw_name(tile, name.replace("_", " "), text_px)
         top, left = keypoint // columns * height, keypoint % columns * width
         canvas[top : top + height, left : left + width] = tile
@@ -88,6 +82,65 @@ def contact_sheet(
     if options.legend:
         _draw_key(canvas, (*left_top, width, height), _key_lines(sheet, scale, last), values)
     return canvas
+
+
+def map_tiles(
+    result: FrameResult, sheet: AttentionSheet, options: OverlayOptions
+) -> tuple[list[UInt8Array], ValueRange | None]:
+    """The frame once for each keypoint, tinted by its map, with a ring where it was found.
+
+    Args:
+        result: with the maps.
+        sheet: which maps.
+        options: the scale of the colours, the score below which keypoints have no ring, background.
+
+    Returns:
+        K pictures (H, W, 3) uint8 BGR of the frame's size, and the values of the colours that all of them share; None
+        where each has its own (shares of each person's peak) or there are no maps.
+    """
+    image, poses = result.frame.image_bgr, result.poses
+    size_wh = (image.shape[1], image.shape[0])
+    if options.background is not None:
+        image = options.background.covering(size_wh)
+    values, radius = _shared_range(result.attention, sheet, options.scale), max(2.0, _text_px(size_wh) / 3)
+    tiles = []
+    for keypoint in range(poses.keypoints_xy.shape[1]):
+        tile = image.copy()
+        tint(tile, result.attention, AttentionView(kind=sheet.kind, keypoint=keypoint), options.scale, values)
+        shown = poses.scores[:, keypoint] >= options.score_threshold
+        _draw_rings(tile, poses.keypoints_xy[shown, keypoint], radius)
+        tiles.append(tile)
+    return tiles, values
+
+
+def person_crop(result: FrameResult, person: int, size_wh: tuple[int, int], *, mirror: bool = False) -> FrameResult:
+    """One person as the network saw them, with their keypoints and maps, in a frame that is their crop alone.
+
+    Args:
+        result: with maps.
+        person: index.
+        size_wh: of the crop in px; the aspect ratio is that of the network's input, or it is distorted.
+        mirror: flip left and right.
+
+    Raises:
+        ValueError: the result has no maps.
+    """
+    if result.attention is None:
+        raise ValueError("a person's crop is known from the maps, and the result has none")
+    one, own = np.array([person]), result.attention.input_size_wh
+    sx, sy = (size / side for size, side in zip(size_wh, own, strict=True))
+    scale = np.array([[sx, 0, sx / 2 - 0.5], [0, sy, sy / 2 - 0.5], [0, 0, 1]])
+    if mirror:
+        scale[0] = (-sx, 0, size_wh[0] - 1 - scale[0, 2])
+    to_crop = invert_affines(result.attention.crop_to_frame[one])[0]
+    affine = np.asarray(scale[:2] @ np.vstack([to_crop, [0, 0, 1]]), np.float32)
+    cropped = warp_crops(result.frame.image_bgr, affine[None], size_wh)[0]
+    taken = replace(result, poses=result.poses.take(one), attention=result.attention.take(one))
+    return placed_result(taken, cropped, affine)
+
+
+def _text_px(tile_wh: tuple[int, int]) -> float:
+    return float(np.clip(min(tile_wh) / 24, 7, 14))
 
 
 def _shared_range(attention: AttentionMaps | None, sheet: AttentionSheet, scale: Scale) -> ValueRange | None:

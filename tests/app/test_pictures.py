@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.live.compose import Look, compose, fit, placement, transformed
+from app.live.compose import Look, compose, fit, placement
 from app.live.playback import Playback
 from app.live.probe import Probe, person_at
 from app.live.shots import PlaybackChanged, Shot, Shown, SourceOpened
@@ -21,6 +21,7 @@ from app.live.statistics import Statistics
 from app.widgets.probe_painter import color_of
 from engine.overlay.attention import attention_at
 from engine.overlay.drawing import AttentionView, OverlayOptions
+from engine.overlay.placed import transformed
 from engine.skeleton import COCO17
 from engine.types import Frame, StageTimings
 from tests.app.conftest import WAIT_S

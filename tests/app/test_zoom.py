@@ -14,10 +14,11 @@ from PyQt5.QtTest import QTest
 from PyQt5.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
-from app.live.compose import Look, Zoom, compose, transformed
+from app.live.compose import Look, Zoom, compose
 from app.live.shots import Shot, Shown
 from app.main_window import MainWindow
 from engine.overlay.drawing import OverlayOptions
+from engine.overlay.placed import transformed
 from engine.skeleton import COCO17
 from engine.types import Frame
 from tests.app.conftest import pause, shows_people

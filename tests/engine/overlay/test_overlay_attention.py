@@ -23,7 +23,7 @@ from engine.overlay.attention import (
     tint,
     values_on_frame,
 )
-from engine.overlay.contact_sheet import contact_sheet, sheet_layout
+from engine.overlay.contact_sheet import contact_sheet, map_tiles, person_crop, sheet_layout
 from engine.overlay.drawing import AttentionView, OverlayOptions, draw, parse_view
 from engine.overlay.legend import LegendCorner, legend_lines
 from engine.skeleton import COCO17
@@ -240,6 +240,32 @@ def test_sheets_fit_a_screen(count: int, frame_wh: tuple[int, int]) -> None:
     assert width <= frame_wh[0] and abs(height - width * frame_wh[1] / frame_wh[0]) <= 1
     if count == 18:
         assert width * columns <= 2000 and width >= min(frame_wh[0], 200)
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_a_person_alone_is_their_crop_with_keypoints_and_maps_in_place(mirror: bool) -> None:
+    image = grey(384, 288)
+    image[100:110, 170:180], image[200:260, 300:380] = (0, 255, 0), (255, 0, 0)  # a nose, and somebody else
+    maps = np.full((2, 17, *reversed(MAP_WH)), 1 / 17, np.float32)
+    maps[1, 9, 40:48, 4:12] = 0.9
+    people = [[(340.0, 230.0)] * 17, [(174.5, 104.5)] * 17]
+    boxes = [(310.0, 200.0, 370.0, 260.0), (130.0, 60.0, 220.0, 180.0)]
+    result = result_of(image, people, boxes=boxes, ids=[1, 2], attention=attention_maps(maps, boxes))
+    crop = person_crop(result, 1, (96, 128), mirror=mirror)
+    # The box has the aspect ratio of the input, and is padded by 1.25.
+    scale = 96 / (90 * 1.25)
+    x, y = 48 + (174.5 - 175) * scale, 64 + (104.5 - 120) * scale
+    x = 95 - x if mirror else x
+    assert crop.poses.keypoints_xy[0, 0] == pytest.approx((x, y), abs=0.6) and crop.poses.track_ids == [2]
+    seen = crop.frame.image_bgr[round(y), round(x)].astype(int)
+    assert seen[1] > seen[0] + 100 and not (crop.frame.image_bgr[..., 0] > crop.frame.image_bgr[..., 1]).any()
+    tiles, values = map_tiles(crop, AttentionSheet(kind="attention"), OverlayOptions())
+    assert len(tiles) == 17 and values is not None and values.high == pytest.approx(0.9)
+    tinted = np.abs(tiles[9].astype(int) - tiles[0]).max(axis=2) > 60
+    rows, columns = np.nonzero(tinted)
+    middle = 7.5 * 2 + 0.5  # of the map's px 4 to 11, each 2 px of the crop
+    assert columns.mean() == pytest.approx(95 - middle if mirror else middle, abs=1.5)
+    assert rows.mean() == pytest.approx(43.5 * 2 + 0.5, abs=1.5)
 
 
 def test_a_sheet_is_named_all() -> None:
