@@ -68,6 +68,7 @@ def commands() -> tuple[Command, ...]:
         Command(name="tab_pose", menu=view, text=tr("Panel: pose"), keys=("Ctrl+2",)),
         Command(name="tab_statistics", menu=view, text=tr("Panel: statistics"), keys=("Ctrl+3",)),
         Command(name="tab_people", menu=view, text=tr("Panel: people"), keys=("Ctrl+4",)),
+        Command(name="tab_maps", menu=view, text=tr("Panel: maps of all keypoints"), keys=("Ctrl+5",)),
         Command(name="sidebar", menu=view, text=tr("Panels"), keys=("F9",), is_switch=True),
         Command(name="full_screen", menu=view, text=tr("Full screen"), keys=("F", "F11"), is_switch=True),
         Command(name="snapshot", menu=out, text=tr("Save a snapshot"), keys=("S",)),

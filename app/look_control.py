@@ -10,10 +10,13 @@ from PyQt5.QtCore import QObject
 from app.live.compose import Look
 from app.live.composer import Picture
 from app.live.inference import Follow
+from app.live.map_grid import GridRequest
 from app.live.probe import MOST_PINS, person_at
 from app.live.session import Session
 from app.live.shots import PersonLost, PipelineReady, SourceOpened
+from app.person_choice import PersonChoice
 from app.settings import Settings
+from app.widgets.maps_panel import MapsPanel
 from app.widgets.notices import Notices
 from app.widgets.overlay_panel import OverlayPanel
 from app.widgets.people_panel import PeoplePanel
@@ -42,18 +45,24 @@ class LookControl(QObject):
         transport: TransportBar,
         view: VideoView,
         people_panel: PeoplePanel,
+        maps_panel: MapsPanel,
+        choice: PersonChoice,
         notices: Notices,
         parent: QObject,
     ) -> None:
         super().__init__(parent)
         self._session, self._settings, self._panel, self._people = session, settings, overlay_panel, people_panel
         self._transport, self._view, self._notices = transport, view, notices
+        self._maps, self._choice = maps_panel, choice
         self._told = False
         self._then: _Then | None = None
         session.happened.connect(self._happened)
         overlay_panel.changed.connect(lambda _options: self.apply())
         overlay_panel.probe_cleared.connect(self.remove_probe)
         overlay_panel.probe_pinned.connect(self.pin_probe)
+        maps_panel.wanted.connect(self.apply)
+        maps_panel.keypoint_chosen.connect(overlay_panel.choose)
+        choice.changed.connect(self.apply)
         transport.mirror_changed.connect(self._set_mirror)
         view.clicked.connect(self.place_probe)
         view.double_clicked.connect(self.follow)
@@ -72,6 +81,7 @@ class LookControl(QObject):
                 text = self.tr("The followed person was lost; everybody is posed again.")
                 self._notices.report("warning", text, subject="lost")
             case PipelineReady():
+                self._maps.set_skeleton(event.skeleton, has_attention=event.has_attention)
                 self._panel.set_skeleton(event.skeleton, has_attention=event.has_attention)
                 self._view.set_clickable(event.has_attention)
 
@@ -81,8 +91,21 @@ class LookControl(QObject):
         mirror = self._transport.mirror.isChecked() and source is not None and source.info.is_live
         self._view.scale, self._view.attention = overlay.scale, overlay.attention
         self._view.score_threshold = self._people.score_threshold = overlay.score_threshold
+        self._maps.show_chosen(None if overlay.attention is None else overlay.attention.keypoint)
         self._session.composer.set_look(Look(overlay=overlay, mirror=mirror))
-        self._session.want_attention(overlay.attention is not None or self._panel.has_probe)
+        self._session.composer.set_grid(self._grid())
+        self._session.want_attention(self._wants_maps(has_probe=self._panel.has_probe))
+
+    def _grid(self) -> GridRequest | None:
+        """The tiles that the maps panel shows: of the kind that lies over the video, else attention."""
+        room_wh, view = self._maps.tile_room_wh, self._panel.options.attention
+        if room_wh is None:
+            return None
+        chosen = self._choice.chosen
+        return GridRequest(chosen=chosen, kind="attention" if view is None else view.kind, room_wh=room_wh)
+
+    def _wants_maps(self, *, has_probe: bool) -> bool:
+        return has_probe or self._panel.options.attention is not None or self._maps.tile_room_wh is not None
 
     def _set_mirror(self, mirror: bool) -> None:
         self._settings.set_flag("mirror", mirror)
@@ -181,8 +204,7 @@ class LookControl(QObject):
     def clear_probe(self) -> None:
         """Remove the probe that a click has set."""
         self._session.composer.place_probe(None)
-        has_pins = self._session.composer.probes.has_pins
-        self._session.want_attention(self._panel.options.attention is not None or has_pins)
+        self._session.want_attention(self._wants_maps(has_probe=self._session.composer.probes.has_pins))
 
     def remove_probe(self) -> None:
         """Remove the probe; where there is none but pinned ones, those."""

@@ -42,6 +42,7 @@ from app.source_control import SourceControl
 from app.widgets.about import AboutDialog
 from app.widgets.focus_keys import FocusKeys
 from app.widgets.header import Header
+from app.widgets.maps_panel import MapsPanel
 from app.widgets.notices import Notices
 from app.widgets.overlay_panel import OverlayPanel
 from app.widgets.people_panel import PeoplePanel
@@ -144,6 +145,7 @@ class MainWindow(QMainWindow):
         self.statistics_panel = StatisticsPanel()
         self.choice = PersonChoice(self)
         self.people_panel = PeoplePanel(self.choice)
+        self.maps_panel = MapsPanel(self.choice)
         self.sources = SourceMenu(self.settings, self)
         self.header = Header(self.sources)
 
@@ -170,6 +172,7 @@ class MainWindow(QMainWindow):
             (self.pose_panel, self.tr("Pose")),
             (self.statistics_panel, self.tr("Statistics")),
             (self.people_panel, self.tr("People")),
+            (self.maps_panel, self.tr("Maps")),
         ):
             area = QScrollArea()
             area.setWidgetResizable(True)
@@ -195,7 +198,8 @@ class MainWindow(QMainWindow):
         )  # fmt: skip
         self.look_control = LookControl(
             session=self.session, settings=self.settings, overlay_panel=self.overlay_panel, transport=self.transport,
-            view=self.view, people_panel=self.people_panel, notices=self.notices, parent=self,
+            view=self.view, people_panel=self.people_panel, maps_panel=self.maps_panel, choice=self.choice,
+            notices=self.notices, parent=self,
         )  # fmt: skip
         self.pipeline_control = PipelineControl(
             session=self.session, settings=self.settings, pose_panel=self.pose_panel, notices=self.notices,
@@ -223,6 +227,8 @@ class MainWindow(QMainWindow):
         self.people_panel.save_requested.connect(
             lambda picture: outputs.save_people(picture, self.people_panel.score_threshold)
         )
+        self.maps_panel.sheet_requested.connect(outputs.save_sheet)
+        self.maps_panel.maps_requested.connect(outputs.save_maps)
 
     def _make_timers(self) -> None:
         self._statistics_timer, self._status_timer = QTimer(self), QTimer(self)
@@ -293,6 +299,7 @@ class MainWindow(QMainWindow):
             "tab_pose": lambda: self.show_tab(1),
             "tab_statistics": lambda: self.show_tab(2),
             "tab_people": lambda: self.show_tab(3),
+            "tab_maps": lambda: self.show_tab(4),
             "sidebar": lambda: self.tabs.setVisible(not self.tabs.isVisible()),
             "full_screen": self.full_screen.toggle,
             "snapshot": lambda: self.outputs.snapshot(self.view.picture),
@@ -381,6 +388,7 @@ class MainWindow(QMainWindow):
             self._allow_commands()
         self.source_control.show_position(picture.shown.shot)
         self.people_panel.show_picture(picture)
+        self.maps_panel.show_picture(picture)
         self.look_control.show_probe_state(picture)
         self.look_control.show_followed()
 

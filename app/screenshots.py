@@ -34,7 +34,7 @@ _LIVE_S, _ATTENTION_S, _PROBE_S = 2.2, 3.2, 3.6
 """Positions in the demo's street scene."""
 
 
-SCENES = ("statistics", "pose", "live", "attention", "probe", "people", "zoom")
+SCENES = ("statistics", "pose", "live", "attention", "probe", "people", "zoom", "maps")
 
 
 def picture_of(folder: Path, scene: str) -> Path:
@@ -203,6 +203,15 @@ def take_all(application: QApplication, window: MainWindow, folder: Path) -> Non
     window.view.zoom_by(2.0, area.bottomLeft() + (area.topRight() - area.bottomLeft()) * 0.1)
     live_for(application, 0.5)
     save(window, picture_of(folder, "zoom"))
+    window.view.zoom_back()
+    window.look_control.remove_probe()
+    window.look_control.remove_probe()
+    window.show_tab(4)
+    stand_at(application, window, _ATTENTION_S)
+    wait_for(application, lambda: window.maps_panel.tiles.grid is not None, _WAIT_LIMIT_S, "maps of all keypoints")
+    panel.choose_keypoint(most_attended(window))
+    live_for(application, 1.0)
+    save(window, picture_of(folder, "maps"))
 
 
 @reports_errors("screenshots", TimeoutError)

@@ -5,18 +5,21 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PyQt5.QtCore import QObject, QTimer, pyqtSignal
 from PyQt5.QtGui import QImage
 from PyQt5.QtWidgets import QApplication, QFileDialog, QWidget
 
 from app.live.composer import Picture
 from app.live.inference import OpenPipeline
+from app.live.map_grid import grid_sheet
 from app.live.qimages import to_qimage
 from app.live.session import Session
-from app.live.shots import Shown, Unexpected
+from app.live.shots import Shot, Shown, Unexpected
 from app.output.export_job import ExportEnded, ExportJob, ExportProgress
 from app.output.frame_picture import frame_picture
 from app.output.live_output import LiveOutput
@@ -28,6 +31,8 @@ from engine.artifacts.part_file import PartFile
 from engine.artifacts.unfinished import set_aside, unfinished_in
 from engine.errors import EngineError
 from engine.output.files import DEFAULT_FOLDER, resolve_output
+from engine.output.maps_writer import MapsWriter
+from engine.output.part_writer import PartWriter
 from engine.output.poses_writer import POSES_SUFFIXES, Extra, PosesWriter
 from engine.pipeline.pose_pipeline import PipelineOptions
 from engine.sources.frame_source import FrameSource
@@ -125,28 +130,54 @@ class Outputs(QObject):
             return
         shot, poses = shown.shot, with_angles(shown.result.poses, shown.skeleton, score_threshold)
         extras: tuple[Extra, ...] = ("angles",) if poses.followed is None else ("followed", "angles")
-        photo = Path(shot.name) if shot.name else None
-        number, time_s = (shot.frame.index, shot.frame.timestamp_s) if shot.is_live else (shot.number, shot.position_s)
+        photo, skeleton = Path(shot.name) if shot.name else None, shown.skeleton
+
+        def write(part: PartFile) -> Path:
+            writer = PosesWriter(part, skeleton, photos=photo is not None, extras=extras)
+            return _committed(writer, lambda: writer.write(*_place(shot), poses, photo))
+
+        self._write(".csv", write)
+
+    def save_maps(self, picture: Picture | None) -> None:
+        """Save the maps of the person whose grid a picture shows as NPZ."""
+        shown, grid = (None, None) if picture is None else (picture.shown, picture.grid)
+        if shown is None or grid is None or shown.result is None or shown.skeleton is None:
+            return
+        result, skeleton, (number, time_s) = shown.result, shown.skeleton, _place(shown.shot)
+        one = np.array([grid.person])
+        maps = None if result.attention is None else result.attention.take(one)
+        alone = replace(result, frame=replace(result.frame, index=number), poses=result.poses.take(one), attention=maps)
+
+        def write(part: PartFile) -> Path:
+            writer = MapsWriter(part, skeleton)
+            return _committed(writer, lambda: writer.write(alone, time_s))
+
+        self._write(".npz", write)
+
+    def _write(self, suffix: str, write: Callable[[PartFile], Path]) -> None:
+        """Write a small file, and report it."""
         try:
-            part = PartFile(self._target(".csv"))
-            writer = PosesWriter(part, shown.skeleton, photos=photo is not None, extras=extras)
-            try:
-                writer.write(number, time_s, poses, photo)
-                writer.finish()
-                path = writer.commit()
-            except EngineError:
-                writer.abort()
-                raise
+            path = write(PartFile(self._target(suffix)))
             self._report_file(self.tr("Saved {path}").format(path=path), path, "snapshot")
         except EngineError as error:
             self._notices.report("error", in_window_words(str(error)), subject="snapshot")
+
+    def save_sheet(self, picture: Picture | None) -> None:
+        """Save the maps of the grid that a picture shows as PNG."""
+        if picture is not None and picture.grid is not None:
+            sheet = grid_sheet(picture.shown, picture.grid, self._session.composer.look)
+            if sheet is not None:
+                self.save_image(to_qimage(sheet))
 
     def snapshot(self, picture: Picture | None) -> None:
         """Save the picture as PNG, in a thread because compression takes long."""
         if picture is None:
             return
-        image, path = self.frame_image(picture), self._target(".png")
-        threading.Thread(target=self._save, args=(image, path), name="snapshot", daemon=True).start()
+        self.save_image(self.frame_image(picture))
+
+    def save_image(self, image: QImage) -> None:
+        """Save an image as PNG, in a thread."""
+        threading.Thread(target=self._save, args=(image, self._target(".png")), name="snapshot", daemon=True).start()
 
     def _save(self, image: QImage, path: Path) -> None:
         try:
@@ -302,7 +333,7 @@ class Outputs(QObject):
 
     def _report_file(self, text: str, path: Path, subject: str) -> None:
         open_it = (self.tr("Open"), lambda: self.open_requested.emit(str(path)))
-        if path.suffix in POSES_SUFFIXES:  # nothing to look at
+        if path.suffix in (*POSES_SUFFIXES, ".npz"):  # nothing to look at
             self._notices.report("done", text, subject=subject)
             return
         self._notices.report("done", text, subject=subject, action=open_it)
@@ -395,3 +426,23 @@ class Outputs(QObject):
             jobs.append(self.export_job)
         for job in jobs:
             job.join(max(0.05, until_s - time.monotonic()))
+
+
+def _place(shot: Shot) -> tuple[int, float]:
+    """Number and time of a frame, in its file where it has one."""
+    return (shot.frame.index, shot.frame.timestamp_s) if shot.is_live else (shot.number, shot.position_s)
+
+
+def _committed(writer: PartWriter, write: Callable[[], None]) -> Path:
+    """Write one frame and give the file its name.
+
+    Raises:
+        EngineError: it cannot be written; nothing is left behind.
+    """
+    try:
+        write()
+        writer.finish()
+        return writer.commit()
+    except EngineError:
+        writer.abort()
+        raise

@@ -132,10 +132,10 @@ class OverlayPanel(QWidget):
         self.explanation = faint("")
         self.explanation.setMinimumHeight(36)
         self.figure = BodyFigure(self._skeleton)
-        self.figure.chosen.connect(self._choose)
+        self.figure.chosen.connect(self.choose)
         self.keypoints = QComboBox()
         self.keypoints.setAccessibleName(self.tr("Keypoint of the attention map"))
-        self.keypoints.activated.connect(self._choose)
+        self.keypoints.activated.connect(self.choose)
         self.paper_scale = QCheckBox(self.tr("Scale of the paper: 0 to 1"))
         self.paper_scale.toggled.connect(self._emit_changed)
         self._probe_text = faint("")
@@ -227,13 +227,14 @@ class OverlayPanel(QWidget):
         Raises:
             OptionError: the network has none of that name.
         """
-        self._choose(self._skeleton.keypoint_index(name))
+        self.choose(self._skeleton.keypoint_index(name))
 
     def step_keypoint(self, step: int) -> None:
         """Choose the next keypoint, or the one before."""
-        self._choose((self._keypoint + step) % self._skeleton.num_keypoints)
+        self.choose((self._keypoint + step) % self._skeleton.num_keypoints)
 
-    def _choose(self, keypoint: int) -> None:
+    def choose(self, keypoint: int) -> None:
+        """Choose a keypoint by its index, and show its map."""
         self._keypoint = keypoint
         if self.kinds.checkedId() == 0 and self._has_attention:
             self._quiet = True

@@ -106,7 +106,7 @@ QSpinBox::down-arrow {{ image: url({_ASSETS}/down.svg); width: 12px; height: 12p
 QCheckBox:disabled, QLabel:disabled {{ color: {c.disabled}; }}
 QTabWidget::pane {{ border: 0; background: {c.panel}; }}
 QTabBar {{ background: {c.panel}; }}
-QTabBar::tab {{ background: {c.panel}; color: {c.faint}; padding: 9px 13px; border-bottom: 2px solid transparent; }}
+QTabBar::tab {{ background: {c.panel}; color: {c.faint}; padding: 9px 7px; border-bottom: 2px solid transparent; }}
 QTabBar::tab:hover {{ color: {c.text}; }}
 QTabBar::tab:selected {{ color: {c.text}; border-bottom: 2px solid {c.accent}; }}
 QScrollArea, QScrollArea > QWidget > QWidget {{ background: {c.panel}; border: 0; }}

@@ -22,6 +22,7 @@ _MOST_OPAQUE = 0.8
 # without attention to one keypoint must not paint a box around every person.
 _TINT_FROM, _TINT_FULL = 0.03, 0.6
 _TURBO_ENDS = 16, 243
+_TURBO = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_TURBO)  # else made at each call
 _LEAST_SPAN = 0.01  # of values: where attention is even, rounding must not be stretched to all colours
 
 
@@ -217,7 +218,7 @@ def colors_of(values: Float32Array) -> UInt8Array:
     # Without the ends of the colour map, which are almost black on video.
     low, high = _TURBO_ENDS
     index = np.round(low + np.clip(values, 0, 1) * (high - low)).astype(np.uint8)
-    return np.asarray(cv2.applyColorMap(index, cv2.COLORMAP_TURBO), np.uint8)
+    return np.asarray(cv2.applyColorMap(index, _TURBO), np.uint8)
 
 
 def tint(
