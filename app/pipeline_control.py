@@ -32,20 +32,28 @@ class PipelineControl(QObject):
         session.happened.connect(self._happened)
         pose_panel.changed.connect(self.open)
         self._search = BackendSearch(self)
-        self._search.finished.connect(lambda: pose_panel.show_unusable(self._search.unusable))
+        self._search.finished.connect(self._found)
 
     def search_backends(self) -> None:
-        """Find out which backends can run here, unless that is known."""
-        if not self._search.isRunning() and not self._search.unusable:
-            self._search.start()
+        """Find out which backends and precisions the chosen model can run in here, unless that is known."""
+        search, model = self._search, self._panel.options.pose_model
+        if not search.is_running and not (search.has_begun and search.pose_model == model):
+            search.start(model)
+
+    def _found(self) -> None:
+        self._search.wait(1.0)  # its thread ends with the signal
+        self._panel.show_unusable(self._search.unusable, self._search.precisions)
+        self.search_backends()  # another model may have been chosen meanwhile
 
     def wait(self) -> None:
         """Wait for a running search before the window goes."""
-        self._search.wait(1500)
+        self._search.wait(1.5)
 
     def open(self, options: PipelineOptions) -> None:
         """Open another pipeline, and remember its options once it runs; the current one keeps running meanwhile."""
         self._chosen = options
+        if self._search.has_begun:
+            self.search_backends()
         self._session.set_options(options)
         if not self._session.is_opening:
             self._remember()  # it runs already

@@ -7,13 +7,14 @@ from dataclasses import replace
 from typing import Any
 
 from PyQt5.QtCore import QTimer, pyqtSignal
-from PyQt5.QtWidgets import QFormLayout, QLabel, QVBoxLayout, QWidget
+from PyQt5.QtWidgets import QComboBox, QFormLayout, QLabel, QVBoxLayout, QWidget
 
 from app.widgets.build_choice import BuildChoice
 from app.widgets.live_switch import LiveSwitch
 from app.widgets.option_controls import OptionControl, disable_item, make_control
 from app.widgets.overlay_panel import heading
 from app.widgets.value_slider import ValueSlider
+from app.wording import in_window_words
 from engine.option_table import Control, Option, Place, options_of
 from engine.pipeline.options import PipelineOptions
 
@@ -44,6 +45,7 @@ class PosePanel(QWidget):
         self._settle.timeout.connect(self._announce)  # no lambda: Qt drops a method with its panel
         self.controls: dict[str, OptionControl] = {}
         self._looks: dict[str, Control] = {}
+        self._no_precision: Mapping[str, Mapping[str, str]] = {}
         self.running = QLabel()
         self.running.setWordWrap(True)
         self.builds = BuildChoice()
@@ -96,6 +98,7 @@ class PosePanel(QWidget):
         self.blockSignals(True)
         for name, control in self.controls.items():
             control.show(getattr(options, name))
+        self._grey_precisions()
         self._settle.stop()
         self.blockSignals(False)
 
@@ -115,11 +118,19 @@ class PosePanel(QWidget):
         passed = [f"{name}: {why}" for name, why in description.get("passed_over", [])]
         self.running.setToolTip("\n".join([self.tr("Skipped:"), *passed]) if passed else "")
 
-    def show_unusable(self, reasons: Mapping[str, str]) -> None:
-        """Grey the backends that cannot run here; the tool tip of each says why."""
-        box = self.controls["backend"].widget
-        for place in range(box.count()):
-            disable_item(box, place, reasons.get(box.itemText(place), ""))
+    def show_unusable(self, backends: Mapping[str, str], precisions: Mapping[str, Mapping[str, str]]) -> None:
+        """Grey what cannot run here; the tool tip of each says why.
+
+        Args:
+            backends: the reason of each backend that cannot run, by its name.
+            precisions: for each backend, the reason of each precision that it does not have.
+        """
+        self._no_precision = precisions
+        _grey(self.controls["backend"].widget, backends)
+        self._grey_precisions()
+
+    def _grey_precisions(self) -> None:
+        _grey(self.controls["precision"].widget, self._no_precision.get(self.controls["backend"].value(), {}))
 
     def show_opening(self, line: str) -> None:
         """Show that another pipeline is being opened."""
@@ -132,4 +143,10 @@ class PosePanel(QWidget):
         for name, look in self._looks.items():
             if look.needs:
                 self.controls[name].widget.setEnabled(self.controls[look.needs].value())
+        self._grey_precisions()
         self._settle.start()
+
+
+def _grey(box: QComboBox, reasons: Mapping[str, str]) -> None:
+    for place in range(box.count()):
+        disable_item(box, place, in_window_words(reasons.get(box.itemText(place), "")))

@@ -17,7 +17,7 @@ import numpy as np
 
 from engine.artifacts.model_files import resolve_pose_model
 from engine.backends.contract import Array, Availability, Backend, Gate, OpenOptions, RuntimeModule
-from engine.errors import BackendError, OptionError, nearest_hint
+from engine.errors import BackendError, ModelError, OptionError, nearest_hint
 from engine.options import PRECISIONS
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "open_detector_backend",
     "open_pose_backend",
     "probe_backends",
+    "probe_precisions",
 ]  # fmt: skip
 
 BACKENDS: dict[str, tuple[str, ...]] = {
@@ -123,6 +124,43 @@ def probe_backends() -> list[tuple[str, bool, str]]:
             label = name if len(devices) == 1 else f"{name} ({device})"
             found.append((label, probe.usable, probe.detail))
     return found
+
+
+def probe_precisions(model: str | Path | None = None) -> dict[str, dict[str, str]]:
+    """For `auto` and each runtime that can run here: the precisions that a pose model cannot have on it, and why not.
+
+    Opens no network; OpenVINO is started.
+
+    Raises:
+        ModelError: there is no such model.
+    """
+    path = resolve_pose_model(model)
+    found: dict[str, dict[str, str]] = {}
+    for name, devices in BACKENDS.items():
+        usable = [device for device in devices if _module(name).probe(device).usable]
+        if usable:  # as `_open_named` chooses: the first, and another only where the optional one fails
+            tried = usable[: 2 if usable[0] == _OPTIONAL_DEVICE else 1]
+            found[name] = _refused([(name, device) for device in tried], path)
+    by_auto = [(name, kind) for name, kind in AUTO_ORDER if _module(name).probe(kind).usable]
+    return {**found, "auto": _refused(by_auto, path)}
+
+
+def _refused(runtimes: list[tuple[str, str]], model: Path) -> dict[str, str]:
+    """The precisions that none of these runtimes and devices has, and the reason of each, one a line."""
+    found = {}
+    for precision in PRECISIONS[1:]:
+        reasons = [_why_not(name, device, model, precision) for name, device in runtimes]
+        if reasons and all(reasons):
+            found[precision] = "\n".join(dict.fromkeys(reasons))
+    return found
+
+
+def _why_not(name: str, device: str, model: Path, precision: str) -> str:
+    try:
+        _module(name).check_precision(model, precision, device)
+    except (BackendError, ModelError) as error:
+        return str(error)
+    return ""
 
 
 def _open(name: str, options: OpenOptions, open_one: Callable[[RuntimeModule, OpenOptions], Backend]) -> OpenedBackend:

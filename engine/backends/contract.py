@@ -116,6 +116,15 @@ class RuntimeModule(Protocol):
         """Whether the runtime can run on "cpu", "coreml" or "cuda" here; fast, does not import the runtime."""
         ...
 
+    def check_precision(self, model: Path, precision: str, device: str) -> None:
+        """Refuse, without opening it, a pose model in a precision that it does not have on a device that can run.
+
+        Raises:
+            ModelError: the model cannot be read.
+            BackendError: the runtime does not compute in that precision, or has no INT8 graph of the model.
+        """
+        ...
+
     def open_pose(self, model: Path, options: OpenOptions) -> Backend:
         """Open a pose model: a `.safetensors` file, or an `.onnx` file with its spec."""
         ...

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from engine.artifacts.compiler import ensure_onnx
 from engine.artifacts.int8_files import find_int8, shipped_int8
+from engine.artifacts.model_spec import read_spec
 from engine.backends.contract import Array, Backend, OpenOptions
 from engine.errors import BackendError, ModelError
 from engine.system.closing import Closing
@@ -74,6 +75,15 @@ def int8_pays(runtime: str, features: Sequence[str]) -> bool:
         and min(gain.one, gain.three, gain.eight) >= _LEAST_GAIN
         for gain in GAINS
     )
+
+
+def is_int8_graph(model: Path) -> bool:
+    """Whether a pose model is itself a graph in INT8, which computes in nothing else.
+
+    Raises:
+        ModelError: the graph has no spec that can be read.
+    """
+    return model.suffix.lower() == ".onnx" and read_spec(model).precision == "int8"
 
 
 def open_graph(

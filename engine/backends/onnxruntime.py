@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from engine.artifacts.compiler import ensure_onnx
+from engine.artifacts.int8_files import find_int8
 from engine.artifacts.model_spec import read_spec
 from engine.backends.contract import (
     Array,
@@ -24,7 +25,7 @@ from engine.backends.contract import (
     refuse_precision,
 )
 from engine.backends.cuda_driver import why_no_cuda
-from engine.backends.int8 import open_graph
+from engine.backends.int8 import is_int8_graph, open_graph
 from engine.errors import BackendError, message_line
 from engine.system.closing import Closing
 from engine.system.missing import not_installed
@@ -54,6 +55,14 @@ def probe(device: str) -> Availability:
         if reason is not None:
             return Availability(usable=False, detail=reason)
     return Availability(usable=True, detail=next(iter(versions.values()), "unknown version"))
+
+
+def check_precision(model: Path, precision: str, device: str) -> None:
+    """See `RuntimeModule.check_precision`."""
+    if precision == "int8" and device != "coreml":
+        find_int8(model)
+    else:
+        _precision(precision, device, is_int8_graph(model))
 
 
 def open_pose(model: Path, options: OpenOptions) -> Backend:
@@ -101,14 +110,7 @@ class OnnxRuntimeBackend(Closing):
         self.spec = read_spec(onnx_file)
         self.device = "cpu" if options.device == "auto" else options.device
         kind = self.device.partition(":")[0]
-        supported = "int8" if self.spec.precision == "int8" else "fp32"
-        if kind == "coreml":
-            if supported == "int8":
-                raise BackendError("CoreML does not run INT8 graphs; --device cpu does")
-            supported = "fp16"
-        if options.precision not in ("auto", supported):
-            raise refuse_precision(self.name, options.precision, [supported], "bf16 runs on openvino and torch")
-        self.precision = supported
+        self.precision = _precision(options.precision, kind, self.spec.precision == "int8")
         try:
             import onnxruntime
         except ImportError as error:
@@ -164,3 +166,12 @@ class OnnxRuntimeBackend(Closing):
     def close(self) -> None:
         """Release the session."""
         self._session = None
+
+
+def _precision(requested: str, device: str, is_int8: bool) -> str:
+    if device == "coreml" and (is_int8 or requested == "int8"):
+        raise BackendError("CoreML does not run INT8 graphs; --device cpu does")
+    supported = "fp16" if device == "coreml" else "int8" if is_int8 else "fp32"
+    if requested not in ("auto", supported):
+        raise refuse_precision("onnxruntime", requested, [supported], "bf16 runs on openvino and torch")
+    return supported

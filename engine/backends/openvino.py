@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from engine.artifacts.int8_files import find_int8
 from engine.artifacts.model_spec import read_spec
 from engine.backends.contract import (
     Array,
@@ -21,7 +22,7 @@ from engine.backends.contract import (
     empty_outputs,
     refuse_precision,
 )
-from engine.backends.int8 import open_graph
+from engine.backends.int8 import is_int8_graph, open_graph
 from engine.backends.openvino_core import openvino_core
 from engine.backends.openvino_precision import keep_attention_float32
 from engine.errors import BackendError, message_line
@@ -47,6 +48,14 @@ def probe(device: str) -> Availability:
     if importlib.util.find_spec("openvino") is None:
         return Availability(usable=False, detail=not_installed("openvino"))
     return Availability(usable=True, detail=importlib.metadata.version("openvino"))
+
+
+def check_precision(model: Path, precision: str, device: str) -> None:
+    """See `RuntimeModule.check_precision`."""
+    if precision == "int8":
+        find_int8(model)
+    else:
+        _precision(precision, _has_bf16(_core()), is_int8_graph(model))
 
 
 def open_pose(model: Path, options: OpenOptions) -> Backend:
@@ -80,16 +89,12 @@ class OpenVinoBackend(Closing):
         if options.device.startswith("cuda"):
             raise BackendError(probe("cuda").detail)
         self.spec = read_spec(onnx_file)
-        try:
-            core = openvino_core()
-            import openvino
-        except ImportError as error:
-            raise BackendError(f"the openvino package cannot be loaded: {error}") from error
-        except RuntimeError as error:
-            raise BackendError(f"openvino cannot be started: {message_line(error, _LAST)}") from error
+        core = _core()
+        import openvino
+
         self._openvino = openvino
         try:
-            has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+            has_bf16 = _has_bf16(core)
             self._model: Any = core.read_model(str(onnx_file))
         except RuntimeError as error:
             raise BackendError(f"openvino cannot read {onnx_file.name}: {message_line(error, _LAST)}") from error
@@ -187,6 +192,19 @@ class OpenVinoBackend(Closing):
         self._streams.clear()
         self._model = self._float32_attention = None
         self._core = None
+
+
+def _core() -> Any:
+    try:
+        return openvino_core()
+    except ImportError as error:
+        raise BackendError(f"the openvino package cannot be loaded: {error}") from error
+    except RuntimeError as error:
+        raise BackendError(f"openvino cannot be started: {message_line(error, _LAST)}") from error
+
+
+def _has_bf16(core: Any) -> bool:
+    return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def _precision(requested: str, has_bf16: bool, is_int8: bool) -> str:

@@ -31,6 +31,11 @@ def probe(device: str, package: str = "tensorrt") -> Availability:
     return Availability(usable=True, detail=installed_version(package))
 
 
+def check_precision(model: Path, precision: str, device: str, package: str = "tensorrt") -> None:
+    """See `RuntimeModule.check_precision`; whether there is an engine is found when the model is opened."""
+    _precisions(precision, package)
+
+
 def open_pose(model: Path, options: OpenOptions, package: str = "tensorrt") -> Backend:
     """Open the engine of a pose model, or an `.engine` file; engines are never built here.
 

@@ -15,6 +15,11 @@ def probe(device: str) -> Availability:
     return tensorrt.probe(device, _PACKAGE)
 
 
+def check_precision(model: Path, precision: str, device: str) -> None:
+    """See `RuntimeModule.check_precision`."""
+    tensorrt.check_precision(model, precision, device, _PACKAGE)
+
+
 def open_pose(model: Path, options: OpenOptions) -> Backend:
     """Open a pose model's engine."""
     return tensorrt.open_pose(model, options, _PACKAGE)

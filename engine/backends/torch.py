@@ -43,6 +43,11 @@ def probe(device: str) -> Availability:
     return Availability(usable=True, detail=version)
 
 
+def check_precision(model: Path, precision: str, device: str) -> None:
+    """See `RuntimeModule.check_precision`."""
+    _precision(precision, device != "cpu")
+
+
 def open_pose(model: Path, options: OpenOptions) -> TorchBackend:
     """Open a pose model. It takes crops: whole frames would need another CUDA graph for each frame size."""
     return TorchBackend(model, dataclasses.replace(options, with_crop=False))

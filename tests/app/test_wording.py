@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from PyQt5.QtCore import Qt
@@ -73,13 +74,47 @@ def test_backends_that_cannot_run_are_greyed_with_the_reason(
 
     qtbot.waitUntil(lambda: greyed() == {"tensorrt": "no NVIDIA GPU", "onnxruntime": "not installed"})
     height = window.pose_panel.sizeHint().height()
-    window.pose_panel.show_unusable({})
+    window.pose_panel.show_unusable({}, {})
     assert not greyed() and window.pose_panel.sizeHint().height() == height  # no text that moves the panel
+
+
+def greyed_precisions(window: MainWindow) -> dict[str, str]:
+    box = window.pose_panel.controls["precision"].widget
+    model = box.model()
+    assert isinstance(model, QStandardItemModel)
+    items = [model.item(place) for place in range(box.count())]
+    return {item.text(): item.toolTip() for item in items if item is not None and not item.isEnabled()}
+
+
+def test_precisions_that_the_chosen_backend_lacks_are_greyed_with_the_reason(
+    make_window: Callable[..., MainWindow], qtbot: QtBot, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: list[str | None] = []
+
+    def lacking(model: str | None) -> dict[str, dict[str, str]]:
+        asked.append(model)
+        no_bf16 = {"bf16": "not in bf16; use --precision auto"}
+        return {"auto": {"int8": "no INT8 graph"} if model else {}, "torch": no_bf16}
+
+    monkeypatch.setattr("app.live.backend_search.probe_precisions", lacking)
+    window = make_window()
+    qtbot.waitUntil(lambda: shows_people(window))
+    window.show_tab(1)
+    qtbot.waitUntil(lambda: bool(asked))
+    backend = window.pose_panel.controls["backend"].widget
+    assert not greyed_precisions(window)
+    backend.setCurrentText("torch")
+    backend.activated.emit(backend.currentIndex())
+    qtbot.waitUntil(lambda: greyed_precisions(window) == {"bf16": "not in bf16; use “Precision” auto"})
+    window.pose_panel.controls["backend"].show("auto")
+    window.pose_panel.controls["pose_model"].show(str(tmp_path / "mine.safetensors"))
+    window.pipeline_control.open(window.pose_panel.options)
+    qtbot.waitUntil(lambda: greyed_precisions(window) == {"int8": "no INT8 graph"})
 
 
 def test_every_backend_is_asked(qtbot: QtBot) -> None:
     search = BackendSearch()
-    search.run()
+    search.ask()
     usable = {re.split(r"[ (]", label)[0] for label, can_run, _detail in probe_backends() if can_run}
     assert usable and not usable & search.unusable.keys() and all(search.unusable.values())
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.backends import OpenOptions, open_pose_backend
+from engine.backends import PRECISIONS, OpenOptions, open_pose_backend, probe_precisions
 from engine.backends.openvino import OpenVinoBackend
 from engine.build.onnx_export import export_pose
 from engine.errors import BackendError, ModelError, OptionError
@@ -115,6 +115,21 @@ def test_an_unsupported_precision_is_refused(
         open_pose_backend(
             small_weights if name == "torch" else small_onnx, backend=name, precision=precision, device="cpu"
         )
+
+
+def test_what_the_search_for_precisions_says_is_what_opening_does(small_onnx: Path) -> None:
+    """Each precision that it refuses is refused with the same reason, and each other one runs."""
+    found = probe_precisions(small_onnx)
+    for name in ("openvino", "onnxruntime"):
+        refused: dict[str, str] = {}
+        for precision in PRECISIONS[1:]:
+            try:
+                open_pose_backend(small_onnx, backend=name, precision=precision, device="cpu").backend.close()
+            except BackendError as error:
+                refused[precision] = str(error)
+        assert found[name] == refused and "fp16" in refused
+    assert "fp32" not in found["auto"] and set(found["auto"]) <= set(found["openvino"])
+    assert found["onnxruntime"]["int8"] in found["auto"]["int8"].splitlines()
 
 
 def test_errors_about_invalid_values_name_the_nearest(small_onnx: Path) -> None:
