@@ -169,11 +169,13 @@ class SourceControl(QObject):
                 self._failed(event)
             case SignalLost():
                 self._view.set_badge(self.tr("Signal lost, retrying"))
-                text = self.tr("{message}; trying again in {seconds:.1f} s")
+                self._transport.set_lost(True)
+                text = self.tr("Signal lost: {message}; trying again in {seconds:.1f} s")
                 message = text.format(message=event.message, seconds=event.retry_in_s)
                 self._notices.report("warning", message, subject="signal")
             case SignalBack():
                 self._view.set_badge("")
+                self._transport.set_lost(False)
                 self._notices.clear("signal")
             case PlaybackChanged():
                 self._transport.set_playing(event.playing)
@@ -202,9 +204,11 @@ class SourceControl(QObject):
             name = Path(shown(event.text)).name or shown(event.text)
             name = self.tr("Camera {name}").format(name=name) if event.text.isdecimal() else name
             title = self.tr("{name} cannot be opened").format(name=name)
+            what, _colon, why = message.partition(": ")
+            message = why[:1].upper() + why[1:] if why and what.casefold() == title.casefold() else message
             line = self.tr("{message}.\nOpen a video, drop one here, or try the built-in demo.")
             self._welcome.show_message(title, line.format(message=message.rstrip(".")), again=True)
-            self._note(message)
+            self._note(in_window_words(event.message))
         else:
             again = (self.tr("Try again"), lambda: self.open(event.text))
             self._notices.report("error", message, subject="source", action=again)

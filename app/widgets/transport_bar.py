@@ -106,8 +106,7 @@ class TransportBar(QWidget):
         self.time = QLabel()  # two short lines, as for a recording
         self.time.setObjectName("faint")
         self.time.setStyleSheet("font-size: 11px;")
-        self.live = QLabel(self.tr("● LIVE"))
-        self.live.setStyleSheet(f"color: {colors().error}; font-weight: 600; padding: 0 6px;")
+        self.live = QLabel()
         self.loop = self._button("loop", self.tr("Loop (L)"), checkable=True)
         self.speed = QComboBox()
         self.speed.setFocusPolicy(Qt.FocusPolicy.NoFocus)
@@ -161,6 +160,7 @@ class TransportBar(QWidget):
         self._photos = None
         if source is not None and source.info.kind == "photos":
             self._photos = source.info.frame_count
+        self.set_lost(False)
         for widget in (self.step_back, self.step_on, self.slider, self.time, self.loop, self.speed):
             widget.setVisible(not is_live)
         self.speed.setEnabled(is_file)
@@ -172,6 +172,12 @@ class TransportBar(QWidget):
         self.set_position(0.0, 0)
         if source is None:
             self.time.clear()
+
+    def set_lost(self, lost: bool) -> None:
+        """Show that the signal of a live source is lost, or that it is live."""
+        self.live.setText(self.tr("○ LOST") if lost else self.tr("● LIVE"))
+        color = colors().warning if lost else colors().error
+        self.live.setStyleSheet(f"color: {color}; font-weight: 600; padding: 0 6px;")
 
     def set_playing(self, playing: bool) -> None:
         """Show pause or play on the button."""

@@ -157,8 +157,11 @@ def test_a_lost_camera_is_reconnected(
     qtbot.waitUntil(lambda: "unplugged" in window.notices.text)
     assert shows_people(window)  # the last frame stays
     assert window.view.badge == "Signal lost, retrying"
+    assert "Signal lost" in window.notices.text, "in a low window the message lies over the badge"
+    assert "LIVE" not in window.transport.live.text()
     backstage.plugged_in = True
     qtbot.waitUntil(lambda: window.view.badge == "" and not window.notices.text)
+    assert "LIVE" in window.transport.live.text()
     painted = window.statistics.frames_painted
     qtbot.waitUntil(lambda: window.statistics.frames_painted > painted + 3)
 

@@ -120,6 +120,16 @@ def test_a_first_source_that_fails_stays_on_the_page_and_in_the_log(
     qtbot.waitUntil(lambda: shows_people(window))
 
 
+def test_a_camera_that_is_not_there_is_named_once(
+    make_window: Callable[..., MainWindow], backstage: Backstage, qtbot: QtBot
+) -> None:
+    backstage.plugged_in = False
+    window = make_window("0")
+    qtbot.waitUntil(lambda: "no such camera" in window.welcome.text.lower())
+    assert window.welcome.text.lower().count("camera 0") == 1
+    assert backstage.noted == ["camera 0 cannot be opened: no such camera"], "the log has the whole line"
+
+
 def test_errors_stand_in_the_log_and_in_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     errors = ErrorReport(tmp_path / "log.txt")
     errors.note("nothing.mp4 does not exist")
