@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 from PyQt5.QtCore import QCoreApplication, QEvent, QPointF, QRectF, QSize, Qt, pyqtSignal
-from PyQt5.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent, QResizeEvent, QWheelEvent
+from PyQt5.QtGui import QColor, QFont, QFontMetrics, QMouseEvent, QPainter, QPaintEvent, QResizeEvent, QWheelEvent
 from PyQt5.QtWidgets import QApplication, QSizePolicy, QWidget
 
 from app.live.compose import Zoom
@@ -339,16 +339,28 @@ class VideoView(QWidget):
         painter.setPen(QColor(DARK.text))
         painter.drawText(card, int(Qt.AlignmentFlag.AlignCenter), text)
 
+    def badge_area(self, text: str, *, at_top: bool) -> QRectF:
+        """Rectangle of a badge at the upper or lower edge; at the lower one above a legend that would be under it."""
+        metrics = QFontMetrics(_bold(self.font()))
+        width, height = metrics.horizontalAdvance(text) + 32, metrics.height() + 16
+        card = QRectF((self.width() - width) / 2, 16 if at_top else self.height() - height - 16, width, height)
+        legend = self.legend_area()
+        if not at_top and card.intersects(legend):
+            card.moveBottom(max(height, legend.top() - 8))
+        return card
+
     def _paint_badge(self, painter: QPainter, text: str, color: str, *, at_top: bool) -> None:
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        font = painter.font()
-        font.setBold(True)
-        painter.setFont(font)
-        width = painter.fontMetrics().horizontalAdvance(text) + 32
-        height = painter.fontMetrics().height() + 16
-        card = QRectF((self.width() - width) / 2, 16 if at_top else self.height() - height - 16, width, height)
+        painter.setFont(_bold(self.font()))
+        card = self.badge_area(text, at_top=at_top)
         painter.setPen(Qt.PenStyle.NoPen)
         painter.setBrush(QColor(18, 20, 24, 225))
-        painter.drawRoundedRect(card, height / 2, height / 2)
+        painter.drawRoundedRect(card, card.height() / 2, card.height() / 2)
         painter.setPen(QColor(color))
         painter.drawText(card, int(Qt.AlignmentFlag.AlignCenter), text)
+
+
+def _bold(font: QFont) -> QFont:
+    bold = QFont(font)
+    bold.setBold(True)
+    return bold

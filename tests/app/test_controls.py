@@ -19,10 +19,11 @@ from app.live.inference import Follow
 from app.main_window import MainWindow
 from app.settings import Settings
 from app.widgets.pose_panel import PosePanel
+from app.widgets.video_view import waiting_text
 from engine.overlay.drawing import AttentionView, OverlayOptions
 from engine.skeleton import Skeleton
 from tests.app.conftest import pause, press, shows_people, trigger
-from tests.app.fakes import Backstage
+from tests.app.fakes import Backstage, only
 
 HAND = Skeleton(
     keypoint_names=("wrist", "thumb", "little_finger"), edges=((0, 1), (0, 2)), flip_pairs=(), oks_sigmas=(0.1,) * 3
@@ -432,3 +433,24 @@ def test_the_legends_keep_off_people_stand_beside_a_narrow_picture_and_can_be_dr
     qtbot.waitUntil(lambda: view.legend_area().left() >= view.picture_area().right())
     window.overlay_panel.controls["legend"].widget.setChecked(False)
     qtbot.waitUntil(lambda: view.legend_area().isEmpty())
+
+
+def test_a_waiting_probe_and_the_legends_cover_nothing_of_each_other(
+    window: MainWindow, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view = window.view
+    click_on_frame(window, qtbot, 240, 100)
+    qtbot.waitUntil(lambda: window.overlay_panel.has_probe)
+    window.overlay_panel.set_kind("attention")
+    only(monkeypatch, slice(0, 1))  # the probed person leaves
+    qtbot.waitUntil(lambda: view.picture is not None and view.picture.probe_lost)
+    pause(window, qtbot)
+    qtbot.waitUntil(lambda: not view.legend_area().isEmpty())
+    assert view.picture is not None
+    text = waiting_text(view.picture)
+    legend = view.legend_area()
+    view._dragged_to = (0.5, 1.0)  # where the text would stand
+    assert not view.badge_area(text, at_top=False).intersects(view.legend_area())
+    assert view.legend_area().size() == legend.size() and QRectF(view.rect()).contains(
+        view.badge_area(text, at_top=False)
+    )
