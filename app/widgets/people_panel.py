@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from PyQt5.QtCore import QAbstractTableModel, QModelIndex, Qt, QTimer, pyqtSignal
@@ -29,8 +29,9 @@ _RIGHT = int(Qt.Alignment(Qt.AlignmentFlag.AlignRight) | Qt.AlignmentFlag.AlignV
 class _Rows(QAbstractTableModel):
     """Rows of texts under titles; only what changes is announced."""
 
-    def __init__(self, columns: Sequence[str], parent: QWidget) -> None:
+    def __init__(self, columns: Sequence[str], parent: QWidget, tips: Mapping[str, str]) -> None:
         super().__init__(parent)
+        self._tips = tips
         self.columns: tuple[str, ...] = tuple(columns)
         self.rows: list[list[str]] = []
 
@@ -64,6 +65,8 @@ class _Rows(QAbstractTableModel):
         """The title of a column."""
         if orientation == Qt.Orientation.Horizontal and role == Qt.ItemDataRole.DisplayRole:
             return self.columns[section]
+        if orientation == Qt.Orientation.Horizontal and role == Qt.ItemDataRole.ToolTipRole:
+            return self._tips.get(self.columns[section])
         return None
 
     def text(self) -> str:
@@ -88,7 +91,11 @@ class PeoplePanel(QWidget):
         self._choice = choice
         self._picture: Picture | None = None
         self._written: Picture | None = None
-        self._people, self._keypoints = _Rows((), self), _Rows(KEYPOINT_COLUMNS, self)
+        self._longest: list[int] = []
+        person = self.tr("The score of the box times the mean of the keypoint scores above 0.2")
+        peak = self.tr("The height of the heatmap's peak; of a very clear keypoint it may be a little above 1")
+        self._people = _Rows((), self, {"score": person})
+        self._keypoints = _Rows(KEYPOINT_COLUMNS, self, {"score": peak})
         self.people = self._table(self._people, self.tr("People of the picture"))
         self.keypoints = self._table(self._keypoints, self.tr("Keypoints of the chosen person"))
         header = self.keypoints.horizontalHeader()
@@ -175,16 +182,22 @@ class PeoplePanel(QWidget):
         else:
             rows = person_rows(poses, skeleton, self.score_threshold)
             columns = person_columns(skeleton)
-        is_new = columns != self._people.columns
         self._people.show(columns, rows)
-        if is_new:
-            self.people.resizeColumnsToContents()
+        self._keep_room(columns, rows)
         self.nobody.setVisible(not rows)
         for button in (self.copy_button, self.save_button):
             button.setEnabled(bool(rows))
         if picture is not None:
             self._choice.take(picture)
         self._write_keypoints()
+
+    def _keep_room(self, columns: Sequence[str], rows: list[list[str]]) -> None:
+        """Widen the columns when a text is longer than any before it: narrower ones would move with every frame."""
+        longest = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
+        before = self._longest if len(self._longest) == len(longest) else [0] * len(longest)
+        self._longest = [max(pair) for pair in zip(longest, before, strict=True)]
+        if self._longest != before:
+            self.people.resizeColumnsToContents()
 
     def _write_keypoints(self) -> None:
         picture, poses = self._written, _poses_of(self._written)

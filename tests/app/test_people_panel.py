@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from pytestqt.qtbot import QtBot
 from app.live.composer import Picture
 from app.main_window import MainWindow
 from engine.skeleton import COCO17
-from engine.types import FrameResult
+from engine.types import Frame, FrameResult
 from tests.app import fakes
 from tests.app.conftest import pause, shows_people
 from tests.app.fakes import Backstage
@@ -173,3 +174,21 @@ def test_without_people_there_is_nothing_to_save(
     panel = window.people_panel
     qtbot.waitUntil(lambda: panel.nobody.isVisible() and not cells(panel.people))
     assert not panel.copy_button.isEnabled() and not panel.save_button.isEnabled()
+
+
+def test_a_column_that_gets_wider_numbers_shows_them_whole(
+    window: MainWindow, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    window.show_tab(3)
+    qtbot.waitUntil(lambda: bool(cells(window.people_panel.people)))
+    real = fakes.fake_result
+
+    def far_right(frame: Frame, **arguments: Any) -> FrameResult:
+        result = real(frame, **arguments)
+        return replace(result, poses=replace(result.poses, boxes_xyxy=result.poses.boxes_xyxy + np.float32(30_000)))
+
+    monkeypatch.setattr(fakes, "fake_result", far_right)
+    table = window.people_panel.people
+    qtbot.waitUntil(lambda: len(cells(table)[0]["y1"]) == 5)
+    column = list(cells(table)[0]).index("y1")
+    assert table.columnWidth(column) >= table.sizeHintForColumn(column)
