@@ -7,7 +7,19 @@ from dataclasses import dataclass
 
 from PyQt5.QtCore import QCoreApplication, Qt
 from PyQt5.QtGui import QKeySequence
-from PyQt5.QtWidgets import QAction, QDialog, QGridLayout, QLabel, QMainWindow, QMenu, QVBoxLayout, QWidget
+from PyQt5.QtWidgets import (
+    QAction,
+    QApplication,
+    QDialog,
+    QFrame,
+    QGridLayout,
+    QLabel,
+    QMainWindow,
+    QMenu,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
 
 from app.widgets.theme import colors
 
@@ -137,6 +149,9 @@ def allow(action: QAction, why_not: str) -> None:
     action.setToolTip(why_not or action.text())
 
 
+_SHARE_OF_SCREEN = 0.9  # a long list scrolls rather than reach over the screen's edge
+
+
 class KeysDialog(QDialog):
     """All keys, in columns by menu."""
 
@@ -160,11 +175,24 @@ class KeysDialog(QDialog):
             columns[0 if number in (0, 1) else 1].addLayout(self._group(title, lines))
         for column in columns:
             column.addStretch(1)
-        layout = QGridLayout(self)
+        page = QWidget()
+        layout = QGridLayout(page)
         layout.setContentsMargins(24, 16, 24, 24)
         layout.setHorizontalSpacing(40)
         layout.addLayout(columns[0], 0, 0)
         layout.addLayout(columns[1], 0, 1)
+        area = QScrollArea()
+        area.setWidgetResizable(True)
+        area.setWidget(page)
+        area.setFrameShape(QFrame.Shape.NoFrame)
+        around = QVBoxLayout(self)
+        around.setContentsMargins(0, 0, 0, 0)
+        around.addWidget(area)
+        screen = QApplication.primaryScreen() if parent is None else parent.screen()
+        room = page.sizeHint() if screen is None else screen.availableSize() * _SHARE_OF_SCREEN
+        bar = area.verticalScrollBar()
+        wide = page.sizeHint().width() + (0 if bar is None else bar.sizeHint().width())
+        self.resize(min(wide, room.width()), min(page.sizeHint().height(), room.height()))
 
     def _group(self, title: str, lines: list[tuple[str, str]]) -> QGridLayout:
         grid = QGridLayout()

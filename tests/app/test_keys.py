@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from PyQt5.QtCore import QEvent, QPoint, QPointF, Qt
+from PyQt5.QtCore import QEvent, QPoint, QPointF, QSize, Qt
 from PyQt5.QtGui import QMouseEvent, QWheelEvent
 from PyQt5.QtTest import QTest
-from PyQt5.QtWidgets import QApplication
+from PyQt5.QtWidgets import QApplication, QScrollArea
 from pytestqt.qtbot import QtBot
 
+from app.actions import KeysDialog
 from app.main_window import MainWindow
 from tests.app.conftest import WAIT_S, pause
 from tests.app.fakes import Backstage
@@ -130,3 +131,15 @@ def test_the_wheel_scrolls_a_panel_and_changes_no_control(name: str, window: Mai
     QApplication.sendEvent(control, event)
     assert window.pose_panel.options == before
     assert not event.isAccepted(), "left to the panel around it"
+
+
+def test_the_list_of_keys_stays_on_a_low_screen(qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("PyQt5.QtGui.QScreen.availableSize", lambda _screen: QSize(1280, 600))
+    keys = KeysDialog()
+    qtbot.addWidget(keys)
+    keys.show()
+    assert keys.height() <= 600
+    area = keys.findChild(QScrollArea)
+    assert area is not None and (bar := area.verticalScrollBar()) is not None and bar.maximum() > 0
+    sideways = area.horizontalScrollBar()
+    assert sideways is not None and sideways.maximum() == 0
