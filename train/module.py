@@ -33,12 +33,15 @@ class Diverged(EngineError):
     """A training has run into numbers that are not finite; nothing of it is written any more."""
 
     @classmethod
-    def at(cls, step: int, what: str) -> Diverged:
-        """The error for a step."""
-        return cls(
-            f"the training diverges at step {step}: {what}; best.safetensors, last.safetensors and last.ckpt are as"
-            " they were: go on from them with --resume and a lower --learning-rate"
-        )
+    def at(cls, step: int, what: str, output: Path) -> Diverged:
+        """The error for a step of the run in this folder."""
+        files = ("best.safetensors", "last.safetensors", "checkpoints/last.ckpt")
+        kept = [name for name in files if (output / name).is_file()]
+        if files[-1] in kept:
+            advice = f"{', '.join(kept)} are as before: go on from there with --resume and a lower --learning-rate"
+        else:
+            advice = "there is no checkpoint yet: begin again with a lower --learning-rate and another --output"
+        return cls(f"the training diverges at step {step}: {what}; {advice}")
 
 
 class PoseTraining(L.LightningModule):
@@ -201,7 +204,7 @@ class PoseTraining(L.LightningModule):
             attended = attention_loss(output.attention, batch["targets"], batch["weights"])
             losses |= {"loss_attention": attended, "loss": losses["loss"] + self.config.attention_weight * attended}
         if not losses["loss"].isfinite():
-            raise Diverged.at(self.global_step, f"the loss is {losses['loss'].item()}")
+            raise Diverged.at(self.global_step, f"the loss is {losses['loss'].item()}", self.config.output)
         self.log_dict({f"train/{name}": value.detach() for name, value in losses.items()}, prog_bar=False)
         self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"], prog_bar=False)
         return losses["loss"]

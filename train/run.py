@@ -103,7 +103,7 @@ def train(config: TrainConfig, resume: bool = False) -> Path:
         raise OptionError(f"{config.output} contains a run; continue it with --resume, or choose another --output")
     written = (config.output / name for name in ("config.json", "best.safetensors", "last.safetensors"))
     if process_rank(config) == 0:  # the first process may have begun to write when another comes here
-        check_targets(written, inputs=() if resume else config.inputs, overwrite=resume, flag="--resume")
+        check_targets(written, inputs=() if resume else config.inputs, overwrite=resume, flag="")
         for name in () if resume else ("checkpoints", "log", "tensorboard", "debug"):
             check_new_folder(config.output / name)
     torch.set_num_threads(config.threads or os.cpu_count() or 1)
@@ -226,7 +226,9 @@ class WholeCheckpoints(TorchCheckpointIO):
         """
         for name, value in checkpoint["state_dict"].items():
             if value.is_floating_point() and not value.isfinite().all():
-                raise Diverged.at(checkpoint["global_step"], f"'{name}' holds values that are not numbers")
+                raise Diverged.at(
+                    checkpoint["global_step"], f"'{name}' holds values that are not numbers", Path(path).parents[1]
+                )
         content = io.BytesIO()
         torch.save(checkpoint, content)
         try:

@@ -6,15 +6,13 @@ import contextlib
 import os
 import shutil
 import tempfile
-import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from engine.artifacts.file_lock import file_lock, is_locked
 from engine.artifacts.folders import is_unfinished
 from engine.errors import OutputError
-
-_ABANDONED_S = 86400
-"""Age in seconds at which a temporary folder counts as abandoned: longer than any build takes."""
 
 
 @contextlib.contextmanager
@@ -40,7 +38,7 @@ def replacing(target: Path) -> Iterator[Path]:
 def filling(folder: Path, keeps: Callable[[], bool] = lambda: False) -> Iterator[Path]:
     """A temporary folder beside `folder`; renamed to it when the block succeeds, removed when it fails.
 
-    Two processes that fill the same folder therefore do not collide.
+    Two processes that fill the same folder therefore do not collide. While it is filled it is locked (`is_filled`).
 
     Args:
         keeps: called where `folder` exists already; returns True to keep the existing one.
@@ -51,12 +49,14 @@ def filling(folder: Path, keeps: Callable[[], bool] = lambda: False) -> Iterator
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(folder.parent)
-        temporary = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", suffix=".part", dir=folder.parent))
+        temporary = folder.with_name(f"{folder.name}-{uuid.uuid4().hex}.part")
         try:
-            yield temporary
-            _rename(temporary, folder, keeps)
+            with file_lock(_lock_of(temporary)):
+                temporary.mkdir()
+                yield temporary
+                _rename(temporary, folder, keeps)
         finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            _remove(temporary)
     except OSError as error:
         raise OutputError(f"the cache folder {folder.parent} cannot be written ({error.strerror})") from error
 
@@ -80,8 +80,23 @@ def _rename(temporary: Path, folder: Path, keeps: Callable[[], bool]) -> None:
             return
 
 
+def is_filled(folder: Path) -> bool:
+    """Whether a process is filling this temporary folder: that of a killed one is locked no more."""
+    return is_locked(_lock_of(folder))
+
+
+def _lock_of(temporary: Path) -> Path:
+    return temporary.parent / "locks" / f"{temporary.name}.lock"
+
+
 def _remove_abandoned(parent: Path) -> None:
     """Delete the incomplete folders of killed processes."""
     for left in filter(is_unfinished, parent.iterdir()):
-        if time.time() - left.stat().st_mtime > _ABANDONED_S:
-            shutil.rmtree(left, ignore_errors=True)
+        if not is_filled(left):
+            _remove(left)
+
+
+def _remove(temporary: Path) -> None:
+    shutil.rmtree(temporary, ignore_errors=True)
+    with contextlib.suppress(OSError):  # Windows: another process looks whether it is locked
+        _lock_of(temporary).unlink(missing_ok=True)

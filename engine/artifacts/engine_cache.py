@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from engine.artifacts.atomic import replacing
+from engine.artifacts.atomic import is_filled, replacing
 from engine.artifacts.engine_file import EngineKey, EngineRecord, parts_of, read_engine, read_record
 from engine.artifacts.folders import cache_dir, is_entry, is_unfinished
 from engine.errors import ModelError, OutputError
@@ -128,7 +128,10 @@ def remove_superseded(name: str, newest: Path) -> list[str]:
 
 
 def removable(*, only_damaged: bool = False) -> list[Path]:
-    """What this program made in its cache, or only the folders of damaged engines: nothing else that is there."""
+    """What this program made in its cache, or only the folders of damaged engines: nothing else that is there.
+
+    Folders that a build is filling are left out.
+    """
     found = []
     for entry in entries():
         if only_damaged and entry.record is not None:
@@ -141,7 +144,8 @@ def removable(*, only_damaged: bool = False) -> list[Path]:
     if not only_damaged:
         exports, engines = cache_dir() / "onnx", engines_dir()
         found += [path for path in sorted(exports.glob("*")) if is_entry(path)]
-        found += [path for folder in (exports, engines) for path in sorted(folder.glob("*")) if is_unfinished(path)]
+        left = [path for folder in (exports, engines) for path in sorted(folder.glob("*")) if is_unfinished(path)]
+        found += [path for path in left if not is_filled(path)]
         found += sorted((engines / "timing").glob("[0-9a-f]" * 16 + ".bin"))
     return found
 

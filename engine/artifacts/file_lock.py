@@ -32,3 +32,18 @@ def file_lock(path: Path, on_wait: Callable[[], None] = lambda: None) -> Iterato
         yield
     finally:
         lock.release()
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process holds the lock of a file; False where the file does not exist."""
+    from filelock import FileLock, Timeout
+
+    if not path.exists():
+        return False
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    lock.release()
+    return False

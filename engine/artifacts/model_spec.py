@@ -156,26 +156,32 @@ class ModelSpec:
             width, height = (int(length) for length in values["input_size_wh"])
             skeleton = values["skeleton"]
             return ModelSpec(
-                kind=str(values["kind"]),
-                name=str(values["name"]),
-                precision=str(values["precision"]),
+                kind=_text(values["kind"]),
+                name=_text(values["name"]),
+                precision=_text(values["precision"]),
                 input_size_wh=(width, height),
                 inputs=tuple(_tensor(tensor) for tensor in values["inputs"]),
                 outputs=tuple(_tensor(tensor) for tensor in values["outputs"]),
                 skeleton=None if skeleton is None else Skeleton.from_dict(skeleton),
-                class_names=tuple(str(name) for name in values["class_names"]),
-                file_sha256=str(values["file_sha256"]),
-                weights_sha256=str(values["weights_sha256"]),
+                class_names=tuple(_text(name) for name in values["class_names"]),
+                file_sha256=_text(values["file_sha256"]),
+                weights_sha256=_text(values["weights_sha256"]),
                 graph_version=int(values["graph_version"]),
                 made_with={str(key): str(value) for key, value in dict(values["made_with"]).items()},
                 mean=_numbers(values.get("mean")),
                 std=_numbers(values.get("std")),
                 udp=bool(values.get("udp", False)),
                 sigma=float(values.get("sigma", 0.0)),
-                decode=str(values.get("decode", "quarter")),
+                decode=_text(values.get("decode", "quarter")),
             )
         except WRONG_VALUES as error:
             raise ModelError(f"the spec cannot be read: {error!r}") from error
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} where text was expected")
+    return value
 
 
 def _numbers(values: Any) -> tuple[float, ...] | None:
@@ -187,7 +193,7 @@ def _tensor_dict(tensor: TensorSpec) -> dict[str, Any]:
 
 
 def _tensor(values: Mapping[str, Any]) -> TensorSpec:
-    return TensorSpec(name=str(values["name"]), shape=tuple(values["shape"]), dtype=str(values["dtype"]))
+    return TensorSpec(name=_text(values["name"]), shape=tuple(values["shape"]), dtype=_text(values["dtype"]))
 
 
 def check_names(names: tuple[str, ...]) -> None:

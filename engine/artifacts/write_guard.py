@@ -39,7 +39,7 @@ def check_targets(
         targets: the names that the files of the run will get; None stands for a file that is not asked for.
         inputs: files and folders that the run reads, which are never replaced; names that are no files are skipped.
         overwrite: whether other files that exist may be replaced.
-        flag: the option that allows it, for the message.
+        flag: the option that allows it, for the message; empty where none does.
         is_own: whether an existing file is one that this program wrote, and so may be replaced.
 
     Raises:
@@ -61,7 +61,8 @@ def check_targets(
             taken.add(resolved)
             _check_place(target)
             if target.exists() and not overwrite and not is_own(target):
-                raise OutputError(f"{target} exists already: name another output, or add {flag} to replace it")
+                instead = f", or add {flag} to replace it" if flag else ""
+                raise OutputError(f"{target} exists already: name another output{instead}")
         except (OSError, RuntimeError, ValueError) as error:
             raise _unusable(target, error) from error
 

@@ -253,3 +253,16 @@ def test_a_training_that_diverges_keeps_the_last_good_weights(
     load_pose_model(output / "last.safetensors")
     state = torch.load(output / kept[2], weights_only=True)["state_dict"]
     fault.keeps(all(value.isfinite().all() for value in state.values()), "the checkpoint holds NaN")
+    assert "checkpoints/last.ckpt are as before: go on from there with --resume" in err, err
+
+
+def test_a_training_that_diverges_before_its_first_checkpoint_advises_what_works(
+    trained: tuple[Path, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str], fault: Fault
+) -> None:
+    """Neither it nor a second run into its folder names --resume, which has nothing to go on from."""
+    words = [*OPTIONS, "--data", str(trained[0]), "--output", str(tmp_path / "run")]
+    for extra, expected in ((["--learning-rate", "1e20"], "begin again with a lower"), ([], "name another output")):
+        code = importlib.import_module("train.__main__").main([*words, *extra])
+        err = capfd.readouterr().err
+        fault.quiet(err)
+        assert code == 2 and expected in err and "--resume" not in err, err

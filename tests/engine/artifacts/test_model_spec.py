@@ -68,6 +68,8 @@ def test_a_file_without_spec_is_refused(compiled: Path) -> None:
         (("skeleton", "edges", 0), [3, 99]),
         (("skeleton", "oks_sigmas"), [0.1]),
         (("skeleton",), None),
+        (("name",), None),
+        (("class_names", 0), None),
         (("input_size_wh",), [1]),
         (("class_names",), []),
     ],
