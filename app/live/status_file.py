@@ -41,7 +41,7 @@ def status_of(
     started_s: float,
 ) -> dict[str, Any]:
     """The values of the file; times in ms, memory in MB, None where there is no value."""
-    running = ("pose_model", "backend", "device", "precision", "detector", "detector_backend", "passed_over")
+    running = ("pose_model", "backend", "device", "precision", "detector", "detector_backend", "skipped")
     return {
         "seconds": round(time.monotonic() - started_s, 2),
         "source": source,

@@ -115,7 +115,7 @@ class PosePanel(QWidget):
                 precision=description.get("precision"),
             )
         )
-        passed = [f"{name}: {why}" for name, why in description.get("passed_over", [])]
+        passed = [f"{name}: {why}" for name, why in description.get("skipped", [])]
         self.running.setToolTip("\n".join([self.tr("Skipped:"), *passed]) if passed else "")
 
     def show_unusable(self, backends: Mapping[str, str], precisions: Mapping[str, Mapping[str, str]]) -> None:

@@ -2,7 +2,7 @@
 
 Keypoints come from the INT8 graph alone, whatever else is requested, so that looking at the attention changes no
 keypoint. Areas and attention come from the float graph of the same weights, which is opened when they are first
-requested: they are what the user looks at, and single pixels of an INT8 attention stray by half of the scale
+requested: they are what the user looks at, and single pixels of an INT8 attention are off by half of the scale
 (docs/decisions/0013-int8.md).
 """
 

@@ -136,7 +136,7 @@ def _accuracy(options: PipelineOptions, data: Path) -> dict[str, Any]:
 
 def measure(options: PipelineOptions, clip: Clip, video: str, counts: tuple[int, ...]) -> dict[str, Any]:
     """All measurements of one backend."""
-    result: dict[str, Any] = {"asked": options.backend}
+    result: dict[str, Any] = {"requested": options.backend}
     with open_pipeline(dataclasses.replace(options, detect_every=1), notify=_note) as pipeline:
         result["runs"] = pipeline.describe()
         result["ap"] = stated_ap(resolve_pose_model(options.pose_model).with_suffix(".md"))
@@ -213,7 +213,7 @@ def _in_child(name: str, precision: str, user_options: Options, counts: tuple[in
         if done.returncode != 0 or not file.is_file():
             lines = done.stderr.strip().splitlines()
             return {
-                "asked": name,
+                "requested": name,
                 "precision": precision,
                 "error": lines[-1].removeprefix("error: ") if lines else "it failed",
             }

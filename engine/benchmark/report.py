@@ -133,7 +133,7 @@ def summary(backends: Sequence[Mapping[str, Any]]) -> str:
 def _backend_text(one: Mapping[str, Any]) -> str:
     if "error" in one:
         precision = f", {one['precision']}" if one.get("precision", "auto") != "auto" else ""
-        return f"{one['asked']}{precision}: {one['error']}"
+        return f"{one['requested']}{precision}: {one['error']}"
     runs = one["runs"]
     lines = [
         f"poses on {runs['backend']} ({runs['device']}, {runs['precision']}): {runs['pose_model']}, "

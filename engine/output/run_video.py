@@ -267,7 +267,7 @@ def what_runs(pipeline: PosePipeline) -> str:
         f"poses:  {found['pose_model']} on {found['backend']} ({found['device']}, {found['precision']})",
         f"people: {found['detector']}{runs_on}",
     ]
-    lines += [f"skipped {name}: {reason}" for name, reason in found["passed_over"]]
+    lines += [f"skipped {name}: {reason}" for name, reason in found["skipped"]]
     return "\n".join(lines)
 
 

@@ -131,7 +131,7 @@ def _given_boxes(options: PipelineOptions) -> tuple[Detector, dict[str, Any]] | 
 
 def _no_detector(what: str) -> dict[str, Any]:
     fields = dict.fromkeys(("detector_backend", "detector_device", "detector_precision"), "none")
-    return {"detector": what, **fields, "detector_passed_over": []}
+    return {"detector": what, **fields, "detector_skipped": []}
 
 
 def _open_detector(
@@ -190,5 +190,5 @@ def _description(opened: OpenedBackend, what: str, prefix: str) -> dict[str, Any
         f"{prefix}backend": backend.name,
         f"{prefix}device": backend.device,
         f"{prefix}precision": backend.precision,
-        f"{prefix}passed_over": [list(reason) for reason in opened.skipped],
+        f"{prefix}skipped": [list(reason) for reason in opened.skipped],
     }

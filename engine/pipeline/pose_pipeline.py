@@ -221,7 +221,7 @@ class PosePipeline(Closing):
             follower = self._follower = None
         if follower is None:
             return pending
-        if not pending.detected:  # carried on: these are the boxes of the people posed before
+        if not pending.detected:  # propagated: these are the boxes of the people posed before
             return dataclasses.replace(pending, followed=follower.number)
         if frame.is_still:  # in each photo the person is chosen anew
             follower.reset()

@@ -112,7 +112,7 @@ class PersonFollower:
         return found
 
     def moved(self, box_xyxy: Float32Array, time_s: float) -> None:
-        """The person is in this box (4,), which was carried on and not detected."""
+        """The person is in this box (4,), which was propagated and not detected."""
         self._box, self._seen_s = box_xyxy, time_s
 
     def is_over(self, time_s: float) -> bool:

@@ -125,7 +125,7 @@ class FakePipeline:
         return {
             "pose_model": name, "backend": "openvino", "device": "cpu", "precision": "bf16", "detector": "fake",
             "detector_backend": "openvino", "detector_device": "cpu", "detector_precision": "bf16",
-            "passed_over": [["tensorrt", "no NVIDIA GPU"]],
+            "skipped": [["tensorrt", "no NVIDIA GPU"]],
         }  # fmt: skip
 
     def close(self) -> None:

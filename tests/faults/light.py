@@ -24,9 +24,9 @@ from engine.types import FrameResult
 from tests.engine.fakes import BrightestPixel, FixedDetector, boxes
 
 DESCRIPTION = {
-    "pose_model": "light", "backend": "none", "device": "cpu", "precision": "fp32", "passed_over": [],
+    "pose_model": "light", "backend": "none", "device": "cpu", "precision": "fp32", "skipped": [],
     "detector": "light", "detector_backend": "none", "detector_device": "cpu", "detector_precision": "fp32",
-    "detector_passed_over": [],
+    "detector_skipped": [],
 }  # fmt: skip
 
 

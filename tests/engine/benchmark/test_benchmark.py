@@ -31,9 +31,9 @@ from tests.engine.clips import ClipSpec, make_clip, save_photo
 from tests.engine.fakes import BrightestPixel, FixedDetector, boxes
 
 RUNS = {
-    "pose_model": "kcam_a", "backend": "openvino", "device": "cpu", "precision": "bf16", "passed_over": [],
+    "pose_model": "kcam_a", "backend": "openvino", "device": "cpu", "precision": "bf16", "skipped": [],
     "detector": "yolo_b", "detector_backend": "onnxruntime", "detector_device": "cpu", "detector_precision": "fp32",
-    "detector_passed_over": [],
+    "detector_skipped": [],
 }  # fmt: skip
 
 

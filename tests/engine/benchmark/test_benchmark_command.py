@@ -67,9 +67,16 @@ def test_a_row_for_each_runtime_and_precision(
 
     def child(name: str, precision: str, *_rest: object) -> dict[str, Any]:
         if precision == "int8":
-            return {"asked": name, "precision": precision, "error": "kcam_a has not been made into an INT8 graph"}
+            return {"requested": name, "precision": precision, "error": "kcam_a has not been made into an INT8 graph"}
         runs = {**RUNS, "backend": name, "precision": precision}
-        one: dict[str, Any] = {"asked": name, "runs": runs, "ap": None, "steps": {}, "people_ratios": [], "live": {}}
+        one: dict[str, Any] = {
+            "requested": name,
+            "runs": runs,
+            "ap": None,
+            "steps": {},
+            "people_ratios": [],
+            "live": {},
+        }
         return {**one, "export": {"fps": 21.0, "frames": 3}, "people": people, "peak_memory_mib": 512.0}
 
     monkeypatch.setattr(benchmark, "_in_child", child)
@@ -85,7 +92,7 @@ def test_a_row_for_each_runtime_and_precision(
     assert cv2.imread(str(plot)) is not None
     assert main.main([*arguments, "--plot", str(tmp_path / "plot.txt")]) == 2
     assert "plot.txt" in capsys.readouterr().err
-    assert summary([{"asked": "a", "error": "b"}]) == "nothing could be measured"
+    assert summary([{"requested": "a", "error": "b"}]) == "nothing could be measured"
 
 
 def opening(monkeypatch: pytest.MonkeyPatch) -> list[PipelineOptions]:
@@ -130,14 +137,14 @@ def test_a_backend_that_cannot_run_does_not_end_the_others(
     video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     good: dict[str, Any] = {
-        "asked": "onnxruntime",
+        "requested": "onnxruntime",
         "runs": RUNS,
         "ap": None,
         "steps": {},
         "export": {"fps": 1.0, "frames": 1},
     }
     good |= {"live": {}, "people": [], "people_ratios": [], "peak_memory_mib": None}
-    bad = {"asked": "openvino", "error": "openvino cannot run here"}
+    bad = {"requested": "openvino", "error": "openvino cannot run here"}
     monkeypatch.setattr(benchmark, "usable_backends", lambda: ["openvino", "onnxruntime"])
     monkeypatch.setattr(benchmark, "_in_child", lambda name, _precision, *_rest: good if name == "onnxruntime" else bad)
     arguments = ["--benchmark", "--video", str(video), "--frames", "3", "--backend", "all"]
@@ -155,6 +162,6 @@ def test_the_children_s_errors_are_one_line(video: Path, tmp_path: Path) -> None
         ["--benchmark", "--video", str(video), "--frames", "2", "--pose-model", str(tmp_path / "gone.safetensors")]
     )
     found = benchmark._in_child("openvino", "fp32", arguments, (1,))
-    assert (found["asked"], found["precision"]) == ("openvino", "fp32")
+    assert (found["requested"], found["precision"]) == ("openvino", "fp32")
     assert "gone.safetensors does not exist" in found["error"]
     assert not found["error"].startswith("error:")

@@ -111,7 +111,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
         requested.append(options)
         return pipeline(Slowing(), options)
 
-    nothing: dict[str, Any] = {"asked": "none", "error": "left out"}
+    nothing: dict[str, Any] = {"requested": "none", "error": "left out"}
     monkeypatch.setattr(benchmark, "open_pipeline", open_one)
     monkeypatch.setattr(benchmark, "measure", lambda *_arguments: nothing)
     report = tmp_path / "r.json"

@@ -143,7 +143,7 @@ def small_shipped(small_weights: Path, small_onnx: Path, tmp_path: Path, monkeyp
 
 
 @pytest.mark.parametrize("change", ["damage", "weights"])
-def test_one_that_does_not_fit_is_passed_over_and_the_reason_is_told(
+def test_one_that_does_not_fit_is_skipped_and_the_reason_is_told(
     change: str, small_shipped: Path, own_cache: Path
 ) -> None:
     assert ensure_onnx(small_shipped) == small_shipped.with_suffix(".onnx")

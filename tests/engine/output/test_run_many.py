@@ -19,7 +19,7 @@ from tests.engine.clips import ClipSpec, make_clip, picture, read_back, save_pho
 from tests.engine.fakes import BrightestPixel, FixedDetector, boxes, weights_header
 
 DESCRIPTION = {
-    "pose_model": "a", "backend": "b", "device": "cpu", "precision": "fp32", "passed_over": [],
+    "pose_model": "a", "backend": "b", "device": "cpu", "precision": "fp32", "skipped": [],
     "detector": "d", "detector_backend": "none", "detector_device": "none", "detector_precision": "none",
 }  # fmt: skip
 

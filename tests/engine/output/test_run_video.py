@@ -51,9 +51,9 @@ class Opened:
             want_attention=options.want_attention,
             description={
                 "pose_model": "kcam_a", "backend": "openvino", "device": "cpu", "precision": "bf16",
-                "passed_over": [["tensorrt", "there is no GPU"]],
+                "skipped": [["tensorrt", "there is no GPU"]],
                 "detector": "yolo_b", "detector_backend": "onnxruntime", "detector_device": "cpu",
-                "detector_precision": "fp32", "detector_passed_over": [],
+                "detector_precision": "fp32", "detector_skipped": [],
             },
         )  # fmt: skip
 

@@ -281,5 +281,5 @@ def test_the_running_networks_are_described(monkeypatch: pytest.MonkeyPatch) -> 
     assert (reported["pose_model"], reported["backend"], reported["device"], reported["precision"]) == (
         "some_model", "brightest", "cpu", "fp32",
     )  # fmt: skip
-    assert reported["passed_over"] == [["tensorrt", "no GPU"]]
+    assert reported["skipped"] == [["tensorrt", "no GPU"]]
     assert reported["detector_backend"] == "brightest"
