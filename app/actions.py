@@ -76,11 +76,14 @@ def commands() -> tuple[Command, ...]:
         Command(name="boxes", menu=view, text=tr("Boxes"), keys=("B",), is_switch=True),
         Command(name="ids", menu=view, text=tr("Ids"), keys=("I",), is_switch=True),
         Command(name="scores", menu=view, text=tr("Scores"), keys=("C",), is_switch=True),
+        Command(name="angles", menu=view, text=tr("Angles"), keys=("J",), is_switch=True),
+        Command(name="trails", menu=view, text=tr("Trails"), keys=("T",), is_switch=True),
         Command(name="tab_overlay", menu=view, text=tr("Panel: overlay"), keys=("Ctrl+1",)),
         Command(name="tab_pose", menu=view, text=tr("Panel: pose"), keys=("Ctrl+2",)),
         Command(name="tab_statistics", menu=view, text=tr("Panel: statistics"), keys=("Ctrl+3",)),
         Command(name="tab_people", menu=view, text=tr("Panel: people"), keys=("Ctrl+4",)),
         Command(name="tab_maps", menu=view, text=tr("Panel: maps of all keypoints"), keys=("Ctrl+5",)),
+        Command(name="plot", menu=view, text=tr("Plot of a keypoint or an angle"), keys=("G",), is_switch=True),
         Command(name="sidebar", menu=view, text=tr("Panels"), keys=("F9",), is_switch=True),
         Command(name="full_screen", menu=view, text=tr("Full screen"), keys=("F", "F11"), is_switch=True),
         Command(name="snapshot", menu=out, text=tr("Save a snapshot"), keys=("S",)),
@@ -171,8 +174,9 @@ class KeysDialog(QDialog):
                 groups.setdefault(command.menu.replace("&", ""), []).append((" / ".join(command.keys), command.text))
         groups[commands()[0].menu.replace("&", "")].append(("0 … 9", self.tr("Go to 0 % … 90 % of the file")))
         columns = (QVBoxLayout(), QVBoxLayout())
-        for number, (title, lines) in enumerate(groups.items()):
-            columns[0 if number in (0, 1) else 1].addLayout(self._group(title, lines))
+        longest = max(groups, key=lambda title: len(groups[title]))
+        for title, lines in groups.items():
+            columns[1 if title == longest else 0].addLayout(self._group(title, lines))
         for column in columns:
             column.addStretch(1)
         page = QWidget()

@@ -17,6 +17,7 @@ from PyQt5.QtWidgets import (
     QMessageBox,
     QScrollArea,
     QShortcut,
+    QSplitter,
     QStackedWidget,
     QTabWidget,
     QVBoxLayout,
@@ -46,6 +47,7 @@ from app.widgets.maps_panel import MapsPanel
 from app.widgets.notices import Notices
 from app.widgets.overlay_panel import OverlayPanel
 from app.widgets.people_panel import PeoplePanel
+from app.widgets.plot_panel import PlotPanel
 from app.widgets.pose_panel import PosePanel
 from app.widgets.source_menu import SourceMenu
 from app.widgets.statistics_panel import StatisticsPanel
@@ -115,7 +117,7 @@ class MainWindow(QMainWindow):
         bar = self.menuBar()
         self.full_screen = FullScreen(
             self,
-            around=[self.header, self.tabs, *([bar] if bar is not None else [])],
+            around=[self.header, self.tabs, self.plot_panel, *([bar] if bar is not None else [])],
             pages=self.pages,
             video=self.view,
             controls=self.transport,
@@ -146,6 +148,7 @@ class MainWindow(QMainWindow):
         self.choice = PersonChoice(self)
         self.people_panel = PeoplePanel(self.choice)
         self.maps_panel = MapsPanel(self.choice)
+        self.plot_panel = PlotPanel(self.choice)
         self.sources = SourceMenu(self.settings, self)
         self.header = Header(self.sources)
 
@@ -157,7 +160,13 @@ class MainWindow(QMainWindow):
         left.setContentsMargins(0, 0, 0, 0)
         left.setSpacing(0)
         left.addWidget(self.header)
-        left.addWidget(self.pages, 1)
+        self.video_and_plot = QSplitter(Qt.Orientation.Vertical)
+        self.video_and_plot.setChildrenCollapsible(False)
+        self.video_and_plot.addWidget(self.pages)
+        self.video_and_plot.addWidget(self.plot_panel)
+        self.video_and_plot.setStretchFactor(0, 1)
+        self.plot_panel.hide()
+        left.addWidget(self.video_and_plot, 1)
         left.addWidget(self.transport)
         self.tabs = QTabWidget()
         self.tabs.setObjectName("sidebar")
@@ -229,6 +238,10 @@ class MainWindow(QMainWindow):
         )
         self.maps_panel.sheet_requested.connect(outputs.save_sheet)
         self.maps_panel.maps_requested.connect(outputs.save_maps)
+        self.plot_panel.csv_requested.connect(outputs.save_table)
+        self.plot_panel.picture_requested.connect(outputs.save_image)
+        bar.resumed.connect(self.plot_panel.break_line)
+        self.overlay_panel.changed.connect(lambda options: self.plot_panel.set_threshold(options.score_threshold))
 
     def _make_timers(self) -> None:
         self._statistics_timer, self._status_timer = QTimer(self), QTimer(self)
@@ -295,11 +308,14 @@ class MainWindow(QMainWindow):
             "boxes": toggle(overlay.boxes),
             "ids": toggle(overlay.ids),
             "scores": toggle(overlay.scores),
+            "angles": toggle(overlay.angles),
+            "trails": toggle(overlay.trails),
             "tab_overlay": lambda: self.show_tab(0),
             "tab_pose": lambda: self.show_tab(1),
             "tab_statistics": lambda: self.show_tab(2),
             "tab_people": lambda: self.show_tab(3),
             "tab_maps": lambda: self.show_tab(4),
+            "plot": lambda: self.plot_panel.setVisible(not self.plot_panel.isVisible()),
             "sidebar": lambda: self.tabs.setVisible(not self.tabs.isVisible()),
             "full_screen": self.full_screen.toggle,
             "snapshot": lambda: self.outputs.snapshot(self.view.picture),
@@ -323,6 +339,9 @@ class MainWindow(QMainWindow):
             "boxes": overlay.boxes.isChecked,
             "ids": overlay.ids.isChecked,
             "scores": overlay.scores.isChecked,
+            "angles": overlay.angles.isChecked,
+            "trails": overlay.trails.isChecked,
+            "plot": lambda: not self.plot_panel.isHidden(),
             "sidebar": lambda: not self.tabs.isHidden(),
             "full_screen": lambda: self.full_screen.is_on,
             "record": lambda: outputs.video is not None,
@@ -371,6 +390,8 @@ class MainWindow(QMainWindow):
             self.statistics.clear_window()
             if isinstance(event, SourceOpened):
                 self._focus_video()
+            else:
+                self.plot_panel.set_skeleton(event.skeleton)
         elif isinstance(event, Unexpected):
             self._report(event.error, event.where)
         self._allow_commands()
@@ -389,6 +410,7 @@ class MainWindow(QMainWindow):
         self.source_control.show_position(picture.shown.shot)
         self.people_panel.show_picture(picture)
         self.maps_panel.show_picture(picture)
+        self.plot_panel.show_picture(picture)
         self.look_control.show_probe_state(picture)
         self.look_control.show_followed()
 

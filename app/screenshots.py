@@ -30,11 +30,12 @@ from engine.types import Float32Array, UInt8Array
 
 _OPEN_LIMIT_S, _WAIT_LIMIT_S = 180.0, 60.0
 _COLORS = 255
-_LIVE_S, _ATTENTION_S, _PROBE_S = 2.2, 3.2, 3.6
+_BEGIN_S, _LIVE_S, _ATTENTION_S, _PROBE_S = 0.2, 2.2, 3.2, 3.6
 """Positions in the demo's street scene."""
+_PLOTTED, _PLOT_S = ("left_wrist", "x"), 12.5
 
 
-SCENES = ("statistics", "pose", "live", "attention", "probe", "people", "zoom", "maps")
+SCENES = ("statistics", "pose", "live", "attention", "probe", "people", "zoom", "maps", "plot")
 
 
 def picture_of(folder: Path, scene: str) -> Path:
@@ -203,15 +204,37 @@ def take_all(application: QApplication, window: MainWindow, folder: Path) -> Non
     window.view.zoom_by(2.0, area.bottomLeft() + (area.topRight() - area.bottomLeft()) * 0.1)
     live_for(application, 0.5)
     save(window, picture_of(folder, "zoom"))
+    take_maps_and_plot(application, window, folder)
+
+
+def take_maps_and_plot(application: QApplication, window: MainWindow, folder: Path) -> None:
+    """Take the scenes of all keypoints at once and of a curve over time."""
+    panel = window.overlay_panel
     window.view.zoom_back()
-    window.look_control.remove_probe()
-    window.look_control.remove_probe()
+    for _ in range(2):  # the probe, then the pinned ones
+        window.look_control.remove_probe()
+        live_for(application, 0.3)
     window.show_tab(4)
     stand_at(application, window, _ATTENTION_S)
     wait_for(application, lambda: window.maps_panel.tiles.grid is not None, _WAIT_LIMIT_S, "maps of all keypoints")
     panel.choose_keypoint(most_attended(window))
     live_for(application, 1.0)
     save(window, picture_of(folder, "maps"))
+    panel.set_kind(None)
+    window.show_tab(0)
+    panel.angles.setChecked(True)
+    panel.trails.setChecked(True)
+    stand_at(application, window, _BEGIN_S)
+    window.plot_panel.show()
+    window.plot_panel.choose(*_PLOTTED)
+    window.look_control.probe_next()
+    live_for(application, 0.5)
+    window.look_control.remove_probe()  # whom it was on stays chosen
+    window.source_control.toggle_playing()
+    live_for(application, _PLOT_S)
+    window.source_control.toggle_playing()
+    live_for(application, 0.5)
+    save(window, picture_of(folder, "plot"))
 
 
 @reports_errors("screenshots", TimeoutError)

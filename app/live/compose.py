@@ -134,6 +134,8 @@ def compose(
     affine = placement(own_wh, size_wh, mirror=look.mirror, zoom=zoom)
     if shown.result is not None and shown.skeleton is not None:
         placed = placed_result(shown.result, canvas, affine)
+        if memory is not None:
+            memory.enter((shown.shot.serial, shown.shot.epoch))
         draw(
             placed, shown.skeleton, fitting(look.overlay, shown), out=canvas, memory=memory, density=density, also=also
         )

@@ -29,7 +29,7 @@ from app.widgets.notices import EXPORT, Notices
 from app.wording import in_window_words
 from engine.artifacts.part_file import PartFile
 from engine.artifacts.unfinished import set_aside, unfinished_in
-from engine.errors import EngineError
+from engine.errors import EngineError, OutputError
 from engine.output.files import DEFAULT_FOLDER, resolve_output
 from engine.output.maps_writer import MapsWriter
 from engine.output.part_writer import PartWriter
@@ -153,6 +153,19 @@ class Outputs(QObject):
             return _committed(writer, lambda: writer.write(alone, time_s))
 
         self._write(".npz", write)
+
+    def save_table(self, text: str) -> None:
+        """Save a text as CSV."""
+
+        def write(part: PartFile) -> Path:
+            try:
+                part.path.write_text(text, encoding="utf-8")
+            except OSError as error:
+                part.discard()
+                raise OutputError(f"cannot write {part.final}: {error.strerror or error}") from error
+            return part.commit()
+
+        self._write(".csv", write)
 
     def _write(self, suffix: str, write: Callable[[PartFile], Path]) -> None:
         """Write a small file, and report it."""

@@ -114,8 +114,8 @@ class OverlayPanel(QWidget):
             else:
                 control.widget.add_to(self._sliders, self.tr(look.label))
         # Those that have a key of their own.
-        self.skeleton, self.boxes, self.ids, self.scores = (
-            self.controls[name].widget for name in ("skeleton", "boxes", "ids", "scores")
+        self.skeleton, self.boxes, self.ids, self.scores, self.angles, self.trails = (
+            self.controls[name].widget for name in ("skeleton", "boxes", "ids", "scores", "angles", "trails")
         )
 
     def _make_attention(self) -> None:

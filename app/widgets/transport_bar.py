@@ -48,10 +48,12 @@ class TransportBar(QWidget):
 
     Signals:
         play_toggled, stepped (frames), sought (seconds), loop_changed, speed_changed, mirror_changed: playback.
+        resumed: it plays again after a pause.
         snapshot_requested, record_toggled, poses_toggled, export_requested: outputs.
     """
 
     play_toggled = pyqtSignal()
+    resumed = pyqtSignal()
     stepped = pyqtSignal(int)
     sought = pyqtSignal(float)
     loop_changed = pyqtSignal(bool)
@@ -68,6 +70,7 @@ class TransportBar(QWidget):
         self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
         self._duration_s: float | None = None
         self._photos: int | None = None
+        self._playing = True
         self._make_widgets()
         layout = QHBoxLayout(self)
         layout.setContentsMargins(10, 7, 10, 7)
@@ -182,6 +185,9 @@ class TransportBar(QWidget):
     def set_playing(self, playing: bool) -> None:
         """Show pause or play on the button."""
         self.play.setIcon(icon("pause" if playing else "play"))
+        if playing and not self._playing:
+            self.resumed.emit()
+        self._playing = playing
 
     def _position_text(self, position_s: float, number: int) -> str:
         if self._photos is not None:

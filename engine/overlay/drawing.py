@@ -104,6 +104,13 @@ class DrawingMemory:
     def __init__(self) -> None:
         self.legend = LegendCorner()
         self.trails = Trails()
+        self._sequence: object = None
+
+    def enter(self, sequence: object) -> None:
+        """Forget the trails where a frame is of another sequence than the one before, such as after a seek."""
+        if sequence != self._sequence:
+            self._sequence = sequence
+            self.trails.reset()
 
 
 def draw(
