@@ -55,6 +55,8 @@ class MapTiles(QWidget):
         self.chosen: int | None = None
         self._skeleton: Skeleton = COCO17
         self._aspect = _ASPECT
+        self.columns = 1
+        """How many tiles stand beside each other: those that get the largest."""
         self._hovered: int | None = None
         self._bar = _bar_image()
 
@@ -65,8 +67,7 @@ class MapTiles(QWidget):
     def set_skeleton(self, skeleton: Skeleton) -> None:
         """Show tiles for these keypoints."""
         self._skeleton, self.grid = skeleton, None
-        self.update()
-        self.room_changed.emit()
+        self._arrange()
 
     def show_grid(self, grid: MapGrid | None) -> None:
         """Paint these tiles next."""
@@ -74,15 +75,15 @@ class MapTiles(QWidget):
             aspect = grid.tile_wh[0] / grid.tile_wh[1]
             if abs(aspect - self._aspect) > 0.05:
                 self._aspect = aspect
-                self.room_changed.emit()
+                self._arrange()
         self.grid = grid
         self.update()
 
-    @property
-    def columns(self) -> int:
-        """How many tiles stand beside each other: those that get the largest."""
+    def _arrange(self) -> None:
         most = max(1, self.width() // _LEAST_CELL_PX)
-        return max(range(1, most + 1), key=lambda columns: min(self._room(columns)[0], self._room(columns)[1]))
+        self.columns = max(range(1, most + 1), key=lambda columns: min(self._room(columns)))
+        self.update()
+        self.room_changed.emit()
 
     def _room(self, columns: int) -> tuple[float, float]:
         """Width of a tile in logical px that the columns leave, and the one that the rows leave."""
@@ -140,7 +141,7 @@ class MapTiles(QWidget):
     def resizeEvent(self, event: QResizeEvent | None) -> None:
         """Ask for tiles of another size."""
         super().resizeEvent(event)
-        self.room_changed.emit()
+        self._arrange()
 
     def _name(self, keypoint: int) -> str:
         return self._skeleton.keypoint_names[keypoint].replace("_", " ")
@@ -215,7 +216,7 @@ class MapsPanel(QWidget):
 
     def __init__(self, choice: PersonChoice, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._choice = choice
+        self.choice = choice
         self._picture: Picture | None = None
         self._has_attention = True
         self.title, self.hint = heading(""), faint("")
@@ -261,7 +262,7 @@ class MapsPanel(QWidget):
         if not self.isVisible():
             return
         self._picture = picture
-        self._choice.take(picture)
+        self.choice.take(picture)
         self.tiles.show_grid(picture.grid)
         self._write()
 
@@ -288,8 +289,8 @@ class MapsPanel(QWidget):
             ids = result.poses.track_ids
             title = kind if ids is None else self.tr("{kind} of #{number}").format(kind=kind, number=ids[grid.person])
             hint = self.tr("A click shows that keypoint in the video.")
-        elif self._choice.chosen.track_id is not None:
-            hint = self.tr("Person #{number} is not in this picture").format(number=self._choice.chosen.track_id)
+        elif self.choice.chosen.track_id is not None:
+            hint = self.tr("Person #{number} is not in this picture").format(number=self.choice.chosen.track_id)
         else:
             hint = self.tr("Nobody is in the picture.")
         self.title.setText(title)
