@@ -99,10 +99,6 @@ class Curve:
         again = [replace(moment, value=self._value(moment.poses)) for moment in self._moments]
         self._moments = deque(again, maxlen=MOST_POINTS)
 
-    def clear(self) -> None:
-        """Forget all values."""
-        self._moments.clear()
-
     def break_line(self) -> None:
         """No line leads from the last frame to the next: there was a pause."""
         self._breaks = True
@@ -114,7 +110,7 @@ class Curve:
             return
         if (shot.serial, shown.pipeline) != self._origin:
             self._origin, self._skeleton = (shot.serial, shown.pipeline), shown.skeleton
-            self.clear()
+            self._moments.clear()
         segment = self._moments[-1].segment if self._moments else 0
         if self._moments and shot.frame.index == self._index:
             self._moments.pop()

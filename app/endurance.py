@@ -80,8 +80,14 @@ def _sample(window: MainWindow, started_s: float) -> Sample:
     )
 
 
-def run(minutes: float, every_s: float) -> list[Sample]:
-    """Samples of a run; the first is taken after a minute, or after a third of a run shorter than three minutes."""
+def run(minutes: float, every_s: float, *, panels: bool = False) -> list[Sample]:
+    """Samples of a run; the first is taken after a minute, or after a third of a run shorter than three minutes.
+
+    Args:
+        minutes: length of the run.
+        every_s: time between two samples.
+        panels: with the probe, the maps of all keypoints and the plot.
+    """
     errors = ErrorReport()
     application = make_application([sys.argv[0]])
     apply_theme(application)
@@ -92,6 +98,10 @@ def run(minutes: float, every_s: float) -> list[Sample]:
         window.start("demo")
         try:
             wait_for(application, lambda: has_people(window), _OPEN_LIMIT_S, "person on the screen")
+            if panels:
+                window.look_control.probe_next()
+                window.show_tab(4)
+                window.plot_panel.show()
             started_s = time.monotonic()
             live_for(application, min(60.0, minutes * 20))
             samples = [_sample(window, started_s)]
@@ -111,10 +121,11 @@ def main(argv: list[str] | None = None) -> int:
     parser = OneLineParser(prog="python -m app.endurance", description="A long run of the window.")
     parser.add_argument("--minutes", type=float, default=10.0, help="duration (10)")
     parser.add_argument("--every", type=float, default=60.0, help="seconds between lines (60)")
+    parser.add_argument("--panels", action="store_true", help="with probe, maps of all keypoints and plot")
     arguments = parser.parse_args(argv)
     if not (0.05 <= arguments.minutes <= 10_000 and arguments.every >= 1):
         raise OptionError("--minutes must be 0.05 or more and --every 1 or more")
-    samples = run(arguments.minutes, arguments.every)
+    samples = run(arguments.minutes, arguments.every, panels=arguments.panels)
     wrong = verdict(samples)
     print("; ".join(wrong) or "no growth of memory beyond 50 MB, no increase of delay")
     return 1 if wrong else 0

@@ -41,6 +41,7 @@ class PlotPanel(QWidget):
         self._choice, self.curve = choice, Curve()
         self._offered: list[tuple[str, bool]] = []  # names, and whether it is an angle
         self._threshold = 0.2
+        self._picture: Picture | None = None
         self._last: object = None
         self.plot: Any = None  # of pyqtgraph, which is slow to import: made when it is shown first
         self.line: Any = None
@@ -124,6 +125,7 @@ class PlotPanel(QWidget):
 
     def show_picture(self, picture: Picture) -> None:
         """Add a picture to the plot, if that is on the screen."""
+        self._picture = picture
         if not self.isVisible():
             return
         self._choice.take(picture)
@@ -140,12 +142,14 @@ class PlotPanel(QWidget):
         super().showEvent(event)
         if self.plot is None:
             self._make_plot()
+        if self._picture is not None:
+            self.show_picture(self._picture)
         self._draw()
 
     def hideEvent(self, event: QHideEvent | None) -> None:
-        """Forget the values: a line must not lead over the time without a plot."""
+        """No line leads over the time without a plot."""
         super().hideEvent(event)
-        self.curve.clear()
+        self.curve.break_line()
 
     def _choose(self, *_values: object) -> None:
         self.axis.setEnabled(self.quantity.axis is not None)

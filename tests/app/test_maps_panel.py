@@ -13,8 +13,11 @@ from PyQt5.QtGui import QImage
 from PyQt5.QtTest import QTest
 from pytestqt.qtbot import QtBot
 
+from app.live.chosen import Chosen
+from app.live.compose import Look
 from app.live.composer import Picture
-from app.live.map_grid import MapGrid
+from app.live.map_grid import GridRequest, MapGrid, map_grid
+from app.live.shots import Shot, Shown
 from app.main_window import MainWindow
 from engine.overlay.contact_sheet import sheet_layout
 from engine.skeleton import COCO17
@@ -201,6 +204,21 @@ def test_the_saved_numbers_are_the_maps_of_the_shown_person(window: MainWindow, 
         np.testing.assert_array_equal(saved[f"areas_{number:06d}"], maps.areas[1:])  # type: ignore[index]
         assert picture.shown.result is not None
         np.testing.assert_array_equal(saved["box_xyxy"], picture.shown.result.poses.boxes_xyxy[1:])
+
+
+def test_a_mirrored_camera_has_mirrored_tiles() -> None:
+    frame = Frame(image_bgr=np.zeros((180, 320, 3), np.uint8), index=0, timestamp_s=0.0)
+    frame.image_bgr[:, :80] = 200
+    shown = Shown(
+        shot=Shot(frame=frame, captured_s=0.0, position_s=0.0, serial=1), result=with_own_maps(frame), skeleton=COCO17
+    )
+    request = GridRequest(chosen=Chosen(track_id=3), kind="attention", room_wh=(60, 120))
+    tiles = []
+    for mirror in (False, True):
+        grid = map_grid(shown, request, Look(mirror=mirror))
+        assert grid is not None
+        tiles.append(pixels(grid.tiles))
+    assert np.abs(tiles[0] - tiles[1][:, ::-1]).mean() < 2 < np.abs(tiles[0] - tiles[1]).mean()
 
 
 def test_a_network_without_maps_says_so(make_window: Any, backstage: Backstage, qtbot: QtBot) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import math
-import sys
 from dataclasses import replace
 from typing import Any
 
@@ -211,14 +210,27 @@ def test_a_plot_that_is_not_shown_works_nothing_out(
     assert window.choice.chosen == Chosen()
 
 
+def test_a_plot_that_is_opened_for_a_still_picture_shows_its_value(window: MainWindow, qtbot: QtBot) -> None:
+    pause(window, qtbot)
+    trigger(window, "plot")
+    window.plot_panel.choose("nose", "x")
+    picture = window.view.picture
+    assert picture is not None and picture.shown.result is not None
+    dots = window.plot_panel.dots.getData()[1]
+    assert dots == pytest.approx([picture.shown.result.poses.keypoints_xy[0, 0, 0]])
+
+
 def test_full_screen_hides_the_plot_and_brings_it_back(window: MainWindow, shown: list[Shown], qtbot: QtBot) -> None:
-    assert window.plot_panel.isVisible()
+    window.plot_panel.choose("nose", "x")
+    play_on(window, qtbot, shown, 5)
+    points, breaks = len(window.plot_panel.curve), np.isnan(line(window)[1]).sum()
     window.full_screen.toggle()
     assert not window.plot_panel.isVisible()
+    window.source_control.step(1)
+    qtbot.wait(300)
     window.full_screen.leave()
-    assert window.plot_panel.isVisible() and "pyqtgraph" in sys.modules
-    play_on(window, qtbot, shown, 5)
-    assert len(line(window)[1]) > 0
+    assert window.plot_panel.isVisible() and len(window.plot_panel.curve) == points + 1
+    assert np.isnan(line(window)[1]).sum() == breaks + 1, "the line ends where the plot was hidden"
 
 
 def frame_at(index: int, time_s: float, epoch: int = 0) -> Shown:
