@@ -416,6 +416,15 @@ class Options(PoseOptions):
         metavar="video|black|FILE",
     )
     legend: bool = option(True, "no legend of the attention map", group=OUTPUT)
+    size: int | None = option(
+        None,
+        "length of the shorter side of what is written, in px, where the source is larger (as the source)",
+        whole_number,
+        group=OUTPUT,
+        metavar="PX",
+        within=AT_LEAST_1,
+    )
+    start: float | None = option(None, "begin S seconds after the start of a file", seconds, group=OUTPUT, metavar="S")
     max_frames: int | None = option(None, "stop after N frames", whole_number, group=OUTPUT, metavar="N")
     duration: float | None = option(None, "stop after S seconds of the source", seconds, group=OUTPUT, metavar="S")
     overwrite: bool = option(False, "replace existing files", group=OUTPUT)

@@ -45,13 +45,14 @@ class AudioTrack:
         note: one line for the user about the sound in the output.
     """
 
-    def __init__(self, media: str, start_s: Fraction, output: Any) -> None:
+    def __init__(self, media: str, start_s: Fraction, output: Any, *, cut: bool = False) -> None:
         """Open the audio and add its stream to the output; call before the first packet is written.
 
         Args:
             media: what PyAV opens.
             start_s: time of `media` in seconds that becomes time 0 of the output.
             output: PyAV output container.
+            cut: leave out the sound before that time; else a part of a second that a codec puts there is kept.
 
         Raises:
             SourceError: the source cannot be opened again, or its sound cannot be decoded.
@@ -65,7 +66,7 @@ class AudioTrack:
             for stream in self._input.streams:
                 if stream.index != self._stream.index:
                     stream.discard = av.stream.Discard.all
-            self._start_s = start_s
+            self._start_s, self._cut = start_s, cut
             name = str(self._stream.codec_context.name)
             self._copy = name in _COPIED and self._can_be_copied(media)
             if self._copy:
@@ -151,7 +152,8 @@ class AudioTrack:
         shift = round(self._start_s / self._stream.time_base)
         for packet in _unwrapped(self._demux(), self._stream):
             packet.stream = self._target
-            yield self._shifted(packet, shift)
+            if not self._cut or packet.pts is None or packet.pts >= shift:
+                yield self._shifted(packet, shift)
 
     def _encoded(self) -> Iterator[Any]:
         context = self._target.codec_context
@@ -160,6 +162,8 @@ class AudioTrack:
         )
         shift = round(self._start_s * context.sample_rate)
         for frame in self._resampled(resampler):
+            if self._cut and frame.pts is not None and frame.pts < shift:
+                continue
             if (
                 frame.pts is not None
                 and self._end_s is not None

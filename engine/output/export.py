@@ -8,6 +8,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
+import cv2
+import numpy as np
+
 from engine.errors import EngineError, OptionError, SourceError
 from engine.output.files import RunFiles, expected_frames
 from engine.output.live.live_poses import LivePoses
@@ -24,6 +27,7 @@ from engine.sources.frame_source import FrameSource
 from engine.system.stop_flag import StopFlag
 from engine.types import Frame, FrameResult, UInt8Array
 
+_TICK_S = 1e-6  # of the clocks of files; times that are subtracted are not exact in the last digits
 X264_PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
 
 
@@ -53,9 +57,11 @@ class ExportOptions:
         attention_maps: `.npz` file for the maps as numbers; None for none.
         overwrite: existing files may be replaced.
         max_frames: stop after this many frames.
+        start_s: begin this many seconds after the start of the source; poses keep the frames and times of the source.
         duration_s: stop after this many seconds of the source.
         overlay: what is drawn on the frames.
         sheet: the maps of all keypoints beside each other, in place of the overlay; None for the overlay.
+        shorter_px: length of the shorter side of what is written where the source is larger; poses keep its pixels.
         quiet: no progress output.
         crf: quality of the video, 0 (lossless) to 51.
         preset: x264's trade-off of speed against size.
@@ -69,9 +75,11 @@ class ExportOptions:
     attention_maps: Path | None = None
     overwrite: bool = False
     max_frames: int | None = None
+    start_s: float | None = None
     duration_s: float | None = None
     overlay: OverlayOptions = field(default_factory=OverlayOptions)
     sheet: AttentionSheet | None = None
+    shorter_px: int | None = None
     quiet: bool = False
     crf: int = 20
     preset: str = "veryfast"
@@ -82,6 +90,10 @@ class ExportOptions:
             raise OptionError(f"the number of frames must be 1 or more, not {self.max_frames}")
         if self.duration_s is not None and not 0 < self.duration_s < float("inf"):
             raise OptionError(f"the duration must be above 0 seconds, not {self.duration_s}")
+        if self.start_s is not None and not 0 <= self.start_s < float("inf"):
+            raise OptionError(f"the start must be 0 seconds or more, not {self.start_s}")
+        if self.shorter_px is not None and self.shorter_px < 2:
+            raise OptionError(f"a picture needs 2 px or more on its shorter side, not {self.shorter_px}")
         if not 0 <= self.crf <= 51:
             raise OptionError(f"the video quality (crf) must lie between 0 and 51, not {self.crf}")
         if self.preset not in X264_PRESETS:
@@ -135,6 +147,7 @@ def export(
     *,
     live: LivePoses | None = None,
     is_cut_off: Callable[[], bool] = lambda: False,
+    paint: Callable[[FrameResult], UInt8Array] | None = None,
 ) -> ExportSummary:
     """Write the video (or photos) and the poses of a source.
 
@@ -149,6 +162,7 @@ def export(
         live: gets every frame, beside the files or instead of them.
         is_cut_off: asked at the end of the source: whether somebody ended it early who may not be there to be told. The
             files then get names that say so.
+        paint: draws a frame, (H, W, 3) uint8 BGR, in place of what `options` ask for; None for those.
 
     Raises:
         OptionError: an output's name does not fit what is written.
@@ -158,8 +172,10 @@ def export(
     """
     if guard is None:
         with StopFlag() as own:
-            return export(source, pipeline, options, progress, own, live=live, is_cut_off=is_cut_off)
+            return export(source, pipeline, options, progress, own, live=live, is_cut_off=is_cut_off, paint=paint)
     started_s = time.monotonic()
+    if options.start_s:
+        _begin_at(source, options.start_s)
     with Steps(lambda: guard.is_set) as steps:  # threads are joined after the files have their final names
         outputs = RunFiles(
             source,
@@ -172,9 +188,10 @@ def export(
             overwrite=options.overwrite,
             crf=options.crf,
             preset=options.preset,
+            from_zero=bool(options.start_s),
         )
         shown = SafeProgress(progress or FrameProgress(quiet=options.quiet))
-        run = _Run(source, pipeline, options, outputs, shown, live=live, is_cut_off=is_cut_off)
+        run = _Run(source, pipeline, options, outputs, shown, live=live, is_cut_off=is_cut_off, paint=paint)
         written = run.from_start_to_end(guard, steps)
     return ExportSummary(
         frames=run.frames,
@@ -204,8 +221,10 @@ class _Run:
         *,
         live: LivePoses | None,
         is_cut_off: Callable[[], bool],
+        paint: Callable[[FrameResult], UInt8Array] | None,
     ) -> None:
         self._source, self._pipeline, self._options = source, pipeline, options
+        self._paint = paint
         self._outputs, self._is_cut_off, self._progress, self._live = outputs, is_cut_off, progress, live
         # Photos do not follow each other.
         self._memory = None if source.info.kind == "photos" else DrawingMemory()
@@ -230,7 +249,9 @@ class _Run:
     def all_frames(self, steps: Steps) -> None:
         """The loop over frames: source, pipeline, drawing, files; the stages before drawing prefetch."""
         options = self._options
-        total = expected_frames(self._source.info, options.max_frames, options.duration_s)
+        total = expected_frames(
+            self._source.info, options.max_frames, options.duration_s, start_s=options.start_s or 0.0
+        )
         self._progress.start(self._source.info.name, total)
         live = self._source.info.is_live
         for result in results(self._pipeline, self._wanted(), steps, live=live, overlap=options.overlap):
@@ -242,7 +263,12 @@ class _Run:
             self._progress.advance()
 
     def _picture(self, result: FrameResult) -> UInt8Array:
+        return _at_most(self._drawn(result), self._options.shorter_px)
+
+    def _drawn(self, result: FrameResult) -> UInt8Array:
         overlay, sheet = self._options.overlay, self._options.sheet
+        if self._paint is not None:
+            return self._paint(result)
         if sheet is not None:
             return contact_sheet(result, self._pipeline.skeleton, sheet, overlay)
         # The undrawn frame is not needed any more, so draw into it without a copy.
@@ -268,9 +294,13 @@ class _Run:
         """Frames up to the limits, without waiting for one beyond them."""
         first_s: float | None = None
         photos = self._source.info.kind == "photos"
+        duration_s = float("inf") if self._options.duration_s is None else self._options.duration_s - _TICK_S
         for number, frame in enumerate(self._source if photos else self._in_one_size(), start=1):
             first_s = frame.timestamp_s if first_s is None else first_s
-            if self._options.duration_s is not None and frame.timestamp_s - first_s >= self._options.duration_s:
+            if (
+                self._options.duration_s is not None
+                and frame.timestamp_s - first_s > self._options.duration_s - _TICK_S
+            ):
                 return
             yield frame
             if number == self._options.max_frames:
@@ -320,3 +350,30 @@ def _fail(error: BaseException, outputs: RunFiles, frames: int) -> NoReturn:
         raise type(error)(f"{error} ({text})") from error
     error.add_note(text)
     raise error
+
+
+def _begin_at(source: FrameSource, start_s: float) -> None:
+    """Let a source begin at a time.
+
+    Raises:
+        SourceError: it has no other place to begin at, or cannot be read from there.
+    """
+    seek = getattr(source, "seek", None)
+    if seek is None or source.info.is_live or source.info.kind == "photos":
+        kind = "a live source has" if source.info.is_live else "photos have" if seek is not None else "it has"
+        raise SourceError(f"{source.info.name}: {kind} no seconds to skip: leave --start out")
+    if source.info.frame_count is not None and source.info.frame_rate is not None:
+        length_s = float(source.info.frame_count / source.info.frame_rate)
+        if start_s >= length_s:
+            raise SourceError(f"{source.info.name} is {length_s:.1f} s long, so it has nothing from {start_s:g} s on")
+    seek(start_s)
+
+
+def _at_most(image_bgr: UInt8Array, shorter_px: int | None) -> UInt8Array:
+    """The picture with this length of its shorter side, and even sides; itself where it is not larger."""
+    height, width = image_bgr.shape[:2]
+    if shorter_px is None or min(height, width) <= shorter_px:
+        return image_bgr
+    factor = shorter_px / min(height, width)
+    size_wh = max(2, 2 * round(width * factor / 2)), max(2, 2 * round(height * factor / 2))
+    return np.asarray(cv2.resize(image_bgr, size_wh, interpolation=cv2.INTER_AREA), np.uint8)

@@ -146,6 +146,7 @@ class RunFiles:
         overwrite: bool,
         crf: int,
         preset: str,
+        from_zero: bool = False,
     ) -> None:
         """Check and reserve all targets.
 
@@ -173,7 +174,7 @@ class RunFiles:
                 self._photos = PhotosWriter(photo_targets(info, target), overwrite=overwrite, inputs=inputs)
             elif pictures:
                 self._parts.append(PartFile(target, overwrite=overwrite, inputs=inputs))
-                self._video = VideoWriter(self._parts[0], info, crf=crf, preset=preset)
+                self._video = VideoWriter(self._parts[0], info, crf=crf, preset=preset, from_zero=from_zero)
             self._poses: list[PosesWriter] = []
             for path in poses:
                 self._parts.append(PartFile(path, overwrite=overwrite, inputs=inputs))
@@ -264,9 +265,12 @@ class RunFiles:
         return tuple(path for path in kept if path is not None)
 
 
-def expected_frames(info: SourceInfo, max_frames: int | None, duration_s: float | None) -> int | None:
+def expected_frames(
+    info: SourceInfo, max_frames: int | None, duration_s: float | None, *, start_s: float = 0.0
+) -> int | None:
     """Number of frames that a run will write; None if unknown."""
-    bounds = [] if info.is_live or info.frame_count is None else [info.frame_count]
+    skipped = 0 if info.frame_rate is None else round(Fraction(start_s) * info.frame_rate)
+    bounds = [] if info.is_live or info.frame_count is None else [max(1, info.frame_count - skipped)]
     if max_frames is not None:
         bounds.append(max_frames)
     if duration_s is not None and info.frame_rate is not None:

@@ -74,7 +74,14 @@ class VideoWriter(PartWriter):
     """Writes one video."""
 
     def __init__(
-        self, part: PartFile, info: SourceInfo, *, crf: int = 20, preset: str = "veryfast", keep_audio: bool = True
+        self,
+        part: PartFile,
+        info: SourceInfo,
+        *,
+        crf: int = 20,
+        preset: str = "veryfast",
+        keep_audio: bool = True,
+        from_zero: bool = False,
     ) -> None:
         """Prepare; the file is opened at the first frame, with that frame's size.
 
@@ -84,6 +91,7 @@ class VideoWriter(PartWriter):
             crf: constant rate factor of x264, 0 (lossless) to 51; lower is better.
             preset: x264's trade-off of speed against size.
             keep_audio: whether to include the source's audio.
+            from_zero: the time of the first frame becomes 0, and the sound before it is left out.
 
         Raises:
             OutputError: the pictures are too large for the format.
@@ -98,7 +106,8 @@ class VideoWriter(PartWriter):
         self._ticks = int(self._source_base / self._time_base)
         self._step = max(1, round(1 / (self._rate * self._time_base)))
         self._x264 = {"crf": str(crf), "preset": preset, "forced-idr": "1", **_held_back(self._rate, info.is_live)}
-        self._keep_audio = keep_audio
+        self._keep_audio, self._from_zero = keep_audio, from_zero
+        self._origin = 0
         self._output: Any = None
         self._stream: Any = None
         self._audio: AudioTrack | None = None
@@ -129,8 +138,10 @@ class VideoWriter(PartWriter):
         pts *= self._ticks
         try:
             if self._output is None:
+                self._origin = pts if self._from_zero else 0
                 self._begin(image_bgr)
-                self._first_pts = pts
+                self._first_pts = pts - self._origin
+            pts -= self._origin
             frame = self._to_yuv(image_bgr)
             frame.pts, frame.time_base = pts, self._time_base
             if self._key_pts is None or (pts + self._step - self._key_pts) * self._time_base > _KEY_EVERY_S:
@@ -167,7 +178,8 @@ class VideoWriter(PartWriter):
             context.sample_aspect_ratio = tags.sample_aspect
         if self._keep_audio and self._info.media is not None:
             try:
-                self._audio = AudioTrack(self._info.media, self._info.media_start_s, self._output)
+                start_s = self._info.media_start_s + self._origin * self._time_base
+                self._audio = AudioTrack(self._info.media, start_s, self._output, cut=self._from_zero)
             except SourceError as error:
                 self._audio_note = f"audio: {error}"
 
