@@ -297,10 +297,7 @@ class _Run:
         duration_s = float("inf") if self._options.duration_s is None else self._options.duration_s - _TICK_S
         for number, frame in enumerate(self._source if photos else self._in_one_size(), start=1):
             first_s = frame.timestamp_s if first_s is None else first_s
-            if (
-                self._options.duration_s is not None
-                and frame.timestamp_s - first_s > self._options.duration_s - _TICK_S
-            ):
+            if frame.timestamp_s - first_s > duration_s:
                 return
             yield frame
             if number == self._options.max_frames:
