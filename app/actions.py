@@ -90,7 +90,7 @@ def commands() -> tuple[Command, ...]:
         Command(name="copy", menu=out, text=tr("Copy the frame"), keys=("Ctrl+C",)),
         Command(name="record", menu=out, text=tr("Record the annotated video"), keys=("R",), is_switch=True),
         Command(name="poses", menu=out, text=tr("Record poses as JSON lines"), keys=("P",), is_switch=True),
-        Command(name="export", menu=out, text=tr("Export the whole file…"), keys=("Ctrl+E",)),
+        Command(name="export", menu=out, text=tr("Export files…"), keys=("Ctrl+E",)),
         Command(name="shortcuts", menu=window, text=tr("Keys"), keys=("F1",)),
         Command(name="reset", menu=window, text=tr("Reset all settings"), keys=()),
         Command(name="about", menu=window, text=tr("About"), keys=()),

@@ -34,6 +34,8 @@ from app.live.shots import PipelineReady, SourceOpened, Unexpected
 from app.live.statistics import Statistics
 from app.live.status_file import status_of, write_status
 from app.look_control import LookControl
+from app.output.export_dialog import WindowState
+from app.output.export_job import ExportProbes
 from app.output.outputs import Outputs
 from app.person_choice import PersonChoice
 from app.pipeline_control import PipelineControl
@@ -224,7 +226,7 @@ class MainWindow(QMainWindow):
         bar.snapshot_requested.connect(lambda: outputs.snapshot(self.view.picture))
         bar.record_toggled.connect(self.toggle_record)
         bar.poses_toggled.connect(outputs.toggle_poses)
-        bar.export_requested.connect(lambda: outputs.ask_export(self.pose_panel.options))
+        bar.export_requested.connect(self.ask_export)
         outputs.open_requested.connect(self.source_control.open)
         outputs.poses_recording.connect(bar.poses.setChecked)
         outputs.changed.connect(self._allow_commands)
@@ -322,7 +324,7 @@ class MainWindow(QMainWindow):
             "copy": lambda: self.outputs.copy(self.view.picture),
             "record": self.toggle_record,
             "poses": self.outputs.toggle_poses,
-            "export": lambda: self.outputs.ask_export(self.pose_panel.options),
+            "export": self.ask_export,
             "shortcuts": lambda: KeysDialog(self).show(),
             "reset": self.reset_settings,
             "about": lambda: AboutDialog(PROGRAM_VERSION, self.session.description, self).show(),
@@ -364,6 +366,29 @@ class MainWindow(QMainWindow):
         """Start or stop recording the annotated video."""
         self.outputs.toggle_video()
         self.transport.set_recording(self.outputs.recording)
+
+    def ask_export(self) -> None:
+        """Show the export dialog."""
+        self.outputs.ask_export(self.settings, self._state)
+
+    def _state(self) -> WindowState | None:
+        """What the window shows, for the export dialog."""
+        source = self.session.source if self.session.playback is not None else None
+        if source is None:
+            return None
+        picture, overlay = self.view.picture, self.overlay_panel.options
+        skeleton = None if picture is None else picture.shown.skeleton
+        view, probes = overlay.attention, None
+        shot = None if picture is None else picture.shown.shot
+        if picture is not None and shot is not None and (picture.reading is not None or picture.pins):
+            probes = ExportProbes(
+                probes=self.session.composer.probes.copy(), serial=shot.serial, from_s=shot.position_s
+            )
+        named = "" if view is None or skeleton is None else skeleton.keypoint_names[view.keypoint].replace("_", " ")
+        return WindowState(
+            text=source.text, info=source.info, position_s=0.0 if shot is None else shot.position_s,
+            pipeline=self.pose_panel.options, overlay=overlay, attention=named, probes=probes,
+        )  # fmt: skip
 
     def _allow_commands(self) -> None:
         """Disable, with the reason, the commands that cannot work now."""

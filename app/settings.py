@@ -116,6 +116,14 @@ class Settings:
         """Remember a switch."""
         self.store.setValue(f"window/{name}", value)
 
+    def text(self, name: str) -> str:
+        """A text of the window, such as a folder; empty where none was remembered."""
+        return str(self._read(f"window/{name}", str) or "")
+
+    def set_text(self, name: str, value: str) -> None:
+        """Remember a text."""
+        self.store.setValue(f"window/{name}", value)
+
     @property
     def last_folder(self) -> str:
         """Folder of the last file dialog."""

@@ -23,6 +23,7 @@ class Place(enum.Flag):
     Attributes:
         COMMAND_LINE: as a flag.
         PANEL: as a control of the window.
+        EXPORT: as a control of the window's export dialog.
         SETTINGS: the window remembers it.
         BENCHMARK: `--benchmark` uses it, passes it to its child processes, and reports it.
         STATUS: `--status-json` reports it.
@@ -30,6 +31,7 @@ class Place(enum.Flag):
 
     COMMAND_LINE = enum.auto()
     PANEL = enum.auto()
+    EXPORT = enum.auto()
     SETTINGS = enum.auto()
     BENCHMARK = enum.auto()
     STATUS = enum.auto()
@@ -81,7 +83,8 @@ class Control:
         low, high: ends of a slider or of a number.
         step: of a slider.
         form: format of a slider's value, with `{value}` or `{percent}`; a score in hundredths unless given.
-        none: text for no value, at a slider's 0.
+        none: text for no value, at a slider's or a number's 0, and among the choices.
+        seconds: a number of seconds, with tenths.
         files: title and pattern of a file dialog, for a model.
         needs: the switch without which this option has no effect.
     """
@@ -96,6 +99,7 @@ class Control:
     step: float = 0.01
     form: str = ""
     none: str = ""
+    seconds: bool = False
     files: tuple[str, str] | None = None
     needs: str = ""
 

@@ -42,6 +42,7 @@ GROUPS = (WHAT, WINDOW, BENCHMARK, OUTPUT, PEOPLE, NETWORKS, TIME, MESSAGES)
 """Groups of the command line, in the order of its help."""
 
 _REPORTED = Place.COMMAND_LINE | Place.BENCHMARK | Place.STATUS
+_EXPORT = Place.COMMAND_LINE | Place.EXPORT
 _EVERYWHERE = _REPORTED | Place.PANEL | Place.SETTINGS
 
 
@@ -293,7 +294,13 @@ class PoseOptions:
         metavar="X",
         within=SHARE,
     )
-    angles: bool = option(False, "angles at the joints, in the poses and on the picture", group=PEOPLE)
+    angles: bool = option(
+        False,
+        "angles at the joints, in the poses and on the picture",
+        group=PEOPLE,
+        places=_EXPORT,
+        control=Control(label="Angles at the joints", section="Poses"),
+    )
     count: CountRule | None = option(
         None,
         "count how often an angle comes down to LOW after it was up at HIGH degrees, such as left_elbow:60:150",
@@ -423,11 +430,41 @@ class Options(PoseOptions):
         group=OUTPUT,
         metavar="PX",
         within=AT_LEAST_1,
+        places=_EXPORT,
+        control=Control(
+            label="Size",
+            section="Picture",
+            hint="Length of the shorter side in px, where the source is larger; poses keep the pixels of the source",
+            choices=("as the source", "2160", "1080", "720", "480", "360"),
+            none="as the source",
+        ),
     )
-    start: float | None = option(None, "begin S seconds after the start of a file", seconds, group=OUTPUT, metavar="S")
+    start: float | None = option(
+        None,
+        "begin S seconds after the start of a file",
+        seconds,
+        group=OUTPUT,
+        metavar="S",
+        places=_EXPORT,
+        control=Control(label="From", section="Range", none="the start", seconds=True),
+    )
     max_frames: int | None = option(None, "stop after N frames", whole_number, group=OUTPUT, metavar="N")
-    duration: float | None = option(None, "stop after S seconds of the source", seconds, group=OUTPUT, metavar="S")
-    overwrite: bool = option(False, "replace existing files", group=OUTPUT)
+    duration: float | None = option(
+        None,
+        "stop after S seconds of the source",
+        seconds,
+        group=OUTPUT,
+        metavar="S",
+        places=_EXPORT,
+        control=Control(label="Duration", section="Range", none="to the end", seconds=True),
+    )
+    overwrite: bool = option(
+        False,
+        "replace existing files",
+        group=OUTPUT,
+        places=_EXPORT,
+        control=Control(label="Replace existing files", section="Files"),
+    )
     offline: bool = option(False, "never download, overrides --download", group=NETWORKS)
     quiet: bool = option(False, "no progress bar and no summary", group=MESSAGES)
     verbose: bool = option(False, "show the traceback of an error", group=MESSAGES)

@@ -1,6 +1,6 @@
-"""Exports a whole file in the background, with a source and a pipeline of its own; no frame is dropped.
+"""Exports a file in the background, with a source and a pipeline of its own; no frame is dropped.
 
-The probe is left out: it is fixed to a track id of the window, and the export has ids of its own.
+What is written is what the command line would write with the same options; what is drawn is what the window draws.
 """
 
 from __future__ import annotations
@@ -11,14 +11,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from app.live.compose import Look
 from app.live.inference import OpeningCancelled, OpenPipeline, cancel_build
-from app.live.shots import Unexpected
-from engine.errors import EngineError
-from engine.output.export import ExportOptions, ExportSummary, export
-from engine.overlay.drawing import OverlayOptions
-from engine.pipeline.pose_pipeline import PipelineOptions
+from app.live.probe import Probes
+from app.live.shots import Shot, Shown, Unexpected
+from app.output.frame_picture import frame_picture
+from engine.errors import EngineError, ModelError
+from engine.options import Options
+from engine.output.export import ExportSummary, export
+from engine.output.run_video import check_outputs, export_options, run_inputs
+from engine.overlay.drawing import DrawingMemory, OverlayOptions
+from engine.pipeline.options import PipelineOptions
+from engine.skeleton import Skeleton
 from engine.sources.frame_source import FrameSource, SourceBase
-from engine.types import Frame
+from engine.types import Frame, FrameResult, UInt8Array
+
+_NO_PIPELINE = -1  # of the window: ids of the export are unrelated to its
+_TICK_S = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +45,38 @@ class ExportEnded:
     summary: ExportSummary | None
     error: str | None
     cancelled: bool
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ExportProbes:
+    """The probes of the window, for an export.
+
+    Attributes:
+        probes: independent copies.
+        serial: number of their source.
+        from_s: position in the file where they were seen: before it nobody knows whom they are on.
+    """
+
+    probes: Probes
+    serial: int
+    from_s: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ExportRequest:
+    """One file to export.
+
+    Attributes:
+        text: the source.
+        options: of the command line, with the names of all files; what they draw is replaced by `overlay`.
+        overlay: what is drawn.
+        probes: to draw, too; None for none.
+    """
+
+    text: str
+    options: Options
+    overlay: OverlayOptions
+    probes: ExportProbes | None = None
 
 
 class _Stoppable(SourceBase):
@@ -67,6 +108,12 @@ class _Stoppable(SourceBase):
         """Of the source."""
         return self._source.frame_path(index)
 
+    @property
+    def seek(self) -> Callable[[float], None]:
+        """Of the source, where it has one."""
+        found: Callable[[float], None] = self._source.seek  # type: ignore[attr-defined]
+        return found
+
     def close(self) -> None:
         """Close the source."""
         self._source.close()
@@ -77,12 +124,8 @@ class ExportJob:
 
     def __init__(
         self,
-        text: str,
-        output: Path,
+        request: ExportRequest,
         *,
-        overwrite: bool,
-        pipeline_options: PipelineOptions,
-        overlay: OverlayOptions,
         open_source: Callable[[str], FrameSource],
         open_pipeline: OpenPipeline,
         emit: Callable[[Any], None],
@@ -90,22 +133,17 @@ class ExportJob:
         """Start.
 
         Args:
-            text: the source.
-            output: `.mp4`, or a picture for a photo.
-            overwrite: whether the person agreed to replace `output`.
-            pipeline_options: networks, backend and so on.
-            overlay: what is drawn.
+            request: what to write.
             open_source, open_pipeline: open them.
             emit: takes ExportProgress and ExportEnded, in the export's thread.
         """
-        self.text, self.output = text, output
-        self._overwrite, self._options, self._overlay = overwrite, pipeline_options, overlay
+        self.request = request
         self._open_source, self._open_pipeline, self._emit = open_source, open_pipeline, emit
         self._stopped = threading.Event()
         self._done = 0
         self._total: int | None = None
         # Not a daemon: the process waits for the file to be complete after the window is closed.
-        self._thread = threading.Thread(target=self._run, name=f"export {output.name}")
+        self._thread = threading.Thread(target=self._run, name=f"export {request.text}")
         self._thread.start()
 
     def cancel(self) -> None:
@@ -156,11 +194,41 @@ class ExportJob:
         self._emit(ExportEnded(summary=summary, error=error, cancelled=self._stopped.is_set()))
 
     def _export(self) -> ExportSummary:
-        with _Stoppable(self._open_source(self.text), self._stopped) as source:
-            opened = self._open_pipeline(self._options, notify=self._notify)
+        request, options = self.request, self.request.options
+        with _Stoppable(self._open_source(request.text), self._stopped) as source:
+            info = source.info
+            still = info.kind == "photos"
+            wanted = replace(export_options(options, None), quiet=True, overlay=request.overlay)
+            check_outputs(info, wanted, run_inputs(options, info.path))
+            opened = self._open_pipeline(PipelineOptions.of(options, live=False, still=still), notify=self._notify)
             try:
-                overlay = self._overlay if opened.has_attention else replace(self._overlay, attention=None)
-                options = ExportOptions(output=self.output, overwrite=self._overwrite, quiet=True, overlay=overlay)
-                return export(source, opened.pipeline, options, self, is_cut_off=lambda: source.cut_off)
+                if wanted.attention_maps is not None and not opened.has_attention:
+                    raise ModelError("this pose model has no attention maps to write; kcam_ models have")
+                if not opened.has_attention:
+                    wanted = replace(wanted, overlay=replace(wanted.overlay, attention=None))
+                probes = request.probes if opened.has_attention else None
+                has_maps = wanted.overlay.attention is not None or wanted.attention_maps is not None
+                opened.pipeline.fetch_attention(has_maps or probes is not None)
+                paint = None
+                if probes is not None and wanted.pictures:
+                    paint = _Painter(probes, wanted.overlay, opened.pipeline.skeleton, still=still)
+                return export(source, opened.pipeline, wanted, self, is_cut_off=lambda: source.cut_off, paint=paint)
             finally:
                 opened.pipeline.close()
+
+
+class _Painter:
+    """Draws frames with the probes of the window, from where they were seen on."""
+
+    def __init__(self, given: ExportProbes, overlay: OverlayOptions, skeleton: Skeleton, *, still: bool) -> None:
+        self._given, self._skeleton, self._still = given, skeleton, still
+        self._look = Look(overlay=overlay, mirror=False)
+        self._memory = None if still else DrawingMemory()
+
+    def __call__(self, result: FrameResult) -> UInt8Array:
+        """The picture of a result."""
+        given, time_s = self._given, result.frame.timestamp_s
+        shot = Shot(frame=result.frame, captured_s=0.0, position_s=time_s, serial=given.serial)
+        shown = Shown(shot=shot, result=result, skeleton=self._skeleton, pipeline=_NO_PIPELINE)
+        reading, pins = (None, ()) if time_s < given.from_s - _TICK_S else given.probes.read(shown)
+        return frame_picture(shown, self._look, reading, self._memory, pins=pins)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PyQt5.QtCore import QObject, QTimer, pyqtSignal
 from PyQt5.QtGui import QImage
-from PyQt5.QtWidgets import QApplication, QFileDialog, QWidget
+from PyQt5.QtWidgets import QApplication, QWidget
 
 from app.live.composer import Picture
 from app.live.inference import OpenPipeline
@@ -20,12 +20,16 @@ from app.live.map_grid import grid_sheet
 from app.live.qimages import to_qimage
 from app.live.session import Session
 from app.live.shots import Shot, Shown, Unexpected
-from app.output.export_job import ExportEnded, ExportJob, ExportProgress
+from app.output.export_dialog import ExportDialog, WindowState
+from app.output.export_job import ExportEnded, ExportJob, ExportRequest
+from app.output.export_queue import ExportItem, ExportQueue
 from app.output.frame_picture import frame_picture
 from app.output.live_output import LiveOutput
 from app.output.recorder import Recording, RecordingEnded
 from app.people import with_angles
+from app.settings import Settings
 from app.widgets.notices import EXPORT, Notices
+from app.widgets.transport_bar import clock
 from app.wording import in_window_words
 from engine.artifacts.part_file import PartFile
 from engine.artifacts.unfinished import set_aside, unfinished_in
@@ -34,7 +38,7 @@ from engine.output.files import DEFAULT_FOLDER, resolve_output
 from engine.output.maps_writer import MapsWriter
 from engine.output.part_writer import PartWriter
 from engine.output.poses_writer import POSES_SUFFIXES, Extra, PosesWriter
-from engine.pipeline.pose_pipeline import PipelineOptions
+from engine.output.run_video import NO_PICTURES
 from engine.sources.frame_source import FrameSource
 
 _UNFINISHED_AFTER_MS = 1000
@@ -73,7 +77,10 @@ class Outputs(QObject):
         self.folder = folder
         self.video: Recording | None = None
         self.poses: Recording | None = None
-        self.export_job: ExportJob | None = None
+        self.exports = ExportQueue(open_source=open_source, open_pipeline=open_pipeline, report=report, parent=self)
+        self._dialog: ExportDialog | None = None
+        self.exports.changed.connect(self._report_export)
+        self.exports.ended.connect(self._export_ended)
         self.live: LiveOutput | None = None
         session.on_shown = self._offer
         self._event.connect(self._act)
@@ -277,70 +284,57 @@ class Outputs(QObject):
             return self.tr("A live source has no end to export to; record it instead (R)")
         if source.info.read_once:
             return self.tr("A pipe can be read only once; record it instead (R)")
-        return self.tr("An export is running") if self.export_job is not None else ""
+        return ""
 
     # --- export ---------------------------------------------------------------------------------------------------
 
-    def ask_export(self, options: PipelineOptions) -> None:
-        """Ask for the target of an export, and start it."""
-        source = self._session.source
-        if source is None or self._why_no_export():
+    @property
+    def export_job(self) -> ExportJob | None:
+        """The export that runs."""
+        return self.exports.job
+
+    def ask_export(self, settings: Settings, now: Callable[[], WindowState | None]) -> ExportDialog:
+        """Show the export dialog; it stays with its list until the window goes."""
+        if self._dialog is None:
+            self._dialog = ExportDialog(self.exports, settings, now, self.folder, self._window)
+        self._dialog.open_for_source()
+        return self._dialog
+
+    def _report_export(self) -> None:
+        """Show how far the queue is."""
+        item, waiting = self.exports.running, len(self.exports.waiting)
+        if item is None:
             return
-        default = (self.folder / resolve_output(source.info, None).name).resolve()
-        if source.info.kind == "photos" and source.info.path is not None and source.info.path.is_dir():
-            name = QFileDialog.getExistingDirectory(self._window, self.tr("Export to a folder"), str(default.parent))
-        else:
-            kinds = self.tr("Video (*.mp4)") if source.info.kind != "photos" else self.tr("Picture (*.png *.jpg)")
-            name, _kind = QFileDialog.getSaveFileName(self._window, self.tr("Export"), str(default), kinds)
-        if name:
-            self.begin_export(source.text, Path(name), options)
+        text = self.tr("Exporting {name}").format(name=_name_of(item.request))
+        if item.total is not None:
+            text += self.tr(" · {done} of {total} frames").format(done=item.done, total=item.total)
+        elif item.done:
+            text += self.tr(" · {done} frames").format(done=item.done)
+        if item.left_s is not None:
+            text += self.tr(" · {time} left").format(time=clock(item.left_s).partition(".")[0])
+        if waiting:
+            text += self.tr(" · {count} more").format(count=waiting)
+        cancel = (self.tr("Cancel all") if waiting else self.tr("Cancel"), self.exports.cancel_all)
+        self._notices.report("busy", text, subject=EXPORT, action=cancel, percent=item.percent)
 
-    def begin_export(self, text: str, output: Path, options: PipelineOptions) -> None:
-        """Export a whole source in the background."""
-        self.export_job = ExportJob(
-            text,
-            output,
-            overwrite=not output.is_dir(),  # the dialog has asked about a file, and not about those in a folder
-            pipeline_options=options,
-            overlay=self._session.composer.look.overlay,
-            open_source=self._open_source,
-            open_pipeline=self._open_pipeline,
-            emit=self._event.emit,
-        )
-        self._report_export(None)
+    def _export_ended(self, item: ExportItem, ended: ExportEnded) -> None:
         self.changed.emit()
-
-    def _report_export(self, progress: ExportProgress | None) -> None:
-        job = self.export_job
-        if job is None:
-            return
-        percent = None
-        text = self.tr("Exporting {name}").format(name=job.output.name)
-        if self._session.composer.probes.is_set:
-            text += self.tr(" (without the probe)")
-        if progress is not None:
-            percent = min(100, 100 * progress.done // progress.total) if progress.total else None
-            text += self.tr(" · {done} of {total} frames").format(done=progress.done, total=progress.total or "?")
-        cancel = (self.tr("Cancel"), job.cancel)
-        self._notices.report("busy", text, subject=EXPORT, action=cancel, percent=percent)
-
-    def _export_ended(self, ended: ExportEnded) -> None:
-        self.export_job = None
-        self.changed.emit()
-        if ended.summary is None or not ended.summary.outputs:
+        # While the next file of the queue has the bar, each that has ended has a message of its own.
+        subject = EXPORT if self.exports.running is None else f"{EXPORT} {item.request.text}"
+        if not item.outputs:
             if ended.cancelled:
-                self._notices.report("done", self.tr("The export was cancelled."), subject=EXPORT)
+                self._notices.report("done", self.tr("The export was cancelled."), subject=subject)
             else:
                 text = in_window_words(ended.error) if ended.error else self.tr("The export wrote nothing.")
-                self._notices.report("error", text, subject=EXPORT)
+                self._notices.report("error", text, subject=subject)
             return
-        path, frames = ended.summary.outputs[-1], ended.summary.frames
+        path = item.outputs[0]
         text = (
             self.tr("Cancelled; the first {frames} frames are in {path}")
             if ended.cancelled
             else self.tr("{frames} frames written to {path}")
         )
-        self._report_file(text.format(frames=frames, path=path), path, EXPORT)
+        self._report_file(text.format(frames=item.done, path=path), path, subject)
 
     # --- in the GUI thread ----------------------------------------------------------------------------------------
 
@@ -358,10 +352,6 @@ class Outputs(QObject):
             self._report_file(self.tr("Saved {path}").format(path=event), event, "snapshot")
         elif isinstance(event, str):
             self._notices.report("error", in_window_words(event), subject="snapshot")
-        elif isinstance(event, ExportProgress):
-            self._report_export(event)
-        elif isinstance(event, ExportEnded):
-            self._export_ended(event)
         elif isinstance(event, RecordingEnded):
             self._recording_ended(event)
 
@@ -406,10 +396,13 @@ class Outputs(QObject):
     def running_text(self) -> str:
         """What closing the window would end, for a question; empty where nothing runs."""
         parts = []
-        if self.export_job is not None and self.export_job.is_running:
-            name = self.export_job.output.name
+        item, waiting = self.exports.running, len(self.exports.waiting)
+        if item is not None:
+            name = _name_of(item.request)
             parts.append(self.tr("The export of {name} is not finished; what is done of it would be kept under a name"
                                  " that says so (cut-off).").format(name=name))  # fmt: skip
+        if waiting:
+            parts.append(self.tr("{count} more would not be exported.").format(count=waiting))
         if any(recording is not None and recording.is_running for recording in (self.video, self.poses)):
             parts.append(self.tr("A recording runs; it would end here and be kept."))
         return " ".join(parts)
@@ -426,8 +419,7 @@ class Outputs(QObject):
         self._session.on_shown = None
         self._closed = True
         until_s = time.monotonic() + limit_s
-        if self.export_job is not None:
-            self.export_job.cancel()
+        exporting = self.exports.close()
         running = [job for job in (self.video, self.poses) if job is not None]
         for recording in running:
             recording.stop()
@@ -435,8 +427,8 @@ class Outputs(QObject):
         if self.live is not None:
             jobs.append(self.live.close())
             self.live = None
-        if self.export_job is not None:
-            jobs.append(self.export_job)
+        if exporting is not None:
+            jobs.append(exporting)
         for job in jobs:
             job.join(max(0.05, until_s - time.monotonic()))
 
@@ -459,3 +451,11 @@ def _committed(writer: PartWriter, write: Callable[[], None]) -> Path:
     except EngineError:
         writer.abort()
         raise
+
+
+def _name_of(request: ExportRequest) -> str:
+    """The name of the first file that an export writes."""
+    options = request.options
+    if str(options.output) != NO_PICTURES and options.output is not None:
+        return options.output.name
+    return Path(options.poses[0] if options.poses else str(options.attention_maps)).name

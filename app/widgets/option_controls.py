@@ -9,7 +9,7 @@ from typing import Any
 
 from PyQt5.QtCore import Qt, pyqtSignal
 from PyQt5.QtGui import QStandardItemModel
-from PyQt5.QtWidgets import QCheckBox, QComboBox, QFileDialog, QSpinBox
+from PyQt5.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QFileDialog, QSpinBox
 
 from app.widgets.elided import ElidedCombo
 from app.widgets.value_slider import ScoreSlider, ValueSlider
@@ -18,6 +18,7 @@ from engine.errors import EngineError
 from engine.option_table import Control, Option
 
 _OTHER = "…"
+_LONGEST_S = 7 * 24 * 3600.0
 _SHIPPED: Mapping[str, Callable[[], tuple[str, ...]]] = {
     "pose_model": bundled_pose_models,
     "detector": bundled_detectors,
@@ -104,9 +105,21 @@ def make_control(option: Option, look: Control, tr: Callable[[str], str]) -> Opt
         widget.addItems(list(look.choices))
         made = OptionControl(
             widget=widget,
-            value=lambda: option.read(widget.currentText()),
-            show=lambda value: _choose(widget, str(value)),
+            value=lambda: None if widget.currentText() == look.none else option.read(widget.currentText()),
+            show=lambda value: _choose(widget, look.none if value is None and look.none else str(value)),
             touched=widget.activated,
+        )
+    elif look.seconds:
+        widget = QDoubleSpinBox()
+        widget.setDecimals(1)
+        widget.setRange(0, _LONGEST_S)
+        widget.setSpecialValueText(tr(look.none))
+        widget.setSuffix(tr(" s"))
+        made = OptionControl(
+            widget=widget,
+            value=lambda: widget.value() or None,
+            show=lambda value: widget.setValue(value or 0),
+            touched=widget.valueChanged,
         )
     elif isinstance(option.default, int):
         widget = QSpinBox()

@@ -13,6 +13,8 @@ from app.settings import Settings
 
 _VIDEO = "*.mp4 *.mkv *.avi *.mov *.webm *.m4v *.mpg *.mpeg *.ts *.wmv *.flv"
 _PHOTO = "*.jpg *.jpeg *.png *.bmp *.webp *.tif *.tiff"
+MEDIA = f"{_VIDEO} {_PHOTO}"
+"""Patterns of the files that dialogs offer."""
 
 
 def shown_name(text: str) -> str:
@@ -92,7 +94,7 @@ class SourceMenu(QMenu):
 
     def ask_file(self) -> None:
         """Ask for a video or photo."""
-        kinds = self.tr("Videos and photos ({kinds});;All files (*)").format(kinds=f"{_VIDEO} {_PHOTO}")
+        kinds = self.tr("Videos and photos ({kinds});;All files (*)").format(kinds=MEDIA)
         title = self.tr("Open a video or photo")
         file, _kind = QFileDialog.getOpenFileName(self.parentWidget(), title, self._settings.last_folder, kinds)
         if file:

@@ -76,7 +76,8 @@ QPushButton:pressed, QToolButton:pressed {{ background: {c.edge}; }}
 QPushButton:checked, QToolButton:checked {{
     background: {c.accent_deep}; border-color: {c.accent}; color: {c.on_accent}; }}
 QPushButton:disabled, QToolButton:disabled {{ color: {c.disabled}; background: {c.panel}; }}
-QPushButton:focus, QToolButton:focus, QComboBox:focus, QSpinBox:focus, QLineEdit:focus {{ border-color: {c.accent}; }}
+QPushButton:focus, QToolButton:focus, QComboBox:focus, QSpinBox:focus, QDoubleSpinBox:focus, QLineEdit:focus {{
+    border-color: {c.accent}; }}
 QPushButton:checked:focus, QToolButton:checked:focus, QPushButton#primary:focus {{
     border: 2px solid {c.text}; padding: 4px 10px; }}
 QToolButton:checked:focus {{ padding: 4px; }}
@@ -88,8 +89,8 @@ QToolButton::menu-indicator {{ image: none; }}
 QComboBox, QSpinBox, QDoubleSpinBox, QLineEdit {{
     background: {c.raised}; border: 1px solid {c.edge}; border-radius: 6px; padding: 4px 8px; min-height: 20px;
     selection-background-color: {c.accent_deep}; selection-color: {c.on_accent}; }}
-QComboBox:hover, QSpinBox:hover {{ border-color: {c.accent}; }}
-QComboBox:disabled, QSpinBox:disabled {{ color: {c.disabled}; background: {c.panel}; }}
+QComboBox:hover, QSpinBox:hover, QDoubleSpinBox:hover {{ border-color: {c.accent}; }}
+QComboBox:disabled, QSpinBox:disabled, QDoubleSpinBox:disabled {{ color: {c.disabled}; background: {c.panel}; }}
 QComboBox QAbstractItemView {{ background: {c.panel}; border: 1px solid {c.edge}; outline: 0; }}
 QCheckBox {{ spacing: 9px; padding: 3px 0; }}
 QCheckBox::indicator {{
@@ -100,9 +101,10 @@ QCheckBox::indicator:checked {{
 QCheckBox::indicator:disabled {{ border-color: {c.edge}; background: {c.panel}; }}
 QComboBox::drop-down {{ border: 0; width: 24px; }}
 QComboBox::down-arrow {{ image: url({_ASSETS}/down.svg); width: 14px; height: 14px; }}
-QSpinBox::up-button, QSpinBox::down-button {{ border: 0; width: 22px; background: transparent; }}
-QSpinBox::up-arrow {{ image: url({_ASSETS}/up.svg); width: 12px; height: 12px; }}
-QSpinBox::down-arrow {{ image: url({_ASSETS}/down.svg); width: 12px; height: 12px; }}
+QSpinBox::up-button, QSpinBox::down-button, QDoubleSpinBox::up-button, QDoubleSpinBox::down-button {{
+    border: 0; width: 22px; background: transparent; }}
+QSpinBox::up-arrow, QDoubleSpinBox::up-arrow {{ image: url({_ASSETS}/up.svg); width: 12px; height: 12px; }}
+QSpinBox::down-arrow, QDoubleSpinBox::down-arrow {{ image: url({_ASSETS}/down.svg); width: 12px; height: 12px; }}
 QCheckBox:disabled, QLabel:disabled {{ color: {c.disabled}; }}
 QTabWidget::pane {{ border: 0; background: {c.panel}; }}
 QTabBar {{ background: {c.panel}; }}
@@ -153,6 +155,7 @@ QLabel#big {{ font-size: 19pt; font-weight: 600; }}
 QLabel#title {{ font-size: 15pt; font-weight: 600; }}
 QPushButton#primary {{ background: {c.accent_deep}; border-color: {c.accent}; color: {c.on_accent}; }}
 QPushButton#primary:hover {{ background: {c.accent_deep}; border-color: {c.on_accent}; }}
+QPushButton#primary:disabled {{ background: {c.panel}; border-color: {c.edge}; color: {c.disabled}; }}
 """
 
 

@@ -129,7 +129,7 @@ class TransportBar(QWidget):
         self.snapshot = self._button("camera", self.tr("Save a snapshot (S)"))
         self.record = self._button("record", self.tr("Record the annotated video (R)"))
         self.poses = self._button("poses", self.tr("Record poses as JSON lines (P)"), checkable=True)
-        self.export = self._button("export", self.tr("Export the whole file (Ctrl+E)"))
+        self.export = self._button("export", self.tr("Export files (Ctrl+E)"))
         self._buttons: dict[str, tuple[QWidget, str]] = {
             name: (button, button.toolTip())
             for name, button in (

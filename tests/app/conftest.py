@@ -14,8 +14,11 @@ from pytestqt.qtbot import QtBot
 
 from app.live.camera_search import CameraSearch
 from app.main_window import MainWindow
+from app.output.export_job import ExportRequest
 from app.qt_setup import drop_opencv_plugins
 from app.settings import Settings
+from engine.option_table import options_of
+from engine.options import Options, PoseOptions
 from engine.pipeline.pose_pipeline import PipelineOptions
 from tests.app.fakes import Backstage
 
@@ -116,6 +119,14 @@ def pause(window: MainWindow, qtbot: QtBot) -> None:
         return picture is not None and last is not None and picture.shown.shot.frame is last.frame
 
     qtbot.waitUntil(is_still)
+
+
+def begin_export(window: MainWindow, text: str, output: Path) -> None:
+    """Export a whole source as the window shows it; an existing file is replaced."""
+    values = {item.name: getattr(window.pose_panel.options, item.name) for item in options_of(PoseOptions)}
+    options = Options(**values, output=output, overwrite=True)
+    overlay = window.session.composer.look.overlay
+    window.outputs.exports.add(ExportRequest(text=text, options=options, overlay=overlay))
 
 
 def press(window: MainWindow, subject: str) -> None:

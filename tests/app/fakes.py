@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from app.live.inference import Opened
+from app.people import with_angles
 from engine.errors import SourceError
 from engine.geometry import overlaps
 from engine.pipeline.pose_pipeline import PipelineOptions
@@ -96,6 +97,8 @@ class FakePipeline:
             track_ids=np.array([3, 7], np.int64)[PEOPLE] + 10 * self.restarts,
             keypoints_xy=result.poses.keypoints_xy + np.float32(0.001 * self._backstage.processed),
         )
+        if self.options.angles:
+            poses = with_angles(poses, self.skeleton, 0.2)
         result = replace(result, poses=poses)
         return result if self.followed is None else self._of_followed(result, self.followed)
 

@@ -15,7 +15,7 @@ from pytestqt.qtbot import QtBot
 
 from app.main_window import MainWindow
 from app.widgets.theme import colors
-from tests.app.conftest import shows_people
+from tests.app.conftest import begin_export, shows_people
 from tests.app.fakes import Backstage
 
 QTEST: Any = QTest  # its stub declares static methods as methods
@@ -64,10 +64,13 @@ def test_a_camera_has_no_end_to_export_to(make_window: Callable[..., MainWindow]
 
 
 def test_an_export_at_a_time(window: MainWindow, qtbot: QtBot, tmp_path: Path) -> None:
-    window.outputs.begin_export("clip", tmp_path / "whole.mp4", window.pose_panel.options)
-    assert reason(window, "export") == "An export is running"
-    qtbot.waitUntil(lambda: window.outputs.export_job is None)
-    assert not reason(window, "export")
+    for name in ("one.mp4", "two.mp4"):
+        begin_export(window, "clip", tmp_path / name)
+    exports = window.outputs.exports
+    assert [item.state for item in exports.items] == ["running", "waiting"] and "1 more" in window.notices.text
+    qtbot.waitUntil(lambda: exports.job is None)
+    assert [item.state for item in exports.items] == ["done", "done"] and not reason(window, "export")
+    assert window.notices.text.count("100 frames written") == 2
 
 
 def test_poses_wait_for_the_networks(

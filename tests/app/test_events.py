@@ -27,7 +27,7 @@ from engine.artifacts.compiler import run_build
 from engine.errors import BackendError, SourceError
 from engine.sources.opening import CameraInfo, open_source
 from engine.types import Frame
-from tests.app.conftest import CLOSES_WITHIN_S, press, shows_people
+from tests.app.conftest import CLOSES_WITHIN_S, begin_export, press, shows_people
 from tests.app.fakes import Backstage, Clip
 
 QTEST: Any = QTest  # its stub declares static methods as methods
@@ -283,7 +283,7 @@ def test_a_whole_file_is_exported_and_the_result_opens(
     window: MainWindow, backstage: Backstage, qtbot: QtBot, tmp_path: Path
 ) -> None:
     output = tmp_path / "whole.mp4"
-    window.outputs.begin_export("clip", output, window.pose_panel.options)
+    begin_export(window, "clip", output)
     assert "Exporting whole.mp4" in window.notices.text
     qtbot.waitUntil(lambda: "100 frames written" in window.notices.text)
     with open_source(str(output)) as source:
@@ -294,7 +294,7 @@ def test_a_whole_file_is_exported_and_the_result_opens(
 
 def test_a_cancelled_export_leaves_a_complete_shorter_file(window: MainWindow, qtbot: QtBot, tmp_path: Path) -> None:
     output = tmp_path / "part.mp4"
-    window.outputs.begin_export("clip", output, window.pose_panel.options)
+    begin_export(window, "clip", output)
     qtbot.waitUntil(lambda: " of 100 frames" in window.notices.text)
     press(window, "export")
     qtbot.waitUntil(lambda: "ancelled" in window.notices.text)

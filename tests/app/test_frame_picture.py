@@ -124,14 +124,6 @@ def test_a_recording_shows_the_probe_from_the_click_on_and_a_snapshot_does(windo
     assert True not in stars[:8]
 
 
-def test_an_export_reports_that_it_omits_the_probe(window: MainWindow, qtbot: QtBot, tmp_path: Path) -> None:
-    click_on_frame(window, qtbot, 90, 100)
-    qtbot.waitUntil(lambda: window.view.picture is not None and window.view.picture.reading is not None)
-    window.outputs.begin_export("clip", tmp_path / "whole.mp4", window.pose_panel.options)
-    assert "without the probe" in window.notices.text
-    qtbot.waitUntil(lambda: "100 frames written" in window.notices.text)
-
-
 def test_the_program_waits_for_a_slow_recording_with_a_probe(
     window: MainWindow, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
 ) -> None:

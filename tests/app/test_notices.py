@@ -15,7 +15,7 @@ from app.error_report import ErrorReport
 from app.main_window import MainWindow
 from app.widgets.about import AboutDialog
 from app.widgets.notices import Notice
-from tests.app.conftest import pause, shows_people
+from tests.app.conftest import begin_export, pause, shows_people
 from tests.app.fakes import Backstage, Clip
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,12 +56,12 @@ def test_the_time_of_a_paused_frame_is_not_latency(window: MainWindow, qtbot: Qt
 
 
 def test_an_export_keeps_its_bar_beside_two_messages(window: MainWindow, qtbot: QtBot, tmp_path: Path) -> None:
-    window.outputs.begin_export("clip", tmp_path / "whole.mp4", window.pose_panel.options)
+    begin_export(window, "clip", tmp_path / "whole.mp4")
     qtbot.waitUntil(lambda: " of 100 frames" in window.notices.text)
     for subject in ("one", "two", "three"):
         window.notices.report("error", f"error {subject}", subject=subject)
     seen: set[tuple[str, ...]] = set()
-    window.outputs._event.connect(lambda _event: seen.add(tuple(shown_messages(window))))
+    window.outputs.exports.changed.connect(lambda: seen.add(tuple(shown_messages(window))))
     qtbot.waitUntil(lambda: window.outputs.export_job is None)
     during = [texts for texts in seen if texts[0].startswith("Exporting")]
     assert len(during) > 1 and {texts[1:] for texts in during} == {("error three", "error two")}

@@ -21,7 +21,7 @@ from engine.errors import BackendError, ModelError, OptionError
 from engine.pipeline.pose_pipeline import PipelineOptions
 from engine.sources.opening import open_source
 from engine.system import qt_platform
-from tests.app.conftest import backstage, make_window, no_cameras, settings, trigger, window
+from tests.app.conftest import backstage, begin_export, make_window, no_cameras, settings, trigger, window
 from tests.app.fakes import Backstage
 from tests.conftest import ROOT
 from tests.engine.clips import left_in
@@ -48,7 +48,7 @@ def begin(window: MainWindow, work: str, qtbot: QtBot, folder: Path) -> Path:
     output = folder / "outputs" / "clip_pose.mp4"
     output.parent.mkdir(exist_ok=True)
     if work == "export":
-        window.outputs.begin_export("clip", output, window.pose_panel.options)
+        begin_export(window, "clip", output)
         job = window.outputs.export_job
         assert job is not None
         qtbot.waitUntil(lambda: job._done >= 5, timeout=20_000)
@@ -132,7 +132,7 @@ def test_an_export_that_was_whole_keeps_its_name(
     window: MainWindow, qtbot: QtBot, tmp_path: Path, fault: Fault
 ) -> None:
     output = tmp_path / "whole.mp4"
-    window.outputs.begin_export("clip", output, window.pose_panel.options)
+    begin_export(window, "clip", output)
     qtbot.waitUntil(lambda: window.outputs.export_job is None, timeout=30_000)
     window.close()
     fault.keeps(frames_of(output) == 100, "frames are missing")
