@@ -228,6 +228,7 @@ class MainWindow(QMainWindow):
         bar.poses_toggled.connect(outputs.toggle_poses)
         bar.export_requested.connect(self.ask_export)
         outputs.open_requested.connect(self.source_control.open)
+        outputs.record_requested.connect(self.toggle_record)
         outputs.poses_recording.connect(bar.poses.setChecked)
         outputs.changed.connect(self._allow_commands)
         self.pose_panel.live.toggled.connect(outputs.toggle_live)
@@ -261,6 +262,9 @@ class MainWindow(QMainWindow):
         self.session.set_loop(self.transport.loop.isChecked())
         self.overlay_panel.set_options(self.settings.overlay, keypoint=self.settings.keypoint)
         self.pose_panel.set_options(options)
+        self.outputs.record_options = self.settings.record
+        folder = self.settings.text("record_folder")
+        self.outputs.record_folder = Path(folder) if folder else None
         geometry = self.settings.geometry
         if geometry is None or not self.restoreGeometry(geometry):
             self.resize(1280, 760)
@@ -323,6 +327,7 @@ class MainWindow(QMainWindow):
             "snapshot": lambda: self.outputs.snapshot(self.view.picture),
             "copy": lambda: self.outputs.copy(self.view.picture),
             "record": self.toggle_record,
+            "record_options": lambda: self.outputs.ask_recording(self.settings),
             "poses": self.outputs.toggle_poses,
             "export": self.ask_export,
             "shortcuts": lambda: KeysDialog(self).show(),
@@ -346,7 +351,7 @@ class MainWindow(QMainWindow):
             "plot": lambda: not self.plot_panel.isHidden(),
             "sidebar": lambda: not self.tabs.isHidden(),
             "full_screen": lambda: self.full_screen.is_on,
-            "record": lambda: outputs.video is not None,
+            "record": lambda: outputs.is_recording,
             "poses": lambda: outputs.poses is not None,
         }
 
@@ -363,9 +368,9 @@ class MainWindow(QMainWindow):
         self._pose_area.ensureWidgetVisible(self.pose_panel.live)
 
     def toggle_record(self) -> None:
-        """Start or stop recording the annotated video."""
+        """Start or stop what the record button records."""
         self.outputs.toggle_video()
-        self.transport.set_recording(self.outputs.recording)
+        self.transport.set_recording(self.outputs.recording, by_button=self.outputs.is_recording)
 
     def ask_export(self) -> None:
         """Show the export dialog."""
@@ -473,7 +478,7 @@ class MainWindow(QMainWindow):
             description=self.session.description,
         )
         self.header.show_snapshot(snapshot, self.session.description, playing=playing, is_open=playback is not None)
-        self.transport.set_recording(self.outputs.recording)
+        self.transport.set_recording(self.outputs.recording, by_button=self.outputs.is_recording)
 
     def _write_status(self) -> None:
         assert self._status_json is not None  # noqa: S101 - the timer runs only then

@@ -7,6 +7,7 @@ from typing import Any
 
 from PyQt5.QtCore import QByteArray, QSettings
 
+from app.output.record_options import RecordOptions
 from app.qt_setup import NAME
 from engine.errors import EngineError
 from engine.option_table import Place, options_of
@@ -83,6 +84,18 @@ class Settings:
         self.store.setValue("overlay/attention", "" if view is None else view.kind)
         if view is not None:
             self.keypoint = view.keypoint
+
+    @property
+    def record(self) -> RecordOptions:
+        """What the record button writes."""
+        try:
+            return RecordOptions(**self.read_options("record", RecordOptions))
+        except EngineError:
+            return RecordOptions()
+
+    @record.setter
+    def record(self, options: RecordOptions) -> None:
+        self.write_options("record", options)
 
     @property
     def keypoint(self) -> int | None:

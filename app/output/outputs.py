@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PyQt5.QtCore import QObject, QTimer, pyqtSignal
+from PyQt5.QtCore import QObject, Qt, QTimer, pyqtSignal
 from PyQt5.QtGui import QImage
 from PyQt5.QtWidgets import QApplication, QWidget
 
@@ -25,14 +25,16 @@ from app.output.export_job import ExportEnded, ExportJob, ExportRequest
 from app.output.export_queue import ExportItem, ExportQueue
 from app.output.frame_picture import frame_picture
 from app.output.live_output import LiveOutput
-from app.output.recorder import Recording, RecordingEnded
+from app.output.record_dialog import RecordDialog
+from app.output.record_options import RecordOptions
+from app.output.recorder import RecordedFiles, Recording, RecordingEnded
 from app.people import with_angles
 from app.settings import Settings
 from app.widgets.notices import EXPORT, Notices
-from app.widgets.transport_bar import clock
+from app.widgets.transport_bar import RecordingState, clock
 from app.wording import in_window_words
 from engine.artifacts.part_file import PartFile
-from engine.artifacts.unfinished import set_aside, unfinished_in
+from engine.artifacts.unfinished import marked, set_aside, unfinished_in
 from engine.errors import EngineError, OutputError
 from engine.output.files import DEFAULT_FOLDER, resolve_output
 from engine.output.maps_writer import MapsWriter
@@ -51,12 +53,14 @@ class Outputs(QObject):
         open_requested: a result is to be opened; text of the source.
         poses_recording: whether poses are recorded.
         live_changed: address of the live poses and the page for a browser; empty where none are sent.
+        record_requested: a recording is to begin.
         changed: another output can be made, or one no longer.
     """
 
     open_requested = pyqtSignal(str)
     poses_recording = pyqtSignal(bool)
     live_changed = pyqtSignal(str, str)
+    record_requested = pyqtSignal()
     changed = pyqtSignal()
     _event = pyqtSignal(object)
 
@@ -77,6 +81,13 @@ class Outputs(QObject):
         self.folder = folder
         self.video: Recording | None = None
         self.poses: Recording | None = None
+        self.record_options = RecordOptions()
+        self.record_folder: Path | None = None
+        self._delay, self._limit = QTimer(self), QTimer(self)
+        for timer, act in ((self._delay, self._begin_together), (self._limit, self._stop_at_limit)):
+            timer.setSingleShot(True)
+            timer.setTimerType(Qt.TimerType.PreciseTimer)
+            timer.timeout.connect(act)
         self.exports = ExportQueue(open_source=open_source, open_pipeline=open_pipeline, report=report, parent=self)
         self._dialog: ExportDialog | None = None
         self.exports.changed.connect(self._report_export)
@@ -101,14 +112,21 @@ class Outputs(QObject):
 
     def _target(self, suffix: str) -> Path:
         """A new file, named after source and time."""
+        stem = self._free_stem(self.folder, RecordOptions().stem(self._source_stem()), (suffix,))
+        return (self.folder / f"{stem}{suffix}").resolve()
+
+    def _source_stem(self) -> str:
         source = self._session.source
-        stem = "pose" if source is None else resolve_output(source.info, None).stem.removesuffix("_pose")
-        name = f"{stem}_{time.strftime('%Y%m%d_%H%M%S')}"
-        number, path = 1, self.folder / f"{name}{suffix}"
-        while path.exists():
+        return "pose" if source is None else resolve_output(source.info, None).stem.removesuffix("_pose")
+
+    @staticmethod
+    def _free_stem(folder: Path, name: str, ends: Sequence[str]) -> str:
+        """The name itself or, where one of its files exists or is being written, with a number."""
+        number, stem = 1, name
+        while any(path.exists() or marked(path, "part").exists() for path in (folder / f"{stem}{end}" for end in ends)):
             number += 1
-            path = self.folder / f"{name}_{number}{suffix}"
-        return path.resolve()
+            stem = f"{name}_{number}"
+        return stem
 
     # --- pictures -------------------------------------------------------------------------------------------------
 
@@ -215,18 +233,34 @@ class Outputs(QObject):
     # --- recordings -----------------------------------------------------------------------------------------------
 
     def toggle_video(self) -> None:
-        """Start or stop recording the annotated video."""
+        """Start or stop recording what is chosen for the button; a recording that waits for its time is let go."""
+        if self._delay.isActive():
+            self._delay.stop()
+        elif self.video is not None:
+            self.video.stop()
+        elif self.record_options.delay is not None and self._session.source is not None and not self._closed:
+            self._delay.start(round(self.record_options.delay * 1000))
+        else:
+            self._begin_together()
+
+    def _begin_together(self) -> None:
+        options = self.record_options
+        ends = {"overlay": ".mp4", "raw": "_raw.mp4", "poses": ".jsonl"}
+        self.video = self._begin({kind: end for kind, end in ends.items() if getattr(options, kind)}, options)
+        if self.video is not None and options.duration is not None:
+            self._limit.start(round(options.duration * 1000))
+        self.changed.emit()
+
+    def _stop_at_limit(self) -> None:
         if self.video is not None:
             self.video.stop()
-        else:
-            self.video = self._begin(".mp4")
 
     def toggle_poses(self) -> None:
         """Start or stop recording poses."""
         if self.poses is not None:
             self.poses.stop()
         else:
-            self.poses = self._begin(".jsonl")
+            self.poses = self._begin({"poses": ".jsonl"}, RecordOptions(pattern=self.record_options.pattern))
         self.poses_recording.emit(self.poses is not None)
 
     def toggle_live(self, wanted: bool) -> None:
@@ -242,27 +276,41 @@ class Outputs(QObject):
         server = None if self.live is None else self.live.server
         self.live_changed.emit("" if server is None else server.address, "" if server is None else server.page)
 
-    def _begin(self, suffix: str) -> Recording | None:
+    def _begin(self, ends: Mapping[str, str], options: RecordOptions) -> Recording | None:
+        """Record to new files of these endings, by kind."""
         source = self._session.source
         if source is None or self._closed:  # a recording that starts now would never be stopped
             return None
+        folder = self.record_folder or self.folder
+        stem = self._free_stem(folder, options.stem(self._source_stem()), tuple(ends.values()))
+        files = {kind: (folder / f"{stem}{end}").resolve() for kind, end in ends.items()}
         try:
             return Recording(
-                self._target(suffix),
+                RecordedFiles(**files),
                 info=source.info,
                 look=lambda: self._session.composer.look,
                 probes=lambda: self._session.composer.probes,
                 emit=self._event.emit,
             )
         except EngineError as error:
-            self._notices.report("error", in_window_words(str(error)), subject=suffix)
+            self._notices.report("error", in_window_words(str(error)), subject=next(iter(ends.values())))
             return None
 
     @property
-    def recording(self) -> tuple[float, int] | None:
-        """Seconds of the video recording, and free bytes on its disk; None if none runs."""
-        recording = self.video
-        return None if recording is None else (recording.elapsed_s, recording.disk_left_bytes())
+    def recording(self) -> RecordingState | None:
+        """How far the recording is, or that of poses; None if none runs or waits."""
+        if self._delay.isActive():
+            return RecordingState(starts_in_s=self._delay.remainingTime() / 1000)
+        recording = self.video or self.poses
+        if recording is None:
+            return None
+        limit_s = self.record_options.duration if recording is self.video and self._limit.isActive() else None
+        return RecordingState(elapsed_s=recording.elapsed_s, limit_s=limit_s, free_bytes=recording.disk_left_bytes())
+
+    @property
+    def is_recording(self) -> bool:
+        """Whether the button has begun a recording that runs, or waits for its time."""
+        return self.video is not None or self._delay.isActive()
 
     # --- what can be made now -------------------------------------------------------------------------------------
 
@@ -270,7 +318,7 @@ class Outputs(QObject):
         """Why each output cannot be made now, by the name of its command; empty where it can."""
         source = self._session.source if self._session.playback is not None else None
         picture = "" if has_picture else self.tr("There is no picture yet")
-        record = "" if source is not None or self.video is not None else self.tr("Nothing is open")
+        record = "" if source is not None or self.is_recording else self.tr("Nothing is open")
         poses = "" if source is not None or self.poses is not None else self.tr("Nothing is open")
         if not poses and self.poses is None and self._session.ready is None:
             poses = self.tr("The networks do not run yet")
@@ -292,6 +340,25 @@ class Outputs(QObject):
     def export_job(self) -> ExportJob | None:
         """The export that runs."""
         return self.exports.job
+
+    def ask_recording(self, settings: Settings) -> RecordDialog:
+        """Show what the record button does."""
+        folder = (self.record_folder or self.folder).resolve()
+        dialog = RecordDialog(self.record_options, folder, self._source_stem(), self._window)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+
+        def change(options: RecordOptions) -> None:
+            self.record_options = settings.record = options
+
+        def change_folder(folder: Path) -> None:
+            self.record_folder = folder
+            settings.set_text("record_folder", str(folder))
+
+        dialog.changed.connect(change)
+        dialog.folder_changed.connect(change_folder)
+        dialog.record_requested.connect(lambda: None if self.is_recording else self.record_requested.emit())
+        dialog.show()
+        return dialog
 
     def ask_export(self, settings: Settings, now: Callable[[], WindowState | None]) -> ExportDialog:
         """Show the export dialog; it stays with its list until the window goes."""
@@ -358,25 +425,29 @@ class Outputs(QObject):
     def _recording_ended(self, ended: RecordingEnded) -> None:
         if self.video is not None and self.video.join(0.5):
             self.video = None
+            self._limit.stop()
         if self.poses is not None and self.poses.join(0):
             self.poses = None
             self.poses_recording.emit(False)
         self.changed.emit()
         if ended.error is not None:
             self._notices.report("error", ended.error, subject=ended.suffix)
-        elif ended.path is None:
+        elif not ended.paths:
             self._notices.report("warning", self.tr("Nothing was recorded: no frame came."), subject=ended.suffix)
         else:
-            text = self.tr("{frames} frames recorded in {path}").format(frames=ended.frames, path=ended.path)
+            text = self.tr("{frames} frames recorded in {path}").format(frames=ended.frames, path=ended.paths[0])
+            if len(ended.paths) > 1:
+                text += self.tr(" and {names}").format(names=", ".join(path.name for path in ended.paths[1:]))
             if ended.dropped:
                 text += self.tr(" ({count} dropped: the encoder was too slow)").format(count=ended.dropped)
-            self._report_file(text, ended.path, ended.suffix)
+            self._report_file(text, ended.paths[0], ended.suffix)
 
     # --- unfinished files of earlier runs -------------------------------------------------------------------------
 
     def _offer_unfinished(self) -> None:
         """Offer once to keep unfinished files; without an answer they stay."""
-        found = unfinished_in(self.folder)
+        folders = {self.folder, self.record_folder or self.folder}
+        found = [path for folder in sorted(folders) for path in unfinished_in(folder)]
         if found:
             text = self.tr("An earlier run was aborted: {names}").format(names=", ".join(path.name for path in found))
             keep = (self.tr("Keep"), lambda: self._keep(found))
@@ -418,6 +489,8 @@ class Outputs(QObject):
         """Stop everything and wait up to a limit for the files to be complete."""
         self._session.on_shown = None
         self._closed = True
+        self._delay.stop()
+        self._limit.stop()
         until_s = time.monotonic() + limit_s
         exporting = self.exports.close()
         running = [job for job in (self.video, self.poses) if job is not None]

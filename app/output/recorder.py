@@ -1,4 +1,4 @@
-"""Records the displayed frames, in its own thread: the annotated video or the poses."""
+"""Records the displayed frames, in its own thread: the annotated video, the raw one, the poses, or all together."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ from app.live.shots import Shown, Unexpected
 from app.output.frame_picture import frame_picture
 from engine.artifacts.part_file import PartFile
 from engine.errors import EngineError
+from engine.output.part_writer import PartWriter
 from engine.output.poses_writer import PosesWriter
 from engine.output.video_writer import VideoWriter
 from engine.overlay.drawing import DrawingMemory
@@ -30,22 +32,36 @@ _ROOM = 16
 _LEAST_DISK_BYTES = 200_000_000
 
 
+@dataclass(frozen=True, kw_only=True)
+class RecordedFiles:
+    """The files of a recording: the annotated video, the raw one (`.mp4`), the poses (`.jsonl`); None for none."""
+
+    overlay: Path | None = None
+    raw: Path | None = None
+    poses: Path | None = None
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """All of them."""
+        return tuple(path for path in (self.overlay, self.raw, self.poses) if path is not None)
+
+
 class RecordingEnded(NamedTuple):
-    """A recording is over; `error` is the reason if the user did not stop it, `suffix` that of its file."""
+    """A recording is over; `error` is the reason if the user did not stop it, `suffix` that of its first file."""
 
     suffix: str
-    path: Path | None
+    paths: tuple[Path, ...]
     frames: int
     dropped: int
     error: str | None
 
 
 class Recording:
-    """Writes one video or poses file. `offer` may be called from any thread; only `join` blocks."""
+    """Writes the same frames to all files. `offer` may be called from any thread; only `join` blocks."""
 
     def __init__(
         self,
-        path: Path,
+        files: RecordedFiles,
         *,
         info: SourceInfo,
         look: Callable[[], Look],
@@ -55,25 +71,32 @@ class Recording:
         """Start.
 
         Args:
-            path: `.mp4` for the annotated video, `.jsonl` for poses.
+            files: one at least.
             info: of the source.
             look: returns the current look; called in the recording thread.
             probes: returns the probes of the newest picture; called in the recording thread, which copies them.
             emit: takes RecordingEnded, in the recording thread.
 
         Raises:
-            OutputError: the file cannot be written.
+            OutputError: a file cannot be written.
         """
-        self.path = path
+        self.files = files
         self._look, self._newest_probes, self._emit = look, probes, emit
         self._probes = probes().copy()
         self._memory = DrawingMemory()
-        self._part = PartFile(path)
         self._info = SourceInfo(
             name=info.name, kind="camera", frame_rate=info.frame_rate, time_base=_TIME_BASE, tags=info.tags,
             is_live=True,
         )  # fmt: skip
-        self._video = VideoWriter(self._part, self._info, keep_audio=False) if path.suffix == ".mp4" else None
+        self._parts: dict[Path, PartFile] = {}
+        try:
+            for path in files.paths:
+                self._parts[path] = PartFile(path)
+        except BaseException:
+            for part in self._parts.values():
+                part.discard()
+            raise
+        self._overlay, self._raw = self._video(files.overlay), self._video(files.raw)
         self._poses: PosesWriter | None = None
         self._queue: queue.Queue[Shown | None] = queue.Queue(_ROOM)
         self._clock: tuple[int, float] | None = None  # serial of the source, and what to add to its time stamps
@@ -82,12 +105,15 @@ class Recording:
         self.started_s = time.monotonic()
         self.frames = self.dropped = 0
         # Not a daemon: the process waits for the file to be complete after the window is closed.
-        self._thread = threading.Thread(target=self._run, name=f"recording {path.name}")
+        self._thread = threading.Thread(target=self._run, name=f"recording {files.paths[0].name}")
         self._thread.start()
+
+    def _video(self, path: Path | None) -> VideoWriter | None:
+        return None if path is None else VideoWriter(self._parts[path], self._info, keep_audio=False)
 
     def offer(self, shown: Shown) -> None:
         """Queue a frame, or drop it if the queue is full."""
-        if self._stopped.is_set() or (self._video is None and shown.result is None):
+        if self._stopped.is_set() or (self._overlay is None and self._raw is None and shown.result is None):
             return
         try:
             self._queue.put_nowait(shown)
@@ -114,18 +140,18 @@ class Recording:
         return time.monotonic() - self.started_s
 
     def disk_left_bytes(self) -> int:
-        """Free space on the disk of the file; 0 if the folder is gone."""
+        """Free space on the disk of the files; 0 if the folder is gone."""
         try:
-            return shutil.disk_usage(self.path.parent).free
+            return shutil.disk_usage(self.files.paths[0].parent).free
         except OSError:
             return 0
 
     def _run(self) -> None:
         error: str | None = None
-        path: Path | None = None
+        paths: tuple[Path, ...] = ()
         try:
             error = self._write_all()
-            path = self._finish()
+            paths = self._finish()
         except EngineError as caught:
             error = self._give_up(caught)
         except Exception as caught:
@@ -134,7 +160,8 @@ class Recording:
         finally:
             self._stopped.set()
             with contextlib.suppress(RuntimeError):  # the window is gone already
-                self._emit(RecordingEnded(self.path.suffix, path, self.frames, self.dropped, error))
+                suffix = self.files.paths[0].suffix
+                self._emit(RecordingEnded(suffix, paths, self.frames, self.dropped, error))
 
     def _write_all(self) -> str | None:
         """Write frames until the end; returns the reason if the user did not stop it."""
@@ -149,19 +176,22 @@ class Recording:
                 self._write(shown)
             if self.frames % 30 == 0 and self.disk_left_bytes() < _LEAST_DISK_BYTES:
                 # Completing the file needs some space, too.
+                first = self.files.paths[0]
                 return (
-                    f"the disk of {self.path.parent} is almost full: recording stopped,"
-                    f" {self.frames} frame(s) are in {self.path.name}"
+                    f"the disk of {first.parent} is almost full: recording stopped,"
+                    f" {self.frames} frame(s) are in {first.name}"
                 )
 
     def _write(self, shown: Shown) -> None:
         time_s = self._time_s(shown)
-        if self._video is not None:
+        pts = round(time_s / _TIME_BASE)
+        if self._raw is not None:
+            self._raw.write(shown.shot.frame.image_bgr, pts)
+        if self._overlay is not None:
             reading, pins = self._read_probes(shown)
-            image = frame_picture(shown, self._look(), reading, self._memory, pins=pins)
-            self._video.write(image, round(time_s / _TIME_BASE))
-        elif shown.result is not None and shown.skeleton is not None:
-            poses = self._poses_writer(shown.skeleton)
+            self._overlay.write(frame_picture(shown, self._look(), reading, self._memory, pins=pins), pts)
+        if self.files.poses is not None and shown.result is not None and shown.skeleton is not None:
+            poses = self._poses_writer(self.files.poses, shown.skeleton)
             poses.write(self.frames, time_s, shown.result.poses)
         self.frames += 1
 
@@ -172,9 +202,9 @@ class Recording:
             self._probes = newest.copy()
         return self._probes.read(shown)
 
-    def _poses_writer(self, skeleton: Skeleton) -> PosesWriter:
+    def _poses_writer(self, path: Path, skeleton: Skeleton) -> PosesWriter:
         if self._poses is None:
-            self._poses = PosesWriter(self._part, skeleton)
+            self._poses = PosesWriter(self._parts[path], skeleton)
         return self._poses
 
     def _time_s(self, shown: Shown) -> float:
@@ -188,20 +218,27 @@ class Recording:
         self._last_s = time_s
         return time_s
 
-    def _finish(self) -> Path | None:
-        writer = self._video or self._poses
-        if writer is None or self.frames == 0:
-            self._part.discard()
-            return None
-        writer.finish()
-        return writer.commit()
+    def _finish(self) -> tuple[Path, ...]:
+        """Close all files and give them their final names; those that got no frame are removed."""
+        writers = self._writers()
+        begun = {part for part, writer in writers.items() if writer.frames}
+        for path, part in self._parts.items():
+            if path not in begun:
+                part.discard()
+        for path in begun:
+            writers[path].finish()
+        return tuple(writers[path].commit() for path in self.files.paths if path in begun)
+
+    def _writers(self) -> dict[Path, PartWriter]:
+        files = (self.files.overlay, self._overlay), (self.files.raw, self._raw), (self.files.poses, self._poses)
+        return {path: writer for path, writer in files if path is not None and writer is not None}
 
     def _give_up(self, error: Exception) -> str:
-        writer = self._video or self._poses
-        kept = None
-        with contextlib.suppress(EngineError, OSError):
-            if writer is None:
-                self._part.discard()
-            else:
-                kept = writer.abort()
-        return f"{error} (what was written is kept in {kept})" if kept is not None else str(error)
+        writers, kept = self._writers(), []
+        for path, part in self._parts.items():
+            with contextlib.suppress(EngineError, OSError):
+                if path not in writers:
+                    part.discard()
+                elif (left := writers[path].abort()) is not None:
+                    kept.append(str(left))
+        return f"{error} (what was written is kept in {' and '.join(kept)})" if kept else str(error)

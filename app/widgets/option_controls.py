@@ -9,7 +9,7 @@ from typing import Any
 
 from PyQt5.QtCore import Qt, pyqtSignal
 from PyQt5.QtGui import QStandardItemModel
-from PyQt5.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QFileDialog, QSpinBox
+from PyQt5.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QFileDialog, QLineEdit, QSpinBox
 
 from app.widgets.elided import ElidedCombo
 from app.widgets.value_slider import ScoreSlider, ValueSlider
@@ -121,6 +121,9 @@ def make_control(option: Option, look: Control, tr: Callable[[str], str]) -> Opt
             show=lambda value: widget.setValue(value or 0),
             touched=widget.valueChanged,
         )
+    elif isinstance(option.default, str):
+        widget = QLineEdit()
+        made = OptionControl(widget=widget, value=widget.text, show=widget.setText, touched=widget.textChanged)
     elif isinstance(option.default, int):
         widget = QSpinBox()
         widget.setRange(int(look.low), int(look.high))

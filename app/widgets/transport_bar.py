@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from PyQt5.QtCore import QSize, Qt, pyqtSignal
 from PyQt5.QtGui import QMouseEvent
@@ -24,6 +26,16 @@ def clock(seconds: float) -> str:
     hours, minutes = whole // 3600, whole // 60 % 60
     tail = f"{whole % 60:02d}.{tenths % 10}"
     return f"{hours}:{minutes:02d}:{tail}" if hours else f"{minutes}:{tail}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordingState:
+    """What the bar shows of a recording: its time, its end if it has one, and free bytes; or when it begins."""
+
+    elapsed_s: float = 0.0
+    limit_s: float | None = None
+    free_bytes: int = 0
+    starts_in_s: float | None = None
 
 
 class SeekSlider(QSlider):
@@ -127,7 +139,7 @@ class TransportBar(QWidget):
         self.recording.ensurePolished()
         self.recording.setFixedWidth(self.recording.fontMetrics().horizontalAdvance("888 GB free"))
         self.snapshot = self._button("camera", self.tr("Save a snapshot (S)"))
-        self.record = self._button("record", self.tr("Record the annotated video (R)"))
+        self.record = self._button("record", self.tr("Record (R)"))
         self.poses = self._button("poses", self.tr("Record poses as JSON lines (P)"), checkable=True)
         self.export = self._button("export", self.tr("Export files (Ctrl+E)"))
         self._buttons: dict[str, tuple[QWidget, str]] = {
@@ -216,17 +228,31 @@ class TransportBar(QWidget):
             button.setEnabled(not reason)
             button.setToolTip(f"{tip}\n{reason}" if reason else tip)
 
-    def set_recording(self, running: tuple[float, int] | None) -> None:
-        """Show seconds and free bytes on the disk of a running recording; None for none."""
-        self.record.setIcon(icon("record" if running is None else "stop"))
+    def set_recording(self, running: RecordingState | None, *, by_button: bool = True) -> None:
+        """Show seconds and free bytes on the disk of a running recording; None for none.
+
+        Args:
+            running: of the videos, or of poses alone.
+            by_button: whether the record button has begun it, and stops it.
+        """
+        self.record.setIcon(icon("stop" if running is not None and by_button else "record"))
         if running is None:
             self.recording.clear()
             return
-        seconds, free_bytes = int(running[0]), running[1]
+        if running.starts_in_s is not None:
+            waits = self.tr("in {seconds} s").format(seconds=math.ceil(running.starts_in_s))
+            self.recording.setText(f"<span style='color:{colors().warning}'>○</span> {waits}")
+            return
+        free_bytes = running.free_bytes
         color = colors().warning if free_bytes < _LITTLE_DISK_BYTES else colors().faint
         amount = f"{free_bytes / 1e12:.1f} TB" if free_bytes >= 1e12 else f"{free_bytes / 1e9:.0f} GB"
         free = self.tr("{amount} free").format(amount=amount)
+        until = "" if running.limit_s is None else f"/{_minutes(running.limit_s)}"
         self.recording.setText(
-            f"<span style='color:{colors().error}'>●</span> {seconds // 60}:{seconds % 60:02d}<br>"
+            f"<span style='color:{colors().error}'>●</span> {_minutes(running.elapsed_s)}{until}<br>"
             f"<span style='color:{color}'>{free}</span>"
         )
+
+
+def _minutes(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

@@ -16,7 +16,7 @@ from app.live.probe import Probes
 from app.live.shots import Shot, Shown
 from app.main_window import MainWindow
 from app.output import recorder
-from app.output.recorder import Recording, RecordingEnded
+from app.output.recorder import RecordedFiles, Recording, RecordingEnded
 from engine.artifacts.part_file import PartFile
 from engine.sources.frame_source import SourceInfo
 from engine.sources.opening import open_source
@@ -117,7 +117,9 @@ class Recorded:
     def __init__(self, path: Path) -> None:
         self.reported: list[object] = []
         self.info = SourceInfo(name="camera 0", kind="camera", is_live=True)
-        self.recording = Recording(path, info=self.info, look=Look, probes=Probes, emit=self.reported.append)
+        self.recording = Recording(
+            RecordedFiles(overlay=path), info=self.info, look=Look, probes=Probes, emit=self.reported.append
+        )
 
     def offer(self, frames: Iterator[Shown]) -> None:
         for shown in frames:
@@ -148,7 +150,7 @@ def test_a_nearly_full_disk_ends_a_recording_completely(
     monkeypatch.setattr(recorder, "_LEAST_DISK_BYTES", 1 << 62)
     recorded.offer(shown_frames(40))
     ended = recorded.end()
-    assert ended.path == tmp_path / "r.mp4"
+    assert ended.paths == (tmp_path / "r.mp4",)
     assert ended.error is not None
     assert "almost full" in ended.error
     fault.keeps(len(times_of(tmp_path / "r.mp4")) == ended.frames >= 30, "frames are missing")
@@ -165,6 +167,6 @@ def test_the_folder_of_a_recording_is_removed(tmp_path: Path, fault: Fault) -> N
     folder.rmdir()
     assert recorded.recording.disk_left_bytes() == 0, "the window asks once a second"
     ended = recorded.end()
-    assert ended.path is None
+    assert ended.paths == ()
     assert ended.error is not None
     assert "removed" in ended.error
