@@ -374,9 +374,9 @@ class MainWindow(QMainWindow):
 
     def ask_export(self) -> None:
         """Show the export dialog."""
-        self.outputs.ask_export(self.settings, self._state)
+        self.outputs.ask_export(self.settings, self.export_state)
 
-    def _state(self) -> WindowState | None:
+    def export_state(self) -> WindowState | None:
         """What the window shows, for the export dialog."""
         source = self.session.source if self.session.playback is not None else None
         if source is None:

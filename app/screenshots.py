@@ -10,15 +10,15 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PyQt5.QtCore import QSettings
-from PyQt5.QtGui import QColor, QImage
-from PyQt5.QtWidgets import QApplication
+from PyQt5.QtCore import QPoint, QRect, QSettings
+from PyQt5.QtGui import QColor, QImage, QPainter, QPixmap
+from PyQt5.QtWidgets import QApplication, QDialog
 
 from app.error_report import ErrorReport
 from app.main_window import MainWindow
 from app.qt_setup import make_application
 from app.settings import Settings
-from app.widgets.theme import DARK, LIGHT, apply_theme
+from app.widgets.theme import DARK, LIGHT, apply_theme, colors
 from engine.artifacts.atomic import replacing
 from engine.artifacts.write_guard import check_targets
 from engine.errors import EngineError, OptionError, reports_errors
@@ -32,10 +32,11 @@ _OPEN_LIMIT_S, _WAIT_LIMIT_S = 180.0, 60.0
 _COLORS = 255
 _BEGIN_S, _LIVE_S, _ATTENTION_S, _PROBE_S = 0.2, 2.2, 3.2, 3.6
 """Positions in the demo's street scene."""
+_EXPORT_S, _RECORD_S = 1.0, 3.5
 _PLOTTED, _PLOT_S = ("left_wrist", "x"), 12.5
 
 
-SCENES = ("statistics", "pose", "live", "attention", "probe", "people", "zoom", "maps", "plot")
+SCENES = ("statistics", "pose", "live", "attention", "probe", "people", "zoom", "maps", "plot", "export", "record")
 
 
 def picture_of(folder: Path, scene: str) -> Path:
@@ -148,9 +149,25 @@ def with_palette(rgb: UInt8Array) -> QImage:
     return image
 
 
-def save(window: MainWindow, file: Path) -> None:
-    """Save the window as a small PNG."""
-    image = window.grab().toImage().convertToFormat(QImage.Format.Format_RGB888)
+def with_dialog(window: MainWindow, dialog: QDialog) -> QPixmap:
+    """The window with a dialog in its middle, as it stands on a screen, without the frame of the desktop."""
+    picture = window.grab()
+    card = dialog.grab()
+    place = QRect(QPoint(), card.size())
+    place.moveCenter(picture.rect().center())
+    painter = QPainter(picture)
+    painter.fillRect(picture.rect(), QColor(0, 0, 0, 110))
+    painter.drawPixmap(place.topLeft(), card)
+    painter.setPen(QColor(colors().faint))
+    painter.drawRect(place.adjusted(-1, -1, 0, 0))
+    painter.end()
+    return picture
+
+
+def save(window: MainWindow, file: Path, dialog: QDialog | None = None) -> None:
+    """Save the window, perhaps with a dialog, as a small PNG."""
+    picture = window.grab() if dialog is None else with_dialog(window, dialog)
+    image = picture.toImage().convertToFormat(QImage.Format.Format_RGB888)
     pointer = image.constBits()
     assert pointer is not None  # noqa: S101 - the window has a size
     pointer.setsize(image.sizeInBytes())
@@ -204,7 +221,55 @@ def take_all(application: QApplication, window: MainWindow, folder: Path) -> Non
     window.view.zoom_by(2.0, area.bottomLeft() + (area.topRight() - area.bottomLeft()) * 0.1)
     live_for(application, 0.5)
     save(window, picture_of(folder, "zoom"))
+    take_dialogs(application, window, folder)
     take_maps_and_plot(application, window, folder)
+
+
+def take_dialogs(application: QApplication, window: MainWindow, folder: Path) -> None:
+    """Take the dialogs of exports and recordings, the first with one file written, one running and one to come."""
+    outputs, shown = window.outputs, "~/poses"  # the names of folders differ from run to run
+    window.view.zoom_back()
+    live_for(application, 0.3)
+    dialog = outputs.ask_export(window.settings, window.export_state)
+    dialog.controls["duration"].show(_EXPORT_S)
+    dialog.formats[".csv"].setChecked(True)
+    dialog.export()
+    wait_for(application, lambda: outputs.exports.running is None, _WAIT_LIMIT_S, "export")
+    dialog.controls["duration"].show(None)
+    dialog.open_for_source()
+    dialog.export()
+
+    def has_rate() -> bool:
+        running = outputs.exports.running
+        return running is not None and running.left_s is not None
+
+    wait_for(application, has_rate, _WAIT_LIMIT_S, "time left")
+    dialog.open_for_source()
+    dialog.folder_text.setText(shown)
+    live_for(application, 0.3)
+    save(window, picture_of(folder, "export"), dialog)
+    outputs.exports.cancel_all()
+    wait_for(application, lambda: outputs.exports.running is None, _WAIT_LIMIT_S, "end of the export")
+    dialog.hide()
+    window.notices.clear("export")
+    choices = outputs.ask_recording(window.settings)
+    for name in ("raw", "poses"):
+        choices.controls[name].widget.setChecked(True)
+    choices.folder_text.setText(shown)
+    choices.record.click()
+    wait_for(application, lambda: outputs.video is not None, _WAIT_LIMIT_S, "recording")
+    window.source_control.go_to(0.0)
+    window.source_control.toggle_playing()
+    live_for(application, _RECORD_S)
+    window.source_control.toggle_playing()
+    choices = outputs.ask_recording(window.settings)
+    choices.folder_text.setText(shown)
+    live_for(application, 0.3)
+    save(window, picture_of(folder, "record"), choices)
+    choices.close()
+    window.toggle_record()
+    wait_for(application, lambda: outputs.video is None, _WAIT_LIMIT_S, "end of the recording")
+    window.notices.clear(".mp4", "export", "export demo")
 
 
 def take_maps_and_plot(application: QApplication, window: MainWindow, folder: Path) -> None:
@@ -262,6 +327,7 @@ def main(argv: list[str] | None = None) -> int:
         options = PipelineOptions(pose_model=arguments.pose_model, detector=arguments.detector)
         window = MainWindow(settings=settings, options=options, report=errors.report)
         try:
+            window.outputs.folder = Path(scratch) / "outputs"
             window.resize(width, height)
             window.show()
             take_all(application, window, arguments.folder)

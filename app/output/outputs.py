@@ -344,7 +344,10 @@ class Outputs(QObject):
     def ask_recording(self, settings: Settings) -> RecordDialog:
         """Show what the record button does."""
         folder = (self.record_folder or self.folder).resolve()
-        dialog = RecordDialog(self.record_options, folder, self._source_stem(), self._window)
+        can_begin = self._session.playback is not None and not self.is_recording
+        dialog = RecordDialog(
+            self.record_options, folder, self._source_stem(), can_begin=can_begin, parent=self._window
+        )
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
 
         def change(options: RecordOptions) -> None:

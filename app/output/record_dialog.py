@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from PyQt5.QtCore import pyqtSignal
+from PyQt5.QtCore import Qt, pyqtSignal
 from PyQt5.QtWidgets import QDialog, QFileDialog, QFormLayout, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from app.output.record_options import RecordOptions
@@ -14,6 +14,8 @@ from app.widgets.option_controls import OptionControl, make_control
 from app.widgets.overlay_panel import faint, heading
 from engine.errors import OptionError
 from engine.option_table import Place, options_of
+
+_NOTE_LINES = 4
 
 
 class RecordDialog(QDialog):
@@ -29,13 +31,16 @@ class RecordDialog(QDialog):
     folder_changed = pyqtSignal(object)
     record_requested = pyqtSignal()
 
-    def __init__(self, options: RecordOptions, folder: Path, source: str, parent: QWidget | None = None) -> None:
+    def __init__(
+        self, options: RecordOptions, folder: Path, source: str, *, can_begin: bool, parent: QWidget | None = None
+    ) -> None:
         """Show the choices.
 
         Args:
             options: chosen so far.
             folder: of the recordings.
             source: name of the open source, for an example of a file name.
+            can_begin: whether a recording can begin: something is open, and none runs.
             parent: the window.
         """
         super().__init__(parent)
@@ -58,19 +63,22 @@ class RecordDialog(QDialog):
                 form.addRow(self.tr(item.control.label), control.widget)
         layout.addWidget(heading(self.tr("When and where")))
         layout.addLayout(form)
-        self._folder_text, change = ElidedLabel(), QPushButton(self.tr("Change…"))
-        self._folder_text.setText(str(folder))
+        self.folder_text, change = ElidedLabel(), QPushButton(self.tr("Change…"))
+        self.folder_text.setText(str(folder))
         change.clicked.connect(self._ask_folder)
         line = QHBoxLayout()
-        line.addWidget(self._folder_text, 1)
+        line.addWidget(self.folder_text, 1)
         line.addWidget(change)
         layout.addLayout(line)
         self.note = faint("")
+        self.note.setAlignment(Qt.AlignmentFlag.AlignTop)
+        self.note.setMinimumHeight(_NOTE_LINES * self.fontMetrics().lineSpacing())  # the dialog keeps its size
         layout.addWidget(self.note)
         self.record, close = QPushButton(self.tr("Record")), QPushButton(self.tr("Close"))
         self.record.setObjectName("primary")
         self.record.setDefault(True)
         self.record.clicked.connect(self._record)
+        self.record.setVisible(can_begin)
         close.clicked.connect(self.reject)
         ends = QHBoxLayout()
         ends.addStretch(1)
@@ -90,7 +98,7 @@ class RecordDialog(QDialog):
             return
         ends = [".mp4"] * options.overlay + ["_raw.mp4"] * options.raw + [".jsonl"] * options.poses
         stem = options.stem(self._source)
-        self.note.setText(self.tr("Written as {names}").format(names=", ".join(f"{stem}{end}" for end in ends)))
+        self.note.setText("\n".join([self.tr("Written as"), *(f"{stem}{end}" for end in ends)]))
         self.record.setEnabled(True)
         if options != self._options:
             self._options = options
@@ -104,7 +112,7 @@ class RecordDialog(QDialog):
     def set_folder(self, folder: Path) -> None:
         """Record to another folder."""
         self._folder = folder
-        self._folder_text.setText(str(folder))
+        self.folder_text.setText(str(folder))
         self.folder_changed.emit(folder)
 
     def _record(self) -> None:

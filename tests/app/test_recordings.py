@@ -162,4 +162,6 @@ def test_the_dialog_begins_the_recording(dialog: RecordDialog, window: MainWindo
     dialog.record.click()
     qtbot.waitUntil(lambda: window.outputs.video is not None and window.outputs.video.frames > 3)
     trigger(window, "record_options")  # it can be looked at meanwhile, and the choices hold for the next
+    last = window.findChildren(RecordDialog)[-1]
+    assert last.isVisible() and not last.record.isVisible()
     assert window.outputs.video is not None and window.outputs.video.is_running
