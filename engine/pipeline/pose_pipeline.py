@@ -22,7 +22,7 @@ from engine.pipeline.pose_stage import PendingFrame, PoseStage
 from engine.skeleton import Skeleton
 from engine.system.closing import Closing
 from engine.system.free_memory import give_back_free_memory
-from engine.tracking.false_positives import FalsePositiveFilter, confidences
+from engine.tracking.false_positives import FalsePositiveFilter, confidences, people_of
 from engine.tracking.following import PersonFollower
 from engine.tracking.rejected_detections import RejectedDetections
 from engine.tracking.smoothing import PoseSmoother
@@ -288,7 +288,7 @@ class PosePipeline(Closing):
 
     def _without_rejected(self, pending: PendingFrame) -> PendingFrame:
         """The frame without boxes that the pose network has recently rejected."""
-        if self._rejected is None or not pending.detected:
+        if self._rejected is None or not pending.detected or pending.frame.is_still:
             return pending
         frame = pending.frame
         to_pose = self._rejected.not_rejected(frame.image_bgr, pending.detections.boxes_xyxy, frame.timestamp_s)
@@ -302,10 +302,11 @@ class PosePipeline(Closing):
         """
         confidence, frame = confidences(poses), pending.frame
         kept: npt.NDArray[np.intp] | None = None
-        if self._rejected is not None and pending.detected:
-            self._rejected.learn(frame.image_bgr, posed.boxes_xyxy, confidence, frame.timestamp_s)
         if self._filter is not None:
-            kept = self._filter.kept(poses, confidence)
+            owners = self._filter.owners(poses, confidence)
+            if self._rejected is not None and pending.detected:
+                self._rejected.learn(frame.image_bgr, posed.boxes_xyxy, confidence, owners, frame.timestamp_s)
+            kept = people_of(owners)
         best = self._best(confidence if kept is None else confidence[kept])
         if best is None:
             return kept

@@ -25,7 +25,9 @@ def run_command(main: Callable[[], int]) -> int:
             return main()
         finally:  # also where argparse ends the program after its help
             sys.stdout.flush()
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, RuntimeError) as error:
+        if not _is_interrupt(error):
+            raise
         return _say("stopped", EXIT_INTERRUPTED)
     except MemoryError:
         return _say("error: there is not enough memory for this", EXIT_BAD_INPUT)
@@ -37,6 +39,11 @@ def run_command(main: Callable[[], int]) -> int:
         if error.filename is None and error.errno in (errno.ENOSPC, errno.EIO, errno.EBADF, errno.EDQUOT):
             return _say(f"error: the output cannot be written: {error.strerror}", EXIT_BAD_INPUT)
         raise
+
+
+def _is_interrupt(error: BaseException | None) -> bool:
+    """Whether Ctrl-C caused it: before Python 3.12 one inside of `__set_name__` (a data class) is a RuntimeError."""
+    return error is not None and (isinstance(error, KeyboardInterrupt) or _is_interrupt(error.__cause__))
 
 
 def _cwd_exists() -> bool:
@@ -64,7 +71,7 @@ def quiet_interrupts() -> None:
         return
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        if issubclass(kind, KeyboardInterrupt):
+        if _is_interrupt(error):
             print("stopped", file=sys.stderr)
         else:
             sys.__excepthook__(kind, error, trace)

@@ -66,24 +66,35 @@ class FalsePositiveFilter:
             poses: of one frame.
             confidence: (N,) float32, their `confidences`.
         """
-        chosen = np.flatnonzero(confidence >= self.threshold)
-        if len(chosen) > 1:
-            chosen = chosen[~self._duplicates(poses.take(chosen))]
-        return None if len(chosen) == len(poses) else chosen
+        return people_of(self.owners(poses, confidence))
 
-    def _duplicates(self, poses: Poses) -> npt.NDArray[np.bool_]:
-        """(N,) bool: has the same pose as, or is a part of, a person with a higher score, or a larger box in a tie."""
+    def owners(self, poses: Poses, confidence: Float32Array) -> npt.NDArray[np.intp]:
+        """(N,) int: the index of the person whom each box shows: its own, or another's for a second box; -1 for nobody.
+
+        Args:
+            poses, confidence: as for `kept`.
+        """
+        owners = np.full(len(poses), -1, np.intp)
+        chosen = np.flatnonzero(confidence >= self.threshold)
+        owners[chosen] = chosen[self._owners(poses.take(chosen))] if len(chosen) > 1 else chosen
+        return owners
+
+    def _owners(self, poses: Poses) -> npt.NDArray[np.intp]:
+        """(N,) int: itself, or the person whose pose it has or of whom it is a part.
+
+        Of such boxes the one with the highest score stays, or the largest of those that tie with it.
+        """
         same = self._same_pose(poses) | _nested(poses.boxes_xyxy)
         scores, areas = poses.person_scores, box_areas(poses.boxes_xyxy)
         waiting = np.argsort(-scores, kind="stable")
-        dropped = np.ones(len(poses), bool)
+        owners = np.zeros(len(poses), np.intp)
         while len(waiting):
             best, its = waiting[0], waiting[same[waiting[0], waiting] | (waiting == waiting[0])]
             others = waiting[~np.isin(waiting, its)]
             tied = its[(scores[its] >= _TIE * scores[best]) & ~same[np.ix_(its, others)].any(axis=1)]
-            dropped[max((best, *tied), key=lambda one: areas[one])] = False
+            owners[its] = max((best, *tied), key=lambda one: areas[one])
             waiting = others
-        return dropped
+        return owners
 
     def _same_pose(self, poses: Poses) -> npt.NDArray[np.bool_]:
         """(N, N) bool: pairs with similar common keypoints, or with some at the same place."""
@@ -100,6 +111,12 @@ class FalsePositiveFilter:
         shared = (common & (each > _SAME_PLACE)).sum(axis=2) >= _SHARED
         same: npt.NDArray[np.bool_] = ((count >= _FEWEST_COMMON) & (mean > _SAME_POSE)) | shared
         return same
+
+
+def people_of(owners: npt.NDArray[np.intp]) -> npt.NDArray[np.intp] | None:
+    """Indices of the boxes that show a person of their own, by `FalsePositiveFilter.owners`; None for all."""
+    people = np.flatnonzero(owners == np.arange(len(owners)))
+    return None if len(people) == len(owners) else people
 
 
 def _nested(boxes_xyxy: Float32Array) -> npt.NDArray[np.bool_]:

@@ -1,4 +1,7 @@
-"""Rejected-detection cache: a still camera gives the same false detections in each frame; they are not posed again."""
+"""Rejected-detection cache: detections that showed nobody, or nobody else, are not posed again in each frame.
+
+A still camera gives the same false detections in each frame, and a person has the same second boxes for a while.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,10 @@ REJECTED_SHARE = 0.7
 MOST_S = 1.0
 """Seconds until a rejected box is posed again in any case."""
 
+SECOND_S = 0.5
+"""Seconds until a second box of a person is posed again: somebody else may have come into it."""
+
+_FOLLOWS = 0.7  # overlap of a box with one of the frame before
 _SAME_BOX = 0.8  # overlap of a box with a remembered one
 _CELLS = 12  # the picture in a box is remembered as so many cells a side
 _CHANGE = 16  # grey levels, of 255, of the mean of a cell: more than noise and the flicker of lamps
@@ -37,8 +44,23 @@ class _Rejected:
     time_s: float
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Second:
+    """A second box of a person.
+
+    Attributes:
+        box: (4,) float32, frame px, where it was last.
+        person: (4,) float32, the box that the person was found in, where it was last.
+        time_s: of the frame in which the pose network saw both.
+    """
+
+    box: Float32Array
+    person: Float32Array
+    time_s: float
+
+
 class RejectedDetections:
-    """Remembers where the pose network found no person, as long as the picture there stays the same.
+    """Remembers where the pose network found no person, or no other one.
 
     The result depends on the frames and their order alone, not on timing.
     """
@@ -47,18 +69,28 @@ class RejectedDetections:
         """Start empty; `threshold` is the confidence below which people are removed."""
         self._limit = REJECTED_SHARE * threshold
         self._rejected: list[_Rejected] = []
+        self._second: list[_Second] = []
 
     def reset(self) -> None:
         """Forget everything."""
-        self._rejected = []
+        self._rejected, self._second = [], []
 
     def not_rejected(
         self, image_bgr: UInt8Array, boxes_xyxy: Float32Array, time_s: float
     ) -> npt.NDArray[np.bool_] | None:
-        """(N,) bool: the boxes (N, 4) of a frame (H, W, 3) that need the pose network; None for all."""
+        """(N,) bool: the boxes (N, 4) of a frame (H, W, 3) that need the pose network; None for all.
+
+        Second boxes are followed by it: call it once a frame, in order.
+        """
+        known = self._unchanged(image_bgr, boxes_xyxy, time_s) | self._second_again(boxes_xyxy, time_s)
+        return ~known if known.any() else None
+
+    def _unchanged(self, image_bgr: UInt8Array, boxes_xyxy: Float32Array, time_s: float) -> npt.NDArray[np.bool_]:
+        """(N,) bool: boxes where nobody was found, and the picture is the same."""
+        known = np.zeros(len(boxes_xyxy), bool)
         self._rejected = [rejected for rejected in self._rejected if 0 <= time_s - rejected.time_s <= MOST_S]
         if not self._rejected or len(boxes_xyxy) == 0:
-            return None
+            return known
         remembered = np.stack([rejected.box for rejected in self._rejected]).astype(np.float64)
         same = overlaps(boxes_xyxy.astype(np.float64), remembered) >= _SAME_BOX  # (N, M)
         unchanged: dict[int, bool] = {}
@@ -66,23 +98,50 @@ class RejectedDetections:
             rejected = self._rejected[index]
             changed = np.abs(_cells_of(image_bgr, rejected.box) - rejected.cells) > _CHANGE
             unchanged[index] = int(changed.sum()) < _CHANGED_CELLS
-        known = np.zeros(len(boxes_xyxy), bool)
         for index, still in unchanged.items():
             if still:
                 known |= same[:, index]
-        return ~known if known.any() else None
+        return known
 
-    def learn(self, image_bgr: UInt8Array, boxes_xyxy: Float32Array, confidence: Float32Array, time_s: float) -> None:
-        """Remember the boxes in which no person was found.
+    def _second_again(self, boxes_xyxy: Float32Array, time_s: float) -> npt.NDArray[np.bool_]:
+        """(N,) bool: second boxes of people whose own box is there, too; both are remembered where they are now."""
+        known, own = np.zeros(len(boxes_xyxy), bool), np.zeros(len(boxes_xyxy), bool)
+        before = [one for one in self._second if 0 <= time_s - one.time_s <= SECOND_S]
+        self._second = []
+        if not before or len(boxes_xyxy) == 0:
+            return known
+        of_box = overlaps(boxes_xyxy, np.stack([one.box for one in before]))  # (N, M)
+        of_person = overlaps(boxes_xyxy, np.stack([one.person for one in before]))
+        for number, one in enumerate(before):
+            box, person = int(of_box[:, number].argmax()), int(of_person[:, number].argmax())
+            if box != person and min(of_box[box, number], of_person[person, number]) >= _FOLLOWS:
+                known[box] = own[person] = True
+                self._second.append(_Second(box=boxes_xyxy[box], person=boxes_xyxy[person], time_s=one.time_s))
+        return known & ~own
+
+    def learn(
+        self,
+        image_bgr: UInt8Array,
+        boxes_xyxy: Float32Array,
+        confidence: Float32Array,
+        owners: npt.NDArray[np.intp],
+        time_s: float,
+    ) -> None:
+        """Remember the boxes in which no person was found, or no other person.
 
         Args:
             image_bgr: (H, W, 3) uint8; frames come in their order.
             boxes_xyxy: (N, 4) float32, the boxes that were posed.
             confidence: (N,) float32, see `false_positives.confidences`.
+            owners: (N,) int, see `FalsePositiveFilter.owners`.
             time_s: of the frame.
         """
         for box in boxes_xyxy[confidence < self._limit]:
             self._rejected.append(_Rejected(box=box, cells=_cells_of(image_bgr, box), time_s=time_s))
+        if self._limit > 0:
+            for index in np.flatnonzero((owners >= 0) & (owners != np.arange(len(owners)))):
+                box, person = boxes_xyxy[index], boxes_xyxy[owners[index]]
+                self._second.append(_Second(box=box, person=person, time_s=time_s))
 
 
 def _cells_of(image_bgr: UInt8Array, box: Float32Array) -> npt.NDArray[np.int16]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from engine.artifacts.compiler import digest_of, why_unusable
+from engine.artifacts.folders import is_entry
 from engine.artifacts.model_spec import read_spec
 from engine.artifacts.unfinished import unfinished_in
 from engine.errors import EngineError
@@ -141,5 +142,4 @@ def test_three_processes_build_one_cache_entry(tmp_path: Path, fault: Fault) -> 
     (file,) = {Path(done.out.strip()) for done in ended}
     fault.keeps(read_spec(file).kind == "pose", "the entry cannot be used")
     assert why_unusable(file, digest_of(weights)) is None
-    folders = [folder for folder in file.parent.parent.iterdir() if folder.suffix != ".part"]
-    assert folders == [file.parent]
+    assert list(filter(is_entry, file.parent.parent.iterdir())) == [file.parent]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -137,3 +138,47 @@ def test_prefetch_gives_the_same_as_one_frame_at_a_time() -> None:
         np.testing.assert_array_equal(one.poses.boxes_xyxy, other.poses.boxes_xyxy)
         np.testing.assert_array_equal(one.poses.keypoints_xy, other.poses.keypoints_xy)
     assert sum(network.crops) < 2 * len(images)
+
+
+def moving(network: BrightestPixel, *found: list[tuple[float, float, float, float]]) -> list[list[list[float]]]:
+    """Boxes of the people of frames at 10 a second, in each of which these boxes are detected."""
+    detector = FixedDetector(boxes(), np.zeros(0, np.float32))
+    runs, shown = PosePipeline(detector, network, person_threshold=0.2), []
+    for index, rows in enumerate(found):
+        detector.boxes_xyxy, detector.scores = boxes(*rows), np.ones(len(rows), np.float32)
+        image = picture(*rows)
+        shown.append(
+            runs.process(Frame(image_bgr=image, index=index, timestamp_s=index / 10)).poses.boxes_xyxy.tolist()
+        )
+    return shown
+
+
+def at(x: float, *, part: bool = False) -> tuple[float, float, float, float]:
+    """A person's box, or that of a part of them."""
+    return (x + 5, 30, x + 60, 100) if part else (x, 20, x + 60, 100)
+
+
+def test_a_second_box_is_posed_again_after_half_a_second_while_both_move() -> None:
+    network = Counting()
+    shown = moving(network, *[[at(20 + 3 * i), at(20 + 3 * i, part=True)] for i in range(8)])
+    assert network.crops == [2, 1, 1, 1, 1, 1, 2, 1]
+    assert shown == [[list(at(20 + 3 * i))] for i in range(8)]
+
+
+@pytest.mark.parametrize(
+    "then",
+    [[at(20, part=True)], [at(20), at(120)], [at(120), at(20, part=True)]],
+    ids=["left", "moved", "person moved"],
+)
+def test_a_box_that_parts_from_its_person_is_posed_at_once(then: list[tuple[float, float, float, float]]) -> None:
+    network = Counting()
+    shown = moving(network, [at(20), at(20, part=True)], then)
+    assert network.crops == [2, len(then)] and shown[1] == [list(box) for box in then]
+
+
+def test_a_photo_does_not_depend_on_the_one_before() -> None:
+    network = Counting()
+    runs = pipeline(network)
+    for frame in frames(*[picture(PERSON)] * 3, rate=1):
+        runs.process(dataclasses.replace(frame, is_still=True))
+    assert network.crops == [2, 2, 2]
