@@ -84,7 +84,7 @@ class Control:
         step: of a slider.
         form: format of a slider's value, with `{value}` or `{percent}`; a score in hundredths unless given.
         none: text for no value, at a slider's or a number's 0, and among the choices.
-        seconds: a number of seconds, with tenths.
+        seconds: a number of seconds, with hundredths.
         files: title and pattern of a file dialog, for a model.
         needs: the switch without which this option has no effect.
     """

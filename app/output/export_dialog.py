@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -51,6 +52,7 @@ RAW = OverlayOptions(skeleton=False, ids=False, legend=False)
 """Nothing is drawn."""
 _WITH_OVERLAY, _RAW, _NO_PICTURE = range(3)
 _SOURCE, _NAME, _STATE = range(3)
+_TICK = 1e-6
 _MAPS_SUFFIX = ".npz"
 
 
@@ -121,6 +123,7 @@ class ExportDialog(QDialog):
         self._queue, self._settings, self._now = queue, settings, now
         self.folder = Path(settings.text("export_folder") or folder).resolve()
         self._rows: list[tuple[QTreeWidgetItem, _New | ExportItem]] = []
+        self._infos: dict[str, SourceInfo] = {}
         self.controls: dict[str, OptionControl] = {}
         self._make_files()
         self._make_choices()
@@ -145,6 +148,9 @@ class ExportDialog(QDialog):
         self.files.itemSelectionChanged.connect(self.refresh)
         self.add_button, self.remove_button = QPushButton(self.tr("Add files…")), QPushButton(self.tr("Remove"))
         self.rename_button, self.show_button = QPushButton(self.tr("Rename")), QPushButton(self.tr("Show in folder"))
+        self.again_button = QPushButton(self.tr("Again"))
+        self.again_button.setToolTip(self.tr("The same file once more, with the choices on the right"))
+        self.again_button.clicked.connect(self.again)
         self.add_button.clicked.connect(self._ask_files)
         self.remove_button.clicked.connect(self.remove)
         self.rename_button.clicked.connect(self._rename)
@@ -190,7 +196,7 @@ class ExportDialog(QDialog):
 
     def _lay_out(self) -> None:
         buttons = QHBoxLayout()
-        for button in (self.add_button, self.rename_button, self.remove_button):
+        for button in (self.add_button, self.rename_button, self.remove_button, self.again_button):
             buttons.addWidget(button)
         buttons.addStretch(1)
         buttons.addWidget(self.show_button)
@@ -281,6 +287,7 @@ class ExportDialog(QDialog):
         self.refresh()
 
     def _add(self, new: _New) -> None:
+        self._infos[new.text] = new.info
         names = {
             item.text(_NAME)
             for item, one in self._rows
@@ -324,6 +331,14 @@ class ExportDialog(QDialog):
             self.files.takeTopLevelItem(self.files.indexOfTopLevelItem(item))
         self.refresh()
 
+    def again(self) -> None:
+        """Put the chosen files that have ended into the list once more."""
+        for item in self.files.selectedItems():
+            one = self._of(item)
+            if isinstance(one, ExportItem) and one.has_ended:
+                self._add(_New(text=one.request.text, info=self._infos[one.request.text]))
+        self.refresh()
+
     def _show_in_folder(self) -> None:
         QDesktopServices.openUrl(QUrl.fromLocalFile(str(self.shown_folder())))
 
@@ -338,12 +353,14 @@ class ExportDialog(QDialog):
     def _from_here(self) -> None:
         now = self._now()
         if now is not None:
-            self.controls["start"].show(now.position_s)
+            # Down: a file is read from the first frame at or after a time, which then is the one that is shown.
+            self.controls["start"].show(math.floor(now.position_s * 100 + _TICK) / 100)
 
     def _until_here(self) -> None:
         now = self._now()
         if now is not None:
-            self.controls["duration"].show(max(0.1, now.position_s - (self.controls["start"].value() or 0.0)))
+            length_s = max(0.0, now.position_s - (self.controls["start"].value() or 0.0))
+            self.controls["duration"].show(math.floor(length_s * 100 + _TICK + 1) / 100)  # with the frame itself
 
     def _ask_folder(self) -> None:
         name = QFileDialog.getExistingDirectory(self, self.tr("Folder for exports"), str(self.folder))
@@ -422,6 +439,7 @@ class ExportDialog(QDialog):
         chosen = [self._of(item) for item in self.files.selectedItems()]
         self.rename_button.setEnabled(any(isinstance(one, _New) for one in chosen))
         self.remove_button.setEnabled(bool(chosen))
+        self.again_button.setEnabled(any(isinstance(one, ExportItem) and one.has_ended for one in chosen))
         self.cancel_button.setEnabled(self._queue.running is not None)
         why_not = self._why_not(now)
         self.export_button.setEnabled(not why_not)
@@ -437,7 +455,7 @@ class ExportDialog(QDialog):
         if now is None:
             return self.tr("Nothing is open whose settings could be used.")
         if not new:
-            return self.tr("Add files to export.")
+            return self.tr("All files of the list are in the queue or done.") if self._rows else self.tr("Add files.")
         if self.picture.currentIndex() == _NO_PICTURE and not self._suffixes and not self._wants_maps:
             return self.tr("Neither a picture nor data are chosen.")
         if len(set(new)) < len(new) or not all(name.strip() and Path(name).name == name for name in new):

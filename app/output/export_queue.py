@@ -52,6 +52,11 @@ class ExportItem:
         return (time.monotonic() - self.began_s) / self.done * max(0, self.total - self.done)
 
     @property
+    def has_ended(self) -> bool:
+        """Whether nothing more is written of it."""
+        return self.state not in ("waiting", "running")
+
+    @property
     def size_bytes(self) -> int:
         """Of the files written."""
         return sum(path.stat().st_size for path in self.outputs if path.is_file())
@@ -116,11 +121,6 @@ class ExportQueue(QObject):
             item.state = "cancelled"
         if self.job is not None:
             self.job.cancel()
-        self.changed.emit()
-
-    def forget_ended(self) -> None:
-        """Drop the items that have ended."""
-        self.items = [item for item in self.items if item.state in ("waiting", "running")]
         self.changed.emit()
 
     def close(self) -> ExportJob | None:

@@ -111,7 +111,8 @@ def make_control(option: Option, look: Control, tr: Callable[[str], str]) -> Opt
         )
     elif look.seconds:
         widget = QDoubleSpinBox()
-        widget.setDecimals(1)
+        widget.setDecimals(2)
+        widget.setSingleStep(0.5)
         widget.setRange(0, _LONGEST_S)
         widget.setSpecialValueText(tr(look.none))
         widget.setSuffix(tr(" s"))

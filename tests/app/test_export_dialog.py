@@ -81,6 +81,24 @@ def test_a_range_in_all_formats_is_that_of_the_source(dialog: ExportDialog, qtbo
     assert float(state.split()[2]) == pytest.approx(total / {"kB": 1e3, "MB": 1e6}[state.split()[3]], rel=0.06)
 
 
+def test_from_here_to_here_has_both_frames(dialog: ExportDialog, window: MainWindow, qtbot: QtBot) -> None:
+    pause(window, qtbot)
+    for position_s, button in ((0.58, dialog.here), (1.16, dialog.to_here)):
+        window.source_control.seek(position_s)
+        qtbot.waitUntil(lambda at=position_s: _position(window) == pytest.approx(at))  # type: ignore[misc]
+        button.click()
+    dialog.picture.setCurrentIndex(DATA_ONLY)
+    dialog.formats[".jsonl"].setChecked(True)
+    export_all(dialog, qtbot)
+    lines = (dialog.folder / "clip_poses.jsonl").read_text().splitlines()
+    assert [json.loads(line)["frame"] for line in lines] == list(range(29, 59))
+
+
+def _position(window: MainWindow) -> float:
+    assert window.view.picture is not None
+    return window.view.picture.shown.shot.position_s
+
+
 def test_several_files_follow_each_other_and_one_that_fails_stops_none(
     dialog: ExportDialog, window: MainWindow, backstage: Backstage, qtbot: QtBot
 ) -> None:
@@ -111,7 +129,10 @@ def test_existing_files_are_kept_unless_they_are_to_be_replaced(dialog: ExportDi
     kept.write_bytes(b"precious")
     (state,) = export_all(dialog, qtbot)
     assert "exists already" in state and "“Replace existing files”" in state and kept.read_bytes() == b"precious"
-    dialog.open_for_source()
+    row = dialog.files.topLevelItem(0)
+    assert row is not None
+    row.setSelected(True)
+    dialog.again_button.click()
     dialog.controls["overwrite"].widget.setChecked(True)
     assert export_all(dialog, qtbot)[1].startswith("done") and len(frames_of(kept)) == 100
 
