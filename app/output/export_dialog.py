@@ -138,6 +138,7 @@ class ExportDialog(QDialog):
         self.files.setColumnCount(3)
         self.files.setHeaderLabels([self.tr("Source"), self.tr("Name of the files"), self.tr("State")])
         self.files.setRootIsDecorated(False)
+        self.files.setSelectionMode(QTreeWidget.SelectionMode.ExtendedSelection)
         self.files.setAccessibleName(self.tr("Files to export"))
         header = self.files.header()
         assert header is not None  # noqa: S101 - a tree has one

@@ -254,3 +254,24 @@ def test_formats_and_folder_are_remembered(
 def test_the_dialog_fits_the_smallest_window(dialog: ExportDialog) -> None:
     assert dialog.width() <= 960 and dialog.height() <= 600
     assert dialog.minimumSizeHint().width() <= 960 and dialog.minimumSizeHint().height() <= 560
+
+
+def test_photos_and_folders_of_photos_are_written_as_such(
+    dialog: ExportDialog, qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dialog._queue, "_open_source", open_source)
+    folder = tmp_path / "holiday"
+    folder.mkdir()
+    for path in (tmp_path / "one.png", folder / "a.png", folder / "b.jpg"):
+        cv2.imwrite(str(path), np.full((180, 320, 3), 120, np.uint8))
+    dialog.files.selectAll()
+    dialog.remove()
+    dialog.add_files([str(tmp_path / "one.png"), str(folder)])
+    dialog.controls["start"].show(1.0)  # of videos only
+    dialog.formats[".csv"].setChecked(True)
+    assert [state[:4] for state in export_all(dialog, qtbot)] == ["done", "done"], states(dialog)
+    written = {str(path.relative_to(dialog.folder)) for path in dialog.folder.rglob("*") if path.is_file()}
+    pictures = {"one_pose.png", "holiday_pose/a_pose.png", "holiday_pose/b_pose.jpg"}
+    assert written == {*pictures, "one_poses.csv", "holiday_poses.csv"}
+    with (dialog.folder / "holiday_poses.csv").open(newline="") as file:
+        assert {row["file_name"] for row in csv.DictReader(file)} == {"a.png", "b.jpg"}
