@@ -23,7 +23,7 @@ from engine.pipeline.file_runner import results
 from engine.pipeline.prefetch import Steps
 from engine.skeleton import Skeleton
 from engine.sources.decoded_picture import fitted
-from engine.sources.frame_source import FrameSource
+from engine.sources.frame_source import FrameSource, SourceInfo
 from engine.system.stop_flag import StopFlag
 from engine.types import Frame, FrameResult, UInt8Array
 
@@ -349,21 +349,31 @@ def _fail(error: BaseException, outputs: RunFiles, frames: int) -> NoReturn:
     raise error
 
 
+def check_start(info: SourceInfo, start_s: float | None) -> None:
+    """Refuse a start that a source does not have.
+
+    Raises:
+        SourceError: it has no other place to begin at, or ends before it.
+    """
+    if not start_s:
+        return
+    if info.is_live or info.kind == "photos" or info.read_once:
+        what = "a live source has" if info.is_live else "photos have" if info.kind == "photos" else "a pipe has"
+        raise SourceError(f"{info.name}: {what} no seconds to skip: leave --start out")
+    if info.frame_count is not None and info.frame_rate is not None:
+        length_s = float(info.frame_count / info.frame_rate)
+        if start_s >= length_s:
+            raise SourceError(f"{info.name} is {length_s:.1f} s long, so it has nothing from {start_s:g} s on")
+
+
 def _begin_at(source: FrameSource, start_s: float) -> None:
     """Let a source begin at a time.
 
     Raises:
         SourceError: it has no other place to begin at, or cannot be read from there.
     """
-    seek = getattr(source, "seek", None)
-    if seek is None or source.info.is_live or source.info.kind == "photos":
-        kind = "a live source has" if source.info.is_live else "photos have" if seek is not None else "it has"
-        raise SourceError(f"{source.info.name}: {kind} no seconds to skip: leave --start out")
-    if source.info.frame_count is not None and source.info.frame_rate is not None:
-        length_s = float(source.info.frame_count / source.info.frame_rate)
-        if start_s >= length_s:
-            raise SourceError(f"{source.info.name} is {length_s:.1f} s long, so it has nothing from {start_s:g} s on")
-    seek(start_s)
+    check_start(source.info, start_s)
+    source.seek(start_s)  # type: ignore[attr-defined] # files have it
 
 
 def _at_most(image_bgr: UInt8Array, shorter_px: int | None) -> UInt8Array:

@@ -17,7 +17,7 @@ from engine.artifacts.write_guard import check_targets
 from engine.detection.given_boxes import NO_DETECTOR
 from engine.errors import ModelError, OptionError, one_line
 from engine.options import DRAWN, Options
-from engine.output.export import ExportOptions, ExportSummary, export
+from engine.output.export import ExportOptions, ExportSummary, check_start, export
 from engine.output.files import photo_targets, resolve_output
 from engine.output.live.live_poses import LivePoses
 from engine.output.live.standard_output import kept_for_poses
@@ -234,7 +234,9 @@ def check_outputs(info: SourceInfo, wanted: ExportOptions, inputs: Iterable[str 
     Raises:
         OptionError: a name does not fit the kind of output.
         OutputError: a file exists, is an input, or cannot be written.
+        SourceError: the source has not the start.
     """
+    check_start(info, wanted.start_s)
     targets: list[Path] = []
     if wanted.pictures:
         target = resolve_output(info, wanted.output)

@@ -16,6 +16,7 @@ from engine.errors import SourceError
 from engine.output.export import ExportOptions, export
 from engine.sources.opening import open_source
 from engine.types import UInt8Array
+from main import main
 from tests.engine.clips import ClipSpec, ConstantPipeline, make_clip, read_back, run_export
 
 
@@ -73,3 +74,12 @@ def test_a_start_that_is_not_there_is_refused(tmp_path: Path, options: dict[str,
     with pytest.raises(SourceError, match=said), open_source(str(clip)) as source:
         export(source, ConstantPipeline(), ExportOptions(output=tmp_path / "out.mp4", quiet=True, **options))
     assert not list(tmp_path.glob("out*"))
+
+
+def test_a_start_is_refused_before_the_networks_and_leaves_no_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = make_clip(tmp_path / "clip.mp4", ClipSpec(frames=50))
+    monkeypatch.setattr("engine.output.run_video.open_pipeline", lambda *_args, **_kwargs: pytest.fail("opened"))
+    assert main(["--video", str(clip), "--start", "9", "--output", str(tmp_path / "new" / "out.mp4")]) == 2
+    assert "2.0 s long" in capsys.readouterr().err and not (tmp_path / "new").exists()
