@@ -412,10 +412,12 @@ class ExportDialog(QDialog):
 
     def export(self) -> None:
         """Put the new files into the queue."""
-        for item, request in self.requests():
+        made = self.requests()
+        added = self._queue.add(*(request for _item, request in made))
+        begun = {id(item): one for (item, _request), one in zip(made, added, strict=True)}
+        for item, _request in made:
             item.setFlags(Qt.ItemFlags(Qt.ItemFlag.ItemIsEnabled) | Qt.ItemFlag.ItemIsSelectable)
-            place = next(number for number, row in enumerate(self._rows) if row[0] is item)
-            self._rows[place] = (item, self._queue.add(request))
+        self._rows = [(item, begun.get(id(item), one)) for item, one in self._rows]
         self.refresh()
 
     # --- what is shown ----------------------------------------------------------------------------------------------

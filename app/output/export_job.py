@@ -6,7 +6,7 @@ What is written is what the command line would write with the same options; what
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -129,15 +129,17 @@ class ExportJob:
         open_source: Callable[[str], FrameSource],
         open_pipeline: OpenPipeline,
         emit: Callable[[Any], None],
+        also_read: Sequence[Path | None] = (),
     ) -> None:
         """Start.
 
         Args:
             request: what to write.
+            also_read: files that others read and that must not be replaced.
             open_source, open_pipeline: open them.
             emit: takes ExportProgress and ExportEnded, in the export's thread.
         """
-        self.request = request
+        self.request, self._also_read = request, also_read
         self._open_source, self._open_pipeline, self._emit = open_source, open_pipeline, emit
         self._stopped = threading.Event()
         self._done = 0
@@ -199,7 +201,7 @@ class ExportJob:
             info = source.info
             still = info.kind == "photos"
             wanted = replace(export_options(options, None), quiet=True, overlay=request.overlay)
-            check_outputs(info, wanted, run_inputs(options, info.path))
+            check_outputs(info, wanted, run_inputs(options, info.path, *self._also_read))
             opened = self._open_pipeline(PipelineOptions.of(options, live=False, still=still), notify=self._notify)
             try:
                 if wanted.attention_maps is not None and not opened.has_attention:

@@ -14,6 +14,7 @@ from app.live.inference import OpenPipeline
 from app.live.shots import Unexpected
 from app.output.export_job import ExportEnded, ExportJob, ExportProgress, ExportRequest
 from engine.sources.frame_source import FrameSource
+from engine.sources.opening import path_of
 
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
 _FEWEST_FRAMES = 10  # before which a rate says nothing
@@ -80,9 +81,19 @@ class ExportQueue(QObject):
         open_source: Callable[[str], FrameSource],
         open_pipeline: OpenPipeline,
         report: Callable[[BaseException, str], None],
+        shown: Callable[[], str | None],
         parent: QObject,
     ) -> None:
+        """Make an empty queue.
+
+        Args:
+            open_source, open_pipeline: open them.
+            report: receives unexpected exceptions, each with its origin.
+            shown: the source that the window plays; it is not replaced.
+            parent: owns it.
+        """
         super().__init__(parent)
+        self._shown = shown
         self._open_source, self._open_pipeline, self._report = open_source, open_pipeline, report
         self.items: list[ExportItem] = []
         self.job: ExportJob | None = None
@@ -99,13 +110,13 @@ class ExportQueue(QObject):
         """Items that have not begun."""
         return [item for item in self.items if item.state == "waiting"]
 
-    def add(self, request: ExportRequest) -> ExportItem:
-        """Put a file at the end; it begins at once where nothing runs."""
-        item = ExportItem(request=request)
-        self.items.append(item)
+    def add(self, *requests: ExportRequest) -> list[ExportItem]:
+        """Put files at the end; where nothing runs the first of them begins, and replaces none of the others."""
+        added = [ExportItem(request=request) for request in requests]
+        self.items += added
         self._begin_next()
         self.changed.emit()
-        return item
+        return added
 
     def cancel(self, item: ExportItem) -> None:
         """Leave out an item, or end it early; the others go on."""
@@ -135,8 +146,13 @@ class ExportQueue(QObject):
             return
         item = waiting[0]
         item.state, item.began_s = "running", time.monotonic()
+        read = [path_of(text) for text in (self._shown(), *(other.request.text for other in self.items))]
         self.job = ExportJob(
-            item.request, open_source=self._open_source, open_pipeline=self._open_pipeline, emit=self._event.emit
+            item.request,
+            open_source=self._open_source,
+            open_pipeline=self._open_pipeline,
+            emit=self._event.emit,
+            also_read=read,
         )
 
     def _act(self, event: Any) -> None:

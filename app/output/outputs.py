@@ -88,7 +88,13 @@ class Outputs(QObject):
             timer.setSingleShot(True)
             timer.setTimerType(Qt.TimerType.PreciseTimer)
             timer.timeout.connect(act)
-        self.exports = ExportQueue(open_source=open_source, open_pipeline=open_pipeline, report=report, parent=self)
+        self.exports = ExportQueue(
+            open_source=open_source,
+            open_pipeline=open_pipeline,
+            report=report,
+            shown=lambda: None if session.source is None else session.source.text,
+            parent=self,
+        )
         self._dialog: ExportDialog | None = None
         self.exports.changed.connect(self._report_export)
         self.exports.ended.connect(self._export_ended)

@@ -21,6 +21,7 @@ from engine.sources.opening import open_source
 from engine.types import UInt8Array
 from tests.app.conftest import pause, shows_people, trigger
 from tests.app.fakes import RATE, SIZE_WH, Backstage
+from tests.engine.clips import ClipSpec, make_clip
 
 RAW, DATA_ONLY = 1, 2
 
@@ -275,3 +276,21 @@ def test_photos_and_folders_of_photos_are_written_as_such(
     assert written == {*pictures, "one_poses.csv", "holiday_poses.csv"}
     with (dialog.folder / "holiday_poses.csv").open(newline="") as file:
         assert {row["file_name"] for row in csv.DictReader(file)} == {"a.png", "b.jpg"}
+
+
+def test_no_file_of_the_queue_is_replaced_by_another(
+    dialog: ExportDialog, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dialog._queue, "_open_source", open_source)
+    dialog.folder.mkdir()
+    first, second = dialog.folder / "walk.mp4", dialog.folder / "walk_pose.mp4"
+    for path in (first, second):
+        make_clip(path, ClipSpec(frames=12, size_wh=SIZE_WH))
+    before = second.read_bytes()
+    dialog.files.selectAll()
+    dialog.remove()
+    dialog.add_files([str(first), str(second)])
+    dialog.controls["overwrite"].widget.setChecked(True)
+    refused, done = export_all(dialog, qtbot)
+    assert "is the input itself" in refused and done.startswith("done")
+    assert second.read_bytes() == before and len(frames_of(dialog.folder / "walk_pose_pose.mp4")) == 12
