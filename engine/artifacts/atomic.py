@@ -86,7 +86,7 @@ def is_filled(folder: Path) -> bool:
 
 
 def _lock_of(temporary: Path) -> Path:
-    return temporary.parent / "locks" / f"{temporary.name}.lock"
+    return temporary.with_suffix(".lock")
 
 
 def _remove_abandoned(parent: Path) -> None:

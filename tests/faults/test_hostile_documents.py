@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from engine.artifacts.documents import reason
@@ -131,6 +131,8 @@ def test_a_name_that_is_half_a_character(good: Path, spec: ModelSpec, tmp_path: 
 
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.sampled_from(PLACES), value=VALUES | st.just(GONE))
+@example(place=("annotations", 0, "keypoints", 0), value="0")
+@example(place=("annotations", 0, "bbox", 2), value="40")
 def test_coco_with_one_value_exchanged(place: tuple[Any, ...], value: Any, good: Path, fault: Fault) -> None:
     fault.more(EXAMPLES)
     document = json.loads((good / "train.json").read_text())

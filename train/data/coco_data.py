@@ -79,9 +79,19 @@ def _whole_number(value: Any) -> int:
     return value
 
 
+def _check_numbers(values: Any) -> None:
+    """Refuse text among numbers, which NumPy would read and pycocotools does not."""
+    if not isinstance(values, list) or any(
+        isinstance(one, bool) or not isinstance(one, (int, float)) for one in values
+    ):
+        raise ValueError(f"{str(values)[:40]} is not a list of numbers")
+
+
 def _complete(annotation: dict[str, Any]) -> None:
     """Add what pycocotools needs of every annotation and some files leave out."""
     _whole_number(annotation["id"]), _whole_number(annotation["image_id"])
+    for name in ("bbox", "keypoints"):
+        _check_numbers(annotation[name])
     _, _, width, height = (float(number) for number in annotation["bbox"])
     area = annotation.get("area")
     if isinstance(area, bool) or not isinstance(area, (int, float)) or area <= 0:
