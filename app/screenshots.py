@@ -245,8 +245,8 @@ def take_dialogs(application: QApplication, window: MainWindow, folder: Path) ->
 
     wait_for(application, has_rate, _WAIT_LIMIT_S, "time left")
     dialog.open_for_source()
-    dialog.folder_text.setText(shown)
     live_for(application, 0.3)
+    dialog.folder_text.setText(shown)  # until the next progress of the export
     save(window, picture_of(folder, "export"), dialog)
     outputs.exports.cancel_all()
     wait_for(application, lambda: outputs.exports.running is None, _WAIT_LIMIT_S, "end of the export")
