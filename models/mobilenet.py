@@ -73,6 +73,8 @@ def _separable(channels: int) -> nn.Sequential:
 class PoseMobileNet(PoseModel):
     """MobileNetV2 to stride 32, a pyramid back to stride 4, heatmap layer; KCAM if configured."""
 
+    float32_layers = ("blocks.0",)
+
     def __init__(self, config: PoseModelConfig) -> None:
         super().__init__(config)
         self.stem = _conv_bn(SamePaddedConv(3, _STEM_CHANNELS, 2))

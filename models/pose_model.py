@@ -138,7 +138,12 @@ class PoseModel(nn.Module):
 
     The backbone's layers are at the top level, so that the parameter names of a model without KCAM are those of the
     official SimpleBaseline and HRNet code. With KCAM, the official `final_layer` makes the coarse heatmaps.
+
+    Attributes:
+        float32_layers: names of layers that bfloat16 would damage, see docs/decisions/0025-bfloat16-mobilenet.md.
     """
+
+    float32_layers: tuple[str, ...] = ()
 
     def __init__(self, config: PoseModelConfig) -> None:
         super().__init__()

@@ -24,13 +24,14 @@ from engine.backends.contract import (
 )
 from engine.backends.int8 import is_int8_graph, open_graph
 from engine.backends.openvino_core import openvino_core
-from engine.backends.openvino_precision import keep_attention_float32
+from engine.backends.openvino_precision import keep_attention_float32, keep_layers_float32
 from engine.errors import BackendError, message_line
 from engine.system.closing import Closing
 from engine.system.missing import not_installed
 
 # A detector compiled for one exact shape runs about a quarter faster than one for any shape, but compiling takes part
-# of a second: only shapes that occur often get their own program, and the number of programs is limited.
+# of a second and 40 MB: the first shape gets its own program, as most sources have one; of the others only those that
+# occur often, and the number of programs is limited.
 _USES_BEFORE_OWN_PROGRAM = 8
 _MOST_OWN_PROGRAMS = 4
 _LATENCY = {"PERFORMANCE_HINT": "LATENCY"}
@@ -74,8 +75,9 @@ class OpenVinoBackend(Closing):
     Only the requested outputs are computed: each set of outputs has its own program, compiled at its first use (0.1 s
     for a ResNet-18; there is no model cache on disk, because reading one takes as long).
 
-    One crop is computed by all threads together, for the lowest latency. Several crops are divided among single-thread
-    streams: threads that synchronise in every layer cost a quarter more (docs/decisions/0006-overlap.md).
+    One crop is computed by all threads together, for the lowest latency. Several crops are computed one by one in
+    single-thread streams: threads that synchronise in every layer cost a quarter more, and a stream that computes
+    several crops at once is slower again and needs 15 to 25 MB for each (docs/decisions/0006-overlap.md).
 
     Raises:
         ModelError: the file is not the one that its spec describes.
@@ -105,10 +107,12 @@ class OpenVinoBackend(Closing):
         self._settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "bf16" if self._in_bf16 else "f32"}
         if options.threads is not None:
             self._settings["INFERENCE_NUM_THREADS"] = options.threads
+        if self._in_bf16:
+            self._model = keep_layers_float32(openvino, core, self._model)
         self._float32_attention: Any = None  # the model with float32 attention, made when attention is first requested
         self._requests: dict[_Key, Any] = {}
         self._uses: Counter[_Key] = Counter()
-        self._streams: dict[tuple[str, ...], list[Any]] = {}
+        self._streams: dict[_Key, Any] = {}
 
     def infer(self, inputs: Mapping[str, Array], want: Sequence[str]) -> dict[str, Array]:
         """See `Backend.infer`."""
@@ -139,22 +143,27 @@ class OpenVinoBackend(Closing):
         return len(firsts) == 1 and lengths.get(str(firsts.pop()), 1) > 1
 
     def _infer_divided(self, arrays: Mapping[str, Array], want: tuple[str, ...]) -> dict[str, Array]:
-        """Outputs of a batch, computed in parts in parallel."""
-        if want not in self._streams:
-            program = self._compile(want, None, {"PERFORMANCE_HINT": "THROUGHPUT", "ENABLE_CPU_PINNING": False})
-            count = int(program.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
-            self._streams[want] = [program.create_infer_request() for _ in range(count)]
-        batch = len(next(iter(arrays.values())))
-        requests = self._streams[want][:batch]
-        ends = [round(batch * (part + 1) / len(requests)) for part in range(len(requests))]
-        parts = [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
+        """Outputs of a batch, computed crop by crop in parallel."""
+        key = (
+            want,
+            tuple((1, *arrays[tensor.name].shape[1:]) for tensor in self.spec.inputs) if self._is_fixed() else None,
+        )
+        if key not in self._streams:
+            program = self._compile(*key, {"PERFORMANCE_HINT": "THROUGHPUT", "ENABLE_CPU_PINNING": False})
+            self._streams[key] = self._openvino.AsyncInferQueue(program)
+            self._streams[key].set_callback(_keep_outputs)
+        streams, outputs = self._streams[key], [dict.fromkeys(want) for _ in next(iter(arrays.values()))]
         try:
-            for request, part in zip(requests, parts, strict=True):
-                request.start_async({name: array[part] for name, array in arrays.items()}, share_inputs=True)
+            for index, own in enumerate(outputs):
+                crop = {name: array[index : index + 1] for name, array in arrays.items()}
+                streams.start_async(crop, own, share_inputs=True)
         finally:
-            for request in requests:  # the arrays are shared: none may be freed while a stream still reads it
-                request.wait()
-        return {name: np.concatenate([request.get_tensor(name).data for request in requests]) for name in want}
+            streams.wait_all()  # the arrays are shared: none may be freed while a stream still reads it
+        return {name: np.concatenate([own[name] for own in outputs]) for name in want}
+
+    def _is_fixed(self) -> bool:
+        """Whether only the number of crops varies between calls."""
+        return all(isinstance(length, int) for tensor in self.spec.inputs for length in tensor.shape[1:])
 
     def _request(self, want: tuple[str, ...], shapes: _Shapes) -> Any:
         """The inference request for a call: for exactly these shapes if they occur often, else for any shapes."""
@@ -163,7 +172,8 @@ class OpenVinoBackend(Closing):
             return self._requests[own]
         self._uses[own] += 1
         programs = sum(key[1] is not None for key in self._requests)
-        if self._uses[own] > _USES_BEFORE_OWN_PROGRAM and programs < _MOST_OWN_PROGRAMS:
+        is_first = all(key[0] != want for key in self._requests)
+        if (is_first or self._uses[own] > _USES_BEFORE_OWN_PROGRAM) and programs < _MOST_OWN_PROGRAMS:
             self._requests[own] = self._compile(want, shapes, _LATENCY).create_infer_request()
             return self._requests[own]
         if any_shape not in self._requests:
@@ -192,6 +202,11 @@ class OpenVinoBackend(Closing):
         self._streams.clear()
         self._model = self._float32_attention = None
         self._core = None
+
+
+def _keep_outputs(request: Any, outputs: dict[str, Any]) -> None:
+    for name in outputs:
+        outputs[name] = request.get_tensor(name).data.copy()
 
 
 def _core() -> Any:

@@ -1,7 +1,8 @@
-"""Keeps the small steps from features to attention in float32 when OpenVINO computes a network in bfloat16.
+"""Keeps what bfloat16 would damage in float32 when OpenVINO computes a network in bfloat16.
 
 OpenVINO rounds every matrix product to bfloat16. The products of the attention are small, and their results go through
-an exponential; docs/decisions/0011-attention-in-bfloat16.md has the errors with and without this.
+an exponential; docs/decisions/0011-attention-in-bfloat16.md has the errors with and without this. The first block of
+MobileNetV2 works on few channels of very different ranges: docs/decisions/0025-bfloat16-mobilenet.md.
 """
 
 from __future__ import annotations
@@ -13,7 +14,19 @@ from typing import Any
 from xml.etree import ElementTree
 
 _PARTS = ("/model/kcam/", "/model/final_layer/")
+_LAYERS = ("/model/blocks.0/",)
+"""`PoseMobileNet.float32_layers`, as they are named in an exported graph."""
 _NOT_COMPUTED = ("Constant", "Parameter", "Result")
+
+
+def keep_layers_float32(openvino: Any, core: Any, model: Any) -> Any:
+    """The network with the layers marked as float32 without which its keypoints move; unchanged if it has none."""
+    names = {
+        node.get_friendly_name()
+        for node in model.get_ordered_ops()
+        if node.get_friendly_name().startswith(_LAYERS) and node.get_type_name() not in _NOT_COMPUTED
+    }
+    return _marked(openvino, core, model, names) if names else model
 
 
 def keep_attention_float32(openvino: Any, core: Any, model: Any) -> Any:

@@ -6,6 +6,7 @@ the device only on request.
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import torch
@@ -80,17 +81,22 @@ class PoseGraph(nn.Module):
         """Switch to 16 bits, except where that would move keypoints.
 
         Batch norms keep float32 statistics, and the heatmap layers output float32: with eight bits of mantissa a peak
-        and its neighbours round to the same value, and the keypoint then lands on the wrong pixel.
+        and its neighbours round to the same value, and the keypoint then lands on the wrong pixel. Layers that the
+        network names are computed in float32 where the other type is bfloat16.
         """
         self.compute_dtype = dtype
+        heads = [name for name in ("final_layer", "kcam_final_layer") if hasattr(self.model, name)]
+        layers = self.model.float32_layers if dtype == torch.bfloat16 else ()
+        kept = {name: copy.deepcopy(self.model.get_submodule(name)) for name in (*heads, *layers)}
         self.model.to(dtype)
         for module in self.model.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.float()
-        for name in ("final_layer", "kcam_final_layer"):
-            layer = getattr(self.model, name, None)
-            if layer is not None:
-                layer.float().register_forward_pre_hook(_to_float32)
+        for name, layer in kept.items():  # with the weights that they had before they were rounded
+            layer.register_forward_pre_hook(_to_float32)
+            if name in layers:
+                layer.register_forward_hook(lambda _module, _inputs, output: output.to(dtype))
+            self.model.set_submodule(name, layer)
 
 
 class FoldedKCAM(nn.Module):

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 
 from engine.system.console import any_character, open_closed_streams
+from engine.system.interrupts import install_interrupts, safe_interrupts
 
 EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_CLOSED_PIPE = 2, 130, 141
 
@@ -21,10 +22,11 @@ def run_command(main: Callable[[], int]) -> int:
     any_character()
     try:
         Path.cwd()
-        try:
-            return main()
-        finally:  # also where argparse ends the program after its help
-            sys.stdout.flush()
+        with safe_interrupts():
+            try:
+                return main()
+            finally:  # also where argparse ends the program after its help
+                sys.stdout.flush()
     except (KeyboardInterrupt, RuntimeError) as error:
         if not _is_interrupt(error):
             raise
@@ -69,6 +71,7 @@ def quiet_interrupts() -> None:
     """Show Ctrl-C during the imports of a command as one line; to be called by the package of the command."""
     if sys.argv[:1] != ["-m"]:  # as it stands while `python -m` imports the packages of a module
         return
+    install_interrupts()
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if _is_interrupt(error):

@@ -7,9 +7,12 @@ import threading
 from types import FrameType
 from typing import Any, Self
 
+from engine.system.interrupts import on_interrupt
+
 _STOP_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
 """Sent by Ctrl-C, by `kill` and a shutdown, by a closed terminal, and by Ctrl-Break on Windows; not
 every system has all of them."""
+_REPLACED = (signal.default_int_handler, signal.SIG_DFL, on_interrupt)
 
 
 class StopFlag:
@@ -36,7 +39,7 @@ class StopFlag:
         if threading.current_thread() is threading.main_thread():
             for name in _STOP_SIGNALS:
                 number = getattr(signal, name, None)
-                if number is not None and signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL):
+                if number is not None and signal.getsignal(number) in _REPLACED:
                     self._previous[number] = signal.signal(number, self._handle)
         return self
 

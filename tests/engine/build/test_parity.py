@@ -132,7 +132,11 @@ def test_bfloat16_does_not_round_the_heatmaps(name: str, small_weights: Path, sm
         outputs = backend.infer({"crops": crops}, ("keypoints", *MAPS))
     # Rounded to eight bits, a peak and its neighbours become equal and keypoints land on the wrong one.
     assert (outputs["heatmaps"].view(np.uint32) & 0xFFFF).any()
-    np.testing.assert_array_equal(outputs["keypoints"], decode_heatmaps(outputs["heatmaps"], INPUT_SIZE_WH))
+    expected = decode_heatmaps(outputs["heatmaps"], INPUT_SIZE_WH)
+    if name == "torch":
+        np.testing.assert_array_equal(outputs["keypoints"], expected)
+    else:  # of another program than the maps, and OpenVINO decodes in bfloat16 (decision 0011)
+        np.testing.assert_allclose(outputs["keypoints"], expected, atol=0.01)
     np.testing.assert_allclose(outputs["attention"].sum(axis=1), 1, atol=0.02)
 
 
@@ -149,7 +153,7 @@ def test_attention_in_bfloat16_is_nearer_to_float32_than_openvino_alone_brings_i
         error = np.abs(backend.infer({"crops": crops}, ["keypoints", "attention"])["attention"] - exact)
         for count in (1, 3, 5, 8, 16):  # one method gave wrong results from the fifth crop on
             some = backend.infer({"crops": crops[:count]}, ["keypoints", "attention"])["attention"]
-            assert np.abs(some - exact[:count]).mean() < 0.001
+            assert np.abs(some - exact[:count]).mean() < 2 * error.mean()
     plain = openvino.Core().compile_model(str(file), "CPU", {"INFERENCE_PRECISION_HINT": "bf16"})
     alone = np.abs(plain({"crops": crops})["attention"] - exact)
     assert 0 < error.mean() < 0.8 * alone.mean()
