@@ -90,6 +90,7 @@ def test_repeated_stop_signals(tmp_path: Path, long_clip: Path, fault: Fault) ->
     fault.keeps(left_in(tmp_path) == ["o.jsonl", "o.mp4"], f"left: {left_in(tmp_path)} {done.err}")
     lines = (tmp_path / "o.jsonl").read_text().splitlines()
     fault.keeps(len(read_back(tmp_path / "o.mp4").times) == len(lines) >= 40 - PREFETCHED, "frames are missing")
+    assert f"stopped after {len(lines)} frame" in done.out
 
 
 def test_killed_and_started_again(tmp_path: Path, long_clip: Path, fault: Fault, command: Run) -> None:

@@ -147,6 +147,7 @@ def test_the_command_line_refuses_without_the_password(tmp_path: Path, fault: Fa
     for address in (BAD[0], BAD[3], BAD[4]):
         ended = fault.run("main.py", "--video", address, "--output", tmp_path / "out.mp4")
         clean(fault.refused(ended.code, ended.err) + ended.out)
+    assert list(tmp_path.iterdir()) == []
 
 
 # The window

@@ -144,6 +144,7 @@ def test_cut_off_names_do_not_replace_each_other(tmp_path: Path, fault: Fault) -
         part.path.write_text(str(number))
         part.cut_off()
         part.commit()
+    assert len(list(tmp_path.iterdir())) == 5, "each has a name of its own"
     fault.keeps(sorted(path.read_text() for path in tmp_path.iterdir()) == ["0", "1", "2", "3", "4"], "one is gone")
     fault.more(5)
 
