@@ -22,7 +22,7 @@ from pathlib import Path
 from engine.artifacts.folders import CACHE_VARIABLE, WEIGHTS_DIR, cache_dir
 from engine.artifacts.model_files import INT8_SUFFIX
 from engine.artifacts.weights_info import stated_ap
-from engine.system.installation import DISTRIBUTION, ROOT, install_command, is_checkout
+from engine.system.installation import DISTRIBUTION, ROOT, install_command, installed_version, is_checkout
 from engine.system.missing import explain_import_error
 from engine.system.processor import output_of, processor
 from engine.system.qt_platform import XCB_ADVICE, why_no_xcb
@@ -145,14 +145,6 @@ def optional_packages() -> Iterator[Finding]:
         text = "training, weights of your own until they are exported, INT8, TensorRT, the torch backend"
         yield Finding(section=OPTIONAL, name="who needs them", text=text)
         yield Finding(section=OPTIONAL, name="to install them", text=install)
-
-
-def installed_version(name: str) -> str | None:
-    """The version of an installed package, None where it is missing."""
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def required_packages(extra: str) -> list[tuple[str, str]]:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,7 @@ from engine.artifacts.model_files import resolve_pose_model
 from engine.artifacts.weights_info import stated_ap
 from engine.artifacts.write_guard import check_targets
 from engine.backends import BACKENDS, probe_backends
-from engine.benchmark.accuracy import measured_accuracy
-from engine.benchmark.measure import (
-    Clip,
-    measure_export,
-    measure_live,
-    measure_people,
-    measure_steps,
-    read_clip,
-)
+from engine.benchmark.measure import Clip, measure_export, measure_live, measure_people, measure_steps, read_clip
 from engine.benchmark.report import machine, peak_memory_mib, people_ratios, report_text, write_json, write_plot
 from engine.benchmark.selection import people_of, precisions_of, rows_of
 from engine.benchmark.serial import compare_serial
@@ -34,16 +26,15 @@ from engine.benchmark.ultralytics_peer import compare, other_programs
 from engine.errors import BackendError, EngineError, OptionError, nearest_hint, one_line
 from engine.option_table import Place, values_of, words_of
 from engine.options import Options
-from engine.output.run_video import run_inputs
+from engine.output.run_video import print_error, run_inputs
 from engine.pipeline.opening import open_pipeline
 from engine.pipeline.options import PipelineOptions
 from engine.pipeline.pose_pipeline import PosePipeline
 from engine.sources.opening import path_of
-from engine.system.installation import program_command
+from engine.system.installation import ROOT, install_command, program_command
 from engine.types import Frame, UInt8Array
 
 COMPARISONS = ("ultralytics", "serial")
-_MAIN = Path(__file__).resolve().parents[2] / "main.py"
 
 
 def run_benchmark(user_options: Options) -> int:
@@ -73,17 +64,22 @@ def run_benchmark(user_options: Options) -> int:
         report["backends"] = [_in_child(name, row, user_options, counts) for name, row in rows]
     else:
         data, video = user_options.data, user_options.one_video or "demo"
-        accuracy = None if data is None else _accuracy(options, data)  # first: it says at once what cannot be used
+        accuracy = (
+            None if data is None else measured_accuracy(options, data)
+        )  # first: it says at once what cannot be used
         report["backends"] = [{**measure(options, clip, video, counts), "accuracy": accuracy}]
     report["compare"] = {}
     if "ultralytics" in comparisons:
         report["compare"]["ultralytics"] = against_ultralytics(options, clip)
     if "serial" in comparisons:
-        _note("running pairs of exports")
+        print_error("running pairs of exports")
         report["compare"]["serial"] = compare_serial(serial_arguments(user_options))
     if long_runs is not None:
-        report["soak"] = soak(lambda **fields: open_pipeline(dataclasses.replace(options, **fields)), clip, long_runs,
-                              _note)  # fmt: skip
+
+        def opened(**fields: Any) -> PosePipeline:
+            return open_pipeline(dataclasses.replace(options, **fields))
+
+        report["soak"] = soak(opened, clip, long_runs, print_error)
     print(report_text(report))
     _keep(report, user_options.report, plot)
     return 0 if any("error" not in one for one in report["backends"]) else 1
@@ -129,32 +125,44 @@ def options_of(user_options: Options) -> PipelineOptions:
     )
 
 
-def _accuracy(options: PipelineOptions, data: Path) -> dict[str, Any]:
-    _note(f"AP on {data}")
-    return measured_accuracy(options, data)
+def measured_accuracy(options: PipelineOptions, data: Path) -> dict[str, Any]:
+    """The report of `train.end_to_end` for the networks, backend, precision and thresholds of these options.
+
+    Raises:
+        OptionError: the data set cannot be used, or the packages of training are missing.
+    """
+    print_error(f"AP on {data}")
+    words = ["-m", "train.end_to_end", "--data", str(data.resolve()), *words_of(options, Place.BENCHMARK)]
+    try:
+        return {**_child_report(words, cwd=ROOT), "data": str(data)}
+    except BackendError as error:
+        why = str(error).removeprefix("train.end_to_end: ")
+        if why.startswith("ModuleNotFoundError"):
+            why = f"{why.partition(': ')[2]}; {install_command('train')}"
+        raise OptionError(f"--data {data}: AP cannot be measured: {why}") from error
 
 
 def measure(options: PipelineOptions, clip: Clip, video: str, counts: tuple[int, ...]) -> dict[str, Any]:
     """All measurements of one backend."""
     result: dict[str, Any] = {"requested": options.backend}
-    with open_pipeline(dataclasses.replace(options, detect_every=1), notify=_note) as pipeline:
+    with open_pipeline(dataclasses.replace(options, detect_every=1), notify=print_error) as pipeline:
         result["runs"] = pipeline.describe()
         result["ap"] = stated_ap(resolve_pose_model(options.pose_model).with_suffix(".md"))
-        _note(f"measuring on {result['runs']['backend']}: each stage")
+        print_error(f"measuring on {result['runs']['backend']}: each stage")
         result["steps"] = measure_steps(pipeline, clip)
-        _note("live")
+        print_error("live")
         every_frame = measure_live(pipeline, clip, len(clip.frames))
     # Rejected detections are posed, too, so that every frame has the stated number of people.
     with open_pipeline(dataclasses.replace(options, detect_every=1, person_threshold=0.0)) as pipeline:
-        _note(f"with {', '.join(map(str, counts))} people")
+        print_error(f"with {', '.join(map(str, counts))} people")
         result["people"] = measure_people(pipeline, pipeline.detect, clip, counts)
         result["people_ratios"] = people_ratios(result["people"])
     with open_pipeline(dataclasses.replace(options, detect_every="auto")) as pipeline:
-        _note("live, detection auto")
+        print_error("live, detection auto")
         result["live"] = {"auto": measure_live(pipeline, clip, len(clip.frames)), "1": every_frame}
     overlapping = options.threads != 1
     with open_pipeline(dataclasses.replace(options, detect_every=1, overlapping=overlapping)) as pipeline:
-        _note("file export")
+        print_error("file export")
         result["export"] = measure_export(pipeline, video, len(clip.frames))
     result["peak_memory_mib"] = peak_memory_mib()
     return result
@@ -162,13 +170,13 @@ def measure(options: PipelineOptions, clip: Clip, video: str, counts: tuple[int,
 
 def against_ultralytics(options: PipelineOptions, clip: Clip) -> dict[str, Any]:
     """Our live pipeline and yolo26n-pose on the same frames, alternating."""
-    _note("preparing yolo26n-pose")
+    print_error("preparing yolo26n-pose")
 
     def opened(every: Any) -> PosePipeline:
         return open_pipeline(dataclasses.replace(options, detect_every=every))
 
     with opened("auto") as auto, opened(1) as every_frame, other_programs() as theirs:
-        _note("running alternately")
+        print_error("running alternately")
         ours = {"auto": _live_runner(auto), "every_frame": _live_runner(every_frame)}
         result = compare(ours, theirs, [frame.image_bgr for frame in clip.frames])
         return {**result, "precision": auto.describe()["precision"]}
@@ -203,22 +211,32 @@ def serial_arguments(user_options: Options) -> list[str]:
 
 def _in_child(name: str, precision: str, user_options: Options, counts: tuple[int, ...]) -> dict[str, Any]:
     """Measure one backend in its own process, so that memory and threads are separate."""
-    _note(f"{name}, {precision}:")
+    print_error(f"{name}, {precision}:")
+    words = ["--benchmark", "--video", user_options.one_video or "demo", "--frames", str(user_options.frames)]
+    words += ["--people", ",".join(map(str, counts))]
+    words += words_of(dataclasses.replace(user_options, backend=name, precision=precision), Place.BENCHMARK)
+    try:
+        result: dict[str, Any] = _child_report([str(ROOT / "main.py"), *words])["backends"][0]
+        return result
+    except BackendError as error:
+        return {"requested": name, "precision": precision, "error": str(error).removeprefix("error: ")}
+
+
+def _child_report(words: Sequence[str], cwd: Path | None = None) -> dict[str, Any]:
+    """The report that a Python command writes, run in a child process.
+
+    Raises:
+        BackendError: it failed; the message is the last line that it printed.
+    """
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "report.json"
-        words = ["--benchmark", "--video", user_options.one_video or "demo", "--frames", str(user_options.frames)]
-        words += ["--people", ",".join(map(str, counts)), "--report", str(file)]
-        words += words_of(dataclasses.replace(user_options, backend=name, precision=precision), Place.BENCHMARK)
-        done = subprocess.run([sys.executable, str(_MAIN), *words], capture_output=True, text=True, check=False)
-        if done.returncode != 0 or not file.is_file():
-            lines = done.stderr.strip().splitlines()
-            return {
-                "requested": name,
-                "precision": precision,
-                "error": lines[-1].removeprefix("error: ") if lines else "it failed",
-            }
-        result: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))["backends"][0]
-        return result
+        command = [sys.executable, *words, "--report", str(file)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
+        if done.returncode == 0 and file.is_file():
+            report: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+            return report
+        lines = done.stderr.strip().splitlines()
+        raise BackendError(lines[-1] if lines else f"exit code {done.returncode}")
 
 
 def _keep(report: dict[str, Any], path: Path | None, plot: Path | None) -> None:
@@ -232,7 +250,3 @@ def _keep(report: dict[str, Any], path: Path | None, plot: Path | None) -> None:
     except (EngineError, OSError) as error:
         raise BackendError(f"the plot {plot} cannot be written: {error}") from error
     print(one_line(plot if problem is None else problem))
-
-
-def _note(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from engine.benchmark.kcam_forms import FORMS, open_forms, write_forms
 from engine.benchmark.report import machine, table, write_json
 from engine.benchmark.selection import CostOptions, people_of
 from engine.errors import BackendError
+from engine.output.run_video import print_error
 from engine.types import UInt8Array
 
 RATIOS = (("unfolded", "bare"), ("folded", "bare"), ("folded", "unfolded"))
@@ -35,7 +37,7 @@ def run_cost(options: CostOptions) -> Iterator[str]:
         EngineError: the measurement failed.
     """
     check_targets([options.report], inputs=[options.pose_model], overwrite=options.overwrite)
-    found = {"command": " ".join(["python -m engine", *sys.argv[1:]]), **measure_cost(options, _note)}
+    found = {"command": " ".join(["python -m engine", *sys.argv[1:]]), **measure_cost(options, print_error)}
     yield report_text(found)
     if options.report is not None:
         write_json(options.report, found)
@@ -71,7 +73,8 @@ def _row(backends: Mapping[str, Backend], people: int, rounds: int) -> dict[str,
     backend = backends["folded"]
     width, height = backend.spec.input_size_wh
     crops: UInt8Array = np.random.default_rng(0).integers(0, 256, (people, height, width, 3), np.uint8)
-    wall, processor = interleaved({form: _call(backends[form], crops) for form in FORMS}, rounds)
+    calls = {form: partial(backends[form].infer, {"crops": crops}, ("keypoints",)) for form in FORMS}
+    wall, processor = interleaved(calls, rounds)
     row: dict[str, Any] = {"runtime": backend.name, "precision": backend.precision, "device": backend.device}
     row["people"] = people
     for clock, times in (("wall", wall), ("processor", processor)):
@@ -80,10 +83,6 @@ def _row(backends: Mapping[str, Backend], people: int, rounds: int) -> dict[str,
             "ratios": {f"{over}/{under}": _quartiles(times[over], times[under]) for over, under in RATIOS},
         }
     return row
-
-
-def _call(backend: Backend, crops: UInt8Array) -> Callable[[], object]:
-    return lambda: backend.infer({"crops": crops}, ("keypoints",))
 
 
 def interleaved(
@@ -133,7 +132,3 @@ def report_text(report: Mapping[str, Any]) -> str:
         rows.append(cells)
     head = ("runtime", "people", *(f"{form} ms" for form in FORMS), *(f"{over}/{under}" for over, under in RATIOS))
     return "\n".join([*lines, "", table(rows, head)])
-
-
-def _note(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

@@ -99,10 +99,7 @@ def measure_steps(pipeline: PosePipeline, clip: Clip) -> dict[str, dict[str, flo
 
 def _around(clip: Clip, warm_up: int) -> Iterator[Frame]:
     """Warm-up frames, then all frames."""
-    for number, frame in enumerate(clip.copies()):
-        if number >= warm_up:
-            break
-        yield frame
+    yield from itertools.islice(clip.copies(), warm_up)
     yield from clip.copies()
 
 
@@ -118,10 +115,8 @@ def _add(times: Times, result: FrameResult, pipeline: PosePipeline, writer: Vide
     drawn = time.perf_counter()
     writer.write(image, number)
     encoded = time.perf_counter()
-    taken = result.timings
-    values = (taken.detect_ms, taken.crop_ms, taken.pose_ms, taken.track_ms)
-    for name, value in zip(("detect", "crop", "pose", "track"), values, strict=True):
-        times[name].append(value)
+    for name in ("detect", "crop", "pose", "track"):
+        times[name].append(getattr(result.timings, f"{name}_ms"))
     times["draw"].append((drawn - started) * 1000)
     times["encode"].append((encoded - drawn) * 1000)
 
@@ -132,8 +127,8 @@ def measure_export(pipeline: PosePipeline, video: str, frames: int) -> dict[str,
         for count in (min(WARM_UP_FRAMES, frames), frames):
             pipeline.restart()
             with open_source(video) as source:
-                options = ExportOptions(output=Path(folder) / f"{count}.mp4", max_frames=count, quiet=True)
-                options = dataclasses.replace(options, overwrite=True)
+                output = Path(folder) / f"{count}.mp4"
+                options = ExportOptions(output=output, max_frames=count, quiet=True, overwrite=True)
                 summary = export(source, pipeline, options)
     return {"fps": round(summary.fps, 2), "frames": summary.frames}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
 import platform
@@ -13,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from engine.artifacts.part_file import PartFile
-from engine.benchmark.accuracy import accuracy_text
 from engine.errors import OutputError
+from engine.system.installation import installed_version
 from engine.system.processor import processor
 
 MOST_LATER = 1.25
@@ -43,16 +42,9 @@ def machine() -> dict[str, Any]:
         "load_before": None if load is None else round(load, 2),
         "system": platform.platform(),
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in _PACKAGES},
+        "packages": {name: installed_version(name) for name in _PACKAGES},
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def peak_memory_mib() -> float | None:
@@ -96,12 +88,10 @@ def report_text(report: Mapping[str, Any]) -> str:
         f"Python {machine_values['python']}",
         f"{video['name']}: {video['frames']} frames of {video['size_wh'][0]}x{video['size_wh'][1]} px",
     ]
-    for one in report["backends"]:
-        parts.append(_backend_text(one))
+    parts += [_backend_text(one) for one in report["backends"]]
     if len(report["backends"]) > 1:
         parts.append(summary(report["backends"]))
-    for name, values in report.get("compare", {}).items():
-        parts.append(_comparison_text(name, values))
+    parts += [_comparison_text(name, values) for name, values in report.get("compare", {}).items()]
     if "soak" in report:
         parts.append(soak_text(report["soak"]))
     return "\n\n".join(parts)
@@ -160,6 +150,17 @@ def _backend_text(one: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def accuracy_text(one: Mapping[str, Any]) -> str:
+    """AP of one measured backend for a line beside its speed: as measured, or as the network's card states it."""
+    found = one.get("accuracy")
+    if found is None:
+        return str(one["ap"] or "no AP stated")
+    return (
+        f"AP {found['metrics']['AP']:.1f} on {found['data']} ({found['pictures']} pictures, {found['people']} people, "
+        "with this detector)"
+    )
+
+
 def _at_ap(one: Mapping[str, Any]) -> str:
     """AP beside a number of frames a second, where it was measured: on photos, with the detector on each."""
     return f" at AP {one['accuracy']['metrics']['AP']:.1f}" if one.get("accuracy") else ""
@@ -170,7 +171,7 @@ def _people_text(one: Mapping[str, Any]) -> list[str]:
         return ["people: no person was detected in this video, so none could be placed on test frames"]
     rows = [(row["people"], row["steps"]["pose"]["p50"], row["others_ms"], row["fps"]) for row in one["people"]]
     text = table(rows, ("people", "pose ms", "other stages ms", "live frames/s"))
-    return [text, *(f"{line}" for line in one["people_ratios"])]
+    return [text, *one["people_ratios"]]
 
 
 def _comparison_text(name: str, values: Mapping[str, Any]) -> str:

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from engine.errors import BackendError, OptionError
+from engine.system.installation import ROOT
 
 PAIRS = 5
-_MAIN = Path(__file__).resolve().parents[2] / "main.py"
 
 
 def compare_serial(arguments: Sequence[str], pairs: int = PAIRS) -> dict[str, Any]:
@@ -51,12 +51,12 @@ def compare_serial(arguments: Sequence[str], pairs: int = PAIRS) -> dict[str, An
 def _run(arguments: Sequence[str], folder: Path, cores: int | None) -> dict[str, float]:
     """Frames per second that a run reports, and its processor seconds over all threads."""
     allowed = os.sched_getaffinity(0)
-    command = [sys.executable, str(_MAIN), *arguments, "--output", str(folder / "out.mp4"), "--overwrite"]
+    command = [sys.executable, str(ROOT / "main.py"), *arguments, "--output", str(folder / "out.mp4"), "--overwrite"]
     try:
         if cores is not None:
             os.sched_setaffinity(0, set(sorted(allowed)[:cores]))  # a child inherits it
         with (folder / "out.txt").open("w+") as out, (folder / "err.txt").open("w+") as err:
-            child = subprocess.Popen(command, stdout=out, stderr=err, cwd=_MAIN.parent)
+            child = subprocess.Popen(command, stdout=out, stderr=err, cwd=ROOT)
             _, status, used = os.wait4(child.pid, 0)
             child.returncode = os.waitstatus_to_exitcode(status)
     finally:

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from engine.artifacts.folders import downloads_dir
-from engine.benchmark.opencv_threads import opencv_threads_kept
 from engine.errors import ModelError
 from engine.system.ultralytics_env import disable_telemetry, prepare_ultralytics
 from engine.types import UInt8Array
@@ -44,6 +44,21 @@ class OtherPrograms:
     note: str
     accuracy: str
     openvino_precision: Callable[[], str]
+
+
+@contextlib.contextmanager
+def opencv_threads_kept() -> Iterator[None]:
+    """Context in which `cv2.setNumThreads` has no effect; ultralytics calls it with 0 at import.
+
+    Restoring the number afterwards is too late: OpenCV divides by it in work that other threads have started, and the
+    process ends with SIGFPE.
+    """
+    opencv: Any = cv2
+    real, opencv.setNumThreads = opencv.setNumThreads, lambda _count: None
+    try:
+        yield
+    finally:
+        opencv.setNumThreads = real
 
 
 @contextlib.contextmanager

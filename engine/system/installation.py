@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import metadata
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -12,6 +13,14 @@ DISTRIBUTION = "kcam-pose"
 def is_checkout() -> bool:
     """Whether the program runs from its source folder, rather than as an installed package."""
     return (ROOT / "requirements.txt").is_file()
+
+
+def installed_version(name: str) -> str | None:
+    """The version of an installed package, None where it is missing."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def program_command() -> str:

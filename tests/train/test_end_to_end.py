@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from engine.benchmark.accuracy import accuracy_text, measured_accuracy
-from engine.benchmark.report import report_text
+from engine.benchmark.command import measured_accuracy
+from engine.benchmark.report import accuracy_text, report_text
 from engine.errors import OptionError
 from engine.pipeline.options import PipelineOptions
 from train.end_to_end import main

@@ -189,9 +189,8 @@ print(f"3 frames, 1 with people, 1.0 s, {100.0 / cores if serial else 200.0} fra
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="only Linux holds a process to a core")
 def test_the_serial_run_uses_one_core(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake = tmp_path / "main.py"
-    fake.write_text(FAKE_MAIN)
-    monkeypatch.setattr(benchmark_serial, "_MAIN", fake)
+    (tmp_path / "main.py").write_text(FAKE_MAIN)
+    monkeypatch.setattr(benchmark_serial, "ROOT", tmp_path)
     before = os.sched_getaffinity(0)
     found = benchmark_serial.compare_serial(["--video", "x.mp4"], pairs=2)
     assert found["fps_ratio"] == 2.0, "the serial run had one core: it reported 100 frames/s"

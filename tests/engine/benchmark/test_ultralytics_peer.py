@@ -4,28 +4,23 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import cv2
 
-from engine.benchmark.opencv_threads import opencv_threads_kept
+from engine.benchmark.ultralytics_peer import opencv_threads_kept
 
 ROOT = Path(__file__).parents[3]
 
 
-def test_opencv_keeps_its_threads_and_other_threads_can_set_them() -> None:
+def test_opencv_keeps_its_threads() -> None:
     threads = cv2.getNumThreads()
     try:
         with opencv_threads_kept():
             cv2.setNumThreads(0)
             assert cv2.getNumThreads() == threads
-            other = threading.Thread(target=cv2.setNumThreads, args=(threads + 1,))
-            other.start()
-            other.join()
-            assert cv2.getNumThreads() == threads + 1
-        cv2.setNumThreads(threads)
-        assert cv2.getNumThreads() == threads
+        cv2.setNumThreads(threads + 1)
+        assert cv2.getNumThreads() == threads + 1
     finally:
         cv2.setNumThreads(threads)
 
@@ -35,7 +30,7 @@ def test_importing_ultralytics_does_not_crash_opencv_in_other_threads() -> None:
     script = """
 import sys
 import cv2
-from engine.benchmark.opencv_threads import opencv_threads_kept
+from engine.benchmark.ultralytics_peer import opencv_threads_kept
 from engine.system.ultralytics_env import prepare_ultralytics
 
 asked = []
