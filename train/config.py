@@ -31,13 +31,13 @@ def _range(text: str) -> tuple[float, float]:
     return low, high
 
 
-def _named_numbers(text: str) -> tuple[tuple[str, float], ...]:
+def named_numbers(text: str) -> tuple[tuple[str, float], ...]:
     pairs = [pair.split(":") for pair in text.split(",") if pair]
     return tuple((name, float(number)) for name, number in pairs)
 
 
 def _number_pairs(text: str) -> tuple[tuple[float, float], ...]:
-    return tuple((float(name), number) for name, number in _named_numbers(text))
+    return tuple((float(name), number) for name, number in named_numbers(text))
 
 
 def _tuples(value: Any) -> Any:
@@ -179,7 +179,7 @@ class TrainConfig:
     )
     joint_weights: bool = option(False, "weights 1.2 and 1.5 for elbows and knees, wrists and ankles")
     source_shares: tuple[tuple[str, float], ...] = option(
-        (), "how often the people of a source come in an epoch, such as coco:2,lsp:0.5", _named_numbers
+        (), "how often the people of a source come in an epoch, such as coco:2,lsp:0.5", named_numbers
     )
     color_jitter: float = option(
         0.0, "strength of random brightness, contrast and colour ({default})", float, within=NOT_NEGATIVE

@@ -240,11 +240,10 @@ class PastePeople:
         return labels
 
 
-def pasting_trainer(people: Sequence[CutOut], probability: float) -> type:
+def pasting_trainer(people: Sequence[CutOut], probability: float, base: type) -> type:
     """A trainer of ultralytics whose training pictures get people pasted; the last epochs, without mosaic, do not."""
-    from ultralytics.models.yolo.detect import DetectionTrainer
 
-    class PastingTrainer(DetectionTrainer):  # type: ignore[misc]
+    class PastingTrainer(base):  # type: ignore[valid-type,misc]
         def build_dataset(self, img_path: str, mode: str = "train", batch: int | None = None) -> Any:
             dataset = super().build_dataset(img_path, mode, batch)
             if mode == "train":

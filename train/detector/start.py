@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from engine.errors import ModelError, OptionError
 from engine.system.regular_file import read_regular
+from engine.system.ultralytics_env import prepare_ultralytics
 from engine.types import UInt8Array
 
 _PREFIX = "model.model."
@@ -48,6 +49,7 @@ def starting_point(
         return init
     if init is None and not one_to_many:
         return Path(architecture)
+    prepare_ultralytics(verbose=True)
     from ultralytics import YOLO  # type: ignore[attr-defined]
     from ultralytics.nn.tasks import DetectionModel, yaml_model_load
 
@@ -79,6 +81,7 @@ def restore_detector(
     Raises:
         ModelError: the file cannot be read, or belongs to another architecture.
     """
+    prepare_ultralytics(verbose=True)
     from ultralytics.nn.tasks import DetectionModel
 
     arrays = _weights(file)

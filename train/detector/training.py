@@ -1,7 +1,7 @@
 """`python -m train.detector`: train the one-class person detector (YOLO26n) that the program ships.
 
-Only pictures in which every person is meant to be listed are used (`source` "coco" where the data set names its
-sources): a picture that lists one of its three people teaches a detector to overlook the other two.
+Without `--teacher` only pictures in which every person is meant to be listed are used (`source` "coco" where the data
+set names its sources): a picture that lists one of its three people teaches a detector to overlook the other two.
 """
 
 from __future__ import annotations
@@ -17,10 +17,13 @@ from engine.artifacts.write_guard import check_new_folder, check_targets
 from engine.build.detector_export import export_detector
 from engine.errors import OptionError
 from engine.option_table import SEED, SHARE, Range, add_options, check_options, described, option
+from engine.system.json_file import read_json
 from engine.system.one_line_parser import OneLineParser
 from engine.system.ultralytics_env import disable_telemetry, prepare_ultralytics
 from train.command import reports_errors
-from train.detector.yolo_dataset import write_yolo_dataset
+from train.config import named_numbers
+from train.detector.teaching import open_teaching, teaching_trainer, tolerate
+from train.detector.yolo_dataset import UNSURE_FILE, write_yolo_dataset
 
 ARCHITECTURE = "yolo26n.yaml"
 START = "start.pt"
@@ -62,6 +65,20 @@ class DetectorOptions:
     )
     paste_people: float = option(
         0.0, "probability that people cut out of other pictures are pasted into a mosaic (0)", float, within=SHARE
+    )
+    teacher: tuple[str, ...] = option(
+        (),
+        "detectors that label the people whom the data set leaves out: NANODET.onnx, or as for main.py --detector",
+        many=True,
+    )
+    teacher_threshold: float = option(
+        0.4,
+        "a teacher's box counts as a person from this score, is left alone down to half of it ({default})",
+        float,
+        within=SHARE,
+    )
+    source_shares: tuple[tuple[str, float], ...] = option(
+        (), "with --teacher: share of a source's pictures that is taken, such as coco:1,lsp:0.4", named_numbers
     )
     init: Path | None = option(
         None, "start from a .pt file, or an .onnx file that 'engine build' made, instead of random", Path
@@ -135,20 +152,38 @@ def train(options: DetectorOptions) -> Path:
             check_new_folder(output / folder, flag="--resume")
     check_targets(
         (exported, output / START),
-        inputs=[] if options.resume else [options.data, options.init],
+        inputs=[] if options.resume else [options.data, options.init, *options.teacher],
         overwrite=options.resume,
         flag="--resume",
     )
     output.mkdir(parents=True, exist_ok=True)
-    data_yaml = write_yolo_dataset(options.data, output / "dataset")
+    data_yaml = _dataset(options)
     last = output / "run" / "weights" / "last.pt"
     resuming = options.resume and last.is_file()
     model = YOLO(str(last if resuming else _start(options)), task="detect")
     model.add_callback("on_pretrain_routine_end", _bfloat16_on_cpu(options.threads))
+    if options.teacher:
+        model.add_callback("on_pretrain_routine_end", tolerate)
     settings = {"resume": True} if resuming else _settings(options, data_yaml)
     model.train(trainer=_trainer(options), **settings)
     export_detector(last, exported, input_size=options.input_size, one_to_one=not options.one_to_many)
     return exported
+
+
+def _dataset(options: DetectorOptions) -> Path:
+    """Make the data set in ultralytics' form; one that teachers have labelled is made once, and serves --resume."""
+    folder = options.output / "dataset"
+    whole = folder / "data.yaml"  # is written last
+    if options.resume and options.teacher and whole.is_file():
+        return whole
+    teaching = open_teaching(options.teacher, options.teacher_threshold)
+    return write_yolo_dataset(
+        options.data,
+        folder,
+        teach=teaching.boxes if teaching else None,
+        shares=dict(options.source_shares),
+        seed=options.seed,
+    )
 
 
 def _start(options: DetectorOptions) -> Path:
@@ -200,21 +235,26 @@ def _optimizer(options: DetectorOptions) -> dict[str, Any]:
     }
 
 
-def _trainer(options: DetectorOptions) -> type | None:
-    """The trainer that pastes people; None, for ultralytics' own, where none are to be pasted.
+def _trainer(options: DetectorOptions) -> type:
+    """The trainer of ultralytics, extended by what pastes people and by what leaves unsure boxes alone.
 
     ultralytics' own `copy_paste` is left at 0: it needs segments, which a folder of boxes does not have.
     """
-    if not options.paste_people:
-        return None
+    from ultralytics.models.yolo.detect import DetectionTrainer
+
     from train.data.dataset import ImageStore
     from train.data.reading import read_people
     from train.detector.paste import cut_outs, pasting_trainer
 
-    people = read_people(options.data, "train")
-    chosen = cut_outs(people, ImageStore(people, keep=False), _MOST_CUT_OUTS, options.seed)
-    print(f"{len(chosen)} people cut out to be pasted")
-    return pasting_trainer(chosen, options.paste_people)
+    trainer: type = DetectionTrainer
+    if options.teacher:
+        trainer = teaching_trainer(read_json(options.output / "dataset" / UNSURE_FILE), trainer)
+    if options.paste_people:
+        people = read_people(options.data, "train")
+        chosen = cut_outs(people, ImageStore(people, keep=False), _MOST_CUT_OUTS, options.seed)
+        print(f"{len(chosen)} people cut out to be pasted")
+        trainer = pasting_trainer(chosen, options.paste_people, trainer)
+    return trainer
 
 
 def build_parser() -> argparse.ArgumentParser:
