@@ -23,7 +23,8 @@ from app.widgets.plot_panel import PlotPanel
 from app.widgets.theme import apply_theme
 from app.widgets.video_view import VideoView
 from engine.errors import OptionError, reports_errors
-from engine.overlay.drawing import AttentionView, OverlayOptions
+from engine.overlay.attention import AttentionView
+from engine.overlay.drawing import OverlayOptions
 from engine.skeleton import COCO17
 from engine.system.entry import run_command
 from engine.system.one_line_parser import OneLineParser

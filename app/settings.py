@@ -11,7 +11,8 @@ from app.output.record_options import RecordOptions
 from app.qt_setup import NAME
 from engine.errors import EngineError
 from engine.option_table import Place, options_of
-from engine.overlay.drawing import AttentionView, OverlayOptions
+from engine.overlay.attention import AttentionView
+from engine.overlay.drawing import OverlayOptions
 from engine.pipeline.options import PipelineOptions
 from engine.sources.addresses import has_secret
 

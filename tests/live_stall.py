@@ -26,10 +26,11 @@ import psutil  # type: ignore[import-untyped]
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from engine.output.export import ExportOptions, export
+from engine.output.export import export
+from engine.output.files import ExportOptions
 from engine.output.live.live_poses import LivePoses
 from engine.output.live.targets import STDOUT, LiveTarget
-from engine.sources.frame_source import SourceBase, SourceInfo
+from engine.sources.frame_source import FrameSource, SourceInfo
 from engine.types import Frame, FrameResult
 from tests.engine.clips import ConstantPipeline, picture
 
@@ -37,7 +38,7 @@ WARM_FRAMES = 20
 RATE, PEOPLE = 60, 16
 
 
-class Paced(SourceBase):
+class Paced(FrameSource):
     """Pictures at a steady rate, until it is closed."""
 
     def __init__(self) -> None:

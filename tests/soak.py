@@ -23,7 +23,8 @@ import av
 import cv2
 import psutil  # type: ignore[import-untyped]
 
-from engine.output.export import ExportOptions, export
+from engine.output.export import export
+from engine.output.files import ExportOptions
 from engine.pipeline.opening import open_pipeline
 from engine.pipeline.options import PipelineOptions
 from engine.sources.demo import DemoSource

@@ -20,46 +20,19 @@ from engine.artifacts.model_files import resolve_pose_model
 from engine.artifacts.weights_info import read_weights_info
 from engine.errors import EngineError
 from engine.pipeline.opening import open_pipeline
-from engine.pipeline.pose_pipeline import PipelineOptions
-from engine.skeleton import Skeleton
+from engine.pipeline.pose_pipeline import PipelineOptions, PosePipeline
 from engine.system.latest_slot import LatestSlot
-from engine.types import Float32Array, Frame, FrameResult, Poses
+from engine.types import Float32Array, Poses
 
 _WAIT_S = 0.25
 _EXIT_LIMIT_S = 20.0
-
-
-class Pipeline(Protocol):
-    """The interface that the window needs of `engine.pipeline.pose_pipeline.PosePipeline`."""
-
-    @property
-    def skeleton(self) -> Skeleton:
-        """Keypoints of the poses."""
-
-    def process(self, frame: Frame) -> FrameResult:
-        """People, poses and maps of one frame."""
-
-    def restart(self) -> None:
-        """Reset: the next frame does not follow the one before."""
-
-    def follow(self, box_xyxy: Float32Array | None, number: int = 0, time_s: float = 0.0) -> None:
-        """Pose only the person in a box of the last frame; None lets go."""
-
-    def fetch_attention(self, wanted: bool) -> None:
-        """Whether results include attention maps."""
-
-    def describe(self) -> dict[str, Any]:
-        """Networks, backends and devices that run."""
-
-    def close(self) -> None:
-        """Free what it holds."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Opened:
     """A pipeline, and whether its results have attention maps."""
 
-    pipeline: Pipeline
+    pipeline: PosePipeline
     has_attention: bool
 
 
@@ -183,7 +156,7 @@ class Inference:
             message = f"poses stopped because of an internal error ({type(error).__name__}); the log has the details"
             self._emit(PipelineFailed(serial=self.serial, message=message))
 
-    def _process(self, pipeline: Pipeline, *, has_attention: bool) -> None:
+    def _process(self, pipeline: PosePipeline, *, has_attention: bool) -> None:
         results = KeptResults()
         place: tuple[int, int] | None = None
         is_told = True  # whether the pipeline knows who is followed

@@ -23,7 +23,7 @@ from engine.output.run_video import check_outputs, export_options, run_inputs
 from engine.overlay.drawing import DrawingMemory, OverlayOptions
 from engine.pipeline.options import PipelineOptions
 from engine.skeleton import Skeleton
-from engine.sources.frame_source import FrameSource, SourceBase
+from engine.sources.frame_source import FrameSource
 from engine.types import Frame, FrameResult, UInt8Array
 
 _NO_PIPELINE = -1  # of the window: ids of the export are unrelated to its
@@ -79,7 +79,7 @@ class ExportRequest:
     probes: ExportProbes | None = None
 
 
-class _Stoppable(SourceBase):
+class _Stoppable(FrameSource):
     """A source with a stop flag: it ends early, and the file is complete up to there."""
 
     def __init__(self, source: FrameSource, stopped: threading.Event) -> None:

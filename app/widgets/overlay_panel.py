@@ -21,7 +21,8 @@ from PyQt5.QtWidgets import (
 from app.widgets.body_figure import BodyFigure, has_figure
 from app.widgets.option_controls import OptionControl, make_control
 from engine.option_table import Place, options_of
-from engine.overlay.drawing import AttentionView, OverlayOptions
+from engine.overlay.attention import AttentionView
+from engine.overlay.drawing import OverlayOptions
 from engine.skeleton import COCO17, Skeleton
 
 _KINDS: tuple[str | None, ...] = (None, "areas", "attention")

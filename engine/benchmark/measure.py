@@ -18,7 +18,8 @@ import numpy as np
 
 from engine.artifacts.part_file import PartFile
 from engine.errors import OptionError
-from engine.output.export import ExportOptions, export
+from engine.output.export import export
+from engine.output.files import ExportOptions
 from engine.output.video_writer import VideoWriter
 from engine.overlay.drawing import OverlayOptions, draw
 from engine.pipeline.pose_pipeline import PendingFrame, PosePipeline

@@ -14,9 +14,10 @@ import numpy as np
 from engine.benchmark.measure import Clip, cut_out_people, measure_live, tile
 from engine.benchmark.report import MOST_GROWTH_MIB, MOST_LATER, memory_mib
 from engine.errors import OptionError
-from engine.output.export import ExportOptions, export
+from engine.output.export import export
+from engine.output.files import ExportOptions
 from engine.pipeline.pose_pipeline import PosePipeline
-from engine.sources.frame_source import SourceBase, SourceInfo
+from engine.sources.frame_source import FrameSource, SourceInfo
 from engine.types import Frame, UInt8Array
 
 _PEOPLE = 2
@@ -37,7 +38,7 @@ def soak_frames(text: str) -> tuple[int, int]:
     return int(parts[0]), int(parts[1])
 
 
-class GeneratedSource(SourceBase):
+class GeneratedSource(FrameSource):
     """Generated frames of people moving to and fro; `on_frame` receives the number of each."""
 
     def __init__(self, people: Sequence[UInt8Array], frames: int, on_frame: Callable[[int], None]) -> None:
@@ -59,9 +60,6 @@ class GeneratedSource(SourceBase):
             shift = round(12 * np.sin(index / 20))
             image = np.ascontiguousarray(np.roll(self._scene, shift, axis=1))
             yield Frame(image_bgr=image, index=index, timestamp_s=float(index / _RATE), pts=index)
-
-    def close(self) -> None:
-        """There are no resources to release."""
 
 
 def soak_live(pipeline: PosePipeline, clip: Clip, frames: int) -> dict[str, Any]:

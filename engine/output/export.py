@@ -3,103 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import NoReturn
 
 import cv2
 import numpy as np
 
-from engine.errors import EngineError, OptionError, SourceError
-from engine.output.files import RunFiles, expected_frames
+from engine.errors import EngineError, SourceError
+from engine.output.files import ExportOptions, RunFiles, expected_frames
 from engine.output.live.live_poses import LivePoses
-from engine.output.poses_writer import Extra
 from engine.output.progress import FrameProgress, Progress, SafeProgress
-from engine.overlay.attention import AttentionSheet
 from engine.overlay.contact_sheet import contact_sheet
-from engine.overlay.drawing import DrawingMemory, OverlayOptions, draw
+from engine.overlay.drawing import DrawingMemory, draw
 from engine.pipeline.file_runner import results
+from engine.pipeline.pose_pipeline import PosePipeline
 from engine.pipeline.prefetch import Steps
-from engine.skeleton import Skeleton
 from engine.sources.decoded_picture import fitted
 from engine.sources.frame_source import FrameSource, SourceInfo
 from engine.system.stop_flag import StopFlag
 from engine.types import Frame, FrameResult, UInt8Array
 
 _TICK_S = 1e-6  # of the clocks of files; times that are subtracted are not exact in the last digits
-X264_PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
-
-
-class FramePipeline(Protocol):
-    """The interface that the export needs of a pipeline."""
-
-    @property
-    def skeleton(self) -> Skeleton:
-        """Keypoints of the poses."""
-
-    def process(self, frame: Frame) -> FrameResult:
-        """Detect the people of a frame and their keypoints."""
-
-    def describe(self) -> dict[str, Any]:
-        """The networks, backends and devices that run."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExportOptions:
-    """What to write, and its limits.
-
-    Attributes:
-        output: video, photo or folder to write; None for `outputs/<name>_pose.mp4` and the like.
-        pictures: whether a video, photo or folder is written at all, and frames are drawn.
-        poses: `.jsonl`, `.csv` or `.json` files.
-        extras: what the poses carry beside keypoints.
-        attention_maps: `.npz` file for the maps as numbers; None for none.
-        overwrite: existing files may be replaced.
-        max_frames: stop after this many frames.
-        start_s: begin this many seconds after the start of the source; poses keep the frames and times of the source.
-        duration_s: stop after this many seconds of the source.
-        overlay: what is drawn on the frames.
-        sheet: the maps of all keypoints beside each other, in place of the overlay; None for the overlay.
-        shorter_px: length of the shorter side of what is written where the source is larger; poses keep its pixels.
-        quiet: no progress output.
-        crf: quality of the video, 0 (lossless) to 51.
-        preset: x264's trade-off of speed against size.
-        overlap: read, process and write concurrently; False for one thread.
-    """
-
-    output: Path | None = None
-    pictures: bool = True
-    poses: Sequence[Path] = ()
-    extras: frozenset[Extra] = frozenset()
-    attention_maps: Path | None = None
-    overwrite: bool = False
-    max_frames: int | None = None
-    start_s: float | None = None
-    duration_s: float | None = None
-    overlay: OverlayOptions = field(default_factory=OverlayOptions)
-    sheet: AttentionSheet | None = None
-    shorter_px: int | None = None
-    quiet: bool = False
-    crf: int = 20
-    preset: str = "veryfast"
-    overlap: bool = True
-
-    def __post_init__(self) -> None:
-        if self.max_frames is not None and self.max_frames < 1:
-            raise OptionError(f"the number of frames must be 1 or more, not {self.max_frames}")
-        if self.duration_s is not None and not 0 < self.duration_s < float("inf"):
-            raise OptionError(f"the duration must be above 0 seconds, not {self.duration_s}")
-        if self.start_s is not None and not 0 <= self.start_s < float("inf"):
-            raise OptionError(f"the start must be 0 seconds or more, not {self.start_s}")
-        if self.shorter_px is not None and self.shorter_px < 2:
-            raise OptionError(f"a picture needs 2 px or more on its shorter side, not {self.shorter_px}")
-        if not 0 <= self.crf <= 51:
-            raise OptionError(f"the video quality (crf) must lie between 0 and 51, not {self.crf}")
-        if self.preset not in X264_PRESETS:
-            raise OptionError(f"unknown x264 preset '{self.preset}'. Known: {', '.join(X264_PRESETS)}.")
-        if self.output is not None and self.output.resolve() in [path.resolve() for path in self.poses]:
-            raise OptionError(f"video and poses cannot both be written to {self.output}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +66,7 @@ class ExportSummary:
 
 def export(
     source: FrameSource,
-    pipeline: FramePipeline,
+    pipeline: PosePipeline,
     options: ExportOptions,
     progress: Progress | None = None,
     guard: StopFlag | None = None,
@@ -175,23 +101,20 @@ def export(
             return export(source, pipeline, options, progress, own, live=live, is_cut_off=is_cut_off, paint=paint)
     started_s = time.monotonic()
     if options.start_s:
-        _begin_at(source, options.start_s)
+        check_start(source.info, options.start_s)
+        source.seek(options.start_s)  # type: ignore[attr-defined] # files have it
     with Steps(lambda: guard.is_set) as steps:  # threads are joined after the files have their final names
-        outputs = RunFiles(
-            source,
-            pipeline.skeleton,
-            output=options.output,
-            pictures=options.pictures,
-            poses=options.poses,
-            extras=options.extras,
-            attention_maps=options.attention_maps,
-            overwrite=options.overwrite,
-            crf=options.crf,
-            preset=options.preset,
-            from_zero=bool(options.start_s),
+        outputs = RunFiles(source, pipeline.skeleton, options)
+        run = _Run(
+            source=source,
+            pipeline=pipeline,
+            options=options,
+            outputs=outputs,
+            progress=SafeProgress(progress or FrameProgress(quiet=options.quiet)),
+            live=live,
+            is_cut_off=is_cut_off,
+            paint=paint,
         )
-        shown = SafeProgress(progress or FrameProgress(quiet=options.quiet))
-        run = _Run(source, pipeline, options, outputs, shown, live=live, is_cut_off=is_cut_off, paint=paint)
         written = run.from_start_to_end(guard, steps)
     return ExportSummary(
         frames=run.frames,
@@ -208,29 +131,23 @@ def export(
     )
 
 
+@dataclass(kw_only=True)
 class _Run:
-    """The frames of one export."""
+    """The frames of one export; see `export` for the arguments."""
 
-    def __init__(
-        self,
-        source: FrameSource,
-        pipeline: FramePipeline,
-        options: ExportOptions,
-        outputs: RunFiles,
-        progress: Progress,
-        *,
-        live: LivePoses | None,
-        is_cut_off: Callable[[], bool],
-        paint: Callable[[FrameResult], UInt8Array] | None,
-    ) -> None:
-        self._source, self._pipeline, self._options = source, pipeline, options
-        self._paint = paint
-        self._outputs, self._is_cut_off, self._progress, self._live = outputs, is_cut_off, progress, live
-        # Photos do not follow each other.
-        self._memory = None if source.info.kind == "photos" else DrawingMemory()
-        self.frames = self.frames_with_people = 0
-        self.interrupted = False
-        self.notes: list[str] = []
+    source: FrameSource
+    pipeline: PosePipeline
+    options: ExportOptions
+    outputs: RunFiles
+    progress: Progress
+    live: LivePoses | None
+    is_cut_off: Callable[[], bool]
+    paint: Callable[[FrameResult], UInt8Array] | None
+    frames: int = 0
+    frames_with_people: int = 0
+    interrupted: bool = False
+    notes: list[str] = field(default_factory=list)
+    memory: DrawingMemory = field(default_factory=DrawingMemory)
 
     def from_start_to_end(self, guard: StopFlag, steps: Steps) -> tuple[Path, ...]:
         """Process all frames, then finish or abort the files."""
@@ -242,37 +159,36 @@ class _Run:
             self.interrupted |= guard.is_set
             return self.finish()
         except BaseException as error:
-            _fail(error, self._outputs, self.frames)
+            _fail(error, self.outputs, self.frames)
         finally:
-            self._progress.close()
+            self.progress.close()
 
     def all_frames(self, steps: Steps) -> None:
         """The loop over frames: source, pipeline, drawing, files; the stages before drawing prefetch."""
-        options = self._options
-        total = expected_frames(
-            self._source.info, options.max_frames, options.duration_s, start_s=options.start_s or 0.0
-        )
-        self._progress.start(self._source.info.name, total)
-        live = self._source.info.is_live
-        for result in results(self._pipeline, self._wanted(), steps, live=live, overlap=options.overlap):
-            if self._live is not None:
-                self._send(result, self._live)
-            self._outputs.write(result, self._picture(result) if options.pictures else result.frame.image_bgr)
+        options = self.options
+        info = self.source.info
+        total = expected_frames(info, options.max_frames, options.duration_s, start_s=options.start_s or 0.0)
+        self.progress.start(info.name, total)
+        for result in results(self.pipeline, self._wanted(), steps, live=info.is_live, overlap=options.overlap):
+            if self.live is not None:
+                self._send(result, self.live)
+            image = result.frame.image_bgr
+            if options.pictures:
+                image = _at_most(self._drawn(result), options.shorter_px)
+            self.outputs.write(result, image)
             self.frames += 1
             self.frames_with_people += len(result.poses) > 0
-            self._progress.advance()
-
-    def _picture(self, result: FrameResult) -> UInt8Array:
-        return _at_most(self._drawn(result), self._options.shorter_px)
+            self.progress.advance()
 
     def _drawn(self, result: FrameResult) -> UInt8Array:
-        overlay, sheet = self._options.overlay, self._options.sheet
-        if self._paint is not None:
-            return self._paint(result)
+        overlay, sheet = self.options.overlay, self.options.sheet
+        if self.paint is not None:
+            return self.paint(result)
         if sheet is not None:
-            return contact_sheet(result, self._pipeline.skeleton, sheet, overlay)
+            return contact_sheet(result, self.pipeline.skeleton, sheet, overlay)
+        memory = None if self.source.info.kind == "photos" else self.memory  # photos do not follow each other
         # The undrawn frame is not needed any more, so draw into it without a copy.
-        return draw(result, self._pipeline.skeleton, overlay, out=result.frame.image_bgr, memory=self._memory)
+        return draw(result, self.pipeline.skeleton, overlay, out=result.frame.image_bgr, memory=memory)
 
     def _send(self, result: FrameResult, live: LivePoses) -> None:
         """Give a frame to live readers.
@@ -282,31 +198,31 @@ class _Run:
         """
         live.offer(
             result,
-            source=self._source.info.name,
-            skeleton=self._pipeline.skeleton,
-            time_s=self._outputs.time_s(result),
-            file_name=self._outputs.photo_name(self._source.frame_path(result.frame.index)),
+            source=self.source.info.name,
+            skeleton=self.pipeline.skeleton,
+            time_s=self.outputs.time_s(result),
+            file_name=self.outputs.photo_name(self.source.frame_path(result.frame.index)),
         )
-        if live.all_ended and not self._outputs.writes_files:
+        if live.all_ended and not self.outputs.writes_files:
             raise BrokenPipeError
 
     def _wanted(self) -> Iterator[Frame]:
         """Frames up to the limits, without waiting for one beyond them."""
         first_s: float | None = None
-        photos = self._source.info.kind == "photos"
-        duration_s = float("inf") if self._options.duration_s is None else self._options.duration_s - _TICK_S
-        for number, frame in enumerate(self._source if photos else self._in_one_size(), start=1):
+        photos = self.source.info.kind == "photos"
+        duration_s = float("inf") if self.options.duration_s is None else self.options.duration_s - _TICK_S
+        for number, frame in enumerate(self.source if photos else self._in_one_size(), start=1):
             first_s = frame.timestamp_s if first_s is None else first_s
             if frame.timestamp_s - first_s > duration_s:
                 return
             yield frame
-            if number == self._options.max_frames:
+            if number == self.options.max_frames:
                 return
 
     def _in_one_size(self) -> Iterator[Frame]:
         """Frames at the size of the first, so that video and poses use the same pixel coordinates."""
         first_wh: tuple[int, int] | None = None
-        for frame in self._source:
+        for frame in self.source:
             size_wh = (frame.image_bgr.shape[1], frame.image_bgr.shape[0])
             first_wh = first_wh or size_wh
             if size_wh == first_wh:
@@ -322,15 +238,15 @@ class _Run:
     def finish(self) -> tuple[Path, ...]:
         """The files under their final names; none if interrupted before the first frame."""
         if self.frames == 0:
-            self._outputs.abort()
+            self.outputs.abort()
             if not self.interrupted:
-                raise SourceError(f"{self._source.info.name} gave no frame")
+                raise SourceError(f"{self.source.info.name} gave no frame")
             return ()
-        if "followed" in self._options.extras and self.frames_with_people == 0:
+        if "followed" in self.options.extras and self.frames_with_people == 0:
             self.notes.append("nobody was followed: nobody was found, or nobody has that id in a run with everybody")
-        if self._is_cut_off():
-            self._outputs.cut_off()
-        return self._outputs.finish()
+        if self.is_cut_off():
+            self.outputs.cut_off()
+        return self.outputs.finish()
 
 
 def _fail(error: BaseException, outputs: RunFiles, frames: int) -> NoReturn:
@@ -364,16 +280,6 @@ def check_start(info: SourceInfo, start_s: float | None) -> None:
         length_s = float(info.frame_count / info.frame_rate)
         if start_s >= length_s:
             raise SourceError(f"{info.name} is {length_s:.1f} s long, so it has nothing from {start_s:g} s on")
-
-
-def _begin_at(source: FrameSource, start_s: float) -> None:
-    """Let a source begin at a time.
-
-    Raises:
-        SourceError: it has no other place to begin at, or cannot be read from there.
-    """
-    check_start(source.info, start_s)
-    source.seek(start_s)  # type: ignore[attr-defined] # files have it
 
 
 def _at_most(image_bgr: UInt8Array, shorter_px: int | None) -> UInt8Array:

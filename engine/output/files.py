@@ -1,10 +1,11 @@
-"""The output files of a run, and writing a frame to all of them."""
+"""The output files of a run, what is asked for, and writing a frame to all of them."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from engine.output.maps_writer import MapsWriter, check_maps_path
 from engine.output.part_writer import PartWriter
 from engine.output.poses_writer import Extra, PosesWriter, check_poses_path
 from engine.output.video_writer import VideoWriter
+from engine.overlay.attention import AttentionSheet
+from engine.overlay.drawing import OverlayOptions
 from engine.skeleton import Skeleton
 from engine.sources.frame_source import FrameSource, SourceInfo
 from engine.sources.inputs import inputs_of
@@ -22,9 +25,67 @@ from engine.sources.photos import WRITABLE_SUFFIXES, photos_in, write_photo
 from engine.sources.requests import distinct_names
 from engine.types import FrameResult, UInt8Array
 
+X264_PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
 DEFAULT_FOLDER = Path("outputs")
 _LONGEST_STEM = 220
 """Bytes of a file name that leave room for suffixes; file systems allow 255."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions:
+    """What to write, and its limits.
+
+    Attributes:
+        output: video, photo or folder to write; None for `outputs/<name>_pose.mp4` and the like.
+        pictures: whether a video, photo or folder is written at all, and frames are drawn.
+        poses: `.jsonl`, `.csv` or `.json` files.
+        extras: what the poses carry beside keypoints.
+        attention_maps: `.npz` file for the maps as numbers; None for none.
+        overwrite: existing files may be replaced.
+        max_frames: stop after this many frames.
+        start_s: begin this many seconds after the start of the source; poses keep the frames and times of the source.
+        duration_s: stop after this many seconds of the source.
+        overlay: what is drawn on the frames.
+        sheet: the maps of all keypoints beside each other, in place of the overlay; None for the overlay.
+        shorter_px: length of the shorter side of what is written where the source is larger; poses keep its pixels.
+        quiet: no progress output.
+        crf: quality of the video, 0 (lossless) to 51.
+        preset: x264's trade-off of speed against size.
+        overlap: read, process and write concurrently; False for one thread.
+    """
+
+    output: Path | None = None
+    pictures: bool = True
+    poses: Sequence[Path] = ()
+    extras: frozenset[Extra] = frozenset()
+    attention_maps: Path | None = None
+    overwrite: bool = False
+    max_frames: int | None = None
+    start_s: float | None = None
+    duration_s: float | None = None
+    overlay: OverlayOptions = field(default_factory=OverlayOptions)
+    sheet: AttentionSheet | None = None
+    shorter_px: int | None = None
+    quiet: bool = False
+    crf: int = 20
+    preset: str = "veryfast"
+    overlap: bool = True
+
+    def __post_init__(self) -> None:
+        if self.max_frames is not None and self.max_frames < 1:
+            raise OptionError(f"the number of frames must be 1 or more, not {self.max_frames}")
+        if self.duration_s is not None and not 0 < self.duration_s < float("inf"):
+            raise OptionError(f"the duration must be above 0 seconds, not {self.duration_s}")
+        if self.start_s is not None and not 0 <= self.start_s < float("inf"):
+            raise OptionError(f"the start must be 0 seconds or more, not {self.start_s}")
+        if self.shorter_px is not None and self.shorter_px < 2:
+            raise OptionError(f"a picture needs 2 px or more on its shorter side, not {self.shorter_px}")
+        if not 0 <= self.crf <= 51:
+            raise OptionError(f"the video quality (crf) must lie between 0 and 51, not {self.crf}")
+        if self.preset not in X264_PRESETS:
+            raise OptionError(f"unknown x264 preset '{self.preset}'. Known: {', '.join(X264_PRESETS)}.")
+        if self.output is not None and self.output.resolve() in [path.resolve() for path in self.poses]:
+            raise OptionError(f"video and poses cannot both be written to {self.output}")
 
 
 def _shortened(stem: str) -> str:
@@ -133,21 +194,7 @@ class RunFiles:
         kept_frames: after `abort`, the frames in the video and the maps that were kept; None without either.
     """
 
-    def __init__(
-        self,
-        source: FrameSource,
-        skeleton: Skeleton,
-        *,
-        output: Path | None,
-        pictures: bool = True,
-        poses: Sequence[Path] = (),
-        extras: Collection[Extra] = (),
-        attention_maps: Path | None = None,
-        overwrite: bool,
-        crf: int,
-        preset: str,
-        from_zero: bool = False,
-    ) -> None:
+    def __init__(self, source: FrameSource, skeleton: Skeleton, options: ExportOptions) -> None:
         """Check and reserve all targets.
 
         Raises:
@@ -155,35 +202,38 @@ class RunFiles:
             OutputError: a target exists, is an input, or cannot be written.
         """
         self._source = source
-        info = source.info
-        target = resolve_output(info, output if pictures else None)
+        info, pictures, overwrite = source.info, options.pictures, options.overwrite
+        target = resolve_output(info, options.output if pictures else None)
         inputs = inputs_of(info)
         self._names = distinct_names(info.photos)
-        for path in poses:
+        for path in options.poses:
             check_poses_path(path)
-        if attention_maps is not None:
-            check_maps_path(attention_maps)
-        check_targets([*poses, attention_maps], overwrite=overwrite, inputs=inputs)
+        if options.attention_maps is not None:
+            check_maps_path(options.attention_maps)
+        check_targets([*options.poses, options.attention_maps], overwrite=overwrite, inputs=inputs)
         if pictures and info.path is not None and info.path.is_dir() and target.resolve() == info.path.resolve():
             raise OutputError(f"the output {target} is the input itself: name another folder")
         self._video: VideoWriter | None = None
         self._photos: PhotosWriter | None = None
+        self._poses: list[PosesWriter] = []
+        self._maps: MapsWriter | None = None
         self._parts: list[PartFile] = []
+
+        def reserved(path: Path) -> PartFile:
+            self._parts.append(PartFile(path, overwrite=overwrite, inputs=inputs))
+            return self._parts[-1]
+
+        photos = info.kind == "photos"
         try:
-            if pictures and info.kind == "photos":
+            if pictures and photos:
                 self._photos = PhotosWriter(photo_targets(info, target), overwrite=overwrite, inputs=inputs)
             elif pictures:
-                self._parts.append(PartFile(target, overwrite=overwrite, inputs=inputs))
-                self._video = VideoWriter(self._parts[0], info, crf=crf, preset=preset, from_zero=from_zero)
-            self._poses: list[PosesWriter] = []
-            for path in poses:
-                self._parts.append(PartFile(path, overwrite=overwrite, inputs=inputs))
-                photos = info.kind == "photos"
-                self._poses.append(PosesWriter(self._parts[-1], skeleton, photos=photos, extras=extras))
-            self._maps: MapsWriter | None = None
-            if attention_maps is not None:
-                self._parts.append(PartFile(attention_maps, overwrite=overwrite, inputs=inputs))
-                self._maps = MapsWriter(self._parts[-1], skeleton)
+                part, from_zero = reserved(target), bool(options.start_s)
+                self._video = VideoWriter(part, info, crf=options.crf, preset=options.preset, from_zero=from_zero)
+            for path in options.poses:
+                self._poses.append(PosesWriter(reserved(path), skeleton, photos=photos, extras=options.extras))
+            if options.attention_maps is not None:
+                self._maps = MapsWriter(reserved(options.attention_maps), skeleton)
         except BaseException:
             for part in self._parts:
                 part.discard()

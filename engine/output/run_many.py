@@ -12,8 +12,8 @@ from engine.artifacts.model_files import find_detector
 from engine.detection.given_boxes import NO_DETECTOR
 from engine.errors import OptionError, OutputError, SourceError, one_line
 from engine.options import Options
-from engine.output.export import ExportOptions, ExportSummary, export
-from engine.output.files import DEFAULT_FOLDER, resolve_output
+from engine.output.export import ExportSummary, export
+from engine.output.files import DEFAULT_FOLDER, ExportOptions, resolve_output
 from engine.output.live.live_poses import LivePoses
 from engine.output.poses_writer import check_poses_path
 from engine.output.progress import FrameProgress

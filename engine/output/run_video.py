@@ -17,8 +17,8 @@ from engine.artifacts.write_guard import check_targets
 from engine.detection.given_boxes import NO_DETECTOR
 from engine.errors import ModelError, OptionError, one_line
 from engine.options import DRAWN, Options
-from engine.output.export import ExportOptions, ExportSummary, check_start, export
-from engine.output.files import photo_targets, resolve_output
+from engine.output.export import ExportSummary, check_start, export
+from engine.output.files import ExportOptions, photo_targets, resolve_output
 from engine.output.live.live_poses import LivePoses
 from engine.output.live.standard_output import kept_for_poses
 from engine.output.live.targets import STDOUT, split_poses

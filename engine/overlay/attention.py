@@ -69,18 +69,6 @@ def parse_attention(text: str, skeleton: Skeleton) -> AttentionView | AttentionS
     return AttentionView(kind=chosen, keypoint=skeleton.keypoint_index(name))
 
 
-def parse_view(text: str, skeleton: Skeleton) -> AttentionView:
-    """`parse_attention` for one keypoint.
-
-    Raises:
-        OptionError: unknown keypoint or kind; the message names the nearest.
-    """
-    found = parse_attention(text, skeleton)
-    if isinstance(found, AttentionSheet):
-        raise OptionError(f"'{text}' is a sheet of all keypoints; expected the name of one keypoint")
-    return found
-
-
 def num_keypoints(attention: AttentionMaps) -> int:
     """K of the maps; 0 where there are none."""
     maps = attention.attention if attention.attention is not None else attention.areas

@@ -10,16 +10,7 @@ import numpy as np
 from engine.errors import OptionError
 from engine.option_table import Control, Place, option
 from engine.options import attention_scale
-from engine.overlay.attention import (
-    SCALES,
-    AttentionView,
-    Scale,
-    chosen_maps,
-    num_keypoints,
-    parse_view,
-    scaled_maps,
-    tint,
-)  # fmt: skip
+from engine.overlay.attention import SCALES, AttentionView, Scale, chosen_maps, num_keypoints, scaled_maps, tint
 from engine.overlay.background import Background
 from engine.overlay.joint_angles import draw_angles
 from engine.overlay.legend import Legend, LegendCorner, attention_legend, draw_legends
@@ -27,8 +18,6 @@ from engine.overlay.text import Color, panel, put_text, text_width
 from engine.overlay.trails import Trails, ends_of_limbs
 from engine.skeleton import Skeleton
 from engine.types import Float32Array, FrameResult, Poses, UInt8Array
-
-__all__ = ["AttentionView", "DrawingMemory", "OverlayOptions", "Scale", "draw", "parse_view"]
 
 _OUTLINE_BGR: Color = (28, 24, 22)
 _RING_BGR: Color = (255, 255, 255)

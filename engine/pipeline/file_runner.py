@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Protocol
 
 from engine.pipeline.pose_pipeline import PendingFrame, PosePipeline
 from engine.pipeline.prefetch import Steps
@@ -19,15 +18,8 @@ BATCH_PEOPLE = 8
 """Limits of a batch for the pose network: larger ones gain nothing on a CPU."""
 
 
-class FrameProcessor(Protocol):
-    """A pipeline that processes frames one after another."""
-
-    def process(self, frame: Frame) -> FrameResult:
-        """The result of one frame."""
-
-
 def results(
-    pipeline: PosePipeline | FrameProcessor, frames: Iterable[Frame], steps: Steps, *, live: bool, overlap: bool = True
+    pipeline: PosePipeline, frames: Iterable[Frame], steps: Steps, *, live: bool, overlap: bool = True
 ) -> Iterator[FrameResult]:
     """The results of all frames in their order; frames are prefetched and processed in threads of `steps`.
 
@@ -45,22 +37,14 @@ def results(
     Raises:
         Whatever a step raises, in place of the result of the frame that it failed on.
     """
-    if not isinstance(pipeline, PosePipeline):
-        if overlap and not live:
-            frames = _decoded(frames, steps)
-        return steps.prefetch(map(pipeline.process, frames), room=0, name="pose", reads_source=live)
     if live or not overlap:
         process = map(pipeline.process, steps.until_closed(frames))
         return steps.prefetch(process, room=int(overlap), name="pose", reads_source=live)
-    decoded = _decoded(frames, steps)
+    decoded = steps.prefetch(frames, room=DECODED_FRAMES, name="decode", reads_source=True)
     if pipeline.detect_every != 1:  # propagation needs the poses of the frame before, so detection cannot be prefetched
         return steps.prefetch(map(pipeline.process, decoded), room=DONE_FRAMES, name="pose")
     found = steps.prefetch(map(pipeline.find, decoded), room=FOUND_FRAMES, name="detect")
     return steps.prefetch(_posed(pipeline, found), room=DONE_FRAMES, name="pose")
-
-
-def _decoded(frames: Iterable[Frame], steps: Steps) -> Iterator[Frame]:
-    return steps.prefetch(frames, room=DECODED_FRAMES, name="decode", reads_source=True)
 
 
 def _posed(pipeline: PosePipeline, found: Iterable[PendingFrame]) -> Iterator[FrameResult]:

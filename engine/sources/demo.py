@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from engine.errors import SourceError
-from engine.sources.frame_source import SourceBase, SourceInfo
+from engine.sources.frame_source import FrameSource, SourceInfo
 from engine.sources.photos import read_photo
 from engine.types import Float32Array, Frame, UInt8Array
 
@@ -89,7 +89,7 @@ def _shoot(stage: UInt8Array, margin: int, window: tuple[float, float, float]) -
     )
 
 
-class DemoSource(SourceBase):
+class DemoSource(FrameSource):
     """About ten seconds at 30 frames per second, identical every time."""
 
     def __init__(self) -> None:

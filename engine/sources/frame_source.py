@@ -1,12 +1,13 @@
-"""The contract of all frame sources, and their common base."""
+"""The common base of all frame sources."""
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal, Protocol, Self
+from typing import Literal
 
 from engine.system.closing import Closing
 from engine.types import Frame
@@ -82,52 +83,12 @@ SignalListener = Callable[[SignalLoss | None], None]
 """Called before each attempt to reconnect, and with None when pictures arrive again; in the reading thread."""
 
 
-class FrameSource(Protocol):
+class FrameSource(Closing):
     """A source is opened, iterated once and closed; it is a context manager.
 
     Files drop nothing and keep order; live sources yield the newest frame. Frames are upright, and the receiver owns
     their image arrays.
     """
-
-    @property
-    def info(self) -> SourceInfo:
-        """What is known before reading."""
-
-    @property
-    def dropped_frames(self) -> int:
-        """Frames of a live source that newer ones replaced before they were read."""
-
-    @property
-    def unreadable_frames(self) -> int:
-        """Frames or photos so far that could not be read."""
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """One line for each problem so far that did not stop the reading."""
-
-    def watch(self, listener: SignalListener) -> None:
-        """Set the listener for loss and reconnection of a live source; other sources never call it."""
-
-    def frame_path(self, index: int) -> Path | None:
-        """The photo of the frame with this index; None for everything but photos."""
-
-    def __iter__(self) -> Iterator[Frame]:
-        """Frames in order.
-
-        Raises:
-            SourceError: reading failed before the end of the source.
-        """
-
-    def close(self) -> None:
-        """Stop reading and release all resources; may be called twice and from another thread."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(self, *_error: object) -> None: ...
-
-
-class SourceBase(Closing):
-    """Common base of sources: counts and notes."""
 
     def __init__(self, info: SourceInfo) -> None:
         self._info = info
@@ -142,7 +103,7 @@ class SourceBase(Closing):
 
     @property
     def dropped_frames(self) -> int:
-        """Files drop nothing."""
+        """Frames of a live source that newer ones replaced before they were read; files drop nothing."""
         return 0
 
     @property
@@ -152,16 +113,24 @@ class SourceBase(Closing):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """One line for each problem so far."""
+        """One line for each problem so far that did not stop the reading."""
         return tuple(self._notes)
 
     def watch(self, listener: SignalListener) -> None:
-        """Set the listener for loss and reconnection of a live source."""
+        """Set the listener for loss and reconnection of a live source; other sources never call it."""
         self.notify = listener
 
     def frame_path(self, index: int) -> Path | None:
-        """None: frames have no files of their own."""
+        """The photo of the frame with this index; None for everything but photos."""
         return None
 
+    @abc.abstractmethod
+    def __iter__(self) -> Iterator[Frame]:
+        """Frames in order.
+
+        Raises:
+            SourceError: reading failed before the end of the source.
+        """
+
     def close(self) -> None:
-        """There are no resources to release."""
+        """Stop reading and release all resources; may be called twice and from another thread."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from engine.errors import SourceError
 from engine.sources.container import reason
-from engine.sources.frame_source import PictureTags, SourceBase, SourceInfo
+from engine.sources.frame_source import FrameSource, PictureTags, SourceInfo
 from engine.system.installation import program_command
 from engine.system.latest_slot import LatestSlot
 from engine.types import Frame, UInt8Array
@@ -38,7 +38,7 @@ class Capture(Protocol):
         """Release the device or stream."""
 
 
-class LiveSource(SourceBase):
+class LiveSource(FrameSource):
     """Runs a capture in its own thread and yields its newest pictures.
 
     Time stamps of frames are capture times on the clock of `time.monotonic()`, so that delays can be measured;

@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Self
 
 from engine.errors import SourceError
 from engine.sources.addresses import shown
 from engine.sources.demo import DemoSource
-from engine.sources.frame_source import FrameSource, PictureTags, SourceBase, SourceInfo
+from engine.sources.frame_source import FrameSource, PictureTags, SourceInfo
 from engine.sources.inputs import check_list
 from engine.sources.live import CameraCapture, LiveSource
 from engine.sources.photos import PHOTO_SUFFIXES, PhotoSource, photos_in
@@ -160,7 +159,7 @@ def _open_pipe(pipe: Pipe, path: Path | None) -> FrameSource:
     return VideoSource("", name=name, path=path, shown=pipe.shown, pipe=pipe)
 
 
-class LoopedSource(SourceBase):
+class LoopedSource(FrameSource):
     """A finite source, reopened each time it ends; frame numbers and time stamps stay continuous."""
 
     def __init__(self, first: FrameSource, reopen: Callable[[], FrameSource]) -> None:
@@ -211,6 +210,3 @@ class LoopedSource(SourceBase):
         """Close the source that is being read."""
         self._closed = True
         self._current.close()
-
-    def __enter__(self) -> Self:
-        return self

@@ -16,7 +16,7 @@ import numpy as np
 
 from engine.errors import OutputError, SourceError
 from engine.sources.decoded_picture import on_white
-from engine.sources.frame_source import SourceBase, SourceInfo
+from engine.sources.frame_source import FrameSource, SourceInfo
 from engine.sources.photo_format import orientation, picture_count, size_wh
 from engine.system.regular_file import read_regular
 from engine.types import Frame, UInt8Array
@@ -175,7 +175,7 @@ def photos_in(folder: Path) -> list[Path]:
     return sorted(photos, key=natural_key)
 
 
-class PhotoSource(SourceBase):
+class PhotoSource(FrameSource):
     """One photo or several; the readable photos are the frames, one second apart."""
 
     def __init__(self, paths: Sequence[Path], *, name: str, path: Path | None = None) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from engine.errors import SourceError
-from engine.sources.frame_source import FrameSource, SignalLoss, SourceBase
+from engine.sources.frame_source import FrameSource, SignalLoss
 from engine.sources.live import LIVE_TIME_BASE
 from engine.types import Frame
 
@@ -37,7 +37,7 @@ class Retry:
         return wait_s * (1 + self.jitter * (2 * chance - 1))
 
 
-class ReconnectingSource(SourceBase):
+class ReconnectingSource(FrameSource):
     """The frames of a live source across connection losses; frame numbers and time stamps stay continuous.
 
     The listener (see `watch`) is called for each loss and reconnection, in the reading thread, and `notes` sums them

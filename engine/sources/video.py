@@ -15,7 +15,7 @@ import av
 from engine.errors import SourceError
 from engine.sources.container import first_video_stream, open_container, reason, stream_rate
 from engine.sources.decoded_picture import frame_to_bgr, picture_tags, upright_size_wh
-from engine.sources.frame_source import SourceBase, SourceInfo
+from engine.sources.frame_source import FrameSource, SourceInfo
 from engine.sources.pipe import Pipe
 from engine.sources.truncation import is_cut_off
 from engine.sources.video_decoder import VideoDecoder
@@ -61,7 +61,7 @@ class _Steps:
         return self._uneven == 0 and 3 * self._even >= 2 * self._all
 
 
-class VideoSource(SourceBase):
+class VideoSource(FrameSource):
     """A finite video: every frame that can be decoded, in order."""
 
     def __init__(

@@ -16,9 +16,9 @@ from app.live.inference import Opened
 from app.people import with_angles
 from engine.errors import SourceError
 from engine.geometry import overlaps
-from engine.pipeline.pose_pipeline import PipelineOptions
+from engine.pipeline.pose_pipeline import PipelineOptions, PosePipeline
 from engine.skeleton import COCO17, Skeleton
-from engine.sources.frame_source import FrameSource, SourceBase, SourceInfo
+from engine.sources.frame_source import FrameSource, SourceInfo
 from engine.types import AttentionMaps, Detections, Float32Array, Frame, FrameResult, Poses, StageTimings
 
 SIZE_WH = (320, 180)
@@ -72,12 +72,13 @@ def only(monkeypatch: pytest.MonkeyPatch, people: slice) -> None:
     monkeypatch.setattr("tests.app.fakes.PEOPLE", people)
 
 
-class FakePipeline:
+class FakePipeline(PosePipeline):
     """A fake pipeline, with optional delay or error."""
 
     def __init__(self, backstage: Backstage, options: PipelineOptions) -> None:
         self._backstage, self.options = backstage, options
         self.skeleton = backstage.skeleton
+        self.detect_every = "auto"  # each frame after the one before
         self.restarts = 0
         self.followed: tuple[Float32Array, int] | None = None
         self.closed = False
@@ -135,7 +136,7 @@ class FakePipeline:
         self.closed = True
 
 
-class Clip(SourceBase):
+class Clip(FrameSource):
     """A file of a hundred frames of 20 ms, each in a different grey."""
 
     def __init__(self, frames: int = 100, size_wh: tuple[int, int] = SIZE_WH, path: Path | None = None) -> None:
@@ -160,7 +161,7 @@ class Clip(SourceBase):
         self.closed = True
 
 
-class FakeCamera(SourceBase):
+class FakeCamera(FrameSource):
     """Yields frames until it is unplugged."""
 
     def __init__(self, backstage: Backstage) -> None:

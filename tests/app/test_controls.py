@@ -20,7 +20,8 @@ from app.main_window import MainWindow
 from app.settings import Settings
 from app.widgets.pose_panel import PosePanel
 from app.widgets.video_view import waiting_text
-from engine.overlay.drawing import AttentionView, OverlayOptions
+from engine.overlay.attention import AttentionView
+from engine.overlay.drawing import OverlayOptions
 from engine.skeleton import Skeleton
 from tests.app.conftest import pause, press, shows_people, trigger
 from tests.app.fakes import Backstage, only

@@ -19,8 +19,8 @@ from app.live.probe import Probe, person_at
 from app.live.shots import PlaybackChanged, Shot, Shown, SourceOpened
 from app.live.statistics import Statistics
 from app.widgets.probe_painter import color_of
-from engine.overlay.attention import attention_at
-from engine.overlay.drawing import AttentionView, OverlayOptions
+from engine.overlay.attention import AttentionView, attention_at
+from engine.overlay.drawing import OverlayOptions
 from engine.overlay.placed import transformed
 from engine.skeleton import COCO17
 from engine.types import Frame, StageTimings

@@ -11,7 +11,7 @@ from pytestqt.qtbot import QtBot
 from app.main_window import MainWindow
 from app.settings import Settings
 from app.widgets.pose_panel import PosePanel
-from engine.overlay.drawing import AttentionView
+from engine.overlay.attention import AttentionView
 from tests.app.conftest import shows_people
 from tests.app.test_controls import POSE_CONTROLS
 

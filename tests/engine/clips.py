@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 
 from engine.errors import SourceError
-from engine.output.export import ExportOptions, ExportSummary, export
-from engine.skeleton import COCO17, Skeleton
+from engine.output.export import ExportSummary, export
+from engine.output.files import ExportOptions
+from engine.pipeline.pose_pipeline import PosePipeline
+from engine.skeleton import COCO17
 from engine.sources.frame_source import FrameSource
 from engine.sources.opening import open_source
 from engine.types import Detections, Frame, FrameResult, Poses, UInt8Array
@@ -138,17 +140,14 @@ def read_back(path: Path) -> ReadBack:
         )
 
 
-class ConstantPipeline:
+class ConstantPipeline(PosePipeline):
     """In place of the networks: the same person in every frame except the given empty ones."""
 
     def __init__(self, *, empty: Sequence[int] = (), fail_at: int | None = None, error: BaseException | None = None):
         self._empty, self._fail_at, self._error = set(empty), fail_at, error
         self.seen: list[Frame] = []
-
-    @property
-    def skeleton(self) -> Skeleton:
-        """COCO's keypoints."""
-        return COCO17
+        self.skeleton = COCO17
+        self.detect_every = "auto"  # each frame after the one before
 
     def describe(self) -> dict[str, Any]:
         """No real network."""

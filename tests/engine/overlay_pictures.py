@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from engine.geometry import boxes_to_affines, invert_affines
-from engine.overlay.drawing import AttentionView
+from engine.overlay.attention import AttentionView
 from engine.types import AttentionMaps, Detections, Float32Array, Frame, FrameResult, Poses, UInt8Array
 
 INPUT_WH = (192, 256)

@@ -24,7 +24,8 @@ from engine.detection.propagation import BoxPropagator
 from engine.errors import EngineError
 from engine.geometry import apply_affines, boxes_to_affines, invert_affines, warp_crops
 from engine.output.poses_writer import PosesWriter
-from engine.overlay.drawing import AttentionView, OverlayOptions, draw
+from engine.overlay.attention import AttentionView
+from engine.overlay.drawing import OverlayOptions, draw
 from engine.pipeline.pose_pipeline import PosePipeline
 from engine.skeleton import COCO17, Skeleton
 from engine.system.closing import Closing

@@ -14,8 +14,8 @@ import main
 from engine.backends.contract import OpenOptions
 from engine.detection.detector import resolve_classes
 from engine.errors import OptionError
-from engine.output.export import ExportOptions
-from engine.overlay.attention import parse_view
+from engine.output.files import ExportOptions
+from engine.overlay.attention import parse_attention
 from engine.overlay.drawing import OverlayOptions
 from engine.pipeline.options import PipelineOptions
 from engine.skeleton import COCO17
@@ -89,8 +89,8 @@ def test_any_options_are_accepted_or_refused(data: st.DataObject) -> None:
             still_hz=draw_value(NUMBER), per_speed_hz=draw_value(NUMBER), speed_hz=draw_value(NUMBER),
             gap_s=draw_value(NUMBER),
         ),
-        lambda: parse_view(draw_value(st.text(max_size=20)), COCO17),
-        lambda: parse_view("areas:" + draw_value(st.text(max_size=20)), THREE),
+        lambda: parse_attention(draw_value(st.text(max_size=20)), COCO17),
+        lambda: parse_attention("areas:" + draw_value(st.text(max_size=20)), THREE),
         lambda: resolve_classes(draw_value(st.text(max_size=12)), ("person", "hand")),
         lambda: THREE.keypoint_index(draw_value(st.text(max_size=12))),
     ]  # fmt: skip

@@ -215,14 +215,16 @@ def test_killed_run_leaves_a_part_that_plays_and_no_final_name(tmp_path: Path) -
     code = (
         "import sys, os, signal\n"
         "from pathlib import Path\n"
-        "from engine.sources.opening import open_source\nfrom engine.output.export import export, ExportOptions\n"
+        "from engine.sources.opening import open_source\nfrom engine.output.export import export\n"
+        "from engine.output.files import ExportOptions\n"
         "from tests.engine.clips import ConstantPipeline\n"
         "class Killer(ConstantPipeline):\n"
         "    def process(self, frame):\n"
         "        if frame.index == 120: os._exit(9)\n"
         "        return super().process(frame)\n"
         "with open_source(sys.argv[1]) as s:\n"
-        "    export(s, Killer(), ExportOptions(output=Path(sys.argv[2]), poses=[Path(sys.argv[3])], quiet=True))\n"
+        "    options = ExportOptions(output=Path(sys.argv[2]), poses=[Path(sys.argv[3])], quiet=True, overlap=False)\n"
+        "    export(s, Killer(), options)\n"
     )
     clip = make_clip(tmp_path / "clip.mp4", ClipSpec(frames=130, audio="aac"))
     out, poses = tmp_path / "out.mp4", tmp_path / "out.jsonl"

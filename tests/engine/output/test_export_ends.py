@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from engine.errors import BackendError, OptionError, OutputError, SourceError
-from engine.output.export import ExportOptions, export
-from engine.output.files import resolve_output
+from engine.output.export import export
+from engine.output.files import ExportOptions, resolve_output
 from engine.output.progress import FrameProgress
-from engine.sources.frame_source import SourceBase, SourceInfo
+from engine.sources.frame_source import FrameSource, SourceInfo
 from engine.sources.live import LIVE_TIME_BASE
 from engine.types import Frame
 from tests.engine.clips import (
@@ -120,7 +120,8 @@ def test_a_real_ctrl_c_in_a_child_process(tmp_path: Path) -> None:
     code = (
         "import sys, time\n"
         "from pathlib import Path\n"
-        "from engine.sources.opening import open_source\nfrom engine.output.export import export, ExportOptions\n"
+        "from engine.sources.opening import open_source\nfrom engine.output.files import ExportOptions\n"
+        "from engine.output.export import export\n"
         "from tests.engine.clips import ConstantPipeline\n"
         "class Slow(ConstantPipeline):\n"
         "    def process(self, frame):\n"
@@ -174,7 +175,7 @@ def test_an_error_at_the_first_frame_leaves_nothing_at_all(tmp_path: Path) -> No
 # Live sources
 
 
-class LateCamera(SourceBase):
+class LateCamera(FrameSource):
     """A live source whose frames come at uneven times, the first of them late."""
 
     TIMES_S = (5.0, 5.04, 5.09, 5.3, 6.8, 6.83)

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from engine.errors import SourceError
-from engine.output.export import ExportOptions, export
+from engine.output.export import export
+from engine.output.files import ExportOptions
 from engine.sources.opening import open_source
 from engine.types import UInt8Array
 from main import main

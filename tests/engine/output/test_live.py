@@ -26,7 +26,8 @@ from websockets.sync.client import connect
 
 import main
 from engine.errors import OptionError, OutputError
-from engine.output.export import ExportOptions, ExportSummary, export
+from engine.output.export import ExportSummary, export
+from engine.output.files import ExportOptions
 from engine.output.live.channel import ROOM, Channel
 from engine.output.live.datagrams import Datagrams, json_line
 from engine.output.live.live_poses import LivePoses

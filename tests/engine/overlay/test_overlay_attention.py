@@ -15,6 +15,7 @@ from engine.heatmap import decode_heatmaps
 from engine.overlay.attention import (
     SCALES,
     AttentionSheet,
+    AttentionView,
     Scale,
     attention_range,
     heatmap_to_frame,
@@ -24,7 +25,7 @@ from engine.overlay.attention import (
     values_on_frame,
 )
 from engine.overlay.contact_sheet import contact_sheet, map_tiles, person_crop, sheet_layout
-from engine.overlay.drawing import AttentionView, OverlayOptions, draw, parse_view
+from engine.overlay.drawing import OverlayOptions, draw
 from engine.overlay.legend import LegendCorner, legend_lines
 from engine.skeleton import COCO17
 from engine.types import Detections, Frame, FrameResult, Poses
@@ -177,12 +178,12 @@ def test_the_legend_fits_every_frame(size_wh: tuple[int, int]) -> None:
 
 
 def test_views_are_named_by_keypoint() -> None:
-    assert parse_view("left_wrist", COCO17) == S9
-    assert parse_view("areas:left wrist", COCO17) == AttentionView(kind="areas", keypoint=9)
+    assert parse_attention("left_wrist", COCO17) == S9
+    assert parse_attention("areas:left wrist", COCO17) == AttentionView(kind="areas", keypoint=9)
     with pytest.raises(OptionError, match="Did you mean 'left_wrist'"):
-        parse_view("left_wrst", COCO17)
+        parse_attention("left_wrst", COCO17)
     with pytest.raises(OptionError, match="Known: areas, attention"):
-        parse_view("map:nose", COCO17)
+        parse_attention("map:nose", COCO17)
     with pytest.raises(OptionError):
         OverlayOptions(scale="log")  # type: ignore[arg-type]
 
@@ -272,5 +273,3 @@ def test_a_sheet_is_named_all() -> None:
     assert parse_attention("all", COCO17) == AttentionSheet(kind="attention")
     assert parse_attention("areas: ALL", COCO17) == AttentionSheet(kind="areas")
     assert parse_attention("areas:nose", COCO17) == AttentionView(kind="areas", keypoint=0)
-    with pytest.raises(OptionError, match="a sheet of all keypoints"):
-        parse_view("all", COCO17)

@@ -21,7 +21,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import BackendError, SourceError
-from engine.output.export import ExportOptions, export
+from engine.output.export import export
+from engine.output.files import ExportOptions
 from engine.pipeline.file_runner import (
     BATCH_FRAMES,
     BATCH_PEOPLE,
@@ -34,7 +35,7 @@ from engine.pipeline.file_runner import (
 from engine.pipeline.people import PeopleOptions
 from engine.pipeline.pose_pipeline import PendingFrame, PosePipeline
 from engine.pipeline.prefetch import Steps
-from engine.sources.frame_source import SourceBase, SourceInfo
+from engine.sources.frame_source import FrameSource, SourceInfo
 from engine.types import Detections, Float32Array, Frame, FrameResult, UInt8Array
 from tests.engine.fakes import BrightestPixel, boxes
 from tests.signals import arriving
@@ -241,7 +242,7 @@ def test_without_overlap_steps_run_one_at_a_time() -> None:
     assert len(threads) == 1
 
 
-class Listed(SourceBase):
+class Listed(FrameSource):
     """Frames as a source."""
 
     def __init__(self, people: Sequence[int]) -> None:
@@ -295,7 +296,8 @@ def test_ctrl_c_ends_overlapping_steps_with_complete_files(tmp_path: Path) -> No
     code = (
         "import sys, time\n"
         "from pathlib import Path\n"
-        "from engine.output.export import ExportOptions, export\n"
+        "from engine.output.files import ExportOptions\n"
+        "from engine.output.export import export\n"
         "from engine.pipeline.pose_pipeline import PosePipeline\n"
         "from tests.engine.fakes import BrightestPixel\n"
         "from tests.engine.pipeline.test_file_runner import Listed, NumberedDetector\n"
