@@ -19,17 +19,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from engine.benchmark.selection import CostOptions
-from engine.build.options import (
-    DETECTORS,
-    EXPORTS,
-    GROUPS,
-    BuildOptions,
-    check_for_detectors,
-    check_for_tensorrt,
-    check_half_weights,
-    check_output,
-    given_of,
-)
+from engine.build.options import DETECTORS, EXPORTS, GROUPS, BuildOptions, check_build, check_export, given_of
 from engine.errors import BackendError, EngineError, OptionError, OutputError, nearest_hint
 from engine.option_table import add_options, options_of
 from engine.options import PRECISIONS
@@ -86,9 +76,7 @@ def build(options: BuildOptions, events: TextIO) -> Path:
         raise OptionError(f"unknown precision '{options.precision}'.{nearest_hint(options.precision, PRECISIONS)}")
     if options.calibrate is not None and options.precision != "int8":
         raise OptionError("--calibrate is for --precision int8")
-    check_output(options)
-    check_half_weights(options)
-    check_for_detectors(options)
+    check_build(options)
     if options.fetch_detector is not None:
         from engine.artifacts.download import fetch
 
@@ -98,12 +86,7 @@ def build(options: BuildOptions, events: TextIO) -> Path:
     known = (*EXPORTS, *RUNTIMES)
     if options.runtime not in known:
         raise OptionError(f"--runtime {options.runtime} is not known.{nearest_hint(options.runtime, known)}")
-    check_for_tensorrt(options)
-    # OpenVINO lowers the exported float32 graph to bfloat16 when it opens it.
-    able = ("auto", "fp32", "int8") if options.runtime == "onnx" else ("auto", "fp32", "bf16", "int8")
-    if options.precision not in able:
-        raise OptionError(f"--runtime {options.runtime} exports in fp32 and int8, not in {options.precision}")
-    _check_calibration(options)
+    check_export(options)
     written = _export_pose(options, notify) if options.pose_model is not None else None
     if options.detector is not None:
         detector = _export_detector(options, notify)
@@ -132,14 +115,6 @@ def as_shipped(options: BuildOptions) -> BuildOptions:
     return dataclasses.replace(options, pose_model=str(weights), half_weights=not int8, output=output)
 
 
-def _check_calibration(options: BuildOptions) -> None:
-    is_int8 = options.precision == "int8"
-    if is_int8 and (options.pose_model is None or options.detector is not None):
-        raise OptionError("int8 is for pose models, one at a time: --pose-model W --precision int8")
-    if is_int8 and options.calibrate is None:
-        raise OptionError("int8 needs images of people for calibration: --calibrate VIDEO|FOLDER")
-
-
 def _export_pose(options: BuildOptions, notify: Callable[[str], None]) -> Path:
     from engine.artifacts import compiler
     from engine.artifacts.int8_files import ensure_int8
@@ -148,7 +123,7 @@ def _export_pose(options: BuildOptions, notify: Callable[[str], None]) -> Path:
 
     weights = resolve_pose_model(options.pose_model)
     if options.precision == "int8":
-        assert options.calibrate is not None  # noqa: S101 - by _check_calibration
+        assert options.calibrate is not None  # noqa: S101 - by check_export
         if options.output is None:
             return ensure_int8(weights, options.calibrate, force=options.force, notify=notify)
         from engine.build.quantize import quantize_pose
@@ -167,9 +142,9 @@ def _export_detector(options: BuildOptions, notify: Callable[[str], None]) -> Pa
     from engine.build import detector_export
 
     if options.output is None:
-        for name in given_of(options, DETECTORS):
-            if name != "download":
-                raise OptionError(f"--{name.replace('_', '-')} needs --output")
+        for flag in given_of(options, DETECTORS):
+            if flag != "--download":
+                raise OptionError(f"{flag} needs --output")
         return compiler.ensure_detector(options.detector, download=options.download, force=options.force, notify=notify)
     detector_export.export_detector(
         find_detector(options.detector),

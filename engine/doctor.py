@@ -14,7 +14,7 @@ import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -27,15 +27,13 @@ from engine.system.missing import explain_import_error
 from engine.system.processor import output_of, processor
 from engine.system.qt_platform import XCB_ADVICE, why_no_xcb
 
-OPTIONAL = "Training and export"
 PIP = "python -m pip install"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Finding:
     """One line of the report, with advice where something is missing."""
 
-    section: str
     name: str
     text: str
     advice: str | None = None
@@ -47,54 +45,48 @@ def run_doctor() -> int:
     return 0
 
 
-def examine() -> list[Finding]:
-    """The findings of all checks; a check that fails is a finding itself."""
-    checks: tuple[tuple[str, Callable[[], Iterable[Finding]]], ...] = (
-        ("System", system),
-        ("Packages", packages),
-        (OPTIONAL, optional_packages),
-        ("NVIDIA GPU", gpus),
-        ("Backends", backends),
-        ("Weights", weights),
-        ("Window", window),
-        ("Cameras", cameras),
-        ("Video", encoders),
-        ("Cache", cache),
-    )
-    found: list[Finding] = []
-    for section, check in checks:
+def examine() -> dict[str, list[Finding]]:
+    """The findings of all checks by section; a check that fails is a finding itself."""
+    checks: dict[str, Callable[[], Iterable[Finding]]] = {
+        "System": system,
+        "Packages": packages,
+        "Training and export": optional_packages,
+        "NVIDIA GPU": gpus,
+        "Backends": backends,
+        "Weights": weights,
+        "Window": window,
+        "Cameras": cameras,
+        "Video": encoders,
+        "Cache": cache,
+    }
+    found: dict[str, list[Finding]] = {section: [] for section in checks}
+    for section, check in checks.items():
         try:
-            found += check()
+            found[section] += check()
         except ImportError as error:
-            advice = explain_import_error(error)
-            found.append(Finding(section=section, name="unknown", text=f"not examined: {error}", advice=advice))
-        except Exception as error:
-            # An incomplete report still helps.
-            found.append(
-                Finding(section=section, name="unknown", text=f"not examined: {type(error).__name__}: {error}")
-            )
+            found[section].append(Finding("unknown", f"not examined: {error}", explain_import_error(error)))
+        except Exception as error:  # an incomplete report still helps
+            found[section].append(Finding("unknown", f"not examined: {type(error).__name__}: {error}"))
     return found
 
 
-def format_findings(findings: Iterable[Finding]) -> str:
+def format_findings(findings: Mapping[str, Sequence[Finding]]) -> str:
     """The report as text: sections, two columns, advice under its line."""
-    rows = list(findings)
+    rows = [row for section in findings.values() for row in section]
     width = max((len(row.name) for row in rows), default=0)
     columns = max(60, shutil.get_terminal_size((100, 24)).columns)
+    indent = " " * (width + 4)
     lines: list[str] = []
-    section = None
-    for row in rows:
-        if row.section != section:
-            section = row.section
-            lines += ["", section]
-        indent = " " * (width + 4)
-        text = " ".join(row.text.split())
-        lines += textwrap.wrap(
-            text, columns, initial_indent=f"  {row.name:<{width}}  ", subsequent_indent=indent, break_on_hyphens=False
-        ) or [f"  {row.name}"]
-        if row.advice:
-            # Not wrapped, so that a command in it can be copied.
-            lines.append(f"{indent}-> {' '.join(row.advice.split())}")
+    for section, found in findings.items():
+        lines += ["", section] if found else []
+        for row in found:
+            text, first = " ".join(row.text.split()), f"  {row.name:<{width}}  "
+            lines += textwrap.wrap(
+                text, columns, initial_indent=first, subsequent_indent=indent, break_on_hyphens=False
+            ) or [f"  {row.name}"]
+            if row.advice:
+                # Not wrapped, so that a command in it can be copied.
+                lines.append(f"{indent}-> {' '.join(row.advice.split())}")
     advised = sum(row.advice is not None for row in rows)
     lines += ["", f"{advised} of {len(rows)} lines come with advice (->)." if advised else "Nothing is missing."]
     return "\n".join(lines).lstrip("\n")
@@ -102,49 +94,51 @@ def format_findings(findings: Iterable[Finding]) -> str:
 
 def system() -> Iterator[Finding]:
     """Operating system, Python and processor."""
-    yield Finding(section="System", name="system", text=f"{platform.platform()} ({platform.machine()})")
+    yield Finding("system", f"{platform.platform()} ({platform.machine()})")
     version = platform.python_version()
     advice = None if sys.version_info >= (3, 11) else "install Python 3.11 or 3.12 and create the environment with it"
-    yield Finding(section="System", name="python", text=f"{version}, {sys.executable}", advice=advice)
+    yield Finding("python", f"{version}, {sys.executable}", advice=advice)
     name, features = processor()
     listed = f", {' '.join(features)}" if features else ""
-    yield Finding(section="System", name="processor", text=f"{name}, {os.cpu_count()} logical cores{listed}")
+    yield Finding("processor", f"{name}, {os.cpu_count()} logical cores{listed}")
 
 
 def packages() -> Iterator[Finding]:
     """Every package that a run needs: its version, or that it is missing or too old."""
-    install = install_command("run")
-    for name, lowest in required_packages("run"):
-        version = installed_version(name)
-        if version is None:
-            yield Finding(section="Packages", name=name, text="not installed", advice=install)
-            continue
-        old = version_key(version) < version_key(lowest)
-        text = f"{version}, older than {lowest}" if old else version
-        advice = f"{install} --upgrade" if old else None
-        if name == "opencv-python":
-            text, advice = _with_import_trouble("cv2", text, advice)
-        yield Finding(section="Packages", name=name, text=text, advice=advice)
+    for name, version, text, advice in _versions("run"):
+        if name == "opencv-python" and version is not None:
+            yield Finding(name, *_with_import_trouble("cv2", text, advice))
+        else:
+            yield Finding(name, text, advice)
 
 
 def optional_packages() -> Iterator[Finding]:
     """The packages of training and export; without them a run on a processor lacks nothing."""
-    install = install_command("train")
     missing = []
-    for name, lowest in required_packages("train"):
-        version = installed_version(name)
+    for name, version, text, advice in _versions("train"):
         if version is None:
             missing.append(name)
-            continue
-        old = version_key(version) < version_key(lowest)
-        text = f"{version}, older than {lowest}" if old else version
-        yield Finding(section=OPTIONAL, name=name, text=text, advice=f"{install} --upgrade" if old else None)
+        else:
+            yield Finding(name, text, advice)
     if missing:
         text = f"{', '.join(missing)}; fine for videos, the window and Python: the shipped networks run without them"
-        yield Finding(section=OPTIONAL, name="not installed", text=text)
+        yield Finding("not installed", text)
         text = "training, weights of your own until they are exported, INT8, TensorRT, the torch backend"
-        yield Finding(section=OPTIONAL, name="who needs them", text=text)
-        yield Finding(section=OPTIONAL, name="to install them", text=install)
+        yield Finding("who needs them", text)
+        yield Finding("to install them", install_command("train"))
+
+
+def _versions(extra: str) -> Iterator[tuple[str, str | None, str, str | None]]:
+    """Of each package of a set: name, installed version, text and advice."""
+    install = install_command(extra)
+    for name, lowest in required_packages(extra):
+        version = installed_version(name)
+        if version is None:
+            yield name, None, "not installed", install
+        elif version_key(version) < version_key(lowest):
+            yield name, version, f"{version}, older than {lowest}", f"{install} --upgrade"
+        else:
+            yield name, version, version, None
 
 
 def required_packages(extra: str) -> list[tuple[str, str]]:
@@ -179,18 +173,17 @@ def _with_import_trouble(module: str, text: str, advice: str | None) -> tuple[st
 def gpus() -> Iterator[Finding]:
     """GPUs that NVIDIA's driver reports."""
     if shutil.which("nvidia-smi") is None:
-        yield Finding(section="NVIDIA GPU", name="none", text="no driver (nvidia-smi not found); the processor is used")
+        yield Finding("none", "no driver (nvidia-smi not found); the processor is used")
         return
     fields = "index,name,driver_version,memory.total,compute_cap"
     listing = output_of(["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader"])
     for line in listing.splitlines():
         index, _, rest = line.partition(",")
-        yield Finding(section="NVIDIA GPU", name=index.strip(), text=rest.strip())
+        yield Finding(index.strip(), rest.strip())
     if not listing.strip():
         yield Finding(
-            section="NVIDIA GPU",
-            name="none",
-            text="nvidia-smi lists no GPU",
+            "none",
+            "nvidia-smi lists no GPU",
             advice="run nvidia-smi and read its output; a driver update often needs a restart of the machine",
         )
 
@@ -210,9 +203,7 @@ def backends() -> Iterator[Finding]:
             advice = None  # the other runtimes are faster, and bring all that a run needs
         if for_cuda and no_cuda and no_cuda not in reason:
             reason += f", and {no_cuda}"
-        yield Finding(
-            section="Backends", name=label, text=f"{'ready' if usable else 'cannot run'}: {reason}", advice=advice
-        )
+        yield Finding(label, f"{'ready' if usable else 'cannot run'}: {reason}", advice=advice)
 
 
 def weights() -> Iterator[Finding]:
@@ -227,12 +218,11 @@ def weights() -> Iterator[Finding]:
             if kind == "pose model" and file.with_suffix(".onnx").is_file():
                 marks.append("also in exported form")
             marks.append(stated_ap(file.with_suffix(".md")) or "no AP stated")
-            yield Finding(section="Weights", name=file.stem, text=", ".join(marks))
+            yield Finding(file.stem, ", ".join(marks))
         if default.get(key) not in [file.stem for file in files]:
             yield Finding(
-                section="Weights",
-                name=default.get(key, kind),
-                text=f"the default {kind} is not in {WEIGHTS_DIR}",
+                default.get(key, kind),
+                f"the default {kind} is not in {WEIGHTS_DIR}",
                 advice="fetch the whole repository again; its weights are part of it",
             )
 
@@ -243,7 +233,7 @@ def window() -> Iterator[Finding]:
         return
     reason = why_no_xcb()
     text = "ready" if reason is None else f"cannot load: {reason}"
-    yield Finding(section="Window", name="Qt xcb", text=text, advice=None if reason is None else XCB_ADVICE)
+    yield Finding("Qt xcb", text, advice=None if reason is None else XCB_ADVICE)
 
 
 def _is_detector(file: Path) -> bool:
@@ -256,12 +246,12 @@ def cameras() -> Iterator[Finding]:
 
     found = list_cameras()
     for camera in found:
-        yield Finding(section="Cameras", name=str(camera.index), text=camera.name)
+        yield Finding(str(camera.index), camera.name)
     if not found:
         advice = "plug one in"
         if sys.platform.startswith("linux"):
             advice += "; if it is plugged in, ls /dev/video* must list it and your user must be in the group 'video'"
-        yield Finding(section="Cameras", name="none", text="no camera found", advice=advice)
+        yield Finding("none", "no camera found", advice=advice)
 
 
 def encoders() -> Iterator[Finding]:
@@ -270,9 +260,8 @@ def encoders() -> Iterator[Finding]:
 
     has_x264 = "libx264" in av.codecs_available
     yield Finding(
-        section="Video",
-        name="H.264",
-        text=f"libx264, by av {av.__version__}" if has_x264 else "no libx264 encoder, so no video can be written",
+        "H.264",
+        f"libx264, by av {av.__version__}" if has_x264 else "no libx264 encoder, so no video can be written",
         advice=None if has_x264 else "python -m pip install --force-reinstall av (its wheels carry libx264)",
     )
 
@@ -281,8 +270,8 @@ def cache() -> Iterator[Finding]:
     """Folder and size of the cache of compiled networks."""
     folder = cache_dir()
     if not folder.is_dir():
-        yield Finding(section="Cache", name="folder", text=f"{folder} (made at first use; {CACHE_VARIABLE} moves it)")
+        yield Finding("folder", f"{folder} (made at first use; {CACHE_VARIABLE} moves it)")
         return
     sizes = [file.stat().st_size for file in folder.rglob("*") if file.is_file()]
     text = f"{folder}, {len(sizes)} files, {sum(sizes) / 2**20:.1f} MiB (may be deleted; {CACHE_VARIABLE} moves it)"
-    yield Finding(section="Cache", name="folder", text=text)
+    yield Finding("folder", text)

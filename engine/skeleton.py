@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import colorsys
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,11 +101,7 @@ class Skeleton:
         Raises:
             OptionError: no keypoint has that name; the message names the nearest.
         """
-        wanted = name.strip().lower().replace(" ", "_").replace("-", "_")
-        for index, known in enumerate(self.keypoint_names):
-            if known.lower() == wanted:
-                return index
-        raise OptionError(f"unknown keypoint '{name}'.{nearest_hint(wanted, self.keypoint_names)}")
+        return _index_of("keypoint", name, self.keypoint_names)
 
     @property
     def named_angles(self) -> tuple[Angle, ...]:
@@ -124,11 +120,7 @@ class Skeleton:
         known = [angle.name for angle in self.named_angles]
         if not known:
             raise OptionError("this skeleton names no angles; `angles` in the YAML of its data set does")
-        wanted = name.strip().lower().replace(" ", "_").replace("-", "_")
-        for index, one in enumerate(known):
-            if one.lower() == wanted:
-                return index
-        raise OptionError(f"unknown angle '{name}'.{nearest_hint(wanted, known)}")
+        return _index_of("angle", name, known)
 
     def color_bgr(self, keypoint: int) -> tuple[int, int, int]:
         """Colour of a keypoint: by side of the body where the names contain it, else spread over the hues."""
@@ -180,6 +172,14 @@ class Skeleton:
             )
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise ModelError(f"the skeleton in the file cannot be read: {error!r}") from error
+
+
+def _index_of(kind: str, name: str, known: Sequence[str]) -> int:
+    wanted = name.strip().lower().replace(" ", "_").replace("-", "_")
+    names = [one.lower() for one in known]
+    if wanted not in names:
+        raise OptionError(f"unknown {kind} '{name}'.{nearest_hint(wanted, known)}")
+    return names.index(wanted)
 
 
 def _angle(name: str, points: Any) -> Angle:

@@ -6,8 +6,8 @@ centre of the top left pixel at (0, 0).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from engine.skeleton import Skeleton
 if TYPE_CHECKING:
     import supervision
 
+T = TypeVar("T", "Detections", "Poses", "AttentionMaps")
 Float32Array = npt.NDArray[np.float32]
 UInt8Array = npt.NDArray[np.uint8]
 Int64Array = npt.NDArray[np.int64]
@@ -45,6 +46,12 @@ def _check(name: str, array: Any, shape: tuple[int | None, ...], dtype: type) ->
         raise ValueError(f"{name} has shape {array.shape}, expected {wanted}")
     if array.dtype != dtype:
         raise ValueError(f"{name} has dtype {array.dtype}, expected {np.dtype(dtype)}")
+
+
+def _taken(one: T, index: Any) -> T:
+    """A copy of a dataclass whose arrays, all with one entry for each person, are those of the chosen people."""
+    arrays = {name: value[index] for name, value in vars(one).items() if isinstance(value, np.ndarray)}
+    return replace(one, **arrays)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -100,7 +107,7 @@ class Detections:
 
     def take(self, index: Any) -> Detections:
         """The detections chosen by an integer or boolean index array."""
-        return Detections(boxes_xyxy=self.boxes_xyxy[index], scores=self.scores[index], class_ids=self.class_ids[index])
+        return _taken(self, index)
 
 
 VISIBLE_SCORE = 0.2
@@ -150,28 +157,18 @@ class Poses:
         _check("boxes_xyxy", self.boxes_xyxy, (people, 4), np.float32)
         _check("box_scores", self.box_scores, (people,), np.float32)
         _check("person_scores", self.person_scores, (people,), np.float32)
-        if self.track_ids is not None:
-            _check("track_ids", self.track_ids, (people,), np.int64)
-        if self.followed is not None:
-            _check("followed", self.followed, (people,), np.bool_)
+        for name, dtype in (("track_ids", np.int64), ("followed", np.bool_), ("repetitions", np.int64)):
+            if getattr(self, name) is not None:
+                _check(name, getattr(self, name), (people,), dtype)
         if self.angles_deg is not None:
             _check("angles_deg", self.angles_deg, (people, len(self.angle_names)), np.float32)
-        if self.repetitions is not None:
-            _check("repetitions", self.repetitions, (people,), np.int64)
 
     def __len__(self) -> int:
         return len(self.keypoints_xy)
 
     def take(self, index: Any) -> Poses:
         """The people chosen by an integer or boolean index array."""
-        taken: dict[str, Any] = {
-            name: None if (values := getattr(self, name)) is None else values[index]
-            for name in (
-                "keypoints_xy", "scores", "boxes_xyxy", "box_scores", "person_scores", "track_ids", "followed",
-                "angles_deg", "repetitions",
-            )
-        }  # fmt: skip
-        return Poses(angle_names=self.angle_names, **taken)
+        return _taken(self, index)
 
     def to_dicts(self) -> list[dict[str, Any]]:
         """Each person as plain values for JSON, as in a `.jsonl` file: id, box_xyxy, score and keypoints (x, y, score).
@@ -262,12 +259,7 @@ class AttentionMaps:
 
     def take(self, index: Any) -> AttentionMaps:
         """The maps of the people chosen by an integer or boolean index array."""
-        return AttentionMaps(
-            areas=None if self.areas is None else self.areas[index],
-            attention=None if self.attention is None else self.attention[index],
-            crop_to_frame=self.crop_to_frame[index],
-            input_size_wh=self.input_size_wh,
-        )
+        return _taken(self, index)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,12 +6,13 @@ the file, because the parsers of the runtimes are not safe for untrusted bytes.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import math
 import mmap
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -85,16 +86,16 @@ class ModelSpec:
 
     kind: str
     name: str
-    precision: str
+    precision: str = "fp32"
     input_size_wh: tuple[int, int]
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     skeleton: Skeleton | None
     class_names: tuple[str, ...]
-    file_sha256: str
-    weights_sha256: str
-    graph_version: int
-    made_with: Mapping[str, str]
+    file_sha256: str = ""
+    weights_sha256: str = ""
+    graph_version: int = GRAPH_VERSION
+    made_with: Mapping[str, str] = field(default_factory=dict)
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     udp: bool = False
@@ -122,26 +123,8 @@ class ModelSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        return {
-            "format": SPEC_FORMAT,
-            "kind": self.kind,
-            "name": self.name,
-            "precision": self.precision,
-            "input_size_wh": list(self.input_size_wh),
-            "inputs": [_tensor_dict(tensor) for tensor in self.inputs],
-            "outputs": [_tensor_dict(tensor) for tensor in self.outputs],
-            "skeleton": None if self.skeleton is None else self.skeleton.to_dict(),
-            "class_names": list(self.class_names),
-            "file_sha256": self.file_sha256,
-            "weights_sha256": self.weights_sha256,
-            "graph_version": self.graph_version,
-            "made_with": dict(self.made_with),
-            "mean": None if self.mean is None else list(self.mean),
-            "std": None if self.std is None else list(self.std),
-            "udp": self.udp,
-            "sigma": self.sigma,
-            "decode": self.decode,
-        }
+        skeleton = None if self.skeleton is None else self.skeleton.to_dict()
+        return {"format": SPEC_FORMAT, **dataclasses.asdict(self), "skeleton": skeleton}
 
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> ModelSpec:
@@ -186,10 +169,6 @@ def _text(value: Any) -> str:
 
 def _numbers(values: Any) -> tuple[float, ...] | None:
     return None if values is None else tuple(float(value) for value in values)
-
-
-def _tensor_dict(tensor: TensorSpec) -> dict[str, Any]:
-    return {"name": tensor.name, "shape": list(tensor.shape), "dtype": tensor.dtype}
 
 
 def _tensor(values: Mapping[str, Any]) -> TensorSpec:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from engine.artifacts.model_spec import TensorSpec
+from engine.artifacts.model_spec import ModelSpec, TensorSpec
 from engine.backends.graph_decode import GraphDecoder
 from engine.errors import ModelError
 from engine.skeleton import Skeleton
@@ -249,18 +249,33 @@ def load_pose(weights: Path) -> tuple[PoseCheckpoint, Skeleton]:
     return checkpoint, skeleton
 
 
-def pose_tensors(graph: PoseGraph, *, with_crop: bool = False) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-    """Inputs and outputs of a pose graph, for its spec."""
-    config = graph.model.config
+def pose_spec(checkpoint: PoseCheckpoint, skeleton: Skeleton, *, with_crop: bool = False) -> ModelSpec:
+    """The spec of a checkpoint's pose graph in float32, without hashes."""
+    config = checkpoint.config
     width, height = config.input_size_wh
     map_width, map_height = config.heatmap_size_wh
-    maps = ("N", config.num_keypoints, map_height, map_width)
-    outputs = [TensorSpec(name="keypoints", shape=("N", config.num_keypoints, 3), dtype="float32")]
-    outputs += [TensorSpec(name=name, shape=maps, dtype="float32") for name in graph.output_names[1:]]
+    maps = ("heatmaps", "areas", "attention") if config.has_kcam else ("heatmaps",)
+    shape = ("N", config.num_keypoints, map_height, map_width)
+    inputs: tuple[TensorSpec, ...] = (TensorSpec(name="crops", shape=("N", height, width, 3), dtype="uint8"),)
     if with_crop:
         inputs = (
             TensorSpec(name="frame", shape=("frame_height", "frame_width", 3), dtype="uint8"),
             TensorSpec(name="crop_to_frame", shape=("N", 2, 3), dtype="float32"),
         )
-        return inputs, tuple(outputs)
-    return (TensorSpec(name="crops", shape=("N", height, width, 3), dtype="uint8"),), tuple(outputs)
+    return ModelSpec(
+        kind="pose",
+        name=config.name,
+        input_size_wh=config.input_size_wh,
+        inputs=inputs,
+        outputs=(
+            TensorSpec(name="keypoints", shape=("N", config.num_keypoints, 3), dtype="float32"),
+            *(TensorSpec(name=name, shape=shape, dtype="float32") for name in maps),
+        ),
+        skeleton=skeleton,
+        class_names=checkpoint.class_names,
+        mean=checkpoint.mean,
+        std=checkpoint.std,
+        udp=config.udp,
+        sigma=config.sigma,
+        decode=config.decode,
+    )

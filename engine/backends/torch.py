@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.artifacts.model_spec import GRAPH_VERSION, ModelSpec, sha256_of
+from engine.artifacts.model_spec import sha256_of
 from engine.backends.contract import (
     Array,
     Availability,
@@ -24,7 +24,6 @@ from engine.backends.cuda_driver import why_no_cuda
 from engine.backends.device_cuda import open_memory
 from engine.backends.torch_graphs import GraphedModule
 from engine.errors import BackendError, message_line
-from engine.skeleton import Skeleton
 from engine.system.closing import Closing
 from engine.system.missing import not_installed
 
@@ -80,7 +79,7 @@ class TorchBackend(Closing):
         try:
             import torch
 
-            from engine.backends.pose_graph import CroppingPoseGraph, PoseGraph, fold_attention, load_pose
+            from engine.backends.pose_graph import CroppingPoseGraph, PoseGraph, fold_attention, load_pose, pose_spec
         except (ImportError, OSError) as error:
             raise BackendError(f"the torch package cannot be loaded: {error}") from error
         self.device = "cpu" if options.device == "auto" else options.device
@@ -94,7 +93,9 @@ class TorchBackend(Closing):
         if fold:
             fold_attention(checkpoint.model)
         graph = PoseGraph(checkpoint.model, checkpoint.mean, checkpoint.std).eval()
-        self.spec = _spec(weights, graph, skeleton, checkpoint, options.with_crop)
+        digest, made_with = sha256_of(weights), {"torch": importlib.metadata.version("torch")}
+        spec = pose_spec(checkpoint, skeleton, with_crop=options.with_crop)
+        self.spec = dataclasses.replace(spec, file_sha256=digest, weights_sha256=digest, made_with=made_with)
         if self.precision != "fp32":
             graph.lower_precision({"bf16": torch.bfloat16, "fp16": torch.float16}[self.precision])
         self._torch = torch
@@ -144,29 +145,3 @@ def _precision(requested: str, on_cuda: bool) -> str:
         advice = "fp16 needs a CUDA device" if requested == "fp16" else "use --precision auto"
         raise refuse_precision("torch", requested, supported, advice)
     return requested
-
-
-def _spec(weights: Path, graph: Any, skeleton: Skeleton, checkpoint: Any, with_crop: bool) -> ModelSpec:
-    digest = sha256_of(weights)
-    from engine.backends.pose_graph import pose_tensors
-
-    inputs, outputs = pose_tensors(graph, with_crop=with_crop)
-    return ModelSpec(
-        kind="pose",
-        name=graph.model.config.name,
-        precision="fp32",
-        input_size_wh=graph.input_size_wh,
-        inputs=inputs,
-        outputs=outputs,
-        skeleton=skeleton,
-        class_names=checkpoint.class_names,
-        mean=checkpoint.mean,
-        std=checkpoint.std,
-        udp=checkpoint.config.udp,
-        sigma=checkpoint.config.sigma,
-        decode=checkpoint.config.decode,
-        file_sha256=digest,
-        weights_sha256=digest,
-        graph_version=GRAPH_VERSION,
-        made_with={"torch": importlib.metadata.version("torch")},
-    )

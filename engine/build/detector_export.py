@@ -61,9 +61,7 @@ def export_detector(
     if half_weights:
         store_weights_in_float16(proto)
     boxes = ("B", "M", 6) if output_name == "boxes" else ("B", 4 + len(names), "A")
-    return save_with_spec(
-        proto,
-        output,
+    spec = ModelSpec(
         kind="detector",
         name=output.stem,
         input_size_wh=size_wh,
@@ -71,8 +69,8 @@ def export_detector(
         outputs=(TensorSpec(name=output_name, shape=boxes, dtype="float32"),),
         skeleton=None,
         class_names=names,
-        weights=source,
     )
+    return save_with_spec(proto, output, spec, source)
 
 
 def _graph_of_pt(source: Path, input_size: int | None, one_to_one: bool) -> tuple[Any, tuple[str, ...], int, str]:

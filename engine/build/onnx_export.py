@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import tempfile
 import warnings
@@ -11,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from engine.artifacts.atomic import replacing
 from engine.artifacts.folders import WEIGHTS_DIR
-from engine.artifacts.model_spec import GRAPH_VERSION, OPSET, ModelSpec, TensorSpec, sha256_of, spec_path, write_spec
+from engine.artifacts.model_spec import GRAPH_VERSION, OPSET, ModelSpec, sha256_of, spec_path, write_spec
 from engine.build.strong_typing import lower_graph
-from engine.skeleton import Skeleton
 
 if TYPE_CHECKING:
     import torch
@@ -43,7 +43,7 @@ def export_pose(
     """
     import torch
 
-    from engine.backends.pose_graph import CroppingPoseGraph, PoseGraph, fold_attention, load_pose, pose_tensors
+    from engine.backends.pose_graph import CroppingPoseGraph, PoseGraph, fold_attention, load_pose, pose_spec
 
     checkpoint, skeleton = load_pose(weights)
     config = checkpoint.config
@@ -66,25 +66,8 @@ def export_pose(
     lower_graph(proto, precision)
     if half_weights:
         store_weights_in_float16(proto)
-    inputs, outputs = pose_tensors(graph, with_crop=with_crop)
-    return save_with_spec(
-        proto,
-        output,
-        kind="pose",
-        name=config.name,
-        input_size_wh=config.input_size_wh,
-        inputs=inputs,
-        outputs=outputs,
-        skeleton=skeleton,
-        class_names=checkpoint.class_names,
-        weights=weights,
-        precision=precision,
-        mean=checkpoint.mean,
-        std=checkpoint.std,
-        udp=config.udp,
-        sigma=config.sigma,
-        decode=config.decode,
-    )
+    spec = pose_spec(checkpoint, skeleton, with_crop=with_crop)
+    return save_with_spec(proto, output, dataclasses.replace(spec, precision=precision), weights)
 
 
 def trace_to_onnx(
@@ -143,27 +126,18 @@ def store_weights_in_float16(proto: Any) -> None:
 
 
 def save_with_spec(
-    proto: Any,
-    output: Path,
-    *,
-    kind: str,
-    name: str,
-    input_size_wh: tuple[int, int],
-    inputs: tuple[TensorSpec, ...],
-    outputs: tuple[TensorSpec, ...],
-    skeleton: Skeleton | None,
-    class_names: tuple[str, ...],
-    weights: Path,
-    precision: str = "fp32",
-    mean: tuple[float, ...] | None = None,
-    std: tuple[float, ...] | None = None,
-    udp: bool = False,
-    sigma: float = 0.0,
-    decode: str = "quarter",
+    proto: Any, output: Path, spec: ModelSpec, weights: Path, made_with: Mapping[str, str] | None = None
 ) -> ModelSpec:
     """Check a graph, write it atomically, then its spec, and return the spec.
 
     The spec is written last and contains the file's SHA-256, so that an incomplete pair is always detected.
+
+    Args:
+        proto: the graph, an `onnx.ModelProto`.
+        output: the ONNX file to write.
+        spec: of the graph; hashes, version and what it was made with are set here.
+        weights: the file that it was made from.
+        made_with: what the spec names beside packages and weights.
     """
     import onnx
 
@@ -171,32 +145,18 @@ def save_with_spec(
     with replacing(output) as temporary:
         spec_path(output).unlink(missing_ok=True)
         onnx.save(proto, str(temporary))
-    spec = ModelSpec(
-        kind=kind,
-        name=name,
-        precision=precision,
-        input_size_wh=input_size_wh,
-        inputs=inputs,
-        outputs=outputs,
-        skeleton=skeleton,
-        class_names=class_names,
-        mean=mean,
-        std=std,
-        udp=udp,
-        sigma=sigma,
-        decode=decode,
+    packages = ("torch", "onnx", "onnxslim", *(("ultralytics",) if spec.kind == "detector" else ()))
+    spec = dataclasses.replace(
+        spec,
         file_sha256=sha256_of(output),
         weights_sha256=sha256_of(weights),
         graph_version=GRAPH_VERSION,
         made_with={
-            **_versions(("torch", "onnx", "onnxslim", *(("ultralytics",) if kind == "detector" else ()))),
+            **{package: importlib.metadata.version(package) for package in packages},
             # Of weights that ship the name is enough, and the path of this machine does not ship with them.
             "weights": weights.name if weights.parent == WEIGHTS_DIR else str(weights.resolve()),
+            **(made_with or {}),
         },
     )
     write_spec(output, spec)
     return spec
-
-
-def _versions(packages: Sequence[str]) -> dict[str, str]:
-    return {package: importlib.metadata.version(package) for package in packages}

@@ -54,58 +54,42 @@ class BuildOptions:
 
 
 def given_of(options: BuildOptions, group: str) -> list[str]:
-    """Names of the options of a group that differ from their defaults."""
+    """Flags of the options of a group that differ from their defaults."""
     return [
-        item.name for item in options_of(options) if item.group == group and getattr(options, item.name) != item.default
+        item.flag for item in options_of(options) if item.group == group and getattr(options, item.name) != item.default
     ]
 
 
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
-
-
-def check_for_tensorrt(options: BuildOptions) -> None:
-    """Refuse options of TensorRT in a build for another runtime.
+def check_build(options: BuildOptions) -> None:
+    """Refuse options without their use, and an output, or a file that would come beside it, that replaces something.
 
     Raises:
-        OptionError: one of them was given.
+        OptionError: --half-weights without an export to a file, or options of detectors without one.
+        OutputError: an output is an input, or exists and --force was not given.
     """
-    for name in given_of(options, TENSORRT):
-        raise OptionError(
-            f"{_flag(name)} is for --runtime tensorrt, tensorrt-rtx and torch2trt, not for {options.runtime}"
-        )
-
-
-def check_for_detectors(options: BuildOptions) -> None:
-    """Refuse options of detectors in a build without one.
-
-    Raises:
-        OptionError: one of them was given.
-    """
-    if options.detector is not None:
-        return
-    for name in given_of(options, DETECTORS):
-        if not (name == "download" and options.fetch_detector is not None):
-            raise OptionError(f"{_flag(name)} needs --detector")
-
-
-def check_half_weights(options: BuildOptions) -> None:
-    """Refuse `--half-weights` where no export to a file is asked for.
-
-    Raises:
-        OptionError: it was given there.
-    """
+    if options.output is not None:
+        inputs = [options.pose_model, options.detector, options.calibrate, options.photos]
+        check_targets(parts_of(options.output), inputs=inputs, overwrite=options.force, flag="--force")
     if options.half_weights and (options.output is None or options.runtime not in EXPORTS or options.calibrate):
         raise OptionError("--half-weights is for exports in float: name the file with --output FILE.onnx")
+    for flag in given_of(options, DETECTORS) if options.detector is None else ():
+        if not (flag == "--download" and options.fetch_detector is not None):
+            raise OptionError(f"{flag} needs --detector")
 
 
-def check_output(options: BuildOptions) -> None:
-    """Refuse an output, or a file that would come beside it, that replaces something.
+def check_export(options: BuildOptions) -> None:
+    """Refuse what an export in ONNX does not take.
 
     Raises:
-        OutputError: one is an input, or exists and --force was not given.
+        OptionError: options of TensorRT, a precision that the runtime does not export in, INT8 without its use.
     """
-    if options.output is None:
-        return
-    inputs = [options.pose_model, options.detector, options.calibrate, options.photos]
-    check_targets(parts_of(options.output), inputs=inputs, overwrite=options.force, flag="--force")
+    for flag in given_of(options, TENSORRT):
+        raise OptionError(f"{flag} is for --runtime tensorrt, tensorrt-rtx and torch2trt, not for {options.runtime}")
+    # OpenVINO lowers the exported float32 graph to bfloat16 when it opens it.
+    able = ("auto", "fp32", "int8") if options.runtime == "onnx" else ("auto", "fp32", "bf16", "int8")
+    if options.precision not in able:
+        raise OptionError(f"--runtime {options.runtime} exports in fp32 and int8, not in {options.precision}")
+    if options.precision == "int8" and (options.pose_model is None or options.detector is not None):
+        raise OptionError("int8 is for pose models, one at a time: --pose-model W --precision int8")
+    if options.precision == "int8" and options.calibrate is None:
+        raise OptionError("int8 needs images of people for calibration: --calibrate VIDEO|FOLDER")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.artifacts.compiler import Notify
-from engine.artifacts.model_spec import ModelSpec, write_spec
+from engine.artifacts.model_spec import ModelSpec
 from engine.backends import OpenOptions
 from engine.backends.onnxruntime import OnnxRuntimeBackend
 from engine.build.calibration import SIDE_PX, calibration_crops
@@ -51,14 +51,14 @@ def quantize_pose(weights: Path, output: Path, calibrate: str, notify: Notify) -
     notify(f"int8 needs {least} people in {calibrate}, at least {SIDE_PX} px wide and high; {most} are enough")
     with tempfile.TemporaryDirectory(prefix="kcam-int8-") as folder:
         plain = Path(folder) / f"{weights.stem}.onnx"
-        spec = export_pose(weights, plain)
+        spec = dataclasses.replace(export_pose(weights, plain), precision="int8")
         crops = calibration_crops(calibrate, spec, least=least, most=most, notify=notify)
         checked = max(_LEAST_CHECKED, len(crops) * CHECKED_CROPS // (MOST_CROPS + CHECKED_CROPS))
         measured = crops[: len(crops) - checked]
         notify(f"measuring the ranges of all layers on {len(measured)} crops")
         proto = quantized_graph(plain, measured)
         quantized = Path(folder) / f"{weights.stem}.int8.onnx"
-        _save(proto, quantized, spec, weights, {})
+        save_with_spec(proto, quantized, spec, weights)
         notify(f"comparing with float32 on {checked} other crops")
         report = compare_with_float(quantized, plain, crops[len(measured) :])
         _refuse_if_bad(report)
@@ -68,7 +68,7 @@ def quantize_pose(weights: Path, output: Path, calibrate: str, notify: Notify) -
             "calibrated": f"{len(measured)} crops of {Path(calibrate).name}",
             "against float32": summary(report),
         }
-        return _save(proto, output, spec, weights, made_with)
+        return save_with_spec(proto, output, spec, weights, made_with)
 
 
 def quantized_graph(plain: Path, crops: UInt8Array) -> Any:
@@ -130,27 +130,3 @@ def _refuse_if_bad(report: ParityReport) -> None:
         raise BackendError(
             f"this network loses too much accuracy in INT8, the graph is not kept: {summary(report)}; use bf16 or fp32"
         )
-
-
-def _save(proto: Any, output: Path, spec: ModelSpec, weights: Path, made_with: dict[str, str]) -> ModelSpec:
-    saved = save_with_spec(
-        proto,
-        output,
-        kind=spec.kind,
-        name=spec.name,
-        input_size_wh=spec.input_size_wh,
-        inputs=spec.inputs,
-        outputs=spec.outputs,
-        skeleton=spec.skeleton,
-        class_names=spec.class_names,
-        weights=weights,
-        precision="int8",
-        mean=spec.mean,
-        std=spec.std,
-        udp=spec.udp,
-        sigma=spec.sigma,
-        decode=spec.decode,
-    )
-    spec = dataclasses.replace(saved, made_with={**saved.made_with, **made_with})
-    write_spec(output, spec)
-    return spec

@@ -21,7 +21,7 @@ from engine.artifacts.model_spec import read_spec, sha256_of, spec_path, write_s
 from engine.backends import open_pose_backend
 from engine.build import engine_build, parity_gate
 from engine.build.engine_build import EngineOrder
-from engine.build.options import BuildOptions, check_output
+from engine.build.options import BuildOptions, check_build
 from engine.errors import BackendError, EngineError, ModelError, OptionError, OutputError
 from tests.engine import standin_tensorrt
 from tests.engine.conftest import ADA
@@ -269,6 +269,6 @@ def test_deviations_are_reported(small_weights: Path) -> None:
 
 def test_the_exported_form_is_written_over_itself_with_force_alone() -> None:
     """It stands beside the weights under their name, and is none of the inputs."""
-    check_output(as_shipped(BuildOptions(shipped=True, force=True)))
+    check_build(as_shipped(BuildOptions(shipped=True, force=True)))
     with pytest.raises(OutputError, match=r"exists already.*--force"):
-        check_output(as_shipped(BuildOptions(shipped=True)))
+        check_build(as_shipped(BuildOptions(shipped=True)))

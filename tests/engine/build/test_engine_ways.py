@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from engine.artifacts.engine_file import read_record
-from engine.artifacts.model_spec import OPSET, TensorSpec
+from engine.artifacts.model_spec import OPSET, ModelSpec, TensorSpec
 from engine.backends import open_pose_backend
 from engine.build.background import BackgroundBuild
 from engine.build.onnx_export import export_pose, save_with_spec
@@ -109,12 +109,13 @@ def _bright_boxes(folder: Path) -> Path:
     )  # fmt: skip
     file = folder / "bright.onnx"
     proto = h.make_model(graph, opset_imports=[h.make_opsetid("", OPSET)], ir_version=9)
-    save_with_spec(
-        proto, file, kind="detector", name="bright", input_size_wh=(160, 160),
+    spec = ModelSpec(
+        kind="detector", name="bright", input_size_wh=(160, 160),
         inputs=(TensorSpec(name="images", shape=("B", 160, 160, 3), dtype="uint8"),),
         outputs=(TensorSpec(name="boxes", shape=("B", 2, 6), dtype="float32"),),
-        skeleton=None, class_names=("person",), weights=Path(__file__),
+        skeleton=None, class_names=("person",),
     )  # fmt: skip
+    save_with_spec(proto, file, spec, Path(__file__))
     return file
 
 

@@ -16,14 +16,14 @@ from engine.artifacts import folders, model_files
 from engine.backends import OpenOptions, open_pose_backend
 from engine.backends.onnxruntime import OnnxRuntimeBackend
 from engine.backends.openvino import OpenVinoBackend
-from engine.backends.pose_graph import PoseGraph, pose_tensors
+from engine.backends.pose_graph import PoseGraph, pose_spec
 from engine.build import parity
 from engine.build.onnx_export import export_pose, save_with_spec, trace_to_onnx
 from engine.errors import BackendError
 from engine.heatmap import decode_heatmaps
 from engine.skeleton import Skeleton
 from engine.types import UInt8Array
-from models.checkpoints import load_pose_model
+from models.checkpoints import PoseCheckpoint, load_pose_model
 from models.pose_model import PoseModel, PoseModelConfig, PoseOutput
 from tests.engine.small_pose_model import INPUT_SIZE_WH, open_small, random_crops
 
@@ -183,17 +183,17 @@ class _PictureAsHeatmaps(PoseModel):
 
 def test_decoding_of_ties_and_borders_is_the_same_in_every_runtime(tmp_path: Path) -> None:
     config = PoseModelConfig(name="resnet18", num_keypoints=3, input_size_wh=INPUT_SIZE_WH)
-    graph = PoseGraph(_PictureAsHeatmaps(config), (0, 0, 0), (1 / 255,) * 3).eval()
-    file = tmp_path / "ties.onnx"
-    names, (inputs, outputs) = graph.output_names, pose_tensors(graph)
+    checkpoint = PoseCheckpoint(
+        model=_PictureAsHeatmaps(config), skeleton={}, class_names=("person",), mean=(0, 0, 0),
+        std=(1 / 255, 1 / 255, 1 / 255), notes={},
+    )  # fmt: skip
+    graph = PoseGraph(checkpoint.model, checkpoint.mean, checkpoint.std).eval()
+    file, names = tmp_path / "ties.onnx", graph.output_names
     example = torch.zeros((2, 96, 64, 3), dtype=torch.uint8)
     axes = {name: {0: "N"} for name in ("crops", *names)}
     skeleton = Skeleton(keypoint_names=("a", "b", "c"), edges=(), flip_pairs=(), oks_sigmas=(0.1, 0.1, 0.1))
-    save_with_spec(
-        trace_to_onnx(graph, (example,), ("crops",), names, axes), file, kind="pose", name="ties",
-        input_size_wh=INPUT_SIZE_WH, inputs=inputs, outputs=outputs, skeleton=skeleton, class_names=("person",),
-        weights=Path(__file__),
-    )  # fmt: skip
+    proto = trace_to_onnx(graph, (example,), ("crops",), names, axes)
+    save_with_spec(proto, file, pose_spec(checkpoint, skeleton), Path(__file__))
     rng = np.random.default_rng(0)
     maps = rng.integers(95, 105, (60, 24, 16, 3))  # ties everywhere
     maps[40:50] = rng.integers(0, 101, (10, 24, 16, 3))  # nothing positive
