@@ -15,7 +15,6 @@ from engine.detection.detector import PersonDetector, open_detector
 from engine.detection.given_boxes import NO_DETECTOR, WholePicture, read_boxes
 from engine.errors import OptionError
 from engine.pipeline.options import PipelineOptions
-from engine.pipeline.people import PeopleOptions
 from engine.pipeline.pose_pipeline import Detector, PosePipeline
 
 ONNX_BACKENDS = ("openvino", "onnxruntime")  # those that run detectors
@@ -41,25 +40,7 @@ class Networks:
         Raises:
             ModelError: the pose network lacks the wanted maps.
         """
-        return PosePipeline(
-            self.detector,
-            self.pose,
-            max_people=options.max_people,
-            want_areas=options.want_areas,
-            want_attention=options.want_attention,
-            tracking=options.tracking,
-            tracker=options.tracker,
-            smoothing=options.smoothing,
-            detect_every=options.detect_every,
-            person_threshold=options.person_threshold,
-            description=self.description,
-            people=PeopleOptions(
-                follow=options.follow,
-                keypoint_threshold=options.keypoint_threshold,
-                angles=options.angles,
-                count=options.count,
-            ),
-        )
+        return PosePipeline(self.detector, self.pose, options, self.description)
 
     def close(self) -> None:
         """Close both."""

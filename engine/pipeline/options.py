@@ -52,7 +52,9 @@ class PipelineOptions(PoseOptions):
             )
         check_options(self)
         check_tracker(self.tracker)
-        check_detect_every(self.detect_every)
+        every = self.detect_every
+        if every != "auto" and (isinstance(every, bool) or not isinstance(every, int) or every < 1):
+            raise OptionError(f"detection every {every!r} frames makes no sense; expected 1 or more, or 'auto'")
 
     @classmethod
     def of(cls, options: PoseOptions, *, live: bool = True, still: bool = False, **decided: Any) -> Self:
@@ -90,14 +92,3 @@ def check_still(options: PoseOptions) -> None:
     for flag, given in (("--count", options.count is not None), ("--follow ID", isinstance(options.follow, int))):
         if given:
             raise OptionError(f"photos do not follow each other, so {flag} has no meaning for them")
-
-
-def check_detect_every(value: object) -> None:
-    """Refuse a value that is neither "auto" nor a whole number of frames from 1.
-
-    Raises:
-        OptionError: the value does not fit; the message names it.
-    """
-    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
-        return
-    raise OptionError(f"detection every {value!r} frames makes no sense; expected 1 or more, or 'auto'")

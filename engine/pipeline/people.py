@@ -1,40 +1,22 @@
-"""What is worked out about people beyond their poses: who is followed, angles at joints, repetitions."""
+"""What is worked out about people beyond their poses: angles at joints and repetitions."""
 
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
 
 import numpy as np
 
 from engine.angles import angles_of
-from engine.options import CountRule, Follow
+from engine.options import PoseOptions
 from engine.skeleton import Skeleton
 from engine.tracking.repetitions import RepetitionCounter
-from engine.types import VISIBLE_SCORE, Poses
-
-
-@dataclass(frozen=True, kw_only=True)
-class PeopleOptions:
-    """What is wanted; see `engine.options.PoseOptions`.
-
-    Attributes:
-        follow: whom to pose alone; None for everybody.
-        keypoint_threshold: least score of keypoints that angles are made of.
-        angles: whether poses carry the angles of the skeleton.
-        count: what counts as a repetition; None to count nothing.
-    """
-
-    follow: Follow | None = None
-    keypoint_threshold: float = VISIBLE_SCORE
-    angles: bool = False
-    count: CountRule | None = None
+from engine.types import Poses
 
 
 class JointAngles:
     """Adds angles and repetitions to poses."""
 
-    def __init__(self, options: PeopleOptions, skeleton: Skeleton) -> None:
+    def __init__(self, options: PoseOptions, skeleton: Skeleton) -> None:
         """Look up the angles.
 
         Raises:

@@ -14,10 +14,8 @@ from engine.backends import Backend
 from engine.detection.given_boxes import BoxesOfFile
 from engine.detection.propagation import BoxPropagator
 from engine.detection.schedule import DetectSchedule
-from engine.errors import OptionError
-from engine.options import DetectEvery
-from engine.pipeline.options import PipelineOptions, check_detect_every
-from engine.pipeline.people import JointAngles, PeopleOptions
+from engine.pipeline.options import PipelineOptions
+from engine.pipeline.people import JointAngles
 from engine.pipeline.pose_stage import PendingFrame, PoseStage
 from engine.skeleton import Skeleton
 from engine.system.closing import Closing
@@ -26,7 +24,7 @@ from engine.tracking.false_positives import FalsePositiveFilter, confidences, pe
 from engine.tracking.following import PersonFollower
 from engine.tracking.rejected_detections import RejectedDetections
 from engine.tracking.smoothing import PoseSmoother
-from engine.tracking.tracker import DEFAULT_TRACKER, PersonTracker
+from engine.tracking.tracker import PersonTracker
 from engine.types import Detections, Float32Array, Frame, FrameResult, Poses, StageTimings, UInt8Array
 
 __all__ = ["Detector", "PendingFrame", "PipelineOptions", "PosePipeline"]
@@ -51,16 +49,7 @@ class PosePipeline(Closing):
         self,
         detector: Detector,
         pose_backend: Backend,
-        *,
-        max_people: int = 16,
-        want_areas: bool = False,
-        want_attention: bool = False,
-        tracking: bool = False,
-        tracker: str = DEFAULT_TRACKER,
-        smoothing: bool = False,
-        detect_every: DetectEvery = 1,
-        person_threshold: float | None = None,
-        people: PeopleOptions | None = None,
+        options: PipelineOptions,
         description: Mapping[str, Any] | None = None,
     ) -> None:
         """Take a detector and a pose network; the pipeline closes both when it is closed.
@@ -68,44 +57,36 @@ class PosePipeline(Closing):
         Args:
             detector: finds boxes.
             pose_backend: a pose network with input `crops` and outputs `keypoints` and, if wanted, the maps.
-            max_people: people in one frame. Of a video, as many boxes are posed, those with the highest scores; of a
-                photo all, of which the people with the highest confidence are kept.
-            want_areas, want_attention: whether results carry these maps.
-            tracking, tracker, smoothing, detect_every: see PipelineOptions.
-            person_threshold: see PipelineOptions; None keeps all detections.
-            people: whom to follow, angles and counts.
+            options: what is done with both. `max_people` is of one frame: of a video, as many boxes are posed, those
+                with the highest scores; of a photo all, of which the people with the highest confidence are kept.
             description: what runs, for `describe`.
 
         Raises:
             ModelError: the network is not a pose network, or lacks the wanted maps.
-            OptionError: a value makes no sense.
+            OptionError: the skeleton names no angle, or not the one that is counted.
         """
-        if max_people < 1:
-            raise OptionError(f"at most {max_people} people in a frame makes no sense; expected 1 or more")
-        check_detect_every(detect_every)
+        self._options = options
         self._posing = PoseStage(
-            pose_backend, want_areas=want_areas, want_attention=want_attention, max_people=max_people
+            pose_backend,
+            want_areas=options.want_areas,
+            want_attention=options.want_attention,
+            max_people=options.max_people,
         )
         self.skeleton: Skeleton = self._posing.skeleton
-        self._filter: FalsePositiveFilter | None = None
-        self._rejected: RejectedDetections | None = None
-        if person_threshold is not None:
-            self._rejected = RejectedDetections(person_threshold)
-            self._filter = FalsePositiveFilter(threshold=person_threshold, oks_sigmas=self.skeleton.oks_sigmas)
-        self.detect_every = detect_every
+        self._rejected = RejectedDetections(options.person_threshold)
+        self._filter = FalsePositiveFilter(threshold=options.person_threshold, oks_sigmas=self.skeleton.oks_sigmas)
+        self.detect_every = options.detect_every
         self._detector = detector
         self._backend = pose_backend
-        self._max_people = max_people
         self._description = dict(description or {})
-        self._tracker = PersonTracker(tracker) if tracking else None
-        self._smoother = PoseSmoother() if tracking and smoothing else None
-        self._people = people or PeopleOptions()
-        self._angles = JointAngles(self._people, self.skeleton)
-        self._tracking_method = tracker
-        follow = self._people.follow
-        self._follower = None if follow is None else PersonFollower(follow, tracker=tracker)
+        self._tracker = PersonTracker(options.tracker) if options.tracking else None
+        self._smoother = PoseSmoother() if options.tracking and options.smoothing else None
+        self._angles = JointAngles(options, self.skeleton)
+        self._follower: PersonFollower | None = None
+        if options.follow is not None:
+            self._follower = PersonFollower(options.follow, tracker=options.tracker)
         self._propagator = BoxPropagator()
-        self._schedule = DetectSchedule(detect_every)
+        self._schedule = DetectSchedule(options.detect_every)
 
     def process(self, frame: Frame) -> FrameResult:
         """Boxes, poses, ids and wanted maps of one frame; all people go through the pose network in one call.
@@ -149,9 +130,9 @@ class PosePipeline(Closing):
 
     def _best(self, scores: Float32Array) -> npt.NDArray[np.intp] | None:
         """Indices of the `max_people` highest scores (N,), in their order; None for all."""
-        if len(scores) <= self._max_people:
+        if len(scores) <= self._options.max_people:
             return None
-        return np.sort(np.argsort(-scores, kind="stable")[: self._max_people])
+        return np.sort(np.argsort(-scores, kind="stable")[: self._options.max_people])
 
     def pose(self, pending: Sequence[PendingFrame]) -> list[PendingFrame]:
         """Poses of the people of several frames, given in their order; one call of the network if it takes batches."""
@@ -205,7 +186,7 @@ class PosePipeline(Closing):
         """Pose only the person in this box (4,) of the last frame, who has this id; None lets go: everybody again."""
         self._follower = None
         if box_xyxy is not None:
-            self._follower = PersonFollower(None, tracker=self._tracking_method)
+            self._follower = PersonFollower(None, tracker=self._options.tracker)
             self._follower.lock(box_xyxy, number, time_s)
         self._detect_next()
 
@@ -263,8 +244,7 @@ class PosePipeline(Closing):
         self._angles.reset()
         self._propagator.reset()
         self._schedule.reset()
-        if self._rejected is not None:
-            self._rejected.reset()
+        self._rejected.reset()
         if self._tracker is not None:
             self._tracker.reset()
         if self._smoother is not None:
@@ -288,7 +268,7 @@ class PosePipeline(Closing):
 
     def _without_rejected(self, pending: PendingFrame) -> PendingFrame:
         """The frame without boxes that the pose network has recently rejected."""
-        if self._rejected is None or not pending.detected or pending.frame.is_still:
+        if not pending.detected or pending.frame.is_still:
             return pending
         frame = pending.frame
         to_pose = self._rejected.not_rejected(frame.image_bgr, pending.detections.boxes_xyxy, frame.timestamp_s)
@@ -301,12 +281,10 @@ class PosePipeline(Closing):
         changes with the size in which it is stored, and some are second boxes of one person.
         """
         confidence, frame = confidences(poses), pending.frame
-        kept: npt.NDArray[np.intp] | None = None
-        if self._filter is not None:
-            owners = self._filter.owners(poses, confidence)
-            if self._rejected is not None and pending.detected:
-                self._rejected.learn(frame.image_bgr, posed.boxes_xyxy, confidence, owners, frame.timestamp_s)
-            kept = people_of(owners)
+        owners = self._filter.owners(poses, confidence)
+        if pending.detected:
+            self._rejected.learn(frame.image_bgr, posed.boxes_xyxy, confidence, owners, frame.timestamp_s)
+        kept = people_of(owners)
         best = self._best(confidence if kept is None else confidence[kept])
         if best is None:
             return kept

@@ -7,11 +7,15 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from engine.artifacts.model_spec import ModelSpec, TensorSpec
+from engine.backends import Backend
 from engine.errors import BackendError
+from engine.pipeline.options import PipelineOptions
+from engine.pipeline.pose_pipeline import Detector, PosePipeline
 from engine.skeleton import Skeleton
 from engine.system.closing import Closing
 from engine.types import Detections, Float32Array, UInt8Array
@@ -45,6 +49,19 @@ def pose_spec(
         graph_version=1,
         made_with={},
     )
+
+
+def plain_options(**fields: Any) -> PipelineOptions:
+    """Options of a pipeline whose detector runs on each frame, whose people have no ids, and that drops nobody."""
+    plain = {"tracking": False, "smoothing": False, "detect_every": 1, "person_threshold": 0.0}
+    return PipelineOptions(**{**plain, **fields})
+
+
+def plain_pipeline(
+    detector: Detector, backend: Backend, description: Mapping[str, Any] | None = None, **fields: Any
+) -> PosePipeline:
+    """A pipeline with `plain_options`."""
+    return PosePipeline(detector, backend, plain_options(**fields), description)
 
 
 @dataclass

@@ -21,7 +21,7 @@ import main
 from engine.output import run_video
 from engine.pipeline.pose_pipeline import PendingFrame, PipelineOptions, PosePipeline
 from engine.types import FrameResult
-from tests.engine.fakes import BrightestPixel, FixedDetector, boxes
+from tests.engine.fakes import BrightestPixel, FixedDetector, boxes, plain_options
 
 DESCRIPTION = {
     "pose_model": "light", "backend": "none", "device": "cpu", "precision": "fp32", "skipped": [],
@@ -35,7 +35,8 @@ class LightPipeline(PosePipeline):
 
     def __init__(self) -> None:
         box = boxes((0, 0, 1e5, 1e5))
-        super().__init__(FixedDetector(box, np.ones(1, np.float32)), BrightestPixel(), description=DESCRIPTION)
+        detector = FixedDetector(box, np.ones(1, np.float32))
+        super().__init__(detector, BrightestPixel(), plain_options(), DESCRIPTION)
         self._frame_s = float(os.environ.get("FAULTS_FRAME_S", "0"))
         self._print_at = int(os.environ.get("FAULTS_PRINT_AT", "-1"))
         self._noise = os.environ.get("FAULTS_NOISE") == "1"

@@ -26,12 +26,11 @@ from engine.geometry import apply_affines, boxes_to_affines, invert_affines, war
 from engine.output.poses_writer import PosesWriter
 from engine.overlay.attention import AttentionView
 from engine.overlay.drawing import OverlayOptions, draw
-from engine.pipeline.pose_pipeline import PosePipeline
 from engine.skeleton import COCO17, Skeleton
 from engine.system.closing import Closing
 from engine.tracking.smoothing import PoseSmoother
 from engine.types import Detections, Frame, FrameResult, Poses
-from tests.engine.fakes import THREE, pose_spec
+from tests.engine.fakes import THREE, plain_pipeline, pose_spec
 from tests.faults.ledger import Fault
 
 pytestmark = pytest.mark.fault("fuzzing")
@@ -107,7 +106,7 @@ def test_any_detection_is_drawn_and_written(
     """Four frames of any network output, with ids, smoothing, propagation, every overlay, and a poses file."""
     network, poses = AnyDetector(), AnyPoses()
     detector = PersonDetector(network, score_threshold=data.draw(st.sampled_from([0.0, 0.3])), max_boxes=300)
-    pipeline = PosePipeline(
+    pipeline = plain_pipeline(
         detector, poses, max_people=300, want_areas=True, want_attention=True, tracking=tracking, smoothing=tracking,
         detect_every=every,
     )  # fmt: skip
@@ -146,7 +145,7 @@ def test_three_hundred_people_are_processed(every: Any, fault: Fault) -> None:
     random = np.random.default_rng(3)
     network, poses = AnyDetector(), AnyPoses()
     poses.values = random.uniform(0, 1, 999).astype(np.float32) * 90
-    pipeline = PosePipeline(
+    pipeline = plain_pipeline(
         PersonDetector(network, max_boxes=300), poses, max_people=300, want_attention=True, tracking=True,
         smoothing=True, detect_every=every,
     )  # fmt: skip

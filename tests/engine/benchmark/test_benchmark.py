@@ -28,7 +28,7 @@ from engine.errors import BackendError, OptionError, SourceError
 from engine.pipeline.pose_pipeline import PosePipeline
 from engine.types import Detections, UInt8Array
 from tests.engine.clips import ClipSpec, make_clip, save_photo
-from tests.engine.fakes import BrightestPixel, FixedDetector, boxes
+from tests.engine.fakes import BrightestPixel, FixedDetector, boxes, plain_pipeline
 
 RUNS = {
     "pose_model": "kcam_a", "backend": "openvino", "device": "cpu", "precision": "bf16", "skipped": [],
@@ -62,7 +62,7 @@ class Watching(FixedDetector):
 
 
 def small_pipeline(detector: FixedDetector | None = None, **options: Any) -> PosePipeline:
-    return PosePipeline(detector or Watching(), BrightestPixel(), description=RUNS, **options)
+    return plain_pipeline(detector or Watching(), BrightestPixel(), description=RUNS, **options)
 
 
 def test_a_clip_is_read_up_to_its_limit(video: Path, clip: Clip) -> None:
@@ -124,7 +124,7 @@ def test_people_stand_side_by_side_in_the_frame(count: int) -> None:
 
 def test_all_people_are_posed_and_numbers_of_people_alternate(clip: Clip) -> None:
     backend = BrightestPixel()
-    pipeline = PosePipeline(Watching(), backend, max_people=8)
+    pipeline = plain_pipeline(Watching(), backend, max_people=8)
     rows = measure_people(pipeline, pipeline.detect, clip, (1, 5))
     assert [row["people"] for row in rows] == [1, 5]
     assert all(row["fps"] > 0 and row["others_ms"] > 0 for row in rows)

@@ -22,7 +22,7 @@ from engine.pipeline.options import PipelineOptions
 from engine.pipeline.pose_pipeline import PosePipeline
 from engine.types import Detections, UInt8Array
 from tests.engine.clips import ClipSpec, make_clip
-from tests.engine.fakes import BrightestPixel, FixedDetector, boxes
+from tests.engine.fakes import BrightestPixel, FixedDetector, boxes, plain_pipeline
 
 
 class Slowing(FixedDetector):
@@ -50,7 +50,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Clip:
 
 def pipeline(detector: FixedDetector, options: PipelineOptions | None = None) -> PosePipeline:
     every = 1 if options is None else options.detect_every
-    return PosePipeline(detector, BrightestPixel(), detect_every=every)
+    return plain_pipeline(detector, BrightestPixel(), detect_every=every)
 
 
 def test_growing_delay_is_detected(clip: Clip) -> None:

@@ -14,9 +14,8 @@ from engine.errors import OptionError, SourceError
 from engine.options import PoseOptions
 from engine.pipeline import opening
 from engine.pipeline.options import PipelineOptions
-from engine.pipeline.pose_pipeline import PosePipeline
 from engine.types import Frame
-from tests.engine.fakes import BrightestPixel, pose_spec
+from tests.engine.fakes import BrightestPixel, plain_pipeline, pose_spec
 
 IMAGE = np.zeros((60, 80, 3), np.uint8)
 
@@ -38,7 +37,7 @@ def test_boxes_of_a_file_go_to_their_frames(tmp_path: Path, kind: str) -> None:
     else:
         boxes = [(0, [1, 2, 29, 38], 0.5), (2, [5, 6, 45, 54], 1), (2, [7, 8, 2, 2], 1)]
         file.write_text(json.dumps([{"image_id": i, "bbox": box, "score": score} for i, box, score in boxes]))
-    pipeline = PosePipeline(read_boxes(file), BrightestPixel(pose_spec()))
+    pipeline = plain_pipeline(read_boxes(file), BrightestPixel(pose_spec()))
     found = [pipeline.process(Frame(image_bgr=IMAGE, index=index, timestamp_s=index / 25)) for index in range(3)]
     assert [result.poses.boxes_xyxy.tolist() for result in found] == [
         [[1, 2, 30, 40]],

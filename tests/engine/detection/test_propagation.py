@@ -13,9 +13,8 @@ from engine.detection.schedule import MOST_FRAMES, MOST_S, DetectSchedule
 from engine.errors import OptionError
 from engine.geometry import box_centers_sizes
 from engine.options import DetectEvery
-from engine.pipeline.pose_pipeline import PosePipeline
 from engine.types import Detections, Float32Array, Frame, Poses, UInt8Array
-from tests.engine.fakes import BrightestPixel, boxes
+from tests.engine.fakes import BrightestPixel, boxes, plain_pipeline
 
 SIZE_WH = (640, 480)
 RATE = 30.0
@@ -230,7 +229,7 @@ def scene(number: int, *lefts: int) -> Frame:
 @pytest.mark.parametrize("every", [5, "auto"])
 def test_people_are_posed_at_their_positions_between_detections(every: DetectEvery) -> None:
     detector = Walkers()
-    pipeline = PosePipeline(detector, BrightestPixel(), detect_every=every)
+    pipeline = plain_pipeline(detector, BrightestPixel(), detect_every=every)
     for number in range(60):
         left = 20 + 4 * number
         lefts = (left,) if number < 30 else (left, 500)
@@ -247,7 +246,7 @@ def test_people_are_posed_at_their_positions_between_detections(every: DetectEve
 
 def test_detection_runs_first_after_a_restart() -> None:
     detector = Walkers()
-    pipeline = PosePipeline(detector, BrightestPixel(), detect_every="auto")
+    pipeline = plain_pipeline(detector, BrightestPixel(), detect_every="auto")
     for number in range(5):
         pipeline.process(scene(number, 100))
     pipeline.restart()
@@ -258,4 +257,4 @@ def test_detection_runs_first_after_a_restart() -> None:
 @pytest.mark.parametrize("wrong", [0, -1, "often", 2.5, True])
 def test_the_detection_interval_is_validated(wrong: object) -> None:
     with pytest.raises(OptionError, match="makes no sense"):
-        PosePipeline(Walkers(), BrightestPixel(), detect_every=wrong)  # type: ignore[arg-type]
+        plain_pipeline(Walkers(), BrightestPixel(), detect_every=wrong)  # type: ignore[arg-type]

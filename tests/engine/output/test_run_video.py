@@ -18,7 +18,7 @@ from engine.output.run_video import EXIT_SOME_FAILED, summary_text
 from engine.pipeline.pose_pipeline import PendingFrame, PipelineOptions, PosePipeline
 from engine.types import FrameResult
 from tests.engine.clips import ClipSpec, make_clip
-from tests.engine.fakes import BrightestPixel, FixedDetector, boxes, weights_header
+from tests.engine.fakes import BrightestPixel, FixedDetector, boxes, plain_options, weights_header
 
 
 @pytest.fixture
@@ -47,8 +47,7 @@ class Opened:
         return Pipeline(
             FixedDetector(boxes((10, 10, 200, 300)), np.ones(1, np.float32)),
             BrightestPixel(),
-            want_areas=options.want_areas,
-            want_attention=options.want_attention,
+            plain_options(want_areas=options.want_areas, want_attention=options.want_attention),
             description={
                 "pose_model": "kcam_a", "backend": "openvino", "device": "cpu", "precision": "bf16",
                 "skipped": [["tensorrt", "there is no GPU"]],

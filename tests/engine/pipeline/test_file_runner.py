@@ -32,12 +32,11 @@ from engine.pipeline.file_runner import (
     batches,
     results,
 )
-from engine.pipeline.people import PeopleOptions
 from engine.pipeline.pose_pipeline import PendingFrame, PosePipeline
 from engine.pipeline.prefetch import Steps
 from engine.sources.frame_source import FrameSource, SourceInfo
 from engine.types import Detections, Float32Array, Frame, FrameResult, UInt8Array
-from tests.engine.fakes import BrightestPixel, boxes
+from tests.engine.fakes import BrightestPixel, boxes, plain_options, plain_pipeline
 from tests.signals import arriving
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -91,11 +90,11 @@ def alike(one: FrameResult, other: FrameResult) -> bool:
 @pytest.mark.parametrize("options", [{}, {"tracking": True, "smoothing": True}, {"detect_every": 3}])
 def test_the_same_as_one_frame_after_another(options: dict[str, Any]) -> None:
     people = [2, 0, 1, 3, 0, 0, 9, 1, 2, 1, 1, 0, 4] * 3
-    one_by_one = PosePipeline(NumberedDetector(), BrightestPixel(), **options)
+    one_by_one = plain_pipeline(NumberedDetector(), BrightestPixel(), **options)
     expected = [one_by_one.process(frame) for frame in frames(people)]
     backend = BrightestPixel()
     with Steps() as steps:
-        pipeline = PosePipeline(NumberedDetector(), backend, **options)
+        pipeline = plain_pipeline(NumberedDetector(), backend, **options)
         got = list(results(pipeline, frames(people), steps, live=False))
     assert len(got) == len(people)
     assert all(alike(one, other) for one, other in zip(expected, got, strict=True))
@@ -105,10 +104,10 @@ def test_the_same_as_one_frame_after_another(options: dict[str, Any]) -> None:
 
 def test_frames_with_one_person_followed_share_calls_as_if_nobody_else_were_there() -> None:
     calls = []
-    for people, options in ((5, PeopleOptions(follow="largest")), (1, PeopleOptions())):
+    for people, follow in ((5, "largest"), (1, None)):
         backend = BrightestPixel()
         with Steps() as steps:
-            pipeline = PosePipeline(NumberedDetector(), backend, people=options)
+            pipeline = plain_pipeline(NumberedDetector(), backend, follow=follow)
             got = list(results(pipeline, frames([people] * 12), steps, live=False))
         assert [len(one.poses) for one in got] == [1] * 12
         calls.append(backend.calls)
@@ -156,7 +155,7 @@ class Failing(BrightestPixel):
 )
 def test_an_error_of_any_step_is_raised_after_the_previous_frames(stage: str, message: str, before: int) -> None:
     broken = NumberedDetector(10, BackendError("no memory left")) if stage == "detect" else NumberedDetector()
-    pipeline = PosePipeline(broken, Failing() if stage == "pose" else BrightestPixel())
+    pipeline = plain_pipeline(broken, Failing() if stage == "pose" else BrightestPixel())
     got = []
     threads = threading.active_count()
     with Steps() as steps, pytest.raises((SourceError, BackendError), match=message):
@@ -186,7 +185,7 @@ class Census:
 @pytest.mark.parametrize("slow", ["detect", "pose", "write"])
 def test_a_slow_step_does_not_accumulate_frames(slow: str, monkeypatch: pytest.MonkeyPatch) -> None:
     census = Census(150)
-    pipeline = PosePipeline(NumberedDetector(), BrightestPixel())
+    pipeline = plain_pipeline(NumberedDetector(), BrightestPixel())
 
     def slowed(step: Any) -> Any:
         def wrapper(*arguments: Any) -> Any:
@@ -213,7 +212,7 @@ def test_a_slow_step_does_not_accumulate_frames(slow: str, monkeypatch: pytest.M
 
 def test_a_live_source_has_few_frames_in_flight() -> None:
     census = Census(100)
-    pipeline = PosePipeline(NumberedDetector(), BrightestPixel())
+    pipeline = plain_pipeline(NumberedDetector(), BrightestPixel())
     with Steps() as steps:
         for result in results(pipeline, census, steps, live=True):
             time.sleep(0.001)
@@ -233,7 +232,7 @@ def test_without_overlap_steps_run_one_at_a_time() -> None:
             assert frame.index == done_with
             return super().process(frame)
 
-    pipeline = Watching(NumberedDetector(), BrightestPixel())
+    pipeline = Watching(NumberedDetector(), BrightestPixel(), plain_options())
     with Steps() as steps:
         for _ in results(pipeline, frames([1] * 8), steps, live=False, overlap=False):
             time.sleep(0.005)
@@ -256,7 +255,7 @@ class Listed(FrameSource):
 @pytest.mark.parametrize("stage", ["detect", "pose"])
 def test_a_failed_export_keeps_its_frames_and_reports_the_path(stage: str, tmp_path: Path) -> None:
     lost = BackendError("the device was lost")
-    pipeline = PosePipeline(
+    pipeline = plain_pipeline(
         NumberedDetector(8, lost) if stage == "detect" else NumberedDetector(),
         Failing(calls_before=2) if stage == "pose" else BrightestPixel(),
     )
@@ -278,7 +277,7 @@ def test_an_export_is_the_same_file_with_and_without_overlap(tmp_path: Path) -> 
             max_frames=11,
         )
         with Listed(people) as source:
-            pipeline = PosePipeline(NumberedDetector(), BrightestPixel(), tracking=True, smoothing=True)
+            pipeline = plain_pipeline(NumberedDetector(), BrightestPixel(), tracking=True, smoothing=True)
             summary = export(source, pipeline, options)
         assert (summary.frames, summary.frames_with_people) == (11, 8)
     assert (tmp_path / "a.jsonl").read_text() == (tmp_path / "b.jsonl").read_text()
@@ -299,7 +298,7 @@ def test_ctrl_c_ends_overlapping_steps_with_complete_files(tmp_path: Path) -> No
         "from engine.output.files import ExportOptions\n"
         "from engine.output.export import export\n"
         "from engine.pipeline.pose_pipeline import PosePipeline\n"
-        "from tests.engine.fakes import BrightestPixel\n"
+        "from tests.engine.fakes import BrightestPixel, plain_options\n"
         "from tests.engine.pipeline.test_file_runner import Listed, NumberedDetector\n"
         "class Slow(PosePipeline):\n"
         "    def finish(self, pending):\n"
@@ -308,7 +307,7 @@ def test_ctrl_c_ends_overlapping_steps_with_complete_files(tmp_path: Path) -> No
         "        return super().finish(pending)\n"
         "with Listed([1] * 2000) as source:\n"
         "    options = ExportOptions(output=Path(sys.argv[1]), poses=[Path(sys.argv[2])], quiet=True)\n"
-        "    done = export(source, Slow(NumberedDetector(), BrightestPixel()), options)\n"
+        "    done = export(source, Slow(NumberedDetector(), BrightestPixel(), plain_options()), options)\n"
         "print(done.frames, done.interrupted)\n"
     )
     out, poses = tmp_path / "o.mp4", tmp_path / "o.jsonl"

@@ -11,11 +11,9 @@ import pytest
 from engine.errors import OptionError
 from engine.options import Follow, PoseOptions, count_rule
 from engine.pipeline.options import PipelineOptions, check_still
-from engine.pipeline.people import PeopleOptions
-from engine.pipeline.pose_pipeline import PosePipeline
 from engine.skeleton import Angle, Skeleton
 from engine.types import Detections, Frame, FrameResult, UInt8Array
-from tests.engine.fakes import BrightestPixel, boxes, pose_spec
+from tests.engine.fakes import BrightestPixel, boxes, plain_pipeline, pose_spec
 
 BENT = Skeleton(
     keypoint_names=("head", "left_hand", "right_hand"), edges=((0, 1), (0, 2)), flip_pairs=((1, 2),),
@@ -67,8 +65,8 @@ def run(
     follow: Follow | None, frames: int, *, gone: set[int] | None = None, batch: int = 1, **options: Any
 ) -> tuple[list[FrameResult], Counting]:
     network, still = Counting(spec=pose_spec(BENT)), options.pop("still", False)
-    people = PeopleOptions(follow=follow, **options.pop("people", {}))
-    pipeline = PosePipeline(Walkers(gone or set()), network, people=people, **{"tracking": True, **options})
+    fields = {"tracking": True, "follow": follow, **options.pop("people", {}), **options}
+    pipeline = plain_pipeline(Walkers(gone or set()), network, **fields)
     shots = [Frame(image_bgr=image(), index=i, timestamp_s=i / 20, is_still=still) for i in range(frames)]
     results = []
     for start in range(0, frames, batch):
@@ -115,7 +113,7 @@ def test_boxes_that_are_carried_on_hold_the_followed_person_alone() -> None:
 
 def test_a_person_is_pointed_at_and_let_go() -> None:
     network = Counting(spec=pose_spec(BENT))
-    pipeline = PosePipeline(Walkers(), network, tracking=True)
+    pipeline = plain_pipeline(Walkers(), network, tracking=True)
     results: list[FrameResult] = []
     for number in range(12):
         if number == 4:

@@ -16,10 +16,10 @@ from engine.backends import OpenedBackend
 from engine.errors import BackendError, ModelError, OptionError
 from engine.pipeline import opening as pipeline_opening
 from engine.pipeline.opening import open_pipeline
-from engine.pipeline.pose_pipeline import PipelineOptions, PosePipeline
+from engine.pipeline.pose_pipeline import PipelineOptions
 from engine.skeleton import COCO17
 from engine.types import Frame, UInt8Array, mean_visible_scores
-from tests.engine.fakes import BrightestPixel, FixedDetector, boxes, pose_spec
+from tests.engine.fakes import BrightestPixel, FixedDetector, boxes, plain_pipeline, pose_spec
 
 
 def frame_of(image_bgr: UInt8Array) -> Frame:
@@ -42,7 +42,7 @@ def test_keypoints_are_mapped_back_to_frame_px() -> None:
     cv2.GaussianBlur(image, (0, 0), 3, dst=image)  # a peak in the middle of each disc
     detector = FixedDetector(boxes((80, 80, 230, 280), (370, 90, 540, 380)), np.array([0.9, 0.5], np.float32))
     backend = BrightestPixel()
-    result = PosePipeline(detector, backend).process(frame_of(image))
+    result = plain_pipeline(detector, backend).process(frame_of(image))
 
     assert result.frame.index == 7
     assert len(result.poses) == 2
@@ -61,7 +61,7 @@ def test_keypoints_are_mapped_back_to_frame_px() -> None:
 def test_an_empty_frame_never_reaches_the_pose_network(maps: bool) -> None:
     backend = BrightestPixel()
     detector = FixedDetector(boxes(), np.zeros(0, np.float32))
-    result = PosePipeline(detector, backend, want_areas=maps, want_attention=maps).process(dark_frame())
+    result = plain_pipeline(detector, backend, want_areas=maps, want_attention=maps).process(dark_frame())
     assert len(result.poses) == 0
     assert result.poses.keypoints_xy.shape == (0, 3, 2)
     assert backend.calls == []
@@ -74,7 +74,7 @@ def test_an_empty_frame_never_reaches_the_pose_network(maps: bool) -> None:
 def test_only_requested_maps_are_computed(areas: bool, attention: bool) -> None:
     backend = BrightestPixel()
     detector = FixedDetector(boxes((0, 0, 200, 300), (100, 100, 300, 400)), np.ones(2, np.float32))
-    result = PosePipeline(detector, backend, want_areas=areas, want_attention=attention).process(dark_frame())
+    result = plain_pipeline(detector, backend, want_areas=areas, want_attention=attention).process(dark_frame())
     assert set(backend.calls[0]) == {"keypoints"} | ({"areas"} if areas else set()) | (
         {"attention"} if attention else set()
     )
@@ -92,7 +92,7 @@ def test_only_requested_maps_are_computed(areas: bool, attention: bool) -> None:
 def test_the_highest_scores_are_kept_in_their_order() -> None:
     scores = np.array([0.2, 0.9, 0.5, 0.8], np.float32)
     detector = FixedDetector(boxes(*[(10 * i, 0, 10 * i + 50, 90) for i in range(4)]), scores)
-    result = PosePipeline(detector, BrightestPixel(), max_people=2).process(dark_frame())
+    result = plain_pipeline(detector, BrightestPixel(), max_people=2).process(dark_frame())
     assert result.detections.scores.tolist() == pytest.approx([0.9, 0.8])
     assert len(result.poses) == 2
 
@@ -107,7 +107,9 @@ def test_a_photo_keeps_the_people_who_are_most_confident(maps: bool) -> None:
     found = boxes(*[(100 * place, 150, 100 * place + 90, 280) for place in range(5)])
     detector = FixedDetector(found, np.array([0.9, 0.89, 0.88, 0.87, 0.86], np.float32))
     backend = BrightestPixel()
-    pipeline = PosePipeline(detector, backend, max_people=2, want_areas=maps, want_attention=maps, person_threshold=0.0)
+    pipeline = plain_pipeline(
+        detector, backend, max_people=2, want_areas=maps, want_attention=maps, person_threshold=0.0
+    )
     result = pipeline.process(dataclasses.replace(frame_of(image), is_still=True))
     assert result.poses.boxes_xyxy[:, 0].tolist() == [0, 400] and len(backend.calls) == 3
     assert len(result.detections) == 5
@@ -125,7 +127,7 @@ def test_a_photo_keeps_the_people_who_are_most_confident(maps: bool) -> None:
 def test_crops_are_written_into_one_buffer() -> None:
     backend = BrightestPixel()
     detector = FixedDetector(boxes((0, 0, 50, 90), (50, 0, 99, 90)), np.ones(2, np.float32))
-    pipeline = PosePipeline(detector, backend)
+    pipeline = plain_pipeline(detector, backend)
     for people in (2, 1, 2):
         detector.boxes_xyxy, detector.scores = detector.boxes_xyxy[:people], detector.scores[:people]
         pipeline.process(dark_frame())
@@ -136,7 +138,7 @@ def test_crops_are_written_into_one_buffer() -> None:
 def test_a_growing_number_of_people_is_posed() -> None:
     backend = BrightestPixel()
     pipeline_detector = FixedDetector(boxes(), np.zeros(0, np.float32))
-    pipeline = PosePipeline(pipeline_detector, backend, max_people=9)
+    pipeline = plain_pipeline(pipeline_detector, backend, max_people=9)
     for people in (1, 2, 3, 7, 9, 12):
         pipeline_detector.boxes_xyxy = boxes(*[(i, i, i + 40, i + 80) for i in range(people)])
         pipeline_detector.scores = np.ones(people, np.float32)
@@ -145,7 +147,7 @@ def test_a_growing_number_of_people_is_posed() -> None:
 
 def test_boxes_beyond_the_frame_and_without_area_are_posed() -> None:
     detector = FixedDetector(boxes((-50, -80, 900, 700), (10, 10, 10, 10)), np.ones(2, np.float32))
-    result = PosePipeline(detector, BrightestPixel()).process(dark_frame())
+    result = plain_pipeline(detector, BrightestPixel()).process(dark_frame())
     assert np.isfinite(result.poses.keypoints_xy).all()
     assert result.poses.person_scores.tolist() == [0, 0]
 
@@ -154,25 +156,25 @@ def test_maps_that_the_network_lacks_are_refused_at_once() -> None:
     backend = BrightestPixel(spec=pose_spec(maps=()))
     detector = FixedDetector(boxes(), np.zeros(0, np.float32))
     with pytest.raises(ModelError, match=r"some_model.*no attention maps.*kcam_"):
-        PosePipeline(detector, backend, want_attention=True)
+        plain_pipeline(detector, backend, want_attention=True)
 
 
 def test_a_detector_in_the_place_of_the_pose_network_is_refused() -> None:
     backend = BrightestPixel(spec=pose_spec(skeleton=None, kind="detector"))
     with pytest.raises(ModelError, match="not a pose network"):
-        PosePipeline(FixedDetector(boxes(), np.zeros(0, np.float32)), backend)
+        plain_pipeline(FixedDetector(boxes(), np.zeros(0, np.float32)), backend)
 
 
 def test_outputs_of_a_wrong_shape_are_an_error() -> None:
     backend = BrightestPixel(spec=pose_spec(skeleton=COCO17))  # promises 17 keypoints, gives 3
     with pytest.raises(BackendError, match=r"shape \(1, 3, 3\), expected \(1, 17, 3\)"):
-        PosePipeline(FixedDetector(boxes((0, 0, 50, 90)), np.ones(1, np.float32)), backend).process(dark_frame())
+        plain_pipeline(FixedDetector(boxes((0, 0, 50, 90)), np.ones(1, np.float32)), backend).process(dark_frame())
 
 
 def test_both_parts_are_closed_even_if_one_fails() -> None:
     backend = BrightestPixel(fail_on_close=True)
     detector = FixedDetector(boxes(), np.zeros(0, np.float32))
-    with pytest.raises(BackendError, match="cannot close"), PosePipeline(detector, backend):
+    with pytest.raises(BackendError, match="cannot close"), plain_pipeline(detector, backend):
         pass
     assert backend.closed
     assert detector.closed

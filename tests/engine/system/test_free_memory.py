@@ -16,8 +16,7 @@ from tests.engine.clips import ClipSpec, make_clip
 
 IN_A_PROCESS_OF_ITS_OWN = """
 import numpy as np, psutil
-from engine.pipeline.pose_pipeline import PosePipeline
-from tests.engine.fakes import BrightestPixel, FixedDetector, boxes
+from tests.engine.fakes import BrightestPixel, FixedDetector, boxes, plain_pipeline
 
 def memory_mb():
     return psutil.Process().memory_info().rss / 1e6
@@ -32,7 +31,7 @@ before = memory_mb()
 # 192 MB in pieces that malloc takes from its heap and does not map one by one
 detector.pieces = [np.ones(12_000, np.float32) for _ in range(4000)]
 print(memory_mb() - before)
-PosePipeline(detector, BrightestPixel()).close()
+plain_pipeline(detector, BrightestPixel()).close()
 print(memory_mb() - before)
 """
 

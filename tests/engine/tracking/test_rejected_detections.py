@@ -12,7 +12,7 @@ from engine.pipeline.file_runner import results
 from engine.pipeline.pose_pipeline import PosePipeline
 from engine.pipeline.prefetch import Steps
 from engine.types import Frame, UInt8Array
-from tests.engine.fakes import BrightestPixel, FixedDetector, boxes
+from tests.engine.fakes import BrightestPixel, FixedDetector, boxes, plain_pipeline
 
 CHAIR, PERSON = (40.0, 20.0, 100.0, 100.0), (140.0, 20.0, 200.0, 100.0)
 GREY = 10
@@ -44,7 +44,7 @@ def frames(*images: UInt8Array, rate: float = 30) -> list[Frame]:
 
 def pipeline(network: BrightestPixel, threshold: float | None = 0.2, **options: object) -> PosePipeline:
     detector = FixedDetector(boxes(CHAIR, PERSON), np.array([1, 1], np.float32))
-    return PosePipeline(detector, network, person_threshold=threshold, **options)  # type: ignore[arg-type]
+    return plain_pipeline(detector, network, person_threshold=threshold, **options)  # type: ignore[arg-type]
 
 
 def test_a_false_positive_is_posed_once_and_stays_among_the_detections() -> None:
@@ -122,7 +122,7 @@ def test_a_restart_clears_the_cache() -> None:
 def test_the_pose_network_is_idle_without_people_and_boxes_may_exceed_the_frame() -> None:
     network = Counting()
     detector = FixedDetector(boxes((-50, -50, -10, -10), (230, 110, 400, 300)), np.array([1, 1], np.float32))
-    runs = PosePipeline(detector, network, person_threshold=0.2)
+    runs = plain_pipeline(detector, network, person_threshold=0.2)
     found = [*map(runs.process, frames(*[picture()] * 4))]
     assert network.crops == [2] and [len(one.poses) for one in found] == [0] * 4
 
@@ -143,7 +143,7 @@ def test_prefetch_gives_the_same_as_one_frame_at_a_time() -> None:
 def moving(network: BrightestPixel, *found: list[tuple[float, float, float, float]]) -> list[list[list[float]]]:
     """Boxes of the people of frames at 10 a second, in each of which these boxes are detected."""
     detector = FixedDetector(boxes(), np.zeros(0, np.float32))
-    runs, shown = PosePipeline(detector, network, person_threshold=0.2), []
+    runs, shown = plain_pipeline(detector, network, person_threshold=0.2), []
     for index, rows in enumerate(found):
         detector.boxes_xyxy, detector.scores = boxes(*rows), np.ones(len(rows), np.float32)
         image = picture(*rows)
