@@ -1,4 +1,4 @@
-"""Files and folders that appear under their final name only when they are complete."""
+"""Files and folders that appear under their final name only when they are complete, and locks between processes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from engine.artifacts.file_lock import file_lock, is_locked
 from engine.artifacts.folders import is_unfinished
 from engine.errors import OutputError
 
@@ -100,3 +99,45 @@ def _remove(temporary: Path) -> None:
     shutil.rmtree(temporary, ignore_errors=True)
     with contextlib.suppress(OSError):  # Windows: another process looks whether it is locked
         _lock_of(temporary).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def file_lock(path: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Hold the lock of a file; the system releases it when its holder dies.
+
+    Args:
+        path: the file; created if it is missing.
+        on_wait: called once if another process holds the lock.
+
+    Raises:
+        OSError: the file cannot be created.
+    """
+    from filelock import FileLock, Timeout
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()  # raises at once where filelock would wait for a file that cannot be created
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        on_wait()
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process holds the lock of a file; False where the file does not exist."""
+    from filelock import FileLock, Timeout
+
+    if not path.exists():
+        return False
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    lock.release()
+    return False

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
 
-from engine.artifacts.file_lock import file_lock
+from engine.artifacts.atomic import file_lock
 from engine.artifacts.folders import downloads_dir, is_offline
 from engine.artifacts.model_spec import sha256_of
 from engine.errors import ModelError, OptionError, OutputError

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import sys
+import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,7 +25,6 @@ from engine.backends.contract import (
     refuse_precision,
 )
 from engine.backends.int8 import is_int8_graph, open_graph
-from engine.backends.openvino_core import openvino_core
 from engine.backends.openvino_precision import keep_attention_float32, keep_layers_float32
 from engine.errors import BackendError, message_line
 from engine.system.closing import Closing
@@ -37,6 +38,9 @@ _MOST_OWN_PROGRAMS = 4
 _LATENCY = {"PERFORMANCE_HINT": "LATENCY"}
 _LAST = -1
 """Its error messages begin with a position in its source code; their last line states the problem."""
+
+_LOCK = threading.Lock()
+_CORES: list[Any] = []
 
 _Shapes = tuple[tuple[int, ...], ...]
 _Key = tuple[tuple[str, ...], _Shapes | None]
@@ -207,6 +211,36 @@ class OpenVinoBackend(Closing):
 def _keep_outputs(request: Any, outputs: dict[str, Any]) -> None:
     for name in outputs:
         outputs[name] = request.get_tensor(name).data.copy()
+
+
+def silence_openvino() -> None:
+    """Hide the telemetry package; call it before the first `import openvino` or `import nncf` in a process.
+
+    Both report each import and more to Google Analytics through the package openvino_telemetry, without asking. They
+    work without it.
+    """
+    # None makes Python answer every import of the name with ModuleNotFoundError.
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+
+
+def openvino_core() -> Any:
+    """The single `openvino.Core` of this process; several threads may use it, and it is never freed.
+
+    A core's CPU plugin installs an alternate signal stack in the thread that creates it and unmaps that stack at its
+    end, possibly while the thread still uses it: of two cores that are destroyed in the order of their creation, the
+    second restores the unmapped stack of the first. The next signal, e.g. Ctrl-C, then crashes the process.
+
+    Raises:
+        ImportError: the package is missing or damaged.
+        RuntimeError: OpenVINO cannot be started.
+    """
+    silence_openvino()
+    import openvino
+
+    with _LOCK:
+        if not _CORES:
+            _CORES.append(openvino.Core())
+        return _CORES[0]
 
 
 def _core() -> Any:

@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from engine.artifacts import engine_cache
-from engine.artifacts.atomic import filling
+from engine.artifacts.atomic import file_lock, filling
 from engine.artifacts.engine_file import EngineKey, EngineRecord, failure_of, read_engine, read_record, write_record
-from engine.artifacts.file_lock import file_lock
 from engine.artifacts.model_spec import GRAPH_VERSION, ModelSpec, TensorSpec, read_spec, sha256_of, write_spec
 from engine.backends.box_suppression import MOST_BOXES, append_suppression
 from engine.backends.cuda_driver import Gpu, gpu, why_no_cuda

@@ -18,12 +18,12 @@ from engine.artifacts.compiler import Notify
 from engine.artifacts.model_spec import ModelSpec
 from engine.backends import OpenOptions
 from engine.backends.onnxruntime import OnnxRuntimeBackend
+from engine.backends.openvino import silence_openvino
 from engine.build.calibration import SIDE_PX, calibration_crops
 from engine.build.onnx_export import export_pose, save_with_spec
 from engine.build.parity import ParityReport, compare
 from engine.build.parity_gate import summary
 from engine.errors import BackendError
-from engine.system.openvino_env import silence_openvino
 from engine.types import UInt8Array
 
 LEAST_CROPS, MOST_CROPS = 200, 300

@@ -19,8 +19,7 @@ import numpy as np
 
 from engine.artifacts.part_file import PartFile
 from engine.errors import OptionError, OutputError
-from engine.output.part_writer import PartWriter
-from engine.output.whole_writes import WholeWrites
+from engine.output.part_writer import PartWriter, WholeWrites
 from engine.overlay.attention import heatmap_to_frame
 from engine.skeleton import Skeleton
 from engine.types import FrameResult

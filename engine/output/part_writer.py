@@ -1,10 +1,15 @@
-"""The base of what writes one output file, which has the part file's name until it is complete."""
+"""The base of what writes one output file, which has the part file's name until it is complete; the file object under
+FFmpeg's muxer and under zip files, and the number of playable frames in an unfinished file."""
 
 from __future__ import annotations
 
 import abc
 import contextlib
+import io
 from pathlib import Path
+from typing import Any
+
+import av
 
 from engine.artifacts.part_file import PartFile
 from engine.errors import OutputError
@@ -55,3 +60,26 @@ class PartWriter(abc.ABC):
     def _keep_whole_frames(self) -> int:
         """Cut off what was written in part; returns the number of frames that remain."""
         return self.frames
+
+
+class WholeWrites(io.FileIO):
+    """A file that writes all data or raises, buffers nothing, and can be closed independently of who writes to it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "r+")
+
+    def write(self, data: Any) -> int:
+        """Write all bytes."""
+        left = memoryview(data)
+        while left:
+            left = left[super().write(left) :]
+        return len(data)
+
+
+def playable_frames(path: Path) -> int:
+    """Number of playable frames in an unfinished file."""
+    try:
+        with av.open(f"file:{path}") as container:
+            return sum(packet.size > 0 and not packet.is_corrupt for packet in container.demux(video=0))
+    except (av.error.FFmpegError, OSError, IndexError):
+        return 0

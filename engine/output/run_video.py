@@ -25,8 +25,7 @@ from engine.output.live.targets import STDOUT, split_poses
 from engine.output.maps_writer import check_maps_path
 from engine.output.poses_writer import Extra, check_poses_path
 from engine.overlay.attention import AttentionSheet, AttentionView, parse_attention
-from engine.overlay.background import Background
-from engine.overlay.drawing import OverlayOptions
+from engine.overlay.drawing import Background, OverlayOptions
 from engine.pipeline.opening import open_pipeline
 from engine.pipeline.options import PipelineOptions, check_still
 from engine.pipeline.pose_pipeline import PosePipeline

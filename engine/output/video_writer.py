@@ -15,8 +15,7 @@ from av.video.frame import PictureType
 from engine.artifacts.part_file import PartFile
 from engine.errors import OutputError, SourceError
 from engine.output.audio_track import AudioTrack
-from engine.output.part_writer import PartWriter
-from engine.output.whole_writes import WholeWrites, playable_frames
+from engine.output.part_writer import PartWriter, WholeWrites, playable_frames
 from engine.sources.container import reason
 from engine.sources.decoded_picture import fitted
 from engine.sources.frame_source import BT709, SourceInfo

@@ -25,7 +25,7 @@ from pathlib import Path
 signal.signal(signal.SIGINT, signal.SIG_IGN if "SIGINT_IGNORED" in os.environ else signal.default_int_handler)
 if "build" in sys.orig_argv:
     from engine.build import onnx_export
-    from engine.artifacts.file_lock import file_lock
+    from engine.artifacts.atomic import file_lock
 
     def export_pose(weights, output, **options):
         folder = Path(os.environ["BUILD_FOLDER"])

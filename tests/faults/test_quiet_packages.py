@@ -70,7 +70,7 @@ RUNTIMES = """
 import sys, time
 import numpy as np
 from engine.backends import open_pose_backend
-from engine.system.openvino_env import silence_openvino
+from engine.backends.openvino import silence_openvino
 from engine.tracking.tracker import PersonTracker
 for name in ("openvino", "onnxruntime", "torch"):
     with open_pose_backend(sys.argv[1], backend=name, device="cpu", threads=1).backend as backend:

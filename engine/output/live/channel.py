@@ -1,20 +1,63 @@
-"""The contract of a live channel, and the base of those with one reader: a thread with a bounded queue."""
+"""What is sent for a frame, the contract of a live channel, and the base of those with one reader: a thread with a
+bounded queue."""
 
 from __future__ import annotations
 
 import abc
 import collections
+import json
 import threading
 import time
 from dataclasses import dataclass
-from typing import Protocol
+from functools import cached_property
+from typing import Any, Protocol
 
-from engine.output.live.message import Message
+from engine.skeleton import Skeleton
 
 ROOM = 64
 """Frames that may wait for a reader: two seconds of a camera. Beyond them the oldest is dropped."""
 PATIENCE_S = 1.0
 """How long the end of a run waits for a reader that takes nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class About:
+    """What the frames of a stream have in common.
+
+    Attributes:
+        source: short name to display.
+        size_wh: width and height of the frames in px.
+        skeleton: the keypoints of the poses.
+    """
+
+    source: str
+    size_wh: tuple[int, int]
+    skeleton: Skeleton
+
+    @cached_property
+    def text(self) -> str:
+        """As JSON: source, size_wh, keypoint_names and edges (pairs of keypoint numbers to draw a line between)."""
+        return json.dumps(
+            {
+                "source": self.source,
+                "size_wh": list(self.size_wh),
+                "keypoint_names": list(self.skeleton.keypoint_names),
+                "edges": [list(edge) for edge in self.skeleton.edges],
+            }
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Message:
+    """One frame: its record (`engine.types.frame_record`), encoded once for all receivers, in the first's thread."""
+
+    about: About
+    record: dict[str, Any]
+
+    @cached_property
+    def text(self) -> str:
+        """The record as JSON in one line, without its end."""
+        return json.dumps(self.record, allow_nan=False)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from engine.errors import OutputError
-from engine.output.live.channel import QueuedChannel
-from engine.output.live.message import Message
+from engine.output.live.channel import Message, QueuedChannel
 from engine.output.live.targets import LiveTarget, resolved
 from engine.system.missing import not_installed
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 
 from engine.errors import one_line
-from engine.output.live.channel import Channel
+from engine.output.live.channel import About, Channel, Message
 from engine.output.live.datagrams import Datagrams, json_line, osc_encoder
-from engine.output.live.message import About, Message
 from engine.output.live.standard_output import StandardOutput
 from engine.output.live.targets import STDOUT, LiveTarget
 from engine.output.live.websocket import WebSocketServer

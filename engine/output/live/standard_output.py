@@ -9,8 +9,7 @@ import sys
 from collections.abc import Iterator
 
 from engine.errors import OutputError
-from engine.output.live.channel import QueuedChannel
-from engine.output.live.message import Message
+from engine.output.live.channel import Message, QueuedChannel
 from engine.system.console import is_closed
 
 _CHUNK = getattr(select, "PIPE_BUF", 512)

@@ -17,8 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from engine.errors import OutputError
-from engine.output.live.channel import PATIENCE_S, ROOM, Counts
-from engine.output.live.message import About, Message
+from engine.output.live.channel import PATIENCE_S, ROOM, About, Counts, Message
 from engine.output.live.targets import LiveTarget, is_loopback, resolved
 from engine.system.missing import not_installed
 
@@ -26,6 +25,8 @@ MOST_READERS = 64
 _MOST_INCOMING_BYTES = 1024  # readers have nothing to say
 _CLOSE_S = 1.0
 _PAGE = "page.html"
+_Reader = asyncio.Queue[Message]
+"""The frames that wait for one reader."""
 
 
 class WebSocketServer:
@@ -99,7 +100,7 @@ class WebSocketServer:
     @property
     def waiting(self) -> int:
         """Frames in the queues of all readers, and those on their way there."""
-        return len(self._inbox) + sum(len(reader.waiting) for reader in tuple(self._readers))
+        return len(self._inbox) + sum(reader.qsize() for reader in tuple(self._readers))
 
     def offer(self, message: Message) -> None:
         """Queue a frame for every reader.
@@ -176,7 +177,7 @@ class WebSocketServer:
             self._inbox.clear()
         for message in messages:
             for reader in self._readers:
-                self._dropped += reader.put(message)
+                self._dropped += _put(reader, message)
 
     def _answer(self, connection: Any, request: Any) -> Any:
         """The page for a browser that opens the address, a refusal, or None to go on with the handshake."""
@@ -205,9 +206,9 @@ class WebSocketServer:
 
     async def _read_by(self, connection: Any) -> None:
         """One reader, until it leaves."""
-        reader = _Reader()
+        reader: _Reader = asyncio.Queue(ROOM)
         if self._latest is not None:
-            reader.put(self._latest)
+            reader.put_nowait(self._latest)
         self._readers.add(reader)
         self._readers_seen += 1
         sending = asyncio.ensure_future(self._send_all(connection, reader))
@@ -216,7 +217,7 @@ class WebSocketServer:
                 pass
         finally:
             self._readers.discard(reader)
-            self._dropped += len(reader.waiting)
+            self._dropped += reader.qsize()
             sending.cancel()
             await asyncio.gather(sending, return_exceptions=True)
 
@@ -226,7 +227,7 @@ class WebSocketServer:
         about: About | None = None
         with contextlib.suppress(ConnectionClosed):
             while True:
-                message = await reader.next()
+                message = await reader.get()
                 if message.about != about:
                     about = message.about
                     await connection.send(about.text)
@@ -234,26 +235,13 @@ class WebSocketServer:
                 self._sent += 1
 
 
-class _Reader:
-    """The frames that wait for one reader."""
-
-    def __init__(self) -> None:
-        self.waiting: collections.deque[Message] = collections.deque(maxlen=ROOM)
-        self._some = asyncio.Event()
-
-    def put(self, message: Message) -> bool:
-        """Queue a frame; True where the oldest was dropped for it."""
-        full = len(self.waiting) == ROOM
-        self.waiting.append(message)
-        self._some.set()
-        return full
-
-    async def next(self) -> Message:
-        """The oldest frame that waits."""
-        while not self.waiting:
-            self._some.clear()
-            await self._some.wait()
-        return self.waiting.popleft()
+def _put(reader: _Reader, message: Message) -> bool:
+    """Queue a frame for a reader; True where the oldest was dropped for it."""
+    full = reader.full()
+    if full:
+        reader.get_nowait()
+    reader.put_nowait(message)
+    return full
 
 
 def may_read(origin: str | None, host: str, allowed: Collection[str]) -> bool:

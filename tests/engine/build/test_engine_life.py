@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from engine.artifacts import engine_cache
+from engine.artifacts.atomic import file_lock
 from engine.artifacts.engine_file import parts_of, read_engine, read_record
-from engine.artifacts.file_lock import file_lock
 from engine.backends import open_pose_backend
 from engine.backends.cuda_driver import Gpu
 from engine.build import engine_build, parity_gate

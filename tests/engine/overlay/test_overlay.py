@@ -7,8 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from engine.overlay.background import Background
-from engine.overlay.drawing import DrawingMemory, OverlayOptions, draw
+from engine.overlay.drawing import Background, DrawingMemory, OverlayOptions, draw
 from engine.skeleton import COCO17
 from engine.types import Detections, Frame, FrameResult, Poses
 from tests.engine.overlay_pictures import (
