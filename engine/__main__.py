@@ -169,20 +169,10 @@ def _build_engines(options: BuildOptions, notify: Callable[[str], None]) -> Path
     if options.detector is not None:
         file = compiler.ensure_detector(options.detector, download=options.download, notify=notify)
         models.append((file, options.with_crop and options.pose_model is None))
-    orders = [
-        EngineOrder(
-            model=model,
-            runtime=options.runtime,
-            precision=options.precision,
-            max_people=options.max_people,
-            targets=tuple(part.strip().lower() for part in options.target.split(",")) if options.target else (),
-            with_crop=with_crop,
-            max_frame=options.max_frame,
-            photos=options.photos,
-            force=options.force,
-        )
-        for model, with_crop in models
-    ]
+    same = ("runtime", "precision", "max_people", "max_frame", "photos", "force")
+    shared: dict[str, Any] = {name: getattr(options, name) for name in same}
+    shared["targets"] = tuple(part.strip().lower() for part in options.target.split(",")) if options.target else ()
+    orders = [EngineOrder(model=model, with_crop=with_crop, **shared) for model, with_crop in models]
     built = [build_engine(order, notify) for order in orders]
     if options.output is None:
         return built[0]

@@ -24,19 +24,6 @@ class Entry:
     record: EngineRecord | None
     damage: str = ""
 
-    @property
-    def size_bytes(self) -> int:
-        """Size of the files in its folder."""
-        return sum(path.stat().st_size for path in self.file.parent.iterdir() if path.is_file())
-
-
-@dataclass(frozen=True, kw_only=True)
-class CachedEngine:
-    """The matching engine of the cache, or None and the `reason` for the user."""
-
-    file: Path | None
-    reason: str
-
 
 def engines_dir() -> Path:
     """The folder with one sub-folder per engine."""
@@ -61,8 +48,8 @@ def entries() -> Iterator[Entry]:
             yield Entry(file=file, record=None, damage=str(error))
 
 
-def find(name: str, wanted: EngineKey) -> CachedEngine:
-    """The engine that fits a model, checked against its hash.
+def find(name: str, wanted: EngineKey) -> tuple[Path | None, str]:
+    """The engine that fits a model, checked against its hash; or None, and the reason for the user.
 
     Args:
         name: stem of the weights file; used to report why a stale engine of the same name does not fit.
@@ -80,15 +67,15 @@ def find(name: str, wanted: EngineKey) -> CachedEngine:
             except ModelError as error:
                 reason = f"its file in the cache is damaged ({error})"
             else:
-                return CachedEngine(file=entry.file, reason="")
+                return entry.file, ""
         elif key.runtime != wanted.runtime or entry.file.stem != name:
             continue
         alike = sum(getattr(key, field) == getattr(wanted, field) for field in asdict(wanted))
         if nearest is None or alike > nearest[0]:
             nearest = (alike, reason)
     if nearest is None:
-        return CachedEngine(file=None, reason="no engine has been built for it")
-    return CachedEngine(file=None, reason=f"the existing engine does not fit, because {nearest[1]}")
+        return None, "no engine has been built for it"
+    return None, f"the existing engine does not fit, because {nearest[1]}"
 
 
 def folder_of(name: str, key: EngineKey) -> Path:

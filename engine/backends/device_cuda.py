@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.backends.device_memory import Array, DeviceMemory, Graph, Work
+from engine.backends.device_memory import Array, DeviceMemory, Event, Graph, Stream, Work
 from engine.errors import BackendError
 
 
@@ -25,26 +25,6 @@ class _TorchBuffer:
         count = int(np.prod(shape)) * np.dtype(dtype).itemsize
         array: Array = self.tensor[:count].numpy().view(dtype).reshape(shape)
         return array
-
-
-class _TorchStream:
-    def __init__(self, stream: Any) -> None:
-        self.stream = stream
-
-    @property
-    def handle(self) -> int:
-        return int(self.stream.cuda_stream)
-
-    def synchronize(self) -> None:
-        self.stream.synchronize()
-
-
-class _TorchEvent:
-    def __init__(self, event: Any) -> None:
-        self.event = event
-
-    def elapsed_ms(self, later: Any) -> float:
-        return float(self.event.elapsed_time(later.event))
 
 
 class CudaMemory:
@@ -78,38 +58,36 @@ class CudaMemory:
         """See `DeviceMemory`."""
         return _TorchBuffer(self._torch.empty(max(1, nbytes), dtype=self._torch.uint8, pin_memory=True))
 
-    def stream(self) -> _TorchStream:
+    def stream(self) -> Stream:
         """See `DeviceMemory`."""
-        return _TorchStream(self._torch.cuda.Stream(self.device))
+        stream: Stream = self._torch.cuda.Stream(self.device)
+        return stream
 
-    def record(self, stream: Any) -> _TorchEvent:
+    def record(self, stream: Any) -> Event:
         """See `DeviceMemory`."""
-        event = self._torch.cuda.Event(enable_timing=True)
-        event.record(stream.stream)
-        return _TorchEvent(event)
+        event: Any = self._torch.cuda.Event(enable_timing=True)
+        event.record(stream)
+        return event  # type: ignore[no-any-return]
 
     def upload(self, source: Any, target: Any, nbytes: int, stream: Any) -> None:
         """See `DeviceMemory`."""
-        with self._torch.cuda.stream(stream.stream):
+        with self._torch.cuda.stream(stream):
             target.tensor[:nbytes].copy_(source.tensor[:nbytes], non_blocking=True)
 
-    def download(self, source: Any, target: Any, nbytes: int, stream: Any) -> None:
-        """See `DeviceMemory`."""
-        with self._torch.cuda.stream(stream.stream):
-            target.tensor[:nbytes].copy_(source.tensor[:nbytes], non_blocking=True)
+    download = upload
 
     def run(self, stream: Any, work: Work) -> None:
         """See `DeviceMemory`."""
-        with self._torch.cuda.stream(stream.stream):
+        with self._torch.cuda.stream(stream):
             work()
 
     def capture(self, stream: Any, work: Work) -> Graph:
         """See `DeviceMemory`."""
         graph: Any = self._torch.cuda.CUDAGraph()
         # Only this thread's calls are restricted: other threads of the window may use the GPU during the capture.
-        with self._torch.cuda.graph(graph, stream=stream.stream, capture_error_mode="thread_local"):
+        with self._torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
             work()
-        return _TorchGraph(self._torch, graph, stream.stream)
+        return _TorchGraph(self._torch, graph, stream)
 
 
 class _TorchGraph:

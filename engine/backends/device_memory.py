@@ -44,18 +44,18 @@ class Graph(Protocol):
 
 
 class Event(Protocol):
-    """A point in time on a stream."""
+    """A point in time on a stream; one of PyTorch's fits as it is."""
 
-    def elapsed_ms(self, later: Event) -> float:
+    def elapsed_time(self, later: Event) -> float:
         """Milliseconds until a later event; both must have completed."""
         ...
 
 
 class Stream(Protocol):
-    """A queue of work on the device."""
+    """A queue of work on the device; one of PyTorch's fits as it is."""
 
     @property
-    def handle(self) -> int:
+    def cuda_stream(self) -> int:
         """The stream's handle in the form that runtimes take."""
         ...
 

@@ -79,12 +79,12 @@ def _open(model: Path, kind: str, options: OpenOptions, package: str) -> Backend
     crops = (True, False) if wanted.with_crop else (False,)
     for precision, way, with_crop in itertools.product(precisions, _WAYS[package], crops):
         key = dataclasses.replace(wanted, precision=precision, runtime=way, with_crop=with_crop)
-        found = engine_cache.find(model.stem, key)
-        if found.file is None:
-            reasons.append(found.reason)
+        file, reason = engine_cache.find(model.stem, key)
+        if file is None:
+            reasons.append(reason)
             continue
         try:
-            return open_engine(found.file, trt, package, device, options)
+            return open_engine(file, trt, package, device, options)
         except BackendError as error:
             refusal = refusal or error
     if refusal is not None:

@@ -111,7 +111,7 @@ class TensorRtBackend(Closing):
             self._enqueue(self._shapes_of(inputs))
         ended = self._memory.record(self._stream)
         self._stream.synchronize()
-        return started.elapsed_ms(ended) / repeats
+        return started.elapsed_time(ended) / repeats
 
     def close(self) -> None:
         """Release the engine and its memory."""
@@ -165,7 +165,7 @@ class TensorRtBackend(Closing):
         return profile
 
     def _execute(self, profile: _Profile) -> None:
-        if not profile.context.execute_async_v3(self._stream.handle):
+        if not profile.context.execute_async_v3(self._stream.cuda_stream):
             raise BackendError(f"{self.name} failed on {self.spec.name}: {self._last_errors()}")
 
     def _copy_out(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Array]:
@@ -191,7 +191,7 @@ class TensorRtBackend(Closing):
             config = self._engine.create_runtime_config()
             config.cuda_graph_strategy = self._trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
             context = self._engine.create_execution_context(config)
-        if context is None or not context.set_optimization_profile_async(index, self._stream.handle):
+        if context is None or not context.set_optimization_profile_async(index, self._stream.cuda_stream):
             raise BackendError(f"{self.name} cannot prepare {self.spec.name}: {self._last_errors()}")
         self._stream.synchronize()
         return _Profile(

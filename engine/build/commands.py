@@ -46,7 +46,7 @@ def list_engines() -> list[str]:
             ",".join(key.targets) + (f" ({key.gpu})" if key.gpu else ""),
             ", ".join(part for part in (people, shape) if part),
             f"{entry.record.state}: {entry.record.report}" if entry.record.report else entry.record.state,
-            f"{entry.size_bytes / 2**20:.1f} MiB",
+            f"{engine_cache.size_of(entry.file.parent) / 2**20:.1f} MiB",
             str(entry.file),
         ]
         lines.append("  ".join(part for part in parts if part))

@@ -98,11 +98,11 @@ def build_engine(order: EngineOrder, notify: Callable[[str], None]) -> Path:
     name = order.model.stem
     folder = engine_cache.folder_of(name, key)
     with _locked(folder, notify):
-        found = engine_cache.find(name, key)
-        if found.file is not None and found.file.parent == folder and not order.force:
-            notify(f"{found.file.name} exists already")
-            return _unless_failed(found.file)
-        reason = found.reason or ("--force" if order.force else "another range of batches or frames is wanted")
+        found, why_not = engine_cache.find(name, key)
+        if found is not None and found.parent == folder and not order.force:
+            notify(f"{found.name} exists already")
+            return _unless_failed(found)
+        reason = why_not or ("--force" if order.force else "another range of batches or frames is wanted")
         notify(f"building {name} for {', '.join(key.targets)} with {order.runtime} {key.runtime_version}: {reason}")
         # An existing folder can only hold a damaged or refused engine: this process holds the lock and has searched.
         with filling(folder) as temporary:

@@ -130,10 +130,6 @@ def _local(path: Path, name: str, folder: Path, *, checked: bool) -> Path | None
     except SourceError:
         if checked:
             raise
-        return member_or_none(path, plain)
-
-
-def member_or_none(path: Path, name: str) -> Path | None:
-    """A file outside the folder of a list: not opened, but no output may replace it either."""
-    member = path.parent / name
-    return member if not is_address(name) and member.is_file() else None
+        # A file outside the folder of a list: not opened, but no output may replace it either.
+        member = path.parent / plain
+        return member if not is_address(plain) and member.is_file() else None

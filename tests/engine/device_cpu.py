@@ -39,10 +39,10 @@ class CpuStream:
     _open: ClassVar[weakref.WeakValueDictionary[int, CpuStream]] = weakref.WeakValueDictionary()
 
     def __init__(self) -> None:
-        self.handle = next(self._numbers)
+        self.cuda_stream = next(self._numbers)
         self._queue: list[Work] = []
         self._captured: list[Work] | None = None
-        self._open[self.handle] = self
+        self._open[self.cuda_stream] = self
 
     @classmethod
     def of_handle(cls, handle: int) -> CpuStream:
@@ -76,7 +76,7 @@ class _CpuEvent:
     def __init__(self) -> None:
         self.at_s: float | None = None
 
-    def elapsed_ms(self, later: Any) -> float:
+    def elapsed_time(self, later: Any) -> float:
         if self.at_s is None or later.at_s is None:
             raise BackendError("an event that has not happened yet was asked for its time")
         return float(later.at_s - self.at_s) * 1000

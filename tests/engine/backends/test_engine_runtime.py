@@ -233,7 +233,7 @@ def test_the_processor_form_keeps_the_rules_of_a_device() -> None:
     with pytest.raises(BackendError, match="does not fit"):
         memory.upload(host, memory.allocate(4), 8, stream)
     with pytest.raises(BackendError, match="has not happened"):
-        memory.record(stream).elapsed_ms(memory.record(stream))
+        memory.record(stream).elapsed_time(memory.record(stream))
     with pytest.raises(BackendError, match="while a graph is captured"):
         memory.capture(stream, stream.synchronize)
 
