@@ -140,7 +140,7 @@ def test_a_growing_number_of_people_is_posed() -> None:
     pipeline_detector = FixedDetector(boxes(), np.zeros(0, np.float32))
     pipeline = plain_pipeline(pipeline_detector, backend, max_people=9)
     for people in (1, 2, 3, 7, 9, 12):
-        pipeline_detector.boxes_xyxy = boxes(*[(i, i, i + 40, i + 80) for i in range(people)])
+        pipeline_detector.boxes_xyxy = boxes(*[(50 * i, 10, 50 * i + 40, 90) for i in range(people)])
         pipeline_detector.scores = np.ones(people, np.float32)
         assert len(pipeline.process(dark_frame()).poses) == min(people, 9)
 
