@@ -8,13 +8,12 @@ Progress of a build goes to stdout in words; with --json as JSON lines, for call
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
 import errno
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -23,6 +22,7 @@ from engine.build.options import DETECTORS, EXPORTS, GROUPS, BuildOptions, check
 from engine.errors import BackendError, EngineError, OptionError, OutputError, nearest_hint
 from engine.option_table import add_options, options_of
 from engine.options import PRECISIONS
+from engine.system.console import stdout_kept
 from engine.system.entry import run_command
 from engine.system.missing import explain_import_error
 from engine.system.one_line_parser import OneLineParser
@@ -191,7 +191,8 @@ def main(argv: list[str] | None = None) -> int:
     if given.get("end_with_stdin"):
         end_with_stdin()
     as_json = command == "build" and given.get("json", False)
-    with _own_stdout() as output:
+    # Only our own output goes to stdout: what packages print there goes to stderr.
+    with stdout_kept() as kept, os.fdopen(os.dup(kept), "w", encoding="utf-8", errors="backslashreplace") as output:
         try:
             if command != "build":
                 for line in _run_command(command, given):
@@ -212,21 +213,6 @@ def main(argv: list[str] | None = None) -> int:
         else:
             print(f"built {written}", file=output, flush=True)
     return 0
-
-
-@contextlib.contextmanager
-def _own_stdout() -> Iterator[TextIO]:
-    """The real stdout for our own output; whatever packages print to stdout goes to stderr."""
-    sys.stdout.flush()
-    number = sys.stdout.fileno()
-    with os.fdopen(os.dup(number), "w", encoding="utf-8", errors="backslashreplace") as real:
-        os.dup2(sys.stderr.fileno(), number)
-        try:
-            yield real
-        finally:
-            sys.stdout.flush()
-            real.flush()
-            os.dup2(real.fileno(), number)
 
 
 def _run_command(command: str, given: dict[str, Any]) -> Iterable[str]:

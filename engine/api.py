@@ -6,7 +6,7 @@ import dataclasses
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 from engine.backends import Array, Backend
 from engine.detection.given_boxes import WholePicture
@@ -232,7 +232,7 @@ class _SharedDetector:
         pass
 
 
-class _SharedBackend:
+class _SharedBackend(Closing):
     """A pose network for several pipelines and threads, one call at a time; closed by its owner."""
 
     def __init__(self, backend: Backend) -> None:
@@ -245,10 +245,4 @@ class _SharedBackend:
             return self._backend.infer(inputs, want)
 
     def close(self) -> None:
-        pass
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
         pass

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,9 +29,11 @@ from engine.output.files import ExportOptions
 from engine.pipeline.opening import open_pipeline
 from engine.pipeline.options import PipelineOptions
 from engine.sources.demo import DemoSource
+from engine.sources.frame_source import FrameSource
 from engine.sources.opening import open_source
 from engine.sources.reconnect import ReconnectingSource
 from engine.system.one_line_parser import OneLineParser
+from engine.types import Frame
 from tests.faults.live_server import Connection, camera
 
 SWITCH_S = 15.0
@@ -205,13 +208,28 @@ class _Sampling:
         """The run is over."""
 
 
+class Looped(FrameSource):
+    """The demo, which begins anew at its end, as one long file."""
+
+    def __init__(self) -> None:
+        with DemoSource() as demo:
+            super().__init__(demo.info)
+
+    def __iter__(self) -> Iterator[Frame]:
+        for lap in itertools.count():
+            with DemoSource() as demo:
+                for frame in demo:
+                    number = lap * (self.info.frame_count or 0) + frame.index
+                    yield Frame(image_bgr=frame.image_bgr, index=number, timestamp_s=number / 30, pts=number)
+
+
 def exporting(frames: int) -> list[str]:
     """Export the demo, which begins anew at its end, with poses; then read both files back."""
     watch = Watch("export")
     with tempfile.TemporaryDirectory(prefix="kcam-soak-") as folder:
         video, poses = Path(folder) / "long.mp4", Path(folder) / "long.jsonl"
         sampling = _Sampling(watch, max(1, (frames - _WARM_FRAMES) // 24))
-        with open_source("demo", loop=True) as source, open_pipeline(PipelineOptions(detect_every=1)) as pipeline:
+        with Looped() as source, open_pipeline(PipelineOptions(detect_every=1)) as pipeline:
             options = ExportOptions(output=video, poses=[poses], max_frames=frames, quiet=True)
             summary = export(source, pipeline, options, progress=sampling)
         with av.open(str(video)) as container:

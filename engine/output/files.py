@@ -25,7 +25,6 @@ from engine.sources.photos import WRITABLE_SUFFIXES, photos_in, write_photo
 from engine.sources.requests import distinct_names
 from engine.types import FrameResult, UInt8Array
 
-X264_PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
 DEFAULT_FOLDER = Path("outputs")
 _LONGEST_STEM = 220
 """Bytes of a file name that leave room for suffixes; file systems allow 255."""
@@ -49,8 +48,6 @@ class ExportOptions:
         sheet: the maps of all keypoints beside each other, in place of the overlay; None for the overlay.
         shorter_px: length of the shorter side of what is written where the source is larger; poses keep its pixels.
         quiet: no progress output.
-        crf: quality of the video, 0 (lossless) to 51.
-        preset: x264's trade-off of speed against size.
         overlap: read, process and write concurrently; False for one thread.
     """
 
@@ -67,8 +64,6 @@ class ExportOptions:
     sheet: AttentionSheet | None = None
     shorter_px: int | None = None
     quiet: bool = False
-    crf: int = 20
-    preset: str = "veryfast"
     overlap: bool = True
 
     def __post_init__(self) -> None:
@@ -80,10 +75,6 @@ class ExportOptions:
             raise OptionError(f"the start must be 0 seconds or more, not {self.start_s}")
         if self.shorter_px is not None and self.shorter_px < 2:
             raise OptionError(f"a picture needs 2 px or more on its shorter side, not {self.shorter_px}")
-        if not 0 <= self.crf <= 51:
-            raise OptionError(f"the video quality (crf) must lie between 0 and 51, not {self.crf}")
-        if self.preset not in X264_PRESETS:
-            raise OptionError(f"unknown x264 preset '{self.preset}'. Known: {', '.join(X264_PRESETS)}.")
         if self.output is not None and self.output.resolve() in [path.resolve() for path in self.poses]:
             raise OptionError(f"video and poses cannot both be written to {self.output}")
 
@@ -228,8 +219,7 @@ class RunFiles:
             if pictures and photos:
                 self._photos = PhotosWriter(photo_targets(info, target), overwrite=overwrite, inputs=inputs)
             elif pictures:
-                part, from_zero = reserved(target), bool(options.start_s)
-                self._video = VideoWriter(part, info, crf=options.crf, preset=options.preset, from_zero=from_zero)
+                self._video = VideoWriter(reserved(target), info, from_zero=bool(options.start_s))
             for path in options.poses:
                 self._poses.append(PosesWriter(reserved(path), skeleton, photos=photos, extras=options.extras))
             if options.attention_maps is not None:

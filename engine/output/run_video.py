@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -33,6 +32,7 @@ from engine.sources.frame_source import SignalLoss, SourceInfo
 from engine.sources.inputs import source_files
 from engine.sources.photos import read_photo
 from engine.sources.requests import SourceRequest
+from engine.system.console import lead_nowhere
 from engine.system.stop_flag import StopFlag
 
 EXIT_INTERRUPTED = 130
@@ -312,9 +312,7 @@ def print_line(text: str, stream: TextIO | None = None) -> None:
         print(text, file=stream, flush=True)
     except OSError:
         with contextlib.suppress(OSError, ValueError):  # else the interpreter reports unflushed output at exit
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, stream.fileno())
-            os.close(nowhere)
+            lead_nowhere(stream.fileno())
 
 
 def notify_signal(loss: SignalLoss | None) -> None:

@@ -21,6 +21,8 @@ from engine.sources.decoded_picture import fitted
 from engine.sources.frame_source import BT709, SourceInfo
 from engine.types import UInt8Array
 
+CRF = 20
+"""Constant rate factor of x264, 0 (lossless) to 51."""
 _FALLBACK_RATE = Fraction(25)
 # While it grows the file is fragmented, so that a killed run leaves a playable video; on close FFmpeg (7.1 and newer)
 # turns it into an ordinary MP4 with an index of all frames. The header is delayed to the first fragment (delay_moov),
@@ -77,8 +79,6 @@ class VideoWriter(PartWriter):
         part: PartFile,
         info: SourceInfo,
         *,
-        crf: int = 20,
-        preset: str = "veryfast",
         keep_audio: bool = True,
         from_zero: bool = False,
     ) -> None:
@@ -87,8 +87,6 @@ class VideoWriter(PartWriter):
         Args:
             part: file to write.
             info: the source: rate, time base, tags and sound.
-            crf: constant rate factor of x264, 0 (lossless) to 51; lower is better.
-            preset: x264's trade-off of speed against size.
             keep_audio: whether to include the source's audio.
             from_zero: the time of the first frame becomes 0, and the sound before it is left out.
 
@@ -104,7 +102,7 @@ class VideoWriter(PartWriter):
         self._time_base = _common_base(self._source_base, 1 / self._rate)
         self._ticks = int(self._source_base / self._time_base)
         self._step = max(1, round(1 / (self._rate * self._time_base)))
-        self._x264 = {"crf": str(crf), "preset": preset, "forced-idr": "1", **_held_back(self._rate, info.is_live)}
+        self._x264 = {"crf": str(CRF), "preset": "veryfast", "forced-idr": "1", **_held_back(self._rate, info.is_live)}
         self._keep_audio, self._from_zero = keep_audio, from_zero
         self._origin = 0
         self._output: Any = None

@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 
 from engine.errors import SourceError
 from engine.sources.addresses import shown
 from engine.sources.demo import DemoSource
-from engine.sources.frame_source import FrameSource, PictureTags, SourceInfo
+from engine.sources.frame_source import FrameSource, SourceInfo
 from engine.sources.inputs import check_list
 from engine.sources.live import CameraCapture, LiveSource
 from engine.sources.photos import PHOTO_SUFFIXES, PhotoSource, photos_in
 from engine.sources.pipe import STDIN, Pipe, is_pipe
-from engine.sources.reconnect import ReconnectingSource, Retry
+from engine.sources.reconnect import ReconnectingSource
 from engine.sources.streams import open_url
 from engine.sources.video import VideoSource
 from engine.system.missing import not_installed
 from engine.system.paths import path_from
-from engine.types import Frame
-
-__all__ = [
-    "CameraInfo",
-    "FrameSource",
-    "PictureTags",
-    "SourceInfo",
-    "list_cameras",
-    "open_source",
-]
 
 _LONGEST_SHOWN = 300
 _URL_SCHEMES = ("rtsp://", "rtsps://", "rtmp://", "http://", "https://", "udp://", "tcp://", "srt://", "rtp://")
@@ -65,23 +53,17 @@ def list_cameras() -> list[CameraInfo]:
     return [cameras[index] for index in sorted(cameras)]
 
 
-def open_source(text: str, *, loop: bool = False, retry: Retry | None = Retry()) -> FrameSource:  # noqa: B008 - frozen
+def open_source(text: str) -> FrameSource:
     """Open the source that a text names and check that it yields frames.
 
     Args:
         text: path of a video, photo or folder of photos; a camera's number; a URL; '-' for standard input; or 'demo'.
-        loop: restart at the end, endlessly, with continuous time stamps; ignored for live sources and pipes.
-        retry: when to reconnect a lost live source; None never reconnects.
 
     Raises:
         SourceError: it cannot be opened; the one-line message states what was expected and what was found.
     """
     source = _open_once(text)
-    if source.info.is_live and retry is not None:
-        return ReconnectingSource(source, lambda: _open_again(text), retry)
-    if loop and not source.info.is_live and not source.info.read_once:
-        return LoopedSource(source, lambda: _open_once(text))
-    return source
+    return ReconnectingSource(source, lambda: _open_again(text)) if source.info.is_live else source
 
 
 def _open_again(text: str) -> FrameSource:
@@ -157,56 +139,3 @@ def _open_path(path: Path) -> FrameSource:
 def _open_pipe(pipe: Pipe, path: Path | None) -> FrameSource:
     name = path.name if path is not None else "stdin"
     return VideoSource("", name=name, path=path, shown=pipe.shown, pipe=pipe)
-
-
-class LoopedSource(FrameSource):
-    """A finite source, reopened each time it ends; frame numbers and time stamps stay continuous."""
-
-    def __init__(self, first: FrameSource, reopen: Callable[[], FrameSource]) -> None:
-        super().__init__(first.info)
-        self._current = first
-        self._reopen = reopen
-        self._closed = False
-        self._lap_start = 0
-
-    def __iter__(self) -> Iterator[Frame]:
-        index, time_s, pts = 0, 0.0, 0
-        rate = self._info.frame_rate or Fraction(1 if self._info.kind == "photos" else 25)
-        base = self._info.time_base
-        while not self._closed:
-            frame: Frame | None = None
-            for frame in self._current:
-                yield Frame(
-                    image_bgr=frame.image_bgr,
-                    index=index + frame.index,
-                    timestamp_s=time_s + frame.timestamp_s,
-                    pts=None if frame.pts is None else pts + frame.pts,
-                )
-            if frame is None or self._closed:
-                return
-            index += frame.index + 1
-            self._lap_start = index
-            time_s += frame.timestamp_s + float(1 / rate)
-            if base is not None and frame.pts is not None:
-                pts += frame.pts + max(1, round(1 / (rate * base)))
-            self._current.close()
-            self._current = self._reopen()
-
-    @property
-    def unreadable_frames(self) -> int:
-        """Frames of the current lap that could not be read."""
-        return self._current.unreadable_frames
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Problems of the current lap."""
-        return self._current.notes
-
-    def frame_path(self, index: int) -> Path | None:
-        """The photo of the frame with this index, within the current lap."""
-        return self._current.frame_path(index - self._lap_start)
-
-    def close(self) -> None:
-        """Close the source that is being read."""
-        self._closed = True
-        self._current.close()

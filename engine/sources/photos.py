@@ -18,6 +18,7 @@ from engine.errors import OutputError, SourceError
 from engine.sources.decoded_picture import on_white
 from engine.sources.frame_source import FrameSource, SourceInfo
 from engine.sources.photo_format import orientation, picture_count, size_wh
+from engine.system.console import lead_nowhere
 from engine.system.regular_file import read_regular
 from engine.types import Frame, UInt8Array
 
@@ -91,9 +92,7 @@ def _without_messages() -> Iterator[None]:
         kept = None
         with contextlib.suppress(OSError):  # a process without stderr
             kept = os.dup(2)
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, 2)
-            os.close(nowhere)
+            lead_nowhere(2)
         try:
             yield
         finally:

@@ -21,8 +21,6 @@ from engine.sources.truncation import is_cut_off
 from engine.sources.video_decoder import VideoDecoder
 from engine.types import Frame
 
-__all__ = ["VideoSource", "first_video_stream", "open_container", "reason", "stream_rate"]
-
 # libavformat's AVFMT_TS_DISCONT: broadcast formats, whose clock starts at any value.
 _CLOCK_STARTS_ANYWHERE = 0x0200
 _DAY_S = 86_400  # a clock with a later start does not count from the start of the video

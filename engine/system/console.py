@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import sys
+from collections.abc import Iterator
 
 _closed: set[int] = set()  # streams that the program was started without
 
@@ -13,6 +14,34 @@ _closed: set[int] = set()  # streams that the program was started without
 def is_closed(number: int) -> bool:
     """Whether the program was started without this one of stdin, stdout and stderr (0 to 2)."""
     return number in _closed
+
+
+def lead_nowhere(number: int) -> None:
+    """Connect a file handle to the null device."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nowhere, number)
+    os.close(nowhere)
+
+
+@contextlib.contextmanager
+def stdout_kept() -> Iterator[int]:
+    """A handle of standard output, while everything else that is printed there goes to stderr.
+
+    The file handle itself is exchanged, because libraries print past Python, too.
+    """
+    sys.stdout.flush()
+    handle = os.dup(1)
+    try:
+        os.dup2(2, 1)
+    except OSError:  # a process without stderr
+        lead_nowhere(1)
+    try:
+        yield handle
+    finally:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+        os.dup2(handle, 1)
+        os.close(handle)
 
 
 def any_character() -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
-from engine.system.console import any_character, open_closed_streams
+from engine.system.console import any_character, lead_nowhere, open_closed_streams
 from engine.system.interrupts import install_interrupts, safe_interrupts
 
 EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_CLOSED_PIPE = 2, 130, 141
@@ -61,9 +60,7 @@ def _say(line: str, code: int) -> int:
         if line:
             print(line, file=sys.stderr, flush=True)
     with contextlib.suppress(OSError, ValueError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
+        lead_nowhere(sys.stdout.fileno())
     return code
 
 

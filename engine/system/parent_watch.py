@@ -10,6 +10,8 @@ import signal
 import threading
 import time
 
+from engine.system.console import lead_nowhere
+
 _LIMIT_S = 10.0
 
 
@@ -23,9 +25,7 @@ def end_with_stdin(limit_s: float = _LIMIT_S) -> None:
     """
     # The pipe moves to another descriptor and stdin becomes os.devnull, so that no package reads from the pipe.
     pipe = os.dup(0)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.close(nothing)
+    lead_nowhere(0)
     threading.Thread(target=_watch, args=(pipe, limit_s), name="parent watch", daemon=True).start()
 
 

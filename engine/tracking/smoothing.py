@@ -12,34 +12,19 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from engine.errors import OptionError
 from engine.types import Poses
 
 _Float64 = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True, kw_only=True)
-class SmoothingOptions:
-    """How much to smooth.
-
-    Attributes:
-        still_hz: cut-off frequency for a keypoint at rest; lower is calmer.
-        per_speed_hz: what a speed of one person height per second adds to it; higher means less lag.
-        speed_hz: cut-off frequency of the speed itself.
-        least_score: keypoints below are unreliable: they pass unchanged, and their filter restarts after them.
-        gap_s: the filter of a keypoint that was not seen for longer restarts.
-    """
-
-    still_hz: float = 1.2
-    per_speed_hz: float = 12.0
-    speed_hz: float = 2.0
-    least_score: float = 0.3
-    gap_s: float = 0.5
-
-    def __post_init__(self) -> None:
-        for name in ("still_hz", "per_speed_hz", "speed_hz", "gap_s"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise OptionError(f"smoothing: {name} is {getattr(self, name)}; expected a number above 0")
+STILL_HZ = 1.2
+"""Cut-off frequency for a keypoint at rest; lower is calmer."""
+PER_SPEED_HZ = 12.0
+"""What a speed of one person height per second adds to it; higher means less lag."""
+_SPEED_HZ = 2.0  # cut-off frequency of the speed itself
+LEAST_SCORE = 0.3
+"""Keypoints with a lower score are unreliable: they pass unchanged, and their filter restarts after them."""
+_GAP_S = 0.5  # the filter of a keypoint that was not seen for longer restarts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +44,7 @@ class _Memory:
 class PoseSmoother:
     """Smooths the keypoints of people with ids. Uses time stamps, so the frame rate may vary."""
 
-    def __init__(self, options: SmoothingOptions | None = None) -> None:
-        self._options = options or SmoothingOptions()
+    def __init__(self) -> None:
         self._memory: _Memory | None = None
 
     def reset(self) -> None:
@@ -76,22 +60,21 @@ class PoseSmoother:
         """
         if poses.track_ids is None:
             return poses
-        options = self._options
         before = self._recall(poses.track_ids, poses.scores.shape[1], time_s)
         measured = poses.keypoints_xy.astype(np.float64)  # (N, K, 2)
         heights = np.maximum(poses.boxes_xyxy[:, 3] - poses.boxes_xyxy[:, 1], 1).astype(np.float64)
         heights = np.where(np.isfinite(before.heights), 0.8 * before.heights + 0.2 * heights, heights)
-        seen = (poses.scores >= options.least_score) & np.isfinite(measured).all(axis=2)  # (N, K)
+        seen = (poses.scores >= LEAST_SCORE) & np.isfinite(measured).all(axis=2)  # (N, K)
         step_s = time_s - before.times_s
-        known = seen & (step_s <= options.gap_s)
+        known = seen & (step_s <= _GAP_S)
         step_s = np.where(known, np.maximum(step_s, 0), 1)[..., None]  # (N, K, 1)
         moved = np.where(known[..., None], measured - before.places, 0)
         # No speed can be computed from two pictures with one time stamp.
         speed = np.divide(moved, step_s, out=np.zeros_like(moved), where=step_s > 0)
-        velocities = before.velocities + _share(options.speed_hz, step_s) * (speed - before.velocities)
+        velocities = before.velocities + _share(_SPEED_HZ, step_s) * (speed - before.velocities)
         velocities = np.where(known[..., None], velocities, 0)
         speed_heights = np.linalg.norm(velocities, axis=2, keepdims=True) / heights[:, None, None]
-        share = _share(options.still_hz + options.per_speed_hz * speed_heights, step_s)
+        share = _share(STILL_HZ + PER_SPEED_HZ * speed_heights, step_s)
         places = np.where(known[..., None], before.places + share * moved, measured)
         times_s = np.where(seen, time_s, -np.inf)
         now = _Memory(ids=before.ids, places=places, velocities=velocities, times_s=times_s, heights=heights)
@@ -122,10 +105,10 @@ class PoseSmoother:
         return recalled
 
     def _remember(self, now: _Memory, time_s: float) -> None:
-        """Keep the people of this frame, and those who have been absent for at most `gap_s`."""
+        """Keep the people of this frame, and those who have been absent for at most `_GAP_S`."""
         memory = self._memory
         if memory is not None and len(memory.ids):
-            absent = ~np.isin(memory.ids, now.ids) & (memory.times_s.max(axis=1) >= time_s - self._options.gap_s)
+            absent = ~np.isin(memory.ids, now.ids) & (memory.times_s.max(axis=1) >= time_s - _GAP_S)
             if absent.any():
                 parts = {
                     field.name: np.concatenate([getattr(now, field.name), getattr(memory, field.name)[absent]])

@@ -19,7 +19,6 @@ from engine.overlay.attention import parse_attention
 from engine.overlay.drawing import OverlayOptions
 from engine.pipeline.options import PipelineOptions
 from engine.skeleton import COCO17
-from engine.tracking.smoothing import SmoothingOptions
 from tests.engine.fakes import THREE
 
 pytestmark = pytest.mark.fault("fuzzing")
@@ -80,15 +79,8 @@ def test_any_options_are_accepted_or_refused(data: st.DataObject) -> None:
             threads=draw_value(st.one_of(st.none(), st.integers())),
         ),
         lambda: OpenOptions(precision=draw_value(TEXT), device=draw_value(TEXT), threads=draw_value(st.integers())),
-        lambda: ExportOptions(
-            max_frames=draw_value(st.integers()), duration_s=draw_value(NUMBER), crf=draw_value(st.integers()),
-            preset=draw_value(TEXT),
-        ),
+        lambda: ExportOptions(max_frames=draw_value(st.integers()), duration_s=draw_value(NUMBER)),
         lambda: OverlayOptions(line_width=draw_value(NUMBER), opacity=draw_value(NUMBER), scale="paper"),
-        lambda: SmoothingOptions(
-            still_hz=draw_value(NUMBER), per_speed_hz=draw_value(NUMBER), speed_hz=draw_value(NUMBER),
-            gap_s=draw_value(NUMBER),
-        ),
         lambda: parse_attention(draw_value(st.text(max_size=20)), COCO17),
         lambda: parse_attention("areas:" + draw_value(st.text(max_size=20)), THREE),
         lambda: resolve_classes(draw_value(st.text(max_size=12)), ("person", "hand")),

@@ -1,5 +1,4 @@
-"""What is sent for a frame, the contract of a live channel, and the base of those with one reader: a thread with a
-bounded queue."""
+"""What is sent for a frame, and the base of the live channels with one reader: a thread with a bounded queue."""
 
 from __future__ import annotations
 
@@ -10,7 +9,7 @@ import threading
 import time
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 from engine.skeleton import Skeleton
 
@@ -68,29 +67,11 @@ class Counts:
     dropped: int
 
 
-class Channel(Protocol):
-    """Sends frames somewhere. `offer` and `close` are called in one thread."""
-
-    @property
-    def counts(self) -> Counts:
-        """Sent and dropped frames so far."""
-
-    @property
-    def ended(self) -> bool:
-        """Whether its only reader went away."""
-
-    def offer(self, message: Message) -> None:
-        """Take a frame, without waiting; raises what the channel's thread failed with."""
-
-    def close(self) -> None:
-        """Send what waits, as long as the reader takes it, and end."""
-
-    def summary(self) -> str:
-        """One line for the user."""
-
-
 class QueuedChannel(abc.ABC):
-    """Calls `_send` for each message in a thread of its own; never more than `ROOM` messages wait."""
+    """Calls `_send` for each message in a thread of its own; never more than `ROOM` messages wait.
+
+    `offer` and `close` are called in one thread.
+    """
 
     ended = False
     """Whether its reader went away."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 
 from engine.errors import one_line
-from engine.output.live.channel import About, Channel, Message
+from engine.output.live.channel import About, Message, QueuedChannel
 from engine.output.live.datagrams import Datagrams, json_line, osc_encoder
 from engine.output.live.standard_output import StandardOutput
 from engine.output.live.targets import STDOUT, LiveTarget
@@ -13,6 +13,9 @@ from engine.output.live.websocket import WebSocketServer
 from engine.skeleton import Skeleton
 from engine.system.closing import Closing
 from engine.types import FrameResult, frame_record
+
+Channel = QueuedChannel | WebSocketServer
+"""Sends frames somewhere; `offer` never waits, and raises what the channel's thread failed with."""
 
 
 class LivePoses(Closing):

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from engine.errors import OutputError
 from engine.output.live.channel import Message, QueuedChannel
-from engine.system.console import is_closed
+from engine.system.console import is_closed, stdout_kept
 
 _CHUNK = getattr(select, "PIPE_BUF", 512)
 """What a pipe that is ready takes without making the writer wait."""
@@ -21,28 +21,13 @@ _WAIT_S = 0.1
 def kept_for_poses() -> Iterator[int]:
     """A handle of standard output, while everything else that is printed there goes to stderr.
 
-    The file handle itself is exchanged, because libraries print past Python, too.
-
     Raises:
         OutputError: the program was started without standard output.
     """
     if is_closed(1):
         raise OutputError("--poses - writes to standard output, which is closed: give it a file or a pipe")
-    sys.stdout.flush()
-    handle = os.dup(1)
-    try:
-        os.dup2(2, 1)
-    except OSError:  # a process without stderr
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, 1)
-        os.close(nowhere)
-    try:
+    with stdout_kept() as handle:
         yield handle
-    finally:
-        with contextlib.suppress(OSError, ValueError):
-            sys.stdout.flush()
-        os.dup2(handle, 1)
-        os.close(handle)
 
 
 class StandardOutput(QueuedChannel):

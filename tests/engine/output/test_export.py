@@ -157,9 +157,10 @@ def test_rotated_input_comes_out_upright_without_a_flag(
         assert (pixel[2] - pixel[0] > 100) == ((y, x) == red_corner)
 
 
-def test_odd_sizes_are_padded_and_not_scaled(tmp_path: Path) -> None:
+def test_odd_sizes_are_padded_and_not_scaled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.output.video_writer.CRF", 4)
     clip = make_clip(tmp_path / "odd.mkv", ClipSpec(size_wh=(175, 143), frames=4))
-    run_export(clip, tmp_path / "out.mp4", overlay=BARE, crf=4)
+    run_export(clip, tmp_path / "out.mp4", overlay=BARE)
     after, before = read_back(tmp_path / "out.mp4"), read_back(clip)
     assert after.size_wh == (176, 144)
     inner = after.first_bgr[:143, :175].astype(int) - before.first_bgr
@@ -168,8 +169,11 @@ def test_odd_sizes_are_padded_and_not_scaled(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size_wh", [(320, 240), (1280, 720)])
-def test_colours_come_back_as_they_were(tmp_path: Path, size_wh: tuple[int, int]) -> None:
+def test_colours_come_back_as_they_were(
+    tmp_path: Path, size_wh: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The output is read as by a player that uses the tags."""
+    monkeypatch.setattr("engine.output.video_writer.CRF", 4)
     image = np.zeros((size_wh[1], size_wh[0], 3), np.uint8)
     patches = [(20, 20, 230), (20, 200, 20), (220, 40, 30), (128, 128, 128), (40, 210, 220)]
     width = size_wh[0] // len(patches)
@@ -177,7 +181,7 @@ def test_colours_come_back_as_they_were(tmp_path: Path, size_wh: tuple[int, int]
         image[:, number * width : (number + 1) * width] = color
     for matrix in (1, 6):
         info = SourceInfo(name="x", kind="video", tags=PictureTags(matrix=matrix, primaries=matrix, transfer=matrix))
-        writer = VideoWriter(PartFile(tmp_path / "c.mp4", overwrite=True), info, crf=4)
+        writer = VideoWriter(PartFile(tmp_path / "c.mp4", overwrite=True), info)
         writer.write(image, 0)
         writer.finish()
         path = writer.commit()

@@ -83,7 +83,7 @@ def test_names_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="cannot both"):
         ExportOptions(output=tmp_path / "a.json", poses=[tmp_path / "a.json"])
     wrong: list[dict[str, Any]] = [{"max_frames": 0}, {"duration_s": 0.0}, {"duration_s": float("nan")}]
-    for options in (*wrong, {"crf": 60}, {"preset": "x"}):
+    for options in wrong:
         with pytest.raises(OptionError):
             ExportOptions(**options)
 

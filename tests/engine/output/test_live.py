@@ -28,9 +28,9 @@ import main
 from engine.errors import OptionError, OutputError
 from engine.output.export import ExportSummary, export
 from engine.output.files import ExportOptions
-from engine.output.live.channel import ROOM, About, Channel, Message
+from engine.output.live.channel import ROOM, About, Message
 from engine.output.live.datagrams import Datagrams, json_line
-from engine.output.live.live_poses import LivePoses
+from engine.output.live.live_poses import Channel, LivePoses
 from engine.output.live.standard_output import StandardOutput
 from engine.output.live.targets import LiveTarget, split_poses
 from engine.output.live.websocket import WebSocketServer

@@ -257,22 +257,3 @@ def test_demo_does_not_import_ultralytics() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
-
-
-# Looping
-
-
-def test_loop_continues_the_frame_numbers(tmp_path: Path) -> None:
-    clip = make_clip(tmp_path / "clip.mp4", ClipSpec(frames=5))
-    source = open_source(str(clip), loop=True)
-    frames = []
-    with source:
-        for frame in source:
-            frames.append(frame)
-            if len(frames) == 13:
-                break
-    assert [frame.index for frame in frames] == list(range(13))
-    times = [frame.timestamp_s for frame in frames]
-    assert np.diff(times) == pytest.approx(np.full(12, 0.04))
-    stamps = [frame.pts or 0 for frame in frames]
-    assert len(set(np.diff(stamps))) == 1

@@ -24,7 +24,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three seconds in which the bars of a frame encode its number; a key frame every second."""
     path = tmp_path_factory.mktemp("clip") / "bars.mp4"
     info = SourceInfo(name="bars", kind="video", frame_rate=Fraction(RATE), time_base=Fraction(1, RATE))
-    writer = VideoWriter(PartFile(path), info, crf=5)
+    writer = VideoWriter(PartFile(path), info)
     for number in range(FRAMES):
         bits = [255 * (number >> bit & 1) for bit in range(BITS)]
         writer.write(np.tile(np.repeat(np.array(bits, np.uint8), 16)[None, :, None], (48, 1, 3)), number)

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.errors import OptionError
-from engine.tracking.smoothing import PoseSmoother, SmoothingOptions
+from engine.tracking.smoothing import LEAST_SCORE, PoseSmoother
 from engine.types import Poses
 
 HEIGHT_PX = 300.0
@@ -84,7 +83,7 @@ def test_it_never_leaves_the_range_of_the_measurements(steps: list[tuple[float, 
         result = smoother.smooth(people([[[place, -place]]], [4], score), time_s).keypoints_xy
         assert np.isfinite(result).all()
         assert min(seen) - 1e-3 <= result[0, 0, 0] <= max(seen) + 1e-3
-        if score < SmoothingOptions().least_score:
+        if score < LEAST_SCORE:
             assert result[0, 0, 0] == np.float32(place)  # a keypoint with a low score is not smoothed
 
 
@@ -103,11 +102,12 @@ def test_people_are_distinguished_by_ids_and_not_by_order(order: list[int], seed
             assert np.allclose(result.keypoints_xy[row], single.keypoints_xy[0], atol=1e-4)
 
 
-def test_smoothing_depends_on_time_and_not_on_frames() -> None:
+def test_smoothing_depends_on_time_and_not_on_frames(monkeypatch: pytest.MonkeyPatch) -> None:
     """The response to a step after 0.1 s is the same in one frame as in ten, except for discretisation."""
+    monkeypatch.setattr("engine.tracking.smoothing.PER_SPEED_HZ", 1e-6)
     reached = []
     for pieces in (1, 10):
-        smoother = PoseSmoother(SmoothingOptions(per_speed_hz=1e-6))
+        smoother = PoseSmoother()
         smoother.smooth(people([[[0.0, 0.0]]], [1]), 0.0)
         for piece in range(1, pieces + 1):
             result = smoother.smooth(people([[[10.0, 0.0]]], [1]), 0.1 * piece / pieces)
@@ -148,9 +148,3 @@ def test_memory_does_not_grow_with_the_people_who_passed() -> None:
         smoother.smooth(people([[[1.0, 2.0]]], [number]), number * 0.1)
     assert smoother._memory is not None
     assert len(smoother._memory.ids) <= 7
-
-
-@pytest.mark.parametrize("wrong", [{"still_hz": 0.0}, {"gap_s": -1.0}, {"per_speed_hz": float("nan")}])
-def test_invalid_values_are_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(OptionError):
-        SmoothingOptions(**wrong)
