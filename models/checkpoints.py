@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,7 +33,7 @@ from models.foreign_weights import (
 from models.pose_model import PoseModel, PoseModelConfig
 
 __all__ = [
-    "IMAGENET_MEAN", "IMAGENET_STD", "CheckpointError", "ForeignPoseModel", "PoseCheckpoint", "imagenet_file",
+    "IMAGENET_MEAN", "IMAGENET_STD", "CheckpointError", "PoseCheckpoint", "imagenet_file",
     "initialize_from",
     "load_foreign_pose_model", "load_pose_model", "load_tensors", "read_foreign_tensors", "read_metadata",
     "save_pose_model", "write_atomically",
@@ -245,25 +245,12 @@ def _check_finite(tensors: Mapping[str, Tensor], path: Path) -> None:
             raise CheckpointError(f"{path}: '{name}' holds values that are not numbers")
 
 
-class ForeignPoseModel(NamedTuple):
-    """A network with the weights of another program, in evaluation mode, and the normalisation it was trained with.
-
-    Attributes:
-        model: takes RGB.
-        mean, std: RGB on the scale 0 to 1.
-        channel_order: of the pictures the file was trained on; "bgr" means that the first layer was turned to RGB.
-    """
-
-    model: PoseModel
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    channel_order: ChannelOrder
-
-
 def load_foreign_pose_model(
     path: Path, config: PoseModelConfig, channel_order: ChannelOrder | None = None
-) -> ForeignPoseModel:
-    """A network with the weights of an official, MMPose or Lightning checkpoint, float32, evaluation mode.
+) -> tuple[PoseModel, ForeignWeights]:
+    """A network, which takes RGB, with the weights of an official, MMPose or Lightning checkpoint, and these weights.
+
+    The network is float32, in evaluation mode.
 
     Args:
         path: see `read_foreign_tensors`.
@@ -283,7 +270,7 @@ def load_foreign_pose_model(
     except ValueError as error:
         raise CheckpointError(f"{path}: {error}") from error
     load_tensors(model, tensors, path)
-    return ForeignPoseModel(model.eval(), weights.mean, weights.std, weights.channel_order)
+    return model.eval(), weights
 
 
 def initialize_from(model: PoseModel, path: Path, *, notify: Callable[[str], None] = lambda _line: None) -> list[str]:

@@ -19,6 +19,8 @@ from typing import Any
 from engine.artifacts.other_files import names_other_files
 from engine.errors import ModelError, nearest_hint
 from engine.skeleton import Skeleton
+from engine.system.json_file import parse_json
+from engine.system.regular_file import read_regular
 
 SPEC_FORMAT = 1
 """Incremented when a field changes its meaning; a file of another format is rebuilt."""
@@ -195,15 +197,10 @@ def read_json(file: Path) -> Any:
         ModelError: it cannot be read, is too large or too deep, or is not JSON.
     """
     try:
-        with file.open("rb") as stream:
-            content = stream.read(_MOST_JSON_BYTES + 1)
+        return parse_json(read_regular(file, _MOST_JSON_BYTES))
     except OSError as error:
         raise ModelError(f"{file} cannot be read: {error.strerror or error}") from error
-    if len(content) > _MOST_JSON_BYTES:
-        raise ModelError(f"{file} is larger than {_MOST_JSON_BYTES} bytes, which no such file is")
-    try:
-        return json.loads(content)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise ModelError(f"{file} is not JSON, or it is damaged") from error
 
 

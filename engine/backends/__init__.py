@@ -100,19 +100,12 @@ def open_pose_backend(
     )
     path = resolve_pose_model(model)
 
-    def open_one(module: RuntimeModule, options: OpenOptions) -> Backend:
-        return _warmed(module.open_pose(path, options), ("keypoints",))
-
-    return _open(backend, options, open_one)
+    return _open(backend, options, lambda module, options: _warmed(module.open_pose(path, options)))
 
 
 def open_detector_backend(onnx_file: Path, *, backend: str, options: OpenOptions) -> OpenedBackend:
     """Open a detector's ONNX file (see compiler.ensure_detector) on a runtime; raises as `open_pose_backend`."""
-
-    def open_one(module: RuntimeModule, options: OpenOptions) -> Backend:
-        return module.open_detector(onnx_file, options)
-
-    return _open(backend, options, open_one)
+    return _open(backend, options, lambda module, options: module.open_detector(onnx_file, options))
 
 
 def probe_backends() -> list[tuple[str, bool, str]]:
@@ -221,7 +214,7 @@ def _module(name: str) -> RuntimeModule:
     return cast(RuntimeModule, importlib.import_module(f"engine.backends.{name}"))
 
 
-def _warmed(backend: Backend, want: tuple[str, ...]) -> Backend:
+def _warmed(backend: Backend) -> Backend:
     """Run once on a black picture, so that a backend that fails does so while another can still be chosen."""
     lengths = {"frame_height": 64, "frame_width": 64}
     inputs = {
@@ -229,7 +222,7 @@ def _warmed(backend: Backend, want: tuple[str, ...]) -> Backend:
         for tensor in backend.spec.inputs
     }
     try:
-        backend.infer(inputs, want)
+        backend.infer(inputs, ("keypoints",))
     except BaseException:
         backend.close()
         raise

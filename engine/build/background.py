@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 
 from engine.artifacts.compiler import end_builds_of, run_build
@@ -19,11 +20,9 @@ class BackgroundBuild:
     """
 
     def __init__(self, arguments: Sequence[str], notify: Callable[[str], None] = lambda _line: None) -> None:
-        self._arguments = list(arguments)
-        self._notify = notify
-        self._file: Path | None = None
-        self._error: EngineError | None = None
+        self._arguments, self._notify = list(arguments), notify
         self._cancelled = False
+        self._file: Future[Path] = Future()
         self._thread = threading.Thread(target=self._run, name="engine build", daemon=True)
         self._thread.start()
 
@@ -38,12 +37,7 @@ class BackgroundBuild:
         Raises:
             EngineError: the build failed or was cancelled.
         """
-        self._thread.join()
-        if self._error is not None:
-            raise self._error
-        if self._file is None:
-            raise BackendError("the build ended without a file")
-        return self._file
+        return self._file.result()
 
     def cancel(self) -> None:
         """Terminate the build; its incomplete files are removed."""
@@ -55,9 +49,10 @@ class BackgroundBuild:
 
     def _run(self) -> None:
         try:
-            if not self._cancelled:
-                self._file = run_build(self._arguments, self._notify)
+            if self._cancelled:
+                raise BackendError("the build was cancelled")
+            self._file.set_result(run_build(self._arguments, self._notify))
         except EngineError as error:
-            self._error = BackendError("the build was cancelled") if self._cancelled else error
+            self._file.set_exception(BackendError("the build was cancelled") if self._cancelled else error)
         except Exception as error:  # `result` raises it in the caller's thread
-            self._error = BackendError(f"the build ended with {type(error).__name__}: {error}")
+            self._file.set_exception(BackendError(f"the build ended with {type(error).__name__}: {error}"))

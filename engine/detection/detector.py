@@ -68,11 +68,6 @@ class PersonDetector(Closing):
         self._output = "boxes" if "boxes" in spec.output_names else "candidates"
         self._letterbox = _letterbox(spec, input_size)
 
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Name of each class id."""
-        return self.backend.spec.class_names
-
     def detect(self, image_bgr: UInt8Array) -> Detections:
         """Boxes of one frame in frame px, highest score first; may be empty.
 

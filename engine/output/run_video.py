@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TextIO
 
+from engine.artifacts.compiler import discard_notice
 from engine.artifacts.folders import WEIGHTS_DIR, is_offline
 from engine.artifacts.model_files import find_detector, resolve_pose_model
 from engine.artifacts.part_file import check_writable
@@ -120,7 +121,7 @@ def live_poses(user_options: Options, stdout: int | None, *, named: bool) -> Liv
 
 def notice_to(user_options: Options) -> Callable[[str], None]:
     """Where lines go that tell of what takes long or goes wrong on the way."""
-    return _discard if user_options.quiet else print_error
+    return discard_notice if user_options.quiet else print_error
 
 
 def pipeline_options(
@@ -323,7 +324,3 @@ def notify_signal(loss: SignalLoss | None) -> None:
 def print_error(line: str) -> None:
     """Print a line on stderr."""
     print_line(line, sys.stderr)
-
-
-def _discard(_line: str) -> None:
-    """Discard the line."""

@@ -198,11 +198,6 @@ class PhotoSource(FrameSource):
         self._start = 0
         self._noted: set[Path] = set()
 
-    @property
-    def paths(self) -> tuple[Path, ...]:
-        """All photos of the source, readable or not."""
-        return tuple(self._paths)
-
     def frame_path(self, index: int) -> Path | None:
         """The photo of the frame with this index."""
         return self._read.get(index)

@@ -167,10 +167,10 @@ def test_foreign_pose_checkpoints_run_as_bare_models_and_start_kcam(name: str, t
         read = read_foreign_tensors(file)
         assert list(read) == list(tensors)
         assert all(torch.equal(read[key], value) for key, value in tensors.items())
-    loaded = load_foreign_pose_model(file, PoseModelConfig(name=name, input_size_wh=(64, 64)))  # the last form
-    assert loaded.model.config.num_keypoints == 5 and not loaded.model.training
+    model, _ = load_foreign_pose_model(file, PoseModelConfig(name=name, input_size_wh=(64, 64)))  # the last form
+    assert model.config.num_keypoints == 5 and not model.training
     images = torch.randn(1, 3, 64, 64)
-    torch.testing.assert_close(loaded.model(images).heatmaps, theirs(images).heatmaps, rtol=0, atol=0)
+    torch.testing.assert_close(model(images).heatmaps, theirs(images).heatmaps, rtol=0, atol=0)
     kcam = build_model(f"kcam_{name}", num_keypoints=5, deconv_channels=16)
     fresh = initialize_from(kcam, file)
     assert fresh and all(key.startswith("kcam") for key in fresh)
@@ -198,10 +198,10 @@ def test_a_network_sees_the_colours_it_was_trained_on(
     rgb = torch.rand(1, 3, 64, 64)
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
     expected = theirs(((rgb.flip(1) if order == "bgr" else rgb) - mean) / std).heatmaps
-    loaded = load_foreign_pose_model(file, PoseModelConfig(name=name, input_size_wh=(64, 64)), given)
+    model, loaded = load_foreign_pose_model(file, PoseModelConfig(name=name, input_size_wh=(64, 64)), given)
     assert loaded.channel_order == order
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (loaded.mean, loaded.std))
-    torch.testing.assert_close(loaded.model((rgb - mean) / std).heatmaps, expected, rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(model((rgb - mean) / std).heatmaps, expected, rtol=1e-5, atol=1e-7)
 
 
 def first_layer(model: PoseModel, images: torch.Tensor) -> torch.Tensor:
@@ -214,9 +214,9 @@ def test_a_start_from_bgr_weights_is_adapted_to_normalised_rgb(tmp_path: Path) -
     torch.manual_seed(0)
     theirs = build_model("resnet18", num_keypoints=5, deconv_channels=16).eval()
     torch.save(theirs.state_dict(), tmp_path / "pose.pth")
-    loaded = load_foreign_pose_model(tmp_path / "pose.pth", PoseModelConfig(name="resnet18"))
+    model, loaded = load_foreign_pose_model(tmp_path / "pose.pth", PoseModelConfig(name="resnet18"))
     kept = tmp_path / "kept.safetensors"  # the converted file carries its own normalisation
-    save_pose_model(kept, loaded.model, skeleton=SKELETON, mean=loaded.mean, std=loaded.std, half=False)
+    save_pose_model(kept, model, skeleton=SKELETON, mean=loaded.mean, std=loaded.std, half=False)
     rgb = torch.rand(1, 3, 64, 64)
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
     expected = first_layer(theirs, (rgb.flip(1) - mean) / std)
@@ -275,7 +275,7 @@ def test_a_lightning_checkpoint_gives_the_averaged_weights(tmp_path: Path) -> No
         "optimizer_states": [{"state": {}, "param_groups": [{"lr": 0.1}]}],
     }
     torch.save(checkpoint, tmp_path / "last.ckpt")
-    loaded = load_foreign_pose_model(tmp_path / "last.ckpt", PoseModelConfig(name="resnet18"))
-    assert loaded.channel_order == "rgb" and loaded.model.config.deconv_channels == 16
-    assert all(torch.equal(loaded.model.state_dict()[name], value) for name, value in averaged.state_dict().items()
+    model, loaded = load_foreign_pose_model(tmp_path / "last.ckpt", PoseModelConfig(name="resnet18"))
+    assert loaded.channel_order == "rgb" and model.config.deconv_channels == 16
+    assert all(torch.equal(model.state_dict()[name], value) for name, value in averaged.state_dict().items()
                if not name.endswith("num_batches_tracked"))  # fmt: skip

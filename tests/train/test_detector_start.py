@@ -126,5 +126,5 @@ def test_a_training_gives_a_detector_that_the_program_opens_by_the_name_of_its_c
     assert f"detector: {written}" in capsys.readouterr().out
     opened, _ = open_detector(str(written), backend="onnxruntime", classes="stick", score_threshold=0.0)
     with opened:
-        assert opened.class_names == ("stick",)
+        assert opened.backend.spec.class_names == ("stick",)
         assert len(opened.detect(np.full((120, 160, 3), 90, np.uint8)).boxes_xyxy) > 0

@@ -55,8 +55,7 @@ def usable_weights(
             raise OptionError(f"{name} contains its own description; {options} are for foreign files")
         yield resolve_pose_model(name)
         return
-    foreign = load_foreign_pose_model(path, _config_of(path, model, input_size, udp), channel_order)
-    pose_model = foreign.model
+    pose_model, foreign = load_foreign_pose_model(path, _config_of(path, model, input_size, udp), channel_order)
     found, expected = pose_model.config.num_keypoints, people.skeleton.num_keypoints
     if found != expected:
         raise OptionError(f"{name} finds {found} keypoints, but {people.origin} labels {expected}")

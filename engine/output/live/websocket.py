@@ -93,11 +93,6 @@ class WebSocketServer:
         return Counts(sent=self._sent, dropped=self._dropped + self._inbox_dropped)
 
     @property
-    def readers(self) -> int:
-        """Programs and pages that are connected."""
-        return len(self._readers)
-
-    @property
     def waiting(self) -> int:
         """Frames in the queues of all readers, and those on their way there."""
         return len(self._inbox) + sum(reader.qsize() for reader in tuple(self._readers))

@@ -84,7 +84,7 @@ def test_only_valid_boxes_are_kept_best_first() -> None:
         assert backend.seen[0].shape == (1, 160, 320, 3)
     everything = PersonDetector(backend, 0.3, class_ids=(0, 1), max_boxes=2)
     np.testing.assert_array_equal(everything.detect(np.zeros((160, 320, 3), np.uint8)).class_ids, [0, 1])
-    assert everything.class_names == ("person", "dog")
+    assert everything.backend.spec.class_names == ("person", "dog")
     nobody = PersonDetector(FixedAnswer([], _spec("boxes")))
     assert len(nobody.detect(np.zeros((160, 320, 3), np.uint8))) == 0
 

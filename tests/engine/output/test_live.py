@@ -124,7 +124,7 @@ def test_many_websocket_readers_get_what_is_needed_to_draw_and_every_frame(tmp_p
             threads[-1].start()
             assert ready.wait(5)
         until_s = time.monotonic() + 5
-        while live.servers[0].readers < 2 and time.monotonic() < until_s:
+        while len(live.servers[0]._readers) < 2 and time.monotonic() < until_s:
             time.sleep(0.01)
 
     summary = run_live(tmp_path, "ws://127.0.0.1:0", before=begin)
@@ -183,7 +183,7 @@ def stalled_websocket() -> Iterator[tuple[Channel, Callable[[], list[dict[str, A
     channel = WebSocketServer(LiveTarget(scheme="ws", host="127.0.0.1", port=0))
     with connect(channel.address, max_queue=1, compression=None, ping_interval=None) as reader:
         until_s = time.monotonic() + 5
-        while not channel.readers and time.monotonic() < until_s:
+        while not channel._readers and time.monotonic() < until_s:
             time.sleep(0.01)
 
         def read_all() -> list[dict[str, Any]]:
