@@ -10,7 +10,7 @@ import dataclasses
 import json
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,19 +61,10 @@ class EngineKey:
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> EngineKey:
         """The inverse of `dataclasses.asdict`; raises KeyError, TypeError or ValueError."""
-        return EngineKey(
-            weights_sha256=str(values["weights_sha256"]),
-            graph_version=int(values["graph_version"]),
-            runtime=str(values["runtime"]),
-            runtime_version=str(values["runtime_version"]),
-            targets=tuple(str(target) for target in values["targets"]),
-            gpu=str(values["gpu"]),
-            system=str(values["system"]),
-            precision=str(values["precision"]),
-            max_people=int(values["max_people"]),
-            with_crop=bool(values["with_crop"]),
-            max_side=int(values["max_side"]),
-        )
+        kinds: dict[str, Callable[[Any], Any]] = {"graph_version": int, "max_people": int, "max_side": int}
+        kinds |= {"with_crop": bool, "targets": lambda targets: tuple(map(str, targets))}
+        names = [item.name for item in dataclasses.fields(EngineKey)]
+        return EngineKey(**{name: kinds.get(name, str)(values[name]) for name in names})
 
     def difference(self, other: EngineKey) -> str | None:
         """Why this engine does not serve where `other` is wanted, in a few words; None where it does.

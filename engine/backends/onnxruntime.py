@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import importlib.util
 import sys
 from collections.abc import Mapping, Sequence
@@ -28,6 +27,7 @@ from engine.backends.cuda_driver import why_no_cuda
 from engine.backends.int8 import is_int8_graph, open_graph
 from engine.errors import BackendError, message_line
 from engine.system.closing import Closing
+from engine.system.installation import installed_version
 from engine.system.missing import not_installed
 
 _PACKAGES = ("onnxruntime", "onnxruntime-gpu")
@@ -40,12 +40,7 @@ def probe(device: str) -> Availability:
         return Availability(usable=False, detail=not_installed("onnxruntime"))
     if device == "coreml" and sys.platform != "darwin":
         return Availability(usable=False, detail="CoreML is part of macOS")
-    versions = {}
-    for package in _PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
+    versions = {package: version for package in _PACKAGES if (version := installed_version(package))}
     if device == "cuda":
         if "onnxruntime-gpu" not in versions:
             return Availability(

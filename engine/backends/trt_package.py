@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import importlib.util
 from typing import Any
 
 from engine.errors import BackendError
+from engine.system import installation
 from engine.system.missing import not_installed
 
 _DISTRIBUTIONS = {
@@ -26,12 +26,7 @@ def why_not_installed(package: str) -> str | None:
 
 def installed_version(package: str) -> str:
     """Version from the package's metadata; imports nothing."""
-    for name in _DISTRIBUTIONS[package]:
-        try:
-            return importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return "unknown version"
+    return next(filter(None, map(installation.installed_version, _DISTRIBUTIONS[package])), "unknown version")
 
 
 def load_package(package: str) -> Any:

@@ -53,31 +53,28 @@ class BuildPlan:
 def profiles_of(spec: ModelSpec, max_people: int, max_side: int) -> list[Profile]:
     """The shapes that an engine is tuned for: one person, up to four people, up to the largest batch."""
     if spec.kind == "detector":
-        return [{tensor.name: _shapes(tensor, 1, 1, 1, max_side) for tensor in spec.inputs}]
+        return [{tensor.name: _shapes(tensor, 1, 1, max_side) for tensor in spec.inputs}]
     steps = sorted({1, min(4, max_people), max_people})
-    return [{tensor.name: _shapes(tensor, 1, most, most, max_side) for tensor in spec.inputs} for most in steps]
+    return [{tensor.name: _shapes(tensor, most, most, max_side) for tensor in spec.inputs} for most in steps]
 
 
-def _shapes(tensor: TensorSpec, least: int, usual: int, most: int, max_side: int) -> tuple[Shape, Shape, Shape]:
-    smallest: list[int] = []
-    tuned: list[int] = []
-    largest: list[int] = []
+def _shapes(tensor: TensorSpec, usual: int, most: int, max_side: int) -> tuple[Shape, Shape, Shape]:
     # A frame or a letterboxed picture is most often 16:9.
     short = max(32, round(max_side * 9 / 16 / 32) * 32)
-    for dimension in tensor.shape:
-        if isinstance(dimension, int):
-            values = (dimension, dimension, dimension)
-        elif dimension in ("N", "B"):
-            values = (least, usual, most)
-        elif dimension in ("frame_height", "frame_width"):
-            values = (_SMALLEST_FRAME, short if dimension == "frame_height" else max_side, max_side)
-        elif dimension in ("H", "W"):
-            values = (_SMALLEST_LETTERBOX, short if dimension == "H" else max_side, max_side)
-        else:
-            raise ModelError(f"the open dimension '{dimension}' of input '{tensor.name}' is not known")
-        for shape, value in zip((smallest, tuned, largest), values, strict=True):
-            shape.append(value)
-    return tuple(smallest), tuple(tuned), tuple(largest)
+    ranges = {
+        "N": (1, usual, most),
+        "B": (1, usual, most),
+        "frame_height": (_SMALLEST_FRAME, short, max_side),
+        "frame_width": (_SMALLEST_FRAME, max_side, max_side),
+        "H": (_SMALLEST_LETTERBOX, short, max_side),
+        "W": (_SMALLEST_LETTERBOX, max_side, max_side),
+    }
+    try:
+        lengths = [(n, n, n) if isinstance(n, int) else ranges[n] for n in tensor.shape]
+    except KeyError as error:
+        raise ModelError(f"the open dimension {error} of input '{tensor.name}' is not known") from error
+    smallest, tuned, largest = zip(*lengths, strict=True)
+    return smallest, tuned, largest
 
 
 def build_plan_bytes(

@@ -133,9 +133,6 @@ class MapsWriter(PartWriter):
         self._zip.NameToInfo = {entry.filename: entry for entry in entries}
         del self._rows[mark.rows :], self._boxes[mark.blocks :], self._affines[mark.blocks :]
 
-    def _unwritable(self, error: OSError) -> OutputError:
-        return OutputError(f"cannot write {self._part.path}: {error.strerror or error}")
-
     def finish(self) -> None:
         """Write the arrays of all frames and close the file."""
         if not self._is_open:

@@ -57,6 +57,9 @@ class PartWriter(abc.ABC):
             return None
         return self._part.keep()
 
+    def _unwritable(self, error: OSError) -> OutputError:
+        return OutputError(f"cannot write {self._part.path}: {error.strerror or error}")
+
     def _keep_whole_frames(self) -> int:
         """Cut off what was written in part; returns the number of frames that remain."""
         return self.frames

@@ -24,10 +24,10 @@ import json
 import os
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Any, Literal
 
 from engine.artifacts.part_file import PartFile
-from engine.errors import OptionError, OutputError, nearest_hint, one_line
+from engine.errors import OptionError, nearest_hint, one_line
 from engine.output.part_writer import PartWriter
 from engine.skeleton import Skeleton
 from engine.types import Poses, frame_record
@@ -62,18 +62,8 @@ Extra = Literal["followed", "angles", "repetitions"]
 def csv_columns(skeleton: Skeleton, extras: Collection[Extra] = ()) -> list[str]:
     """Column names of the CSV format."""
     points = [f"{name}_{part}" for name in skeleton.keypoint_names for part in ("x", "y", "score")]
-    return [
-        "frame",
-        "time_s",
-        "id",
-        "box_x1",
-        "box_y1",
-        "box_x2",
-        "box_y2",
-        "score",
-        *points,
-        *_extra_columns(skeleton, extras),
-    ]
+    box = [f"box_{corner}" for corner in ("x1", "y1", "x2", "y2")]
+    return ["frame", "time_s", "id", *box, "score", *points, *_extra_columns(skeleton, extras)]
 
 
 def _extra_columns(skeleton: Skeleton, extras: Collection[Extra]) -> list[str]:
@@ -120,7 +110,11 @@ class PosesWriter(PartWriter):
         self._image_ids: set[int] = set()
         self._results = 0
         self._whole_bytes = 0
-        self._file: TextIO | None = None
+        try:
+            # No newline translation: the file is the same on every system.
+            self._file = part.path.open("w", encoding="utf-8", newline="")
+        except OSError as error:
+            raise self._unwritable(error) from error
         self._put("[" if self._form == ".json" else _csv_line(self._columns) if self._form == ".csv" else "")
 
     def write(
@@ -192,33 +186,24 @@ class PosesWriter(PartWriter):
 
     def _put(self, text: str) -> None:
         try:
-            if self._file is None:
-                # No newline translation: the file is the same on every system.
-                self._file = self._part.path.open("w", encoding="utf-8", newline="")
             self._file.write(text)
             self._file.flush()
             self._whole_bytes += len(text.encode())
         except OSError as error:
-            raise OutputError(f"cannot write {self._part.path}: {error.strerror or error}") from error
+            raise self._unwritable(error) from error
 
     def finish(self) -> None:
         """Close the file."""
-        if self._file is None:
+        if self._file.closed:
             return
         try:
             if self._form == ".json":
                 self._put("\n]\n")
         finally:
-            self._close()
-
-    def _close(self) -> None:
-        if self._file is None:
-            return
-        file, self._file = self._file, None
-        try:
-            file.close()
-        except OSError as error:
-            raise OutputError(f"cannot write {self._part.path}: {error.strerror or error}") from error
+            try:
+                self._file.close()
+            except OSError as error:
+                raise self._unwritable(error) from error
 
     def _keep_whole_frames(self) -> int:
         with contextlib.suppress(OSError):

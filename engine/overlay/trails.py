@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -27,12 +27,6 @@ class _Point:
     ends: npt.NDArray[np.float64]
 
 
-@dataclass(kw_only=True)
-class _Trail:
-    color: Color
-    points: deque[_Point] = field(default_factory=lambda: deque(maxlen=_MOST_POINTS))
-
-
 def ends_of_limbs(skeleton: Skeleton) -> list[int]:
     """Keypoints with one line; all of them where there is none."""
     degrees = np.bincount([index for edge in skeleton.edges for index in edge], minlength=skeleton.num_keypoints)
@@ -44,7 +38,7 @@ class Trails:
     """The trails of people with ids. Positions are kept as shares of the picture, which may change its size."""
 
     def __init__(self) -> None:
-        self._trails: dict[int, _Trail] = {}
+        self._trails: dict[int, deque[_Point]] = {}
         self._last_s = -np.inf
 
     def reset(self) -> None:
@@ -69,17 +63,17 @@ class Trails:
         if poses.track_ids is None:
             return
         for person, number in enumerate(poses.track_ids.tolist()):
-            points = self._trails.setdefault(number, _Trail(color=(0, 0, 0))).points
+            points = self._trails.setdefault(number, deque(maxlen=_MOST_POINTS))
             while points and points[-1].time_s >= time_s:
                 points.pop()
             places = poses.keypoints_xy[person, ends] / np.array(size_wh, np.float64)
             places[~shown[person, ends]] = np.nan
             points.append(_Point(time_s=time_s, ends=places))
         self._last_s = time_s
-        for number, trail in list(self._trails.items()):
-            while trail.points and trail.points[0].time_s < time_s - _LENGTH_S:
-                trail.points.popleft()
-            if not trail.points:
+        for number, points in list(self._trails.items()):
+            while points and points[0].time_s < time_s - _LENGTH_S:
+                points.popleft()
+            if not points:
                 del self._trails[number]
 
     def draw(self, image: UInt8Array, colors: dict[int, Color], line_width: float) -> None:
@@ -87,8 +81,7 @@ class Trails:
         height, width = image.shape[:2]
         size = np.array([width, height])
         for number, color in colors.items():
-            points = list(self._trails[number].points) if number in self._trails else []
-            for old, new in itertools.pairwise(points):
+            for old, new in itertools.pairwise(self._trails.get(number, ())):
                 if new.time_s - old.time_s > _GAP_S:
                     continue
                 age = (self._last_s - old.time_s) / _LENGTH_S

@@ -93,13 +93,10 @@ class RejectedDetections:
             return known
         remembered = np.stack([rejected.box for rejected in self._rejected]).astype(np.float64)
         same = overlaps(boxes_xyxy.astype(np.float64), remembered) >= _SAME_BOX  # (N, M)
-        unchanged: dict[int, bool] = {}
         for index in np.flatnonzero(same.any(axis=0)).tolist():
             rejected = self._rejected[index]
             changed = np.abs(_cells_of(image_bgr, rejected.box) - rejected.cells) > _CHANGE
-            unchanged[index] = int(changed.sum()) < _CHANGED_CELLS
-        for index, still in unchanged.items():
-            if still:
+            if int(changed.sum()) < _CHANGED_CELLS:
                 known |= same[:, index]
         return known
 
