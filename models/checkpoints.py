@@ -281,7 +281,6 @@ def initialize_from(model: PoseModel, path: Path, *, notify: Callable[[str], Non
     uses.
 
     Args:
-        model: to initialise.
         path: see `read_foreign_weights`.
         notify: receives one line where the first layer was turned from BGR to RGB.
 

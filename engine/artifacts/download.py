@@ -104,9 +104,7 @@ def fetch(
     Args:
         name: a name in the manifest.
         sha256: the expected hash, for a file whose hash the manifest does not state.
-        notify: receives progress, one line at a time.
         opener: opens requests; replaced in tests.
-        wait: sleeps between attempts.
 
     Raises:
         OptionError: `sha256` is not a SHA-256, or differs from the manifest's.

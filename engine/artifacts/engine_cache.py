@@ -53,7 +53,6 @@ def find(name: str, wanted: EngineKey) -> tuple[Path | None, str]:
 
     Args:
         name: stem of the weights file; used to report why a stale engine of the same name does not fit.
-        wanted: the engine to find.
     """
     nearest: tuple[int, str] | None = None
     for entry in entries():

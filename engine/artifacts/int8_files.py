@@ -26,7 +26,6 @@ def ensure_int8(weights: Path, calibrate: str, *, force: bool = False, notify: N
         weights: a `.safetensors` file.
         calibrate: a video, a folder of photos, or the folder of a data set.
         force: build it even if the cache has it.
-        notify: receives progress, one line at a time.
 
     Raises:
         EngineError: it cannot be built; the message states why.

@@ -57,11 +57,7 @@ class _Field(NamedTuple):
 
 
 def names_other_files(content: Content) -> bool:
-    """Whether an ONNX file names other files for its weights, or cannot be parsed far enough to rule that out.
-
-    Args:
-        content: bytes of the file.
-    """
+    """Whether an ONNX file names other files for its weights, or cannot be parsed far enough to rule that out."""
     words = []
     at = content.find(_WORD)
     while at >= 0:

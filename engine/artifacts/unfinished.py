@@ -72,7 +72,6 @@ def set_aside(path: Path, final: Path | None = None) -> Path | None:
     """Rename a part file that no run writes any more to an `unfinished` name; an empty one is removed.
 
     Args:
-        path: the part file.
         final: the name it would have got; None derives it from `path`.
 
     Returns:

@@ -51,8 +51,6 @@ def open_graph(
 
     Args:
         model: a `.safetensors` file, or an `.onnx` file with its spec.
-        options: how to open it.
-        runtime: name of the runtime.
         open_file: opens an `.onnx` file on it.
 
     Raises:
@@ -83,7 +81,6 @@ class Int8WithMaps(Closing):
 
     Args:
         keypoints: the INT8 graph; closed with this.
-        open_maps: opens the float graph.
         notify: receives one line if the float graph cannot be opened; the maps are those of the INT8 graph then.
     """
 

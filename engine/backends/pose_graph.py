@@ -177,11 +177,7 @@ def fold_attention(model: PoseModel) -> None:
 
 
 class CroppingPoseGraph(nn.Module):
-    """A pose graph that crops the people from the frame itself, so that a frame is copied to the device once.
-
-    Args:
-        graph: the pose graph that takes the crops.
-    """
+    """A pose graph that crops the people from the frame itself, so that a frame is copied to the device once."""
 
     columns: Tensor
     rows: Tensor

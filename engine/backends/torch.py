@@ -62,7 +62,6 @@ class TorchBackend(Closing):
 
     Args:
         weights: a `.safetensors` file.
-        options: how to open it.
         fold: compute KCAM as the exported graphs do, for comparisons; the default, the paper's form, is the reference
             for all checks.
 

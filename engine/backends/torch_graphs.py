@@ -34,10 +34,7 @@ class GraphedModule:
     """Runs a module whose inputs and outputs are those of a spec.
 
     Args:
-        torch: the package.
         module: on the device of `memory`, in eval mode; returns the spec's outputs in order.
-        spec: names, shapes and dtypes.
-        memory: the device.
     """
 
     def __init__(self, torch: Any, module: Any, spec: ModelSpec, memory: DeviceMemory) -> None:

@@ -51,10 +51,7 @@ class TensorRtBackend(Closing):
 
     Args:
         package: the loaded `tensorrt` or `tensorrt_rtx` module.
-        name: of the backend.
         plan: the engine's bytes, already checked against the spec's hash.
-        spec: the engine's contract.
-        memory: the device.
 
     Raises:
         BackendError: the runtime refuses the engine, or the engine does not match its spec.

@@ -24,7 +24,6 @@ def compare_serial(arguments: Sequence[str], pairs: int = PAIRS) -> dict[str, An
 
     Args:
         arguments: of `main.py --video ...`, without those that differ between the two.
-        pairs: number of alternating pairs.
 
     Raises:
         OptionError: this system cannot restrict a process to one core.

@@ -120,7 +120,6 @@ def soak(
         open_one: opens a pipeline, given fields of PipelineOptions.
         clip: frames of the live source, and the origin of the cut-out people.
         frames: of the live source and of the export; 0 skips one.
-        note: called with a line before each test.
     """
     found: dict[str, Any] = {}
     live, long = frames

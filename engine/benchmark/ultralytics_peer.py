@@ -123,7 +123,6 @@ def compare(ours: Mapping[str, Runner], theirs: OtherPrograms, images: Sequence[
 
     Args:
         ours: "auto" and "every_frame".
-        theirs: the programs to compare with.
         images: consecutive frames (H, W, 3) uint8.
     """
     runners = {**ours, "pytorch": theirs.pytorch, "openvino": theirs.openvino}

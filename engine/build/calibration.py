@@ -35,9 +35,7 @@ def calibration_crops(source: str, spec: ModelSpec, *, least: int, most: int, no
     Args:
         source: a video, a photo or a folder of photos, in which the default detector finds the people; or the folder
             of a data set in COCO format, whose labelled boxes of the training split are used.
-        spec: of the pose network.
         least, most: how many crops are needed, and how many are enough.
-        notify: receives progress at intervals.
 
     Raises:
         SourceError: the source cannot be read, or shows too few people.

@@ -96,7 +96,6 @@ def check_engine(file: Path, weights: Path | None, photos: Path | None, notify: 
         file: an `.engine` file, or an exported `.onnx`, which is compared on each runtime of the processor.
         weights: the weights it was built from; None for their path at the time of the build.
         photos: folder of pictures to compare on; None for those of the ultralytics package.
-        notify: receives one line before anything that takes long.
 
     Raises:
         ModelError: a file is missing or damaged.

@@ -22,7 +22,6 @@ def adopt_graph(source: Path, input_size: int | None) -> tuple[Any, tuple[str, .
     """The rewritten graph (`onnx.ModelProto`), class names, input size (w, h) in px, and the name of its output.
 
     Args:
-        source: an ONNX file.
         input_size: long side in px for a file whose height and width are open; None takes the one in its metadata.
 
     Raises:

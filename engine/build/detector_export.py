@@ -38,7 +38,6 @@ def export_detector(
 
     Args:
         source: a `.pt` file or a plain ONNX export of the ultralytics package.
-        output: the ONNX file to write.
         input_size: long side of the letterboxed frame in px, a multiple of 32; None takes the file's own.
         class_names: other names for the classes, e.g. where a one-class training named its class "item".
         one_to_one: use the branch that outputs one box per person, where the network has one.

@@ -134,9 +134,7 @@ def save_with_spec(
 
     Args:
         proto: the graph, an `onnx.ModelProto`.
-        output: the ONNX file to write.
         spec: of the graph; hashes, version and what it was made with are set here.
-        weights: the file that it was made from.
         made_with: what the spec names beside packages and weights.
     """
     import onnx

@@ -94,7 +94,6 @@ def check(backend: Backend, weights: Path, photos: Sequence[Photo] | None = None
     """Run the parity gate on an engine.
 
     Args:
-        backend: the engine.
         weights: the file it was built from: `.safetensors` of a pose network, `.onnx` of a detector; or its own
             `.onnx` file, which is then compared with what ONNX Runtime makes of it on the processor.
         photos: the photos to compare on; None for those of the ultralytics package.

@@ -40,7 +40,6 @@ def quantize_pose(weights: Path, output: Path, calibrate: str, notify: Notify) -
         weights: a `.safetensors` file of this program.
         output: the ONNX file to write; its spec is written beside it.
         calibrate: the source of the people, see `calibration_crops`.
-        notify: receives progress, one line at a time.
 
     Raises:
         ModelError: the weights cannot be used.

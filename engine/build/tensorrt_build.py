@@ -83,11 +83,8 @@ def build_plan_bytes(
     """Compile a graph.
 
     Args:
-        trt: the package.
         onnx_file: a strongly typed graph.
         spec: of that graph; the parsed network must match it.
-        plan: target and limits.
-        notify: receives progress.
 
     Raises:
         ModelError: the parsed network does not match the spec.

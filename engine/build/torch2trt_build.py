@@ -34,7 +34,6 @@ def build_plan_bytes(trt: Any, weights: Path, precision: str, max_people: int) -
     """Compile a pose model's weights.
 
     Args:
-        trt: the tensorrt package.
         weights: a `.safetensors` file.
         precision: "fp16" or "fp32".
         max_people: length of the largest batch.

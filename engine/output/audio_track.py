@@ -51,7 +51,6 @@ class AudioTrack:
         Args:
             media: what PyAV opens.
             start_s: time of `media` in seconds that becomes time 0 of the output.
-            output: PyAV output container.
             cut: leave out the sound before that time; else a part of a second that a codec puts there is kept.
 
         Raises:

@@ -80,9 +80,6 @@ def export(
     Ctrl-C and termination signals act like the end of the source: the files are complete up to there.
 
     Args:
-        source: opened source.
-        pipeline: detects people and their keypoints.
-        options: what to write.
         progress: called for every frame; None for a bar on stderr.
         guard: an entered stop flag, for callers with further steps that must not be interrupted; None makes one.
         live: gets every frame, beside the files or instead of them.

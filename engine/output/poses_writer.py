@@ -92,8 +92,6 @@ class PosesWriter(PartWriter):
         """Open the file.
 
         Args:
-            part: file to write.
-            skeleton: names of keypoints and angles.
             photos: whether the frames are photos, whose names are written.
             extras: what the poses carry beside keypoints, for the columns of a CSV.
 

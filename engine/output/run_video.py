@@ -226,11 +226,6 @@ def attention_view(user_options: Options) -> AttentionView | AttentionSheet | No
 def check_outputs(info: SourceInfo, wanted: ExportOptions, inputs: Iterable[str | Path | None]) -> tuple[Path, ...]:
     """Refuse, before the networks are loaded, outputs that the export would refuse; returns the files to write.
 
-    Args:
-        info: of the source.
-        wanted: what is written.
-        inputs: all that the run reads.
-
     Raises:
         OptionError: a name does not fit the kind of output.
         OutputError: a file exists, is an input, or cannot be written.

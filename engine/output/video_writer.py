@@ -85,7 +85,6 @@ class VideoWriter(PartWriter):
         """Prepare; the file is opened at the first frame, with that frame's size.
 
         Args:
-            part: file to write.
             info: the source: rate, time base, tags and sound.
             keep_audio: whether to include the source's audio.
             from_zero: the time of the first frame becomes 0, and the sound before it is left out.

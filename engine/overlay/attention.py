@@ -219,9 +219,6 @@ def tint(
     """Tint the people of a frame, (H, W, 3) uint8 BGR, in place.
 
     Args:
-        image: drawn into.
-        attention: maps of the people.
-        view: which of them.
         scale: what the colours span, unless `given` says it.
         given: values for the colours, where several pictures share them.
 

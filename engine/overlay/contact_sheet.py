@@ -52,9 +52,6 @@ def contact_sheet(
     All tiles share one scale, which the last one shows.
 
     Args:
-        result: with the maps.
-        skeleton: names of the keypoints.
-        sheet: which maps.
         options: the scale of their colours (`frame` reaches up to the highest value of all keypoints), the score below
             which keypoints have no ring, background, legend.
 
@@ -90,8 +87,6 @@ def map_tiles(
     """The frame once for each keypoint, tinted by its map, with a ring where it was found.
 
     Args:
-        result: with the maps.
-        sheet: which maps.
         options: the scale of the colours, the score below which keypoints have no ring, background.
 
     Returns:
@@ -118,9 +113,7 @@ def person_crop(result: FrameResult, person: int, size_wh: tuple[int, int], *, m
 
     Args:
         result: with maps.
-        person: index.
         size_wh: of the crop in px; the aspect ratio is that of the network's input, or it is distorted.
-        mirror: flip left and right.
 
     Raises:
         ValueError: the result has no maps.

@@ -140,9 +140,6 @@ def draw(
     """Draw a result on its frame.
 
     Args:
-        result: what was found.
-        skeleton: the keypoints' names, lines and colours.
-        options: what to draw.
         out: (H, W, 3) uint8 to draw into; may be the frame's own image, which is then drawn over. None for a new one.
         memory: of the sequence that the frame belongs to; None for a frame that stands for itself.
         density: image px per logical px, for line width and text; 2 on a screen of twice the density.

@@ -44,11 +44,8 @@ class LegendCorner:
         """Left and top of a panel of this size, in px.
 
         Args:
-            size_wh: of the panel.
-            frame_wh: of the frame.
             margin: room to the frame's sides.
             boxes_xyxy: (N, 4) of the people, px.
-            time_s: of the frame.
         """
         spare = frame_wh[0] - 2 * margin - size_wh[0], frame_wh[1] - 2 * margin - size_wh[1]
         places = [
@@ -211,10 +208,8 @@ def draw_legends(
     """Draw legends into a corner of (H, W, 3) uint8 BGR that is free of people; on small frames with fewer lines.
 
     Args:
-        image: drawn into.
         legends: from the top.
         boxes_xyxy: (N, 4) float32, people who should not be covered, px.
-        time_s: of the frame.
         corner: where the legends were in the frames before.
         density: image px per logical px.
     """

@@ -10,6 +10,7 @@ from engine.types import UInt8Array
 _FONT = cv2.FONT_HERSHEY_SIMPLEX  # OpenCV 5 draws it with a smooth font of its own
 _CAP_HEIGHT = cv2.getTextSize("H", _FONT, 1.0, 1)[0][1]
 Color = tuple[int, int, int]
+"""BGR, 0 to 255 each."""
 
 
 def text_width(text: str, height_px: float) -> int:
@@ -21,11 +22,9 @@ def put_text(image: UInt8Array, text: str, left_base: tuple[float, float], heigh
     """Write a line of text into (H, W, 3) uint8 BGR.
 
     Args:
-        image: picture to write into.
         text: ASCII, because older OpenCV fonts have nothing else.
         left_base: left end of the base line, px.
         height_px: height of the capitals.
-        color: BGR.
     """
     left, base = round(left_base[0]), round(left_base[1])
     cv2.putText(image, text, (left, base), _FONT, height_px / _CAP_HEIGHT, color, 1, cv2.LINE_AA)
@@ -38,7 +37,6 @@ def panel(image: UInt8Array, box: tuple[int, int, int, int], radius: int, color:
         image: (H, W, 3) uint8 BGR, changed.
         box: left, top, right, bottom in px; right and bottom are outside. What lies outside the picture is left out.
         radius: of the corners, px.
-        color: BGR.
         opacity: 0 to 1.
     """
     left, top, right, bottom = box

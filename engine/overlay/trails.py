@@ -55,7 +55,6 @@ class Trails:
             poses: in px of the picture; people without ids have no trails.
             ends: indices of the keypoints that leave a trail.
             shown: (N, K) which keypoints were seen.
-            time_s: of the frame.
             size_wh: of the picture in px.
         """
         if time_s < self._last_s or poses.track_ids is None:

@@ -29,9 +29,6 @@ def results(
 
     Args:
         pipeline: used in these threads until `steps` is closed.
-        frames: of one source.
-        steps: owns the threads.
-        live: whether the source is a camera or a stream.
         overlap: False runs one step after another; a frame is read when its result is requested.
 
     Raises:
@@ -59,7 +56,6 @@ def batches(found: Iterable[PendingFrame], most: int | None = None) -> Iterator[
     An error of the source is raised after the batch of the frames before it.
 
     Args:
-        found: frames with detections.
         most: people posed in a frame, however many were detected; None for all of them.
     """
     batch: list[PendingFrame] = []

@@ -64,7 +64,6 @@ def open_networks(options: PipelineOptions, *, notify: Callable[[str], None] = l
     """Open the pose network and the detector that the options name.
 
     Args:
-        options: what to run and where.
         notify: called with one line before anything that takes long.
 
     Raises:

@@ -63,7 +63,6 @@ class PipelineOptions(PoseOptions):
         A file can wait for a detector that runs on every frame; a camera cannot. Photos are independent of each other.
 
         Args:
-            options: what the user chose.
             live: whether the source is a camera or a stream.
             still: whether it is photos.
             decided: values of fields, by name, that the caller sets.

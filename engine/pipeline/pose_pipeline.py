@@ -55,11 +55,9 @@ class PosePipeline(Closing):
         """Take a detector and a pose network; the pipeline closes both when it is closed.
 
         Args:
-            detector: finds boxes.
             pose_backend: a pose network with input `crops` and outputs `keypoints` and, if wanted, the maps.
             options: what is done with both. `max_people` is of one frame: of a video, as many boxes are posed, those
                 with the highest scores; of a photo all, of which the people with the highest confidence are kept.
-            description: what runs, for `describe`.
 
         Raises:
             ModelError: the network is not a pose network, or lacks the wanted maps.

@@ -134,7 +134,6 @@ class Steps(Closing):
         Args:
             items: may itself take from another step; iterated in the thread alone.
             room: length of the queue; 0: an item is produced on request only.
-            name: of the thread, for debuggers.
             reads_source: the items come from a source.
         """
         step = Prefetch(items, room=room, name=name, reads_source=reads_source, is_ending=self._is_ending)

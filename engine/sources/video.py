@@ -77,7 +77,6 @@ class VideoSource(FrameSource):
         Args:
             media: file or URL for PyAV.
             name: short name to display.
-            path: the file, where there is one.
             shown: its name in messages.
             container: an already opened PyAV container of `media`; closed with the source.
             pipe: read in place of `media`; closed with the source.

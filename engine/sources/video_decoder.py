@@ -28,8 +28,6 @@ class VideoDecoder:
         """Read from the current position of a container.
 
         Args:
-            container: an open PyAV container.
-            stream: the stream of it to decode.
             reopen: opens both a second time, to decode a damaged end again; None where that is not possible.
         """
         self._container, self._stream, self._reopen = container, stream, reopen

@@ -38,7 +38,6 @@ class PersonFollower:
         Args:
             follow: whom: the largest person or the one in the centre of the first frame with people, or the person with
                 this id, who is chosen by `lock`. None for whoever is given to `lock`.
-            tracker: method of tracking boxes.
         """
         self.follow = follow
         self._tracker = PersonTracker(tracker)
@@ -81,8 +80,6 @@ class PersonFollower:
         """Indices of the boxes to pose in the next frame: that of the person, or none; "all" while it is waiting.
 
         Args:
-            detections: boxes of the frame.
-            time_s: time of the frame.
             frame_wh: its size in px.
         """
         boxes = detections.boxes_xyxy

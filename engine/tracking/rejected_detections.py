@@ -131,7 +131,6 @@ class RejectedDetections:
             boxes_xyxy: (N, 4) float32, the boxes that were posed.
             confidence: (N,) float32, see `false_positives.confidences`.
             owners: (N,) int, see `FalsePositiveFilter.owners`.
-            time_s: of the frame.
         """
         for box in boxes_xyxy[confidence < self._limit]:
             self._rejected.append(_Rejected(box=box, cells=_cells_of(image_bgr, box), time_s=time_s))

@@ -36,7 +36,6 @@ class RepetitionCounter:
         Args:
             ids: (N,) int64.
             angles_deg: (N,) of the rule's angle; NaN where it is not known.
-            time_s: time of the frame.
         """
         for number, angle in zip(ids.tolist(), angles_deg.tolist(), strict=True):
             if math.isnan(angle):

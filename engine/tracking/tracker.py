@@ -91,7 +91,6 @@ class PersonTracker:
 
         Args:
             boxes_xyxy: (N, 4) float32, frame px, highest score first.
-            time_s: time of the frame in seconds.
 
         Raises:
             ModelError: the tracker cannot be loaded.

@@ -34,7 +34,6 @@ class LivePoses(Closing):
         """Open all channels.
 
         Args:
-            targets: where to send.
             stdout: handle of standard output (`standard_output.kept_for_poses`), where it is among the targets.
             allow_remote, allow_origins: who may read from a WebSocket, see `WebSocketServer`.
             named: whether records say which source they are of (`file_name`), because there are several.
@@ -74,9 +73,6 @@ class LivePoses(Closing):
         """Give a frame to all channels, without waiting for any.
 
         Args:
-            result: of the frame.
-            source: short name to display.
-            skeleton: of its poses.
             time_s: from the start, in seconds.
             file_name: of the photo, for a source of photos.
 

@@ -249,7 +249,6 @@ def may_read(origin: str | None, host: str, allowed: Collection[str]) -> bool:
     Args:
         origin: header of the request; None for programs that are no browser.
         host: header of the request, the host and port that it was sent to.
-        allowed: further origins.
     """
     if origin is None or origin.lower() in allowed:
         return True
