@@ -195,17 +195,8 @@ def _compile(order: EngineOrder, key: EngineKey, trt: Any, file: Path, notify: C
         if order.runtime == "torch2trt":
             plan = torch2trt_build.build_plan_bytes(trt, order.model, key.precision, key.max_people)
         else:
-            package = RUNTIMES[order.runtime]
-            wanted = trt_build.BuildPlan(
-                package=package,
-                precision=key.precision,
-                targets=key.targets,
-                max_people=key.max_people,
-                max_side=key.max_side,
-                timing_cache=engine_cache.timing_cache_path(key) if package == "tensorrt" else None,
-            )
             notify("compiling")
-            plan = trt_build.build_plan_bytes(trt, graph, spec, wanted, notify)
+            plan = trt_build.build_plan_bytes(trt, graph, spec, key, notify)
     try:
         file.write_bytes(plan)
     except OSError as error:

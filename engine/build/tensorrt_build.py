@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from engine.artifacts import engine_cache
 from engine.artifacts.atomic import replacing
+from engine.artifacts.engine_file import EngineKey
 from engine.artifacts.model_spec import ModelSpec, TensorSpec
 from engine.backends.trt_package import make_logger, one_line
 from engine.errors import BackendError, ModelError
@@ -27,27 +28,6 @@ DEFAULT_TARGETS = ("sm75", "sm86", "sm89", "sm120")
 _SMALLEST_FRAME = 16
 _SMALLEST_LETTERBOX = 32  # its sides are multiples of 32
 _PROGRESS_EVERY_S = 1.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class BuildPlan:
-    """The target and limits of a compilation.
-
-    Attributes:
-        package: "tensorrt" or "tensorrt_rtx".
-        precision: what the graph computes in.
-        targets: compute capabilities; TensorRT ignores them and builds for the GPU it runs on.
-        max_people: length of the largest batch of a pose network.
-        max_side: longest side of a frame or letterboxed picture in px.
-        timing_cache: file with TensorRT's kernel timings, read and written; None for none.
-    """
-
-    package: str
-    precision: str
-    targets: tuple[str, ...]
-    max_people: int
-    max_side: int
-    timing_cache: Path | None = None
 
 
 def profiles_of(spec: ModelSpec, max_people: int, max_side: int) -> list[Profile]:
@@ -78,43 +58,48 @@ def _shapes(tensor: TensorSpec, usual: int, most: int, max_side: int) -> tuple[S
 
 
 def build_plan_bytes(
-    trt: Any, onnx_file: Path, spec: ModelSpec, plan: BuildPlan, notify: Callable[[str], None]
+    trt: Any, onnx_file: Path, spec: ModelSpec, key: EngineKey, notify: Callable[[str], None]
 ) -> bytes:
     """Compile a graph.
 
     Args:
         onnx_file: a strongly typed graph.
         spec: of that graph; the parsed network must match it.
+        key: target and limits. TensorRT builds for the GPU it runs on, whatever the targets are.
 
     Raises:
         ModelError: the parsed network does not match the spec.
         BackendError: the package refuses the graph or fails.
     """
+    is_rtx = key.runtime == "tensorrt_rtx"
     logger = make_logger(trt)
     builder = trt.Builder(logger)
     if builder is None:
-        raise BackendError(f"{plan.package} cannot start: {_errors(logger)}")
-    network = parse_network(trt, builder, logger, onnx_file, plan.package)
+        raise BackendError(f"{key.runtime} cannot start: {_errors(logger)}")
+    network = parse_network(trt, builder, logger, onnx_file, key.runtime)
     check_network(trt, network, spec)
     config = builder.create_builder_config()
-    if plan.package == "tensorrt_rtx":
-        set_targets(trt, config, plan.targets)
-    if plan.precision == "fp32":
+    if is_rtx:
+        set_targets(trt, config, key.targets)
+    if key.precision == "fp32":
         # TF32 has a mantissa of 10 bits only, so it is not float32.
         config.clear_flag(trt.BuilderFlag.TF32)
-    for profile in profiles_of(spec, plan.max_people, plan.max_side):
+    for profile in profiles_of(spec, key.max_people, key.max_side):
         shapes = builder.create_optimization_profile()
         for name, (smallest, tuned, largest) in profile.items():
             shapes.set_shape(name, smallest, tuned, largest)
         if config.add_optimization_profile(shapes) < 0:
-            raise BackendError(f"{plan.package} refuses the shapes {profile}: {_errors(logger)}")
-    timing = _load_timing_cache(config, plan)
+            raise BackendError(f"{key.runtime} refuses the shapes {profile}: {_errors(logger)}")
+    # TensorRT's kernel timings of earlier builds; TensorRT-RTX measures nothing ahead of time.
+    timing_file = None if is_rtx else engine_cache.timing_cache_path(key)
+    if timing_file is not None:
+        _set_timing_cache(config, timing_file.read_bytes() if timing_file.is_file() else b"")
     config.progress_monitor = _progress_monitor(trt, notify)
     serialized = builder.build_serialized_network(network, config)
     if serialized is None:
-        raise BackendError(_refusal(plan, logger))
-    if timing is not None and plan.timing_cache is not None:
-        with replacing(plan.timing_cache) as temporary:
+        raise BackendError(_refusal(key, logger))
+    if timing_file is not None:
+        with replacing(timing_file) as temporary:
             temporary.write_bytes(bytes(config.get_timing_cache().serialize()))
     return bytes(serialized)
 
@@ -194,17 +179,11 @@ def set_targets(trt: Any, config: Any, targets: Sequence[str]) -> None:
         config.set_compute_capability(getattr(trt.ComputeCapability, target.upper()), index)
 
 
-def _load_timing_cache(config: Any, plan: BuildPlan) -> Any:
-    """TensorRT's kernel timings of earlier builds; None for TensorRT-RTX, which measures nothing ahead of time."""
-    if plan.timing_cache is None or plan.package != "tensorrt":
-        return None
-    content = plan.timing_cache.read_bytes() if plan.timing_cache.is_file() else b""
+def _set_timing_cache(config: Any, content: bytes) -> None:
     cache = config.create_timing_cache(content) or config.create_timing_cache(b"")
     if not config.set_timing_cache(cache, False):
         # The cache is of another GPU or version: start an empty one.
-        cache = config.create_timing_cache(b"")
-        config.set_timing_cache(cache, False)
-    return cache
+        config.set_timing_cache(config.create_timing_cache(b""), False)
 
 
 def _progress_monitor(trt: Any, notify: Callable[[str], None]) -> Any:
@@ -232,11 +211,11 @@ def _progress_monitor(trt: Any, notify: Callable[[str], None]) -> Any:
     return Monitor()
 
 
-def _refusal(plan: BuildPlan, logger: Any) -> str:
+def _refusal(key: EngineKey, logger: Any) -> str:
     reason = _errors(logger)
-    if plan.package == "tensorrt_rtx" and plan.precision == "fp32" and "sm75" in plan.targets:
+    if key.runtime == "tensorrt_rtx" and key.precision == "fp32" and "sm75" in key.targets:
         return f"tensorrt-rtx has no float32 products for sm75; leave it out of --target, or use fp16 ({reason})"
-    return f"{plan.package} could not compile the network: {reason}"
+    return f"{key.runtime} could not compile the network: {reason}"
 
 
 def _errors(logger: Any) -> str:

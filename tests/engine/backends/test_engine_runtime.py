@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from engine.artifacts.model_spec import ModelSpec
+from engine.artifacts.engine_file import EngineKey
+from engine.artifacts.model_spec import GRAPH_VERSION, ModelSpec
 from engine.backends import Array, OpenOptions
 from engine.backends.pose_graph import PoseGraph, load_pose
 from engine.backends.torch import TorchBackend
 from engine.backends.torch_graphs import GraphedModule
 from engine.backends.trt_runtime import TensorRtBackend
 from engine.build.onnx_export import export_pose
-from engine.build.tensorrt_build import BuildPlan, build_plan_bytes, profiles_of
+from engine.build.tensorrt_build import build_plan_bytes, profiles_of
 from engine.errors import BackendError
 from engine.geometry import crop_affines, invert_affines
 from tests.engine import standin_tensorrt
@@ -43,8 +44,14 @@ def built(small_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
     for with_crop in (False, True):
         file = tmp_path_factory.mktemp("graph") / "small.onnx"
         spec = export_pose(small_weights, file, with_crop=with_crop)
-        plan = BuildPlan(package="tensorrt", precision="fp32", targets=("sm89",), max_people=6, max_side=400)
-        made[with_crop] = spec, build_plan_bytes(standin_tensorrt.module(), file, spec, plan, lambda _line: None)
+        key = EngineKey(
+            weights_sha256="", graph_version=GRAPH_VERSION, runtime="tensorrt", runtime_version="", targets=("sm89",),
+            gpu="", precision="fp32", max_people=6, with_crop=with_crop, max_side=400,
+        )  # fmt: skip
+        with pytest.MonkeyPatch.context() as changed:
+            changed.setenv("KCAM_CACHE_DIR", str(file.parent))
+            plan = build_plan_bytes(standin_tensorrt.module(), file, spec, key, lambda _line: None)
+        made[with_crop] = spec, plan
     return made
 
 
