@@ -11,10 +11,10 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 from engine.errors import nearest_hint
-from engine.option_table import AT_LEAST_1, SHARE, Control, Place, Range, option
+from engine.option_table import AT_LEAST_1, SHARE, Control, Place, Range, T, option
 
 DetectEvery = int | Literal["auto"]
 """Run the detector on every Nth frame; "auto": as rarely as the scene allows."""
@@ -155,75 +155,80 @@ def attention_scale(text: str) -> AttentionScale:
     return "paper" if text == "paper" else "frame"
 
 
+class _Declare(Protocol):
+    """`option` for one group of the command line."""
+
+    def __call__(self, default: T, help: str, read: Callable[[str], Any] = str, **rest: Any) -> T: ...
+
+
+def _in(group: str, places: Place = Place.COMMAND_LINE) -> _Declare:
+    def declare(default: T, help: str, read: Callable[[str], Any] = str, **rest: Any) -> T:
+        return option(default, help, read, **{"group": group, "places": places, **rest})
+
+    return declare
+
+
+_network, _time, _people = _in(NETWORKS, _EVERYWHERE), _in(TIME, _EVERYWHERE), _in(PEOPLE)
+_what, _benchmark, _output = _in(WHAT), _in(BENCHMARK), _in(OUTPUT)
+
+
 @dataclass(frozen=True, kw_only=True)
 class PoseOptions:
     """Networks, where they run, and how. None: the shipped models' default, or depending on the source."""
 
-    pose_model: str | None = option(
+    pose_model: str | None = _network(
         None,
         "pose network (the shipped one)",
-        group=NETWORKS,
         metavar="NAME|FILE",
-        places=_EVERYWHERE,
         control=Control(
             label="Pose model",
             section="Networks",
             files=("Open a pose network", "Pose networks (*.safetensors *.onnx)"),
         ),
     )
-    detector: str | None = option(
+    detector: str | None = _network(
         None,
         "person detector: name, .onnx or .pt; none: the whole picture is one box (the shipped one)",
-        group=NETWORKS,
         metavar="NAME|FILE",
-        places=_EVERYWHERE,
         control=Control(label="Detector", section="Networks", files=("Open a detector", "Detectors (*.onnx *.pt)")),
     )
-    boxes: Path | None = option(
+    boxes: Path | None = _network(
         None,
         "take the boxes of a file instead of a detector's: .jsonl as --poses writes it, or a JSON list of COCO results",
         Path,
-        group=NETWORKS,
         metavar="FILE",
+        places=Place.COMMAND_LINE,
     )
-    classes: str | None = option(
-        None, "classes to detect, separated by commas (person)", group=NETWORKS, metavar="NAMES", places=_REPORTED
+    classes: str | None = _network(
+        None, "classes to detect, separated by commas (person)", metavar="NAMES", places=_REPORTED
     )
-    backend: str = option(
+    backend: str = _network(
         "auto",
         "auto, openvino, onnxruntime, torch, ...",
-        group=NETWORKS,
         metavar="NAME",
-        places=_EVERYWHERE,
         control=Control(label="Backend", section="Networks", choices=("auto", *BACKENDS)),
     )
-    precision: str = option(
+    precision: str = _network(
         "auto",
         "auto, fp32, fp16, bf16 or int8",
-        group=NETWORKS,
         metavar="NAME",
-        places=_EVERYWHERE,
         control=Control(label="Precision", section="Networks", choices=PRECISIONS),
     )
-    device: str = option("auto", "auto, cpu, cuda, cuda:1, coreml", group=NETWORKS, metavar="NAME", places=_REPORTED)
-    score_threshold: float | None = option(
+    device: str = _network("auto", "auto, cpu, cuda, cuda:1, coreml", metavar="NAME", places=_REPORTED)
+    score_threshold: float | None = _network(
         None,
         "minimum score of person boxes, 0 to 1",
         fraction,
-        group=NETWORKS,
         metavar="X",
         within=SHARE,
-        places=_EVERYWHERE,
         control=Control(label="Box score", section="People", hint="Minimum score of boxes", low=0.01, high=0.95),
     )
-    person_threshold: float | None = option(
+    person_threshold: float | None = _network(
         None,
         "minimum confidence of people (box and keypoints together)",
         fraction,
-        group=NETWORKS,
         metavar="X",
         within=SHARE,
-        places=_EVERYWHERE,
         control=Control(
             label="Confidence",
             section="People",
@@ -231,22 +236,19 @@ class PoseOptions:
             high=0.95,
         ),
     )
-    max_people: int = option(
+    max_people: int = _network(
         16,
         "maximum number of people in a frame ({default})",
         whole_number,
-        group=NETWORKS,
         metavar="N",
         within=AT_LEAST_1,
-        places=_EVERYWHERE,
         control=Control(label="Maximum people", section="People", low=1, high=64),
     )
-    download: bool = option(False, "download a missing detector from its publisher", group=NETWORKS, places=_REPORTED)
-    detect_every: DetectEvery | None = option(
+    download: bool = _network(False, "download a missing detector from its publisher", places=_REPORTED)
+    detect_every: DetectEvery | None = _time(
         None,
         "detect people on every Nth frame, or as rarely as the scene allows (files: 1, cameras: auto)",
         frames_or_auto,
-        group=TIME,
         metavar="N|auto",
         places=_EVERYWHERE & ~Place.BENCHMARK,
         control=Control(
@@ -257,62 +259,51 @@ class PoseOptions:
             choices=("auto", "1", "2", "3", "5", "10"),
         ),
     )
-    tracking: bool = option(
+    tracking: bool = _time(
         True,
         "no ids for people, and no smoothing",
-        group=TIME,
-        places=_EVERYWHERE,
         control=Control(label="Track people (ids)", section="People"),
     )
-    tracker: str = option(
+    tracker: str = _time(
         "bytetrack",
         "tracking method: bytetrack, ocsort, botsort, cbiou or sort ({default})",
-        group=TIME,
         metavar="NAME",
-        places=_EVERYWHERE,
         control=Control(label="Tracker", section="People", choices=TRACKERS, needs="tracking"),
     )
-    smoothing: bool = option(
+    smoothing: bool = _time(
         True,
         "no smoothing of keypoints",
-        group=TIME,
-        places=_EVERYWHERE,
         control=Control(label="Smooth keypoints over time", section="People", needs="tracking"),
     )
-    follow: Follow | None = option(
+    follow: Follow | None = _people(
         None,
         "pose one person only, who is found again after a short loss: largest, centre, or an ID",
         whom_to_follow,
-        group=PEOPLE,
         metavar="largest|centre|ID",
     )
-    keypoint_threshold: float = option(
+    keypoint_threshold: float = _people(
         0.2,
         "minimum score of keypoints that are drawn and that angles are made of, 0 to 1 ({default})",
         fraction,
-        group=PEOPLE,
         metavar="X",
         within=SHARE,
     )
-    angles: bool = option(
+    angles: bool = _people(
         False,
         "angles at the joints, in the poses and on the picture",
-        group=PEOPLE,
         places=_EXPORT,
         control=Control(label="Angles at the joints", section="Poses"),
     )
-    count: CountRule | None = option(
+    count: CountRule | None = _people(
         None,
         "count how often an angle comes down to LOW after it was up at HIGH degrees, such as left_elbow:60:150",
         count_rule,
-        group=PEOPLE,
         metavar="ANGLE:LOW:HIGH",
     )
-    threads: int | None = option(
+    threads: int | None = _time(
         None,
         "processor threads of the networks; 1: one step at a time (all)",
         whole_number,
-        group=TIME,
         metavar="N",
         places=_REPORTED,
     )
@@ -326,108 +317,91 @@ class Options(PoseOptions):
         given: names of the options on the command line; the window remembers the others.
     """
 
-    video: tuple[str, ...] = option(
+    video: tuple[str, ...] = _what(
         (),
         "write pose videos of: FILE, FOLDER, PHOTO, PATTERN, CAMERA_INDEX, URL or demo",
-        group=WHAT,
         metavar="SOURCE",
         many=True,
     )
-    source: str | None = option(None, "source the window opens first; the same choices", group=WHAT, metavar="SOURCE")
-    doctor: bool = option(False, "report what runs on this machine, with advice for the rest", group=WHAT)
+    source: str | None = _what(None, "source the window opens first; the same choices", metavar="SOURCE")
+    doctor: bool = _what(False, "report what runs on this machine, with advice for the rest")
     status_json: Path | None = option(
         None, "write the window's statistics to a file once a second", Path, group=WINDOW, metavar="FILE"
     )
-    benchmark: bool = option(False, "measure the speed of this machine; --backend all: of each", group=BENCHMARK)
-    people: str = option("1,4,8,16", "also with these numbers of people ({default})", group=BENCHMARK, metavar="N,N")
-    data: Path | None = option(
+    benchmark: bool = _benchmark(False, "measure the speed of this machine; --backend all: of each")
+    people: str = _benchmark("1,4,8,16", "also with these numbers of people ({default})", metavar="N,N")
+    data: Path | None = _benchmark(
         None,
         "also measure AP on a data set of COCO keypoints, as python -m train takes it (needs requirements-train.txt)",
         Path,
-        group=BENCHMARK,
         metavar="DIR",
         places=Place.COMMAND_LINE | Place.BENCHMARK,
     )
-    frames: int = option(200, "frames to measure with ({default})", whole_number, group=BENCHMARK, metavar="N")
-    report: Path | None = option(
-        None, "write the results, and a plot beside them", Path, group=BENCHMARK, metavar="FILE.json"
-    )
-    plot: Path | None = option(
-        None, "plot frames/s against people, one line per backend", Path, group=BENCHMARK, metavar="FILE.png"
-    )
-    soak: str | None = option(
+    frames: int = _benchmark(200, "frames to measure with ({default})", whole_number, metavar="N")
+    report: Path | None = _benchmark(None, "write the results, and a plot beside them", Path, metavar="FILE.json")
+    plot: Path | None = _benchmark(None, "plot frames/s against people, one line per backend", Path, metavar="FILE.png")
+    soak: str | None = _benchmark(
         None,
         "also check that delay and memory stay constant over N,N frames (2000,20000)",
-        group=BENCHMARK,
         metavar="LIVE,EXPORT",
         const="2000,20000",
     )
-    compare: str | None = option(
-        None, "also compare with: ultralytics, serial (one core, one thread)", group=BENCHMARK, metavar="NAMES"
+    compare: str | None = _benchmark(
+        None, "also compare with: ultralytics, serial (one core, one thread)", metavar="NAMES"
     )
-    output: Path | None = option(
+    output: Path | None = _output(
         None,
         "the video or photo to write (outputs/<name>_pose.mp4); none: only the poses",
         Path,
-        group=OUTPUT,
         metavar="FILE",
     )
-    poses: tuple[str, ...] = option(
+    poses: tuple[str, ...] = _output(
         (),
         "also write keypoints, to files (.jsonl, .csv, .json for COCO) and live: - (standard output),"
         " udp://HOST:PORT, osc://HOST:PORT, ws://HOST:PORT",
-        group=OUTPUT,
         metavar="FILE|ADDRESS",
         many=True,
     )
-    allow_remote: bool = option(False, "other machines may read from ws://, without a password", group=OUTPUT)
-    allow_origin: tuple[str, ...] = option(
+    allow_remote: bool = _output(False, "other machines may read from ws://, without a password")
+    allow_origin: tuple[str, ...] = _output(
         (),
         "web pages that may read from ws://, by origin, such as https://pages.example",
         page_origin,
-        group=OUTPUT,
         metavar="ORIGIN",
         many=True,
     )
-    attention: str | None = option(
+    attention: str | None = _output(
         None,
         "tint people by the attention map of a keypoint, such as left_wrist; areas:left_wrist for its soft area; all: "
         "a sheet of all keypoints",
-        group=OUTPUT,
         metavar="KEYPOINT",
     )
-    attention_maps: Path | None = option(
-        None, "also write the attention maps as numbers", Path, group=OUTPUT, metavar="FILE.npz"
-    )
-    attention_scale: AttentionScale = option(
+    attention_maps: Path | None = _output(None, "also write the attention maps as numbers", Path, metavar="FILE.npz")
+    attention_scale: AttentionScale = _output(
         "frame",
         "colours span from 1/K (no preference) to the frame's highest value (frame), or 0 to 1 (paper)",
         attention_scale,
-        group=OUTPUT,
         metavar="{frame,paper}",
     )
-    draw: tuple[str, ...] = option(
+    draw: tuple[str, ...] = _output(
         ("skeleton", "ids"),
         "what is drawn on people: skeleton, boxes, ids, scores, angles, trails, or none (skeleton,ids)",
         drawn_parts,
-        group=OUTPUT,
         metavar="LIST",
     )
-    line_width: float | None = option(
-        None, "width of the skeleton's lines in px (by the size of the person)", width_in_px, group=OUTPUT, metavar="PX"
+    line_width: float | None = _output(
+        None, "width of the skeleton's lines in px (by the size of the person)", width_in_px, metavar="PX"
     )
-    background: str = option(
+    background: str = _output(
         "video",
         "what is under the drawing: video, black, or a picture that covers the frame ({default})",
-        group=OUTPUT,
         metavar="video|black|FILE",
     )
-    legend: bool = option(True, "no legend of the attention map", group=OUTPUT)
-    size: int | None = option(
+    legend: bool = _output(True, "no legend of the attention map")
+    size: int | None = _output(
         None,
         "length of the shorter side of what is written, in px, where the source is larger (as the source)",
         whole_number,
-        group=OUTPUT,
         metavar="PX",
         within=AT_LEAST_1,
         places=_EXPORT,
@@ -439,29 +413,26 @@ class Options(PoseOptions):
             none="as the source",
         ),
     )
-    start: float | None = option(
+    start: float | None = _output(
         None,
         "begin S seconds after the start of a file",
         seconds,
-        group=OUTPUT,
         metavar="S",
         places=_EXPORT,
         control=Control(label="From", section="Range", none="the start", seconds=True),
     )
-    max_frames: int | None = option(None, "stop after N frames", whole_number, group=OUTPUT, metavar="N")
-    duration: float | None = option(
+    max_frames: int | None = _output(None, "stop after N frames", whole_number, metavar="N")
+    duration: float | None = _output(
         None,
         "stop after S seconds of the source",
         seconds,
-        group=OUTPUT,
         metavar="S",
         places=_EXPORT,
         control=Control(label="Duration", section="Range", none="to the end", seconds=True),
     )
-    overwrite: bool = option(
+    overwrite: bool = _output(
         False,
         "replace existing files",
-        group=OUTPUT,
         places=_EXPORT,
         control=Control(label="Replace existing files", section="Files"),
     )

@@ -12,6 +12,8 @@ from engine.backends import Array, Backend
 from engine.errors import BackendError
 from engine.types import VISIBLE_SCORE, Float32Array, UInt8Array
 
+_BATCH = 8  # crops per call
+
 
 @dataclass(frozen=True, kw_only=True)
 class ParityReport:
@@ -52,28 +54,21 @@ class ParityReport:
         return found
 
 
-def compare(
-    backend: Backend,
-    reference: Backend,
-    crops: UInt8Array,
-    *,
-    batch_size: int = 8,
-) -> ParityReport:
+def compare(backend: Backend, reference: Backend, crops: UInt8Array) -> ParityReport:
     """Run two backends on the same crops and compare their outputs.
 
     Args:
         backend: of a pose model.
         reference: the same model, usually on the torch backend in fp32.
         crops: (N, H, W, 3) uint8, BGR.
-        batch_size: crops per call.
 
     Raises:
         BackendError: the two do not run the same model, or a runtime failed.
     """
     if backend.spec.weights_sha256 != reference.spec.weights_sha256:
         raise BackendError(f"{backend.name} and {reference.name} do not run the same pose model")
-    starts = range(0, len(crops), batch_size)
-    return compare_on(backend, reference, ({"crops": crops[start : start + batch_size]} for start in starts))
+    starts = range(0, len(crops), _BATCH)
+    return compare_on(backend, reference, ({"crops": crops[start : start + _BATCH]} for start in starts))
 
 
 def compare_on(
