@@ -246,7 +246,7 @@ def take_dialogs(application: QApplication, window: MainWindow, folder: Path) ->
     wait_for(application, has_rate, _WAIT_LIMIT_S, "time left")
     dialog.open_for_source()
     live_for(application, 0.3)
-    dialog.folder_text.setText(shown)  # until the next progress of the export
+    dialog.folder.text.setText(shown)  # until the next progress of the export
     save(window, picture_of(folder, "export"), dialog)
     outputs.exports.cancel_all()
     wait_for(application, lambda: outputs.exports.running is None, _WAIT_LIMIT_S, "end of the export")
@@ -255,7 +255,7 @@ def take_dialogs(application: QApplication, window: MainWindow, folder: Path) ->
     choices = outputs.ask_recording(window.settings)
     for name in ("raw", "poses"):
         choices.controls[name].widget.setChecked(True)
-    choices.folder_text.setText(shown)
+    choices.folder.text.setText(shown)
     choices.record.click()
     wait_for(application, lambda: outputs.video is not None, _WAIT_LIMIT_S, "recording")
     window.source_control.go_to(0.0)
@@ -263,7 +263,7 @@ def take_dialogs(application: QApplication, window: MainWindow, folder: Path) ->
     live_for(application, _RECORD_S)
     window.source_control.toggle_playing()
     choices = outputs.ask_recording(window.settings)
-    choices.folder_text.setText(shown)
+    choices.folder.text.setText(shown)
     live_for(application, 0.3)
     save(window, picture_of(folder, "record"), choices)
     choices.close()

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from PyQt5.QtCore import Qt, QUrl
 from PyQt5.QtGui import QDesktopServices
@@ -16,23 +15,19 @@ from PyQt5.QtWidgets import (
     QDialog,
     QFileDialog,
     QFormLayout,
-    QGridLayout,
-    QHBoxLayout,
     QHeaderView,
     QPushButton,
-    QScrollArea,
     QTreeWidget,
     QTreeWidgetItem,
-    QVBoxLayout,
     QWidget,
 )
 
 from app.output.export_job import ExportProbes, ExportRequest
 from app.output.export_queue import ExportItem, ExportQueue
+from app.output.folder_choice import FolderChoice
 from app.settings import Settings
-from app.widgets.elided import ElidedLabel
 from app.widgets.option_controls import OptionControl, make_control
-from app.widgets.overlay_panel import faint, heading
+from app.widgets.parts import faint, heading, in_column, in_row, push_button, scrolled
 from app.widgets.source_menu import MEDIA
 from app.widgets.transport_bar import clock
 from app.wording import in_window_words
@@ -78,12 +73,30 @@ class WindowState:
     probes: ExportProbes | None
 
 
-@dataclass(kw_only=True, eq=False)
-class _New:
-    """A file that is not in the queue yet."""
+class _Row(QTreeWidgetItem):
+    """A file of the list.
 
-    text: str
-    info: SourceInfo
+    Attributes:
+        source, info: what is exported.
+        item: in the queue; None for a file that is not in it yet.
+    """
+
+    def __init__(self, source: str, info: SourceInfo, name: str) -> None:
+        super().__init__([Path(shown(source)).name or shown(source), name, ""])
+        self.source, self.info = source, info
+        self.item: ExportItem | None = None
+        self.setFlags(self.flags() | Qt.ItemFlag.ItemIsEditable)
+        self.setToolTip(_SOURCE, shown(source))
+
+    @property
+    def name(self) -> str:
+        """What the names of its files begin with."""
+        return self.text(_NAME)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it was exported, or that failed."""
+        return self.item is not None and self.item.has_ended
 
 
 def info_of(text: str) -> SourceInfo:
@@ -121,9 +134,10 @@ class ExportDialog(QDialog):
         super().__init__(parent)
         self.setWindowTitle(self.tr("Export"))
         self._queue, self._settings, self._now = queue, settings, now
-        self.folder = Path(settings.text("export_folder") or folder).resolve()
-        self._rows: list[tuple[QTreeWidgetItem, _New | ExportItem]] = []
-        self._infos: dict[str, SourceInfo] = {}
+        path = Path(settings.text("export_folder") or folder).resolve()
+        self.folder = FolderChoice(path, self.tr("Folder for exports"))
+        self.folder.changed.connect(lambda chosen: settings.set_text("export_folder", str(chosen)))
+        self._rows: list[_Row] = []
         self.controls: dict[str, OptionControl] = {}
         self._make_files()
         self._make_choices()
@@ -147,21 +161,20 @@ class ExportDialog(QDialog):
         self.files.setEditTriggers(QTreeWidget.EditTrigger.NoEditTriggers)
         self.files.itemDoubleClicked.connect(self._edit)
         self.files.itemSelectionChanged.connect(self.refresh)
-        self.add_button, self.remove_button = QPushButton(self.tr("Add files…")), QPushButton(self.tr("Remove"))
-        self.rename_button, self.show_button = QPushButton(self.tr("Rename")), QPushButton(self.tr("Show in folder"))
-        self.again_button = QPushButton(self.tr("Again"))
-        self.again_button.setToolTip(self.tr("The same file once more, with the choices on the right"))
-        self.again_button.clicked.connect(self.again)
-        self.add_button.clicked.connect(self._ask_files)
-        self.remove_button.clicked.connect(self.remove)
-        self.rename_button.clicked.connect(self._rename)
-        self.show_button.clicked.connect(self._show_in_folder)
+        self.add_button = push_button(self.tr("Add files…"), self._ask_files)
+        self.remove_button = push_button(self.tr("Remove"), self.remove)
+        self.rename_button = push_button(self.tr("Rename"), self._rename)
+        self.show_button = push_button(self.tr("Show in folder"), self._show_in_folder)
+        tip = self.tr("The same file once more, with the choices on the right")
+        self.again_button = push_button(self.tr("Again"), self.again, tip)
 
     def _make_choices(self) -> None:
+        self._labels: dict[str, str] = {}
         for item in options_of(Options, Place.EXPORT):
             assert item.control is not None  # noqa: S101 - options of the dialog have one
             control = self.controls[item.name] = make_control(item, item.control, self.tr)
             control.show(item.default)
+            self._labels[item.name] = self.tr(item.control.label)
         self.picture = QComboBox()
         self.picture.setAccessibleName(self.tr("Picture"))
         self.picture.addItems([self.tr("with the overlay"), self.tr("raw"), self.tr("none, only data")])
@@ -175,105 +188,65 @@ class ExportDialog(QDialog):
             box = self.formats[suffix] = QCheckBox(text)
             box.setChecked(self._settings.flag(f"export{suffix}", False))
             box.toggled.connect(lambda on, suffix=suffix: self._settings.set_flag(f"export{suffix}", on))
-        self.here, self.to_here = QPushButton(self.tr("Here")), QPushButton(self.tr("To here"))
-        self.here.setToolTip(self.tr("From the picture that the window shows"))
-        self.to_here.setToolTip(self.tr("To the picture that the window shows"))
-        self.here.clicked.connect(self._from_here)
-        self.to_here.clicked.connect(self._until_here)
-        self.folder_text = ElidedLabel()
-        self.folder_button = QPushButton(self.tr("Change…"))
-        self.folder_button.clicked.connect(self._ask_folder)
+        tip = self.tr("From the picture that the window shows")
+        self.here = push_button(self.tr("Here"), self._from_here, tip)
+        tip = self.tr("To the picture that the window shows")
+        self.to_here = push_button(self.tr("To here"), self._until_here, tip)
         self.note = faint("")
-        self.export_button, self.cancel_button = QPushButton(self.tr("Export")), QPushButton(self.tr("Cancel all"))
-        self.close_button = QPushButton(self.tr("Close"))
+        self.export_button = push_button(self.tr("Export"), self.export)
         self.export_button.setObjectName("primary")
         self.export_button.setDefault(True)
-        self.export_button.clicked.connect(self.export)
-        self.cancel_button.clicked.connect(self._queue.cancel_all)
-        self.close_button.clicked.connect(self.hide)
+        self.cancel_button = push_button(self.tr("Cancel all"), self._queue.cancel_all)
+        self.close_button = push_button(self.tr("Close"), self.hide)
         self.picture.currentIndexChanged.connect(lambda _index: self.refresh())
         for box in self.formats.values():
             box.toggled.connect(lambda _on: self.refresh())
 
     def _lay_out(self) -> None:
-        buttons = QHBoxLayout()
-        for button in (self.add_button, self.rename_button, self.remove_button, self.again_button):
-            buttons.addWidget(button)
-        buttons.addStretch(1)
-        buttons.addWidget(self.show_button)
-        left = QVBoxLayout()
-        left.addWidget(heading(self.tr("Files")))
-        left.addWidget(self.files, 1)
-        left.addLayout(buttons)
-        folder = QHBoxLayout()
-        folder.addWidget(self.folder_text, 1)
-        folder.addWidget(self.folder_button)
-        left.addWidget(heading(self.tr("Folder")))
-        left.addLayout(folder)
-        left.addWidget(self.controls["overwrite"].widget)
+        buttons = (self.add_button, self.rename_button, self.remove_button, self.again_button)
+        left = in_column(
+            heading(self.tr("Files")),
+            (self.files, 1),
+            in_row(*buttons, 1, self.show_button),
+            heading(self.tr("Folder")),
+            self.folder,
+            self.controls["overwrite"].widget,
+        )
+        kinds, times = QFormLayout(), QFormLayout()
+        kinds.addRow(self.tr("Kind"), self.picture)
+        self._add_line(kinds, "size")
+        self._add_line(times, "start", self.here)
+        self._add_line(times, "duration", self.to_here)
         choices = QWidget()
-        right = QVBoxLayout(choices)
-        right.setContentsMargins(12, 0, 8, 8)
-        right.setSpacing(6)
-        drawn = QGridLayout()
-        drawn.addWidget(self.attention, 0, 0)
-        drawn.addWidget(self.probe, 1, 0)
-        self._add_section(right, self.tr("Picture"), [(self.tr("Kind"), self.picture), "size"], drawn)
-        self._add_section(right, self.tr("Range"), [("start", self.here), ("duration", self.to_here)], None)
-        formats = QGridLayout()
-        for number, box in enumerate((*self.formats.values(), self.controls["angles"].widget)):
-            formats.addWidget(box, number, 0)
-        self._add_section(right, self.tr("Data"), [], formats)
-        right.addStretch(1)
-        area = QScrollArea()
-        area.setWidgetResizable(True)
-        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        area.setWidget(choices)
+        in_column(
+            heading(self.tr("Picture")),
+            kinds,
+            in_column(self.attention, self.probe),
+            heading(self.tr("Range")),
+            times,
+            heading(self.tr("Data")),
+            in_column(*self.formats.values(), self.controls["angles"].widget),
+            1,
+            of=choices,
+            margins=(12, 0, 8, 8),
+            spacing=6,
+        )
+        area = scrolled(choices)
         area.setFixedWidth(320)
-        columns = QHBoxLayout()
-        columns.setSpacing(16)
-        columns.addLayout(left, 1)
-        columns.addWidget(area)
-        ends = QHBoxLayout()
-        ends.addWidget(self.note, 1)
-        for button in (self.cancel_button, self.close_button, self.export_button):
-            ends.addWidget(button)
-        layout = QVBoxLayout(self)
-        layout.addLayout(columns, 1)
-        layout.addLayout(ends)
+        ends = in_row((self.note, 1), self.cancel_button, self.close_button, self.export_button)
+        in_column((in_row((left, 1), area, spacing=16), 1), ends, of=self)
 
-    def _add_section(self, column: QVBoxLayout, title: str, lines: list[Any], below: Any) -> None:
-        """A heading, lines of a name and a control (of an option by its name, perhaps with a button), and the rest."""
-        column.addWidget(heading(title))
-        form = QFormLayout()
-        labels = {item.name: item.control.label for item in options_of(Options, Place.EXPORT) if item.control}
-        for line in lines:
-            name, beside = line if isinstance(line, tuple) else (line, None)
-            if name not in labels:
-                form.addRow(name, beside)
-                continue
-            row = QHBoxLayout()
-            row.addWidget(self.controls[name].widget, 1)
-            if beside is not None:
-                row.addWidget(beside)
-            form.addRow(self.tr(labels[name]), row)
-        if lines:
-            column.addLayout(form)
-        if below is not None:
-            column.addLayout(below)
+    def _add_line(self, form: QFormLayout, name: str, *beside: QPushButton) -> None:
+        """The name and the control of an option, and what stands beside it."""
+        form.addRow(self._labels[name], in_row((self.controls[name].widget, 1), *beside))
 
     # --- the files --------------------------------------------------------------------------------------------------
 
     def open_for_source(self) -> None:
         """Show the dialog with the open source in the list."""
         now = self._now()
-        has_end = now is not None and not now.info.is_live and not now.info.read_once
-        if (
-            now is not None
-            and has_end
-            and not any(isinstance(one, _New) and one.text == now.text for _item, one in self._rows)
-        ):
-            self._add(_New(text=now.text, info=now.info))
+        if now is not None and not now.info.is_live and not now.info.read_once:
+            self._add_new(now.text, now.info)
         self.refresh()
         self.show()
         self.raise_()
@@ -281,26 +254,29 @@ class ExportDialog(QDialog):
 
     def add_files(self, files: list[str]) -> None:
         """Add files by path; those that are in the list already are left out."""
-        listed = {one.text for _item, one in self._rows if isinstance(one, _New)}
-        for file in dict.fromkeys(files):
-            if file not in listed:
-                self._add(_New(text=file, info=info_of(file)))
+        for file in files:
+            self._add_new(file, info_of(file))
         self.refresh()
 
-    def _add(self, new: _New) -> None:
-        self._infos[new.text] = new.info
-        names = {
-            item.text(_NAME)
-            for item, one in self._rows
-            if isinstance(one, _New) or one.outputs or one.state in ("waiting", "running")
-        }
-        stem = stem_of(new.info)
+    @property
+    def _new(self) -> list[_Row]:
+        return [row for row in self._rows if row.item is None]
+
+    @property
+    def _chosen(self) -> list[_Row]:
+        return [row for row in self._rows if row.isSelected()]
+
+    def _add_new(self, source: str, info: SourceInfo) -> None:
+        if all(row.source != source for row in self._new):
+            self._add(source, info)
+
+    def _add(self, source: str, info: SourceInfo) -> None:
+        """Add a file, under a name that no other has."""
+        names = {row.name for row in self._rows if row.item is None or row.item.outputs or not row.has_ended}
+        stem = stem_of(info)
         name = next(name for name in (stem, *(f"{stem}_{n}" for n in range(2, 10_000))) if name not in names)
-        item = QTreeWidgetItem([Path(shown(new.text)).name or shown(new.text), name, ""])
-        item.setFlags(item.flags() | Qt.ItemFlag.ItemIsEditable)
-        item.setToolTip(_SOURCE, shown(new.text))
-        self.files.addTopLevelItem(item)
-        self._rows.append((item, new))
+        self._rows.append(_Row(source, info, name))
+        self.files.addTopLevelItem(self._rows[-1])
 
     def _ask_files(self) -> None:
         title, kinds = self.tr("Files to export"), self.tr("Videos and photos ({kinds})").format(kinds=MEDIA)
@@ -310,34 +286,29 @@ class ExportDialog(QDialog):
             self.add_files(files)
 
     def _rename(self) -> None:
-        for item in self.files.selectedItems():
-            self._edit(item, _NAME)
+        for row in self._chosen:
+            self._edit(row, _NAME)
 
-    def _edit(self, item: QTreeWidgetItem, column: int) -> None:
+    def _edit(self, row: QTreeWidgetItem, column: int) -> None:
         """Only names of files that are not written yet can be changed."""
-        if column == _NAME and isinstance(self._of(item), _New):
-            self.files.editItem(item, _NAME)
-
-    def _of(self, item: QTreeWidgetItem) -> _New | ExportItem | None:
-        return next((one for row, one in self._rows if row is item), None)
+        if column == _NAME and row in self._new:
+            self.files.editItem(row, _NAME)
 
     def remove(self) -> None:
         """Take the chosen files out of the list; those of the queue are cancelled first, and stay to show it."""
-        for item in self.files.selectedItems():
-            one = self._of(item)
-            if isinstance(one, ExportItem) and one.state in ("waiting", "running"):
-                self._queue.cancel(one)
-                continue
-            self._rows = [row for row in self._rows if row[0] is not item]
-            self.files.takeTopLevelItem(self.files.indexOfTopLevelItem(item))
+        for row in self._chosen:
+            if row.item is not None and not row.has_ended:
+                self._queue.cancel(row.item)
+            else:
+                self._rows.remove(row)
+                self.files.takeTopLevelItem(self.files.indexOfTopLevelItem(row))
         self.refresh()
 
     def again(self) -> None:
         """Put the chosen files that have ended into the list once more."""
-        for item in self.files.selectedItems():
-            one = self._of(item)
-            if isinstance(one, ExportItem) and one.has_ended:
-                self._add(_New(text=one.request.text, info=self._infos[one.request.text]))
+        for row in self._chosen:
+            if row.has_ended:
+                self._add(row.source, row.info)
         self.refresh()
 
     def _show_in_folder(self) -> None:
@@ -345,9 +316,8 @@ class ExportDialog(QDialog):
 
     def shown_folder(self) -> Path:
         """The folder of what was chosen in the list and is written, else the one that is chosen for new files."""
-        written = [one for item in self.files.selectedItems() if isinstance(one := self._of(item), ExportItem)]
-        outputs = [path for one in written for path in one.outputs]
-        return outputs[0].parent if outputs else self.folder
+        outputs = [path for row in self._chosen if row.item is not None for path in row.item.outputs]
+        return outputs[0].parent if outputs else self.folder.path
 
     # --- the choices ------------------------------------------------------------------------------------------------
 
@@ -363,17 +333,6 @@ class ExportDialog(QDialog):
             length_s = max(0.0, now.position_s - (self.controls["start"].value() or 0.0))
             self.controls["duration"].show(math.floor(length_s * 100 + _TICK + 1) / 100)  # with the frame itself
 
-    def _ask_folder(self) -> None:
-        name = QFileDialog.getExistingDirectory(self, self.tr("Folder for exports"), str(self.folder))
-        if name:
-            self.set_folder(Path(name))
-
-    def set_folder(self, folder: Path) -> None:
-        """Write to another folder, from now on and in the next run."""
-        self.folder = folder
-        self._settings.set_text("export_folder", str(folder))
-        self.refresh()
-
     @property
     def _suffixes(self) -> list[str]:
         return [suffix for suffix in POSES_SUFFIXES if self.formats[suffix].isChecked()]
@@ -382,16 +341,15 @@ class ExportDialog(QDialog):
     def _wants_maps(self) -> bool:
         return self.formats[_MAPS_SUFFIX].isChecked()
 
-    def requests(self) -> list[tuple[QTreeWidgetItem, ExportRequest]]:
+    def requests(self) -> list[ExportRequest]:
         """What the choices make of each new file."""
         now = self._now()
-        new = [(item, one) for item, one in self._rows if isinstance(one, _New)]
-        return [] if now is None else [(item, self._request(now, one, item.text(_NAME))) for item, one in new]
+        return [] if now is None else [self._request(now, row) for row in self._new]
 
-    def _request(self, now: WindowState, new: _New, name: str) -> ExportRequest:
+    def _request(self, now: WindowState, new: _Row) -> ExportRequest:
         kind = self.picture.currentIndex()
         suffix = "" if new.info.path is not None and new.info.path.is_dir() else resolve_output(new.info, None).suffix
-        base = self.folder / name
+        name, base = new.name, self.folder.path / new.name
         values = {item.name: getattr(now.pipeline, item.name) for item in options_of(PoseOptions)}
         values |= {name: control.value() for name, control in self.controls.items()}
         if new.info.kind == "photos":
@@ -407,28 +365,27 @@ class ExportDialog(QDialog):
             overlay = replace(overlay, attention=None)
         if options.angles and kind == _WITH_OVERLAY:
             overlay = replace(overlay, angles=True)
-        probes = now.probes if self.probe.isChecked() and kind == _WITH_OVERLAY and new.text == now.text else None
-        return ExportRequest(text=new.text, options=options, overlay=overlay, probes=probes)
+        probes = now.probes if self.probe.isChecked() and kind == _WITH_OVERLAY and new.source == now.text else None
+        return ExportRequest(text=new.source, options=options, overlay=overlay, probes=probes)
 
     def export(self) -> None:
         """Put the new files into the queue."""
-        made = self.requests()
-        added = self._queue.add(*(request for _item, request in made))
-        begun = {id(item): one for (item, _request), one in zip(made, added, strict=True)}
-        for item, _request in made:
-            item.setFlags(Qt.ItemFlags(Qt.ItemFlag.ItemIsEnabled) | Qt.ItemFlag.ItemIsSelectable)
-        self._rows = [(item, begun.get(id(item), one)) for item, one in self._rows]
+        requests = self.requests()
+        if requests:
+            new = self._new
+            for row, item in zip(new, self._queue.add(*requests), strict=True):
+                row.item = item
+                row.setFlags(Qt.ItemFlags(Qt.ItemFlag.ItemIsEnabled) | Qt.ItemFlag.ItemIsSelectable)
         self.refresh()
 
     # --- what is shown ----------------------------------------------------------------------------------------------
 
     def refresh(self) -> None:
         """Show the state of each file, and what can be done."""
-        for item, one in self._rows:
-            if isinstance(one, ExportItem):
-                item.setText(_STATE, self._state(one))
-                item.setToolTip(_STATE, in_window_words(one.error) or "\n".join(map(str, one.outputs)))
-        self.folder_text.setText(str(self.folder))
+        for row in self._rows:
+            if row.item is not None:
+                row.setText(_STATE, self._state(row.item))
+                row.setToolTip(_STATE, in_window_words(row.item.error) or "\n".join(map(str, row.item.outputs)))
         now = self._now()
         draws = self.picture.currentIndex() == _WITH_OVERLAY
         tinted = "" if now is None else now.attention
@@ -439,10 +396,10 @@ class ExportDialog(QDialog):
         self.controls["size"].widget.setEnabled(self.picture.currentIndex() != _NO_PICTURE)
         for button in (self.here, self.to_here):
             button.setEnabled(now is not None and now.info.kind != "photos")
-        chosen = [self._of(item) for item in self.files.selectedItems()]
-        self.rename_button.setEnabled(any(isinstance(one, _New) for one in chosen))
+        chosen = self._chosen
+        self.rename_button.setEnabled(any(row.item is None for row in chosen))
         self.remove_button.setEnabled(bool(chosen))
-        self.again_button.setEnabled(any(isinstance(one, ExportItem) and one.has_ended for one in chosen))
+        self.again_button.setEnabled(any(row.has_ended for row in chosen))
         self.cancel_button.setEnabled(self._queue.running is not None)
         why_not = self._why_not(now)
         self.export_button.setEnabled(not why_not)
@@ -454,7 +411,7 @@ class ExportDialog(QDialog):
         return self.tr("Probe, from {time} on").format(time=clock(now.probes.from_s))
 
     def _why_not(self, now: WindowState | None) -> str:
-        new = [item.text(_NAME) for item, one in self._rows if isinstance(one, _New)]
+        new = [row.name for row in self._new]
         if now is None:
             return self.tr("Nothing is open whose settings could be used.")
         if not new:

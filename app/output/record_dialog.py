@@ -6,12 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from PyQt5.QtCore import Qt, pyqtSignal
-from PyQt5.QtWidgets import QDialog, QFileDialog, QFormLayout, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+from PyQt5.QtWidgets import QDialog, QFormLayout, QWidget
 
+from app.output.folder_choice import FolderChoice
 from app.output.record_options import RecordOptions
-from app.widgets.elided import ElidedLabel
 from app.widgets.option_controls import OptionControl, make_control
-from app.widgets.overlay_panel import faint, heading
+from app.widgets.parts import faint, heading, in_column, in_row, push_button
 from engine.errors import OptionError
 from engine.option_table import Place, options_of
 
@@ -45,46 +45,39 @@ class RecordDialog(QDialog):
         """
         super().__init__(parent)
         self.setWindowTitle(self.tr("Recording"))
-        self._options, self._folder, self._source = options, folder, source
+        self._options, self._source = options, source
         self.controls: dict[str, OptionControl] = {}
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(20, 12, 20, 16)
-        layout.setSpacing(8)
-        layout.addWidget(heading(self.tr("The button (R) records together")))
-        form = QFormLayout()
+        switches, form = in_column(), QFormLayout()
         for item in options_of(options, Place.PANEL):
             assert item.control is not None  # noqa: S101 - options in a panel have one
             control = self.controls[item.name] = make_control(item, item.control, self.tr)
             control.show(getattr(options, item.name))
             control.touched.connect(self._touched)
             if item.is_switch:
-                layout.addWidget(control.widget)
+                switches.addWidget(control.widget)
             else:
                 form.addRow(self.tr(item.control.label), control.widget)
-        layout.addWidget(heading(self.tr("When and where")))
-        layout.addLayout(form)
-        self.folder_text, change = ElidedLabel(), QPushButton(self.tr("Change…"))
-        self.folder_text.setText(str(folder))
-        change.clicked.connect(self._ask_folder)
-        line = QHBoxLayout()
-        line.addWidget(self.folder_text, 1)
-        line.addWidget(change)
-        layout.addLayout(line)
+        self.folder = FolderChoice(folder, self.tr("Folder for recordings"))
+        self.folder.changed.connect(self.folder_changed)
         self.note = faint("")
         self.note.setAlignment(Qt.AlignmentFlag.AlignTop)
         self.note.setMinimumHeight(_NOTE_LINES * self.fontMetrics().lineSpacing())  # the dialog keeps its size
-        layout.addWidget(self.note)
-        self.record, close = QPushButton(self.tr("Record")), QPushButton(self.tr("Close"))
+        self.record = push_button(self.tr("Record"), self._record)
         self.record.setObjectName("primary")
         self.record.setDefault(True)
-        self.record.clicked.connect(self._record)
         self.record.setVisible(can_begin)
-        close.clicked.connect(self.reject)
-        ends = QHBoxLayout()
-        ends.addStretch(1)
-        ends.addWidget(close)
-        ends.addWidget(self.record)
-        layout.addLayout(ends)
+        in_column(
+            heading(self.tr("The button (R) records together")),
+            switches,
+            heading(self.tr("When and where")),
+            form,
+            self.folder,
+            self.note,
+            in_row(1, push_button(self.tr("Close"), self.reject), self.record),
+            of=self,
+            margins=(20, 12, 20, 16),
+            spacing=8,
+        )
         self.resize(460, self.sizeHint().height())
         self._touched()
 
@@ -103,17 +96,6 @@ class RecordDialog(QDialog):
         if options != self._options:
             self._options = options
             self.changed.emit(options)
-
-    def _ask_folder(self) -> None:
-        name = QFileDialog.getExistingDirectory(self, self.tr("Folder for recordings"), str(self._folder))
-        if name:
-            self.set_folder(Path(name))
-
-    def set_folder(self, folder: Path) -> None:
-        """Record to another folder."""
-        self._folder = folder
-        self.folder_text.setText(str(folder))
-        self.folder_changed.emit(folder)
 
     def _record(self) -> None:
         self.accept()

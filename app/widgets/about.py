@@ -7,10 +7,10 @@ from typing import Any
 
 from PyQt5.QtCore import PYQT_VERSION_STR, QT_VERSION_STR, Qt
 from PyQt5.QtGui import QIcon
-from PyQt5.QtWidgets import QDialog, QDialogButtonBox, QLabel, QTableWidget, QTableWidgetItem, QVBoxLayout, QWidget
+from PyQt5.QtWidgets import QDialog, QDialogButtonBox, QLabel, QTableWidget, QTableWidgetItem, QWidget
 
 from app.qt_setup import TITLE
-from app.widgets.overlay_panel import faint
+from app.widgets.parts import faint, in_column
 
 _PARTS = (
     ("Qt", "LGPL-3.0"), ("PyQt5", "GPL-3.0"), ("pyqtgraph", "MIT"), ("platformdirs", "MIT"),
@@ -45,9 +45,7 @@ class AboutDialog(QDialog):
         super().__init__(parent)
         self.setWindowTitle(self.tr("About"))
         self.resize(600, 540)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(24, 20, 24, 20)
-        layout.setSpacing(8)
+        layout = in_column(of=self, margins=(24, 20, 24, 20), spacing=8)
         title = QLabel(f"{TITLE} {program_version}")
         title.setObjectName("title")
         layout.addWidget(title)

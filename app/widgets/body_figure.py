@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 
-from PyQt5.QtCore import QPointF, QRectF, QSize, Qt, pyqtSignal
-from PyQt5.QtGui import QColor, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPen
-from PyQt5.QtWidgets import QSizePolicy, QToolTip, QWidget
+from PyQt5.QtCore import QPointF, QRectF, QSize, Qt
+from PyQt5.QtGui import QColor, QKeyEvent, QPainter, QPaintEvent, QPen
+from PyQt5.QtWidgets import QSizePolicy, QWidget
 
+from app.widgets.keypoint_picker import KeypointPicker
 from app.widgets.theme import colors
 from engine.skeleton import Skeleton
 
@@ -28,21 +29,12 @@ def has_figure(skeleton: Skeleton) -> bool:
     return all(name in _PLACES for name in skeleton.keypoint_names)
 
 
-class BodyFigure(QWidget):
-    """Shows the keypoints of a skeleton; one is chosen.
+class BodyFigure(KeypointPicker):
+    """Shows the keypoints of a skeleton; one is chosen, by a click or with the arrow keys."""
 
-    Signals:
-        chosen: index of the keypoint that was clicked, or reached with the arrow keys.
-    """
-
-    chosen = pyqtSignal(int)
-
-    def __init__(self, skeleton: Skeleton, parent: QWidget | None = None) -> None:
+    def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._skeleton = skeleton
         self._current = 0
-        self._hovered: int | None = None
-        self.setMouseTracking(True)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setAccessibleName(self.tr("Keypoint of the attention map"))
@@ -69,29 +61,12 @@ class BodyFigure(QWidget):
         x, y = _PLACES[self._skeleton.keypoint_names[keypoint]]
         return QPointF((self.width() - width) / 2 + x * width, 6 + y * height)
 
-    def _nearest(self, place: QPointF) -> int | None:
+    def keypoint_at(self, place: QPointF) -> int | None:
+        """The nearest keypoint within reach."""
         offsets = [self.place_of(keypoint) - place for keypoint in range(self._skeleton.num_keypoints)]
         distances = [math.hypot(offset.x(), offset.y()) for offset in offsets]
         best = min(range(len(distances)), key=distances.__getitem__)
         return best if distances[best] <= _REACH_PX else None
-
-    def mouseMoveEvent(self, event: QMouseEvent | None) -> None:
-        """Name the keypoint under the mouse."""
-        if event is None:
-            return
-        found = self._nearest(QPointF(event.pos()))
-        if found != self._hovered:
-            self._hovered = found
-            self.setCursor(Qt.CursorShape.ArrowCursor if found is None else Qt.CursorShape.PointingHandCursor)
-            text = "" if found is None else self._skeleton.keypoint_names[found].replace("_", " ")
-            QToolTip.showText(event.globalPos(), text, self)
-            self.update()
-
-    def mousePressEvent(self, event: QMouseEvent | None) -> None:
-        """Choose the keypoint under the mouse."""
-        found = None if event is None else self._nearest(QPointF(event.pos()))
-        if found is not None:
-            self._choose(found)
 
     def keyPressEvent(self, event: QKeyEvent | None) -> None:
         """Choose the next or previous keypoint with the arrow keys."""
@@ -102,12 +77,12 @@ class BodyFigure(QWidget):
         if step is None:
             super().keyPressEvent(event)
         else:
-            self._choose((self._current + step) % self._skeleton.num_keypoints)
+            self.choose((self._current + step) % self._skeleton.num_keypoints)
 
-    def _choose(self, keypoint: int) -> None:
-        self._current = keypoint
-        self.update()
-        self.chosen.emit(keypoint)
+    def choose(self, keypoint: int) -> None:
+        """Mark a keypoint, and announce it."""
+        self.set_current(keypoint)
+        super().choose(keypoint)
 
     def paintEvent(self, event: QPaintEvent | None) -> None:
         """Paint bones, keypoints and the names of the sides."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from PyQt5.QtCore import pyqtSignal
-from PyQt5.QtWidgets import QPushButton, QVBoxLayout, QWidget
+from PyQt5.QtWidgets import QWidget
 
 from app.widgets.elided import ElidedCombo
 from app.widgets.option_controls import disable_item
-from app.widgets.overlay_panel import faint
+from app.widgets.parts import faint, in_column, push_button
 from engine.build.offers import BuildOffer
 
 
@@ -24,18 +24,12 @@ class BuildChoice(QWidget):
         super().__init__(parent)
         self.offers = ElidedCombo()
         self.offers.setAccessibleName(self.tr("What to build"))
-        self.button = QPushButton(self.tr("Build"))
+        self.button = push_button(self.tr("Build"), self._ask)
         self.reason = faint("")
-        self.reason.setWordWrap(True)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(6)
-        for widget in (self.offers, self.reason, self.button):
-            layout.addWidget(widget)
+        in_column(self.offers, self.reason, self.button, of=self, margins=(0, 0, 0, 0), spacing=6)
         self._known: tuple[BuildOffer, ...] = ()
         self._busy = False
         self.offers.currentIndexChanged.connect(lambda _index: self._show())
-        self.button.clicked.connect(self._ask)
 
     def set_offers(self, offers: tuple[BuildOffer, ...]) -> None:
         """Show these offers and keep the choice."""

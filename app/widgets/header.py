@@ -6,11 +6,12 @@ from typing import Any
 
 from PyQt5.QtCore import QSize, Qt
 from PyQt5.QtGui import QResizeEvent
-from PyQt5.QtWidgets import QHBoxLayout, QLabel, QMenu, QSizePolicy, QToolButton, QWidget
+from PyQt5.QtWidgets import QLabel, QMenu, QSizePolicy, QToolButton, QWidget
 
 from app.live.statistics import Snapshot
 from app.widgets.elided import ElidedButton, ElidedLabel
 from app.widgets.icons import icon
+from app.widgets.parts import in_row
 from engine.sources.frame_source import SourceInfo
 
 _MARGINS_PX, _SPACING_PX = (10, 7, 14, 7), 16
@@ -35,13 +36,7 @@ class Header(QWidget):
         self.running, self.numbers = ElidedLabel(), QLabel()
         self.running.setObjectName("faint")
         self.numbers.setSizePolicy(QSizePolicy.Policy.Minimum, QSizePolicy.Policy.Preferred)
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(*_MARGINS_PX)
-        layout.setSpacing(_SPACING_PX)
-        layout.addWidget(self.source)
-        layout.addStretch(1)
-        layout.addWidget(self.running)
-        layout.addWidget(self.numbers)
+        in_row(self.source, 1, self.running, self.numbers, of=self, margins=_MARGINS_PX, spacing=_SPACING_PX)
         self.set_source("")
 
     def set_source(self, name: str) -> None:

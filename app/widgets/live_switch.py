@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from PyQt5.QtCore import Qt, QUrl, pyqtSignal
 from PyQt5.QtGui import QDesktopServices
-from PyQt5.QtWidgets import QCheckBox, QLabel, QPushButton, QVBoxLayout, QWidget
+from PyQt5.QtWidgets import QCheckBox, QLabel, QWidget
+
+from app.widgets.parts import in_column, push_button
 
 
 class LiveSwitch(QWidget):
@@ -25,14 +27,9 @@ class LiveSwitch(QWidget):
         self.address.setWordWrap(True)
         self.address.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.address.setAccessibleName(self.tr("Address of the live poses"))
-        self.open = QPushButton(self.tr("Open in a browser"))
-        self.open.clicked.connect(self._open_page)
+        self.open = push_button(self.tr("Open in a browser"), lambda: QDesktopServices.openUrl(QUrl(self._page)))
         self._page = ""
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
-        for widget in (self.switch, self.address, self.open):
-            layout.addWidget(widget)
+        in_column(self.switch, self.address, self.open, of=self, margins=(0, 0, 0, 0), spacing=4)
         self.show_address("", "")
 
     def show_address(self, address: str, page: str) -> None:
@@ -42,6 +39,3 @@ class LiveSwitch(QWidget):
         self.address.setText(address)
         for widget in (self.address, self.open):
             widget.setVisible(bool(address))
-
-    def _open_page(self) -> None:
-        QDesktopServices.openUrl(QUrl(self._page))

@@ -5,29 +5,19 @@ from __future__ import annotations
 import re
 
 import numpy as np
-from PyQt5.QtCore import QEvent, QPointF, QRectF, QSize, Qt, pyqtSignal
-from PyQt5.QtGui import (
-    QColor,
-    QFontMetrics,
-    QHideEvent,
-    QImage,
-    QMouseEvent,
-    QPainter,
-    QPaintEvent,
-    QPen,
-    QResizeEvent,
-    QShowEvent,
-)
-from PyQt5.QtWidgets import QHBoxLayout, QPushButton, QSizePolicy, QToolTip, QVBoxLayout, QWidget
+from PyQt5.QtCore import QPointF, QRectF, QSize, Qt, pyqtSignal
+from PyQt5.QtGui import QColor, QFontMetrics, QHideEvent, QPainter, QPaintEvent, QPen, QResizeEvent, QShowEvent
+from PyQt5.QtWidgets import QSizePolicy, QWidget
 
 from app.live.composer import Picture
 from app.live.map_grid import MapGrid
 from app.live.qimages import to_qimage
 from app.person_choice import PersonChoice
-from app.widgets.overlay_panel import faint, heading
+from app.widgets.keypoint_picker import KeypointPicker
+from app.widgets.parts import faint, heading, in_column, in_row, push_button
 from app.widgets.theme import colors
 from engine.overlay.attention import colors_of
-from engine.skeleton import COCO17, Skeleton
+from engine.skeleton import Skeleton
 
 _ASPECT = 3 / 4  # of a tile, before one was seen
 _NAME_PX, _GAP_PX = 15, 3  # room for a name under each tile, and around tiles
@@ -35,30 +25,25 @@ _BAR_PX, _BAR_LABELS_PX = 8, 16
 _LEAST_CELL_PX = 58
 
 
-class MapTiles(QWidget):
+class MapTiles(KeypointPicker):
     """Paints the tiles of a grid with names under them and the colours' values below.
 
     Signals:
-        keypoint_chosen: the tile of this keypoint was clicked.
         room_changed: there is another size for each tile.
     """
 
-    keypoint_chosen = pyqtSignal(int)
     room_changed = pyqtSignal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
-        self.setMouseTracking(True)
         self.setAccessibleName(self.tr("Attention maps of all keypoints"))
         self.grid: MapGrid | None = None
         self.chosen: int | None = None
-        self._skeleton: Skeleton = COCO17
         self._aspect = _ASPECT
         self.columns = 1
         """How many tiles stand beside each other: those that get the largest."""
-        self._hovered: int | None = None
-        self._bar = _bar_image()
+        self._bar = to_qimage(colors_of(np.linspace(0, 1, 256, dtype=np.float32)[None]))
 
     def minimumSizeHint(self) -> QSize:
         """Tiles that can still be told apart."""
@@ -116,35 +101,10 @@ class MapTiles(QWidget):
         count = self._skeleton.num_keypoints
         return next((keypoint for keypoint in range(count) if self.cell(keypoint).contains(place)), None)
 
-    def mouseMoveEvent(self, event: QMouseEvent | None) -> None:
-        """Name the keypoint under the mouse."""
-        if event is None:
-            return
-        found = self.keypoint_at(QPointF(event.pos()))
-        if found != self._hovered:
-            self._hovered = found
-            self.setCursor(Qt.CursorShape.ArrowCursor if found is None else Qt.CursorShape.PointingHandCursor)
-            QToolTip.showText(event.globalPos(), "" if found is None else self._name(found), self)
-            self.update()
-
-    def leaveEvent(self, event: QEvent | None) -> None:
-        """Mark no tile without a mouse."""
-        self._hovered = None
-        self.update()
-
-    def mousePressEvent(self, event: QMouseEvent | None) -> None:
-        """Choose the keypoint under the mouse."""
-        found = None if event is None else self.keypoint_at(QPointF(event.pos()))
-        if found is not None:
-            self.keypoint_chosen.emit(found)
-
     def resizeEvent(self, event: QResizeEvent | None) -> None:
         """Ask for tiles of another size."""
         super().resizeEvent(event)
         self._arrange()
-
-    def _name(self, keypoint: int) -> str:
-        return self._skeleton.keypoint_names[keypoint].replace("_", " ")
 
     def _names(self, metrics: QFontMetrics) -> list[str]:
         """The names under the tiles, all of them shorter where one is too long."""
@@ -196,10 +156,6 @@ class MapTiles(QWidget):
             painter.drawText(place, int(way) | int(Qt.AlignmentFlag.AlignVCenter), text)
 
 
-def _bar_image() -> QImage:
-    return to_qimage(colors_of(np.linspace(0, 1, 256, dtype=np.float32)[None]))
-
-
 class MapsPanel(QWidget):
     """Shows the maps of the chosen person while it is on the screen; otherwise none are drawn.
 
@@ -223,21 +179,18 @@ class MapsPanel(QWidget):
         self.tiles = MapTiles()
         self.tiles.keypoint_chosen.connect(self.keypoint_chosen)
         self.tiles.room_changed.connect(self.wanted)
-        self.sheet_button, self.maps_button = QPushButton(self.tr("Save as PNG")), QPushButton(self.tr("Save as NPZ"))
-        self.sheet_button.setToolTip(self.tr("All maps of this picture in one sheet, with names"))
-        self.maps_button.setToolTip(self.tr("The maps G and S of this person as numbers, for NumPy"))
-        self.sheet_button.clicked.connect(lambda: self.sheet_requested.emit(self._picture))
-        self.maps_button.clicked.connect(lambda: self.maps_requested.emit(self._picture))
-        buttons = QHBoxLayout()
-        for button in (self.sheet_button, self.maps_button):
-            buttons.addWidget(button, 1)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(12, 8, 8, 12)
-        layout.setSpacing(6)
-        layout.addWidget(self.title)
-        layout.addWidget(self.hint)
-        layout.addWidget(self.tiles, 1)
-        layout.addLayout(buttons)
+        self.sheet_button = push_button(
+            self.tr("Save as PNG"),
+            lambda: self.sheet_requested.emit(self._picture),
+            self.tr("All maps of this picture in one sheet, with names"),
+        )
+        self.maps_button = push_button(
+            self.tr("Save as NPZ"),
+            lambda: self.maps_requested.emit(self._picture),
+            self.tr("The maps G and S of this person as numbers, for NumPy"),
+        )
+        buttons = in_row((self.sheet_button, 1), (self.maps_button, 1))
+        in_column(self.title, self.hint, (self.tiles, 1), buttons, of=self, margins=(12, 8, 8, 12), spacing=6)
         self._write()
 
     def set_skeleton(self, skeleton: Skeleton, *, has_attention: bool) -> None:
@@ -278,8 +231,8 @@ class MapsPanel(QWidget):
 
     def _write(self) -> None:
         grid, picture = self.tiles.grid, self._picture
-        for button in (self.sheet_button, self.maps_button):
-            button.setEnabled(grid is not None)
+        for each in (self.sheet_button, self.maps_button):
+            each.setEnabled(grid is not None)
         result = None if picture is None else picture.shown.result
         kind = self.tr("Area G") if grid is not None and grid.kind == "areas" else self.tr("Attention S")
         title, hint = self.tr("Attention of all keypoints"), ""

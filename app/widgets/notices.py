@@ -5,19 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-from PyQt5.QtCore import QEvent, QObject, QRect, Qt, QTimer, pyqtSignal
-from PyQt5.QtWidgets import (
-    QFrame,
-    QHBoxLayout,
-    QLabel,
-    QProgressBar,
-    QPushButton,
-    QScrollArea,
-    QSizePolicy,
-    QVBoxLayout,
-    QWidget,
-)
+from PyQt5.QtCore import QEvent, QObject, QRect, Qt, pyqtSignal
+from PyQt5.QtWidgets import QFrame, QLabel, QProgressBar, QSizePolicy, QWidget
 
+from app.widgets.parts import in_column, in_row, push_button, scrolled, single_shot
 from app.widgets.theme import colors
 
 Level = Literal["error", "warning", "busy", "done"]
@@ -50,24 +41,13 @@ class Notice(QFrame):
         self._progress = QProgressBar()
         self._progress.setFixedWidth(110)
         self._progress.setTextVisible(False)
-        self.button = QPushButton()
-        self.close_button = QPushButton("✕")
+        self.button, self.close_button = push_button("", self._clicked), push_button("✕", self.closed, self.tr("Close"))
         self.close_button.setProperty("flat", True)
         self.close_button.setFixedWidth(30)
-        self.close_button.setToolTip(self.tr("Close"))
         self.close_button.setAccessibleName(self.tr("Close this message"))
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(12, 6, 6, 6)
-        layout.addWidget(self.label)
-        for widget in (self._progress, self.button, self.close_button):
-            layout.addWidget(widget)
+        in_row(self.label, self._progress, self.button, self.close_button, of=self, margins=(12, 6, 6, 6))
         self._act: Callable[[], None] | None = None
-        self.button.clicked.connect(self._clicked)
-        self.close_button.clicked.connect(self.closed)
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(_DONE_SHOWN_MS)
-        self._timer.timeout.connect(self.closed)
+        self._timer = single_shot(self, self.closed, _DONE_SHOWN_MS)
 
     def show_message(self, level: Level, text: str, action: Action | None, percent: int | None) -> None:
         """Show a message in place of the one before."""
@@ -114,23 +94,13 @@ class Notices(QWidget):
         super().__init__(parent)
         self._notices: dict[str, Notice] = {}  # the newest first
         self._is_open = False
-        self._own, self._top, self._older = QVBoxLayout(), QVBoxLayout(), QVBoxLayout()
-        self.more = QPushButton()
-        self.more.clicked.connect(self._toggle)
-        inner = QWidget()
-        inner.setLayout(self._older)
-        self._list = QScrollArea()
-        self._list.setWidgetResizable(True)
-        self._list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self._list.setWidget(inner)
+        inner, none = QWidget(), (0, 0, 0, 0)
+        self._own, self._top = in_column(margins=none, spacing=6), in_column(margins=none, spacing=6)
+        self._older = in_column(of=inner, margins=none, spacing=6)
+        self.more = push_button("", self._toggle)
+        self._list = scrolled(inner)
         self._list.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        layout = QVBoxLayout(self)
-        for part in (self._own, self._top, self._older, layout):
-            part.setContentsMargins(0, 0, 0, 0)
-            part.setSpacing(6)
-        layout.addLayout(self._own)
-        layout.addLayout(self._top)
-        layout.addWidget(self._list)
+        layout = in_column(self._own, self._top, self._list, of=self, margins=none, spacing=6)
         layout.addWidget(self.more, 0, Qt.AlignmentFlag.AlignLeft)
         parent.installEventFilter(self)
         self._arrange()

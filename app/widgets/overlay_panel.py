@@ -5,43 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 from PyQt5.QtCore import pyqtSignal
-from PyQt5.QtWidgets import (
-    QButtonGroup,
-    QCheckBox,
-    QComboBox,
-    QFormLayout,
-    QGridLayout,
-    QHBoxLayout,
-    QLabel,
-    QPushButton,
-    QVBoxLayout,
-    QWidget,
-)
+from PyQt5.QtWidgets import QButtonGroup, QCheckBox, QComboBox, QFormLayout, QGridLayout, QPushButton, QWidget
 
 from app.widgets.body_figure import BodyFigure, has_figure
 from app.widgets.option_controls import OptionControl, make_control
+from app.widgets.parts import faint, heading, in_column, in_row, push_button
 from engine.option_table import Place, options_of
 from engine.overlay.attention import AttentionView
 from engine.overlay.drawing import OverlayOptions
 from engine.skeleton import COCO17, Skeleton
 
 _KINDS: tuple[str | None, ...] = (None, "areas", "attention")
-
-
-def heading(text: str) -> QLabel:
-    """A small title of a group."""
-    label = QLabel(text)
-    label.setObjectName("heading")
-    label.setContentsMargins(0, 8, 0, 0)
-    return label
-
-
-def faint(text: str) -> QLabel:
-    """A line of explanation."""
-    label = QLabel(text)
-    label.setObjectName("faint")
-    label.setWordWrap(True)
-    return label
 
 
 class OverlayPanel(QWidget):
@@ -72,30 +46,29 @@ class OverlayPanel(QWidget):
         self._keypoint = COCO17.keypoint_index("left_wrist")
         self._make_drawing()
         self._make_attention()
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(16, 8, 16, 16)
-        layout.setSpacing(6)
-        layout.addWidget(heading(self.tr("Attention")))
-        layout.addLayout(self._kinds_row)
-        layout.addWidget(self.explanation)
-        layout.addWidget(self.figure)
-        layout.addWidget(self.keypoints)
-        layout.addWidget(self.paper_scale)
-        layout.addWidget(heading(self.tr("Probe")))
-        layout.addWidget(self._probe_text)
-        buttons = QHBoxLayout()
-        buttons.addWidget(self.clear_probe, 1)
-        buttons.addWidget(self.pin_probe)
-        layout.addLayout(buttons)
-        layout.addWidget(heading(self.tr("Drawing")))
         switches = QGridLayout()  # with rows in line, also where one column is shorter
         switches.setVerticalSpacing(6)
         half = -(-len(self._switches) // 2)
         for number, box in enumerate(self._switches):
             switches.addWidget(box, number % half, number // half)
-        layout.addLayout(switches)
-        layout.addLayout(self._sliders)
-        layout.addStretch(1)
+        in_column(
+            heading(self.tr("Attention")),
+            self._kinds_row,
+            self.explanation,
+            self.figure,
+            self.keypoints,
+            self.paper_scale,
+            heading(self.tr("Probe")),
+            self._probe_text,
+            in_row((self.clear_probe, 1), self.pin_probe),
+            heading(self.tr("Drawing")),
+            switches,
+            self._sliders,
+            1,
+            of=self,
+            margins=(16, 8, 16, 16),
+            spacing=6,
+        )
         self._sync()
 
     def _make_drawing(self) -> None:
@@ -120,39 +93,36 @@ class OverlayPanel(QWidget):
         )
 
     def _make_attention(self) -> None:
-        self._kinds_row = QHBoxLayout()
-        self._kinds_row.setSpacing(6)
+        self._kinds_row = in_row(spacing=6)
         self.kinds = QButtonGroup(self)
         for number, text in enumerate((self.tr("Off"), self.tr("Area G"), self.tr("Attention S"))):
-            button = QPushButton(text)
-            button.setCheckable(True)
-            self.kinds.addButton(button, number)
-            self._kinds_row.addWidget(button, 1)
+            kind = QPushButton(text)
+            kind.setCheckable(True)
+            self.kinds.addButton(kind, number)
+            self._kinds_row.addWidget(kind, 1)
         self._button(0).setChecked(True)
         self.kinds.buttonToggled.connect(self._emit_changed)
         self.explanation = faint("")
         self.explanation.setMinimumHeight(36)
-        self.figure = BodyFigure(self._skeleton)
-        self.figure.chosen.connect(self.choose)
+        self.figure = BodyFigure()
+        self.figure.keypoint_chosen.connect(self.choose)
         self.keypoints = QComboBox()
         self.keypoints.setAccessibleName(self.tr("Keypoint of the attention map"))
         self.keypoints.activated.connect(self.choose)
         self.paper_scale = QCheckBox(self.tr("Scale of the paper: 0 to 1"))
         self.paper_scale.toggled.connect(self._emit_changed)
         self._probe_text = faint("")
-        self.clear_probe = QPushButton(self.tr("Remove the probe (Esc)"))
-        self.clear_probe.clicked.connect(self.probe_cleared)
-        self.pin_probe = QPushButton(self.tr("Pin"))
-        self.pin_probe.setToolTip(self.tr("Keep this probe and set another; up to four (Shift+X)"))
-        self.pin_probe.clicked.connect(self.probe_pinned)
-        for button in (self.clear_probe, self.pin_probe):
-            button.hide()
+        self.clear_probe = push_button(self.tr("Remove the probe (Esc)"), self.probe_cleared)
+        tip = self.tr("Keep this probe and set another; up to four (Shift+X)")
+        self.pin_probe = push_button(self.tr("Pin"), self.probe_pinned, tip)
+        self.clear_probe.hide()
+        self.pin_probe.hide()
         self.set_probe_state(False)
 
     def _button(self, number: int) -> QPushButton:
-        button = self.kinds.button(number)
-        assert isinstance(button, QPushButton)  # noqa: S101 - made above
-        return button
+        kind = self.kinds.button(number)
+        assert isinstance(kind, QPushButton)  # noqa: S101 - made above
+        return kind
 
     def set_skeleton(self, skeleton: Skeleton, *, has_attention: bool) -> None:
         """Fit the panel to the network that runs."""
@@ -258,8 +228,8 @@ class OverlayPanel(QWidget):
             self.figure.set_current(self._keypoint)
         for widget in (self.figure, self.keypoints, self.paper_scale, self._probe_text):
             widget.setEnabled(self._has_attention)
-        for button in self.kinds.buttons():
-            button.setEnabled(self._has_attention)
+        for kind in self.kinds.buttons():
+            kind.setEnabled(self._has_attention)
 
     def _emit_changed(self, *_values: object) -> None:
         if self._quiet:

@@ -5,21 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from PyQt5.QtCore import QAbstractTableModel, QModelIndex, Qt, QTimer, pyqtSignal
+from PyQt5.QtCore import QAbstractTableModel, QModelIndex, Qt, pyqtSignal
 from PyQt5.QtGui import QShowEvent
-from PyQt5.QtWidgets import QAbstractItemView, QHBoxLayout, QHeaderView, QPushButton, QTableView, QVBoxLayout, QWidget
+from PyQt5.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
 
 from app.live.composer import Picture
-from app.people import (
-    KEYPOINT_COLUMNS,
-    UNKNOWN,
-    keypoint_rows,
-    person_columns,
-    person_rows,
-    probed_person,
-)
+from app.people import KEYPOINT_COLUMNS, UNKNOWN, keypoint_rows, person_columns, person_rows, probed_person
 from app.person_choice import PersonChoice
-from app.widgets.overlay_panel import faint, heading
+from app.widgets.parts import faint, heading, in_column, in_row, push_button, single_shot
 from engine.types import Poses
 
 _EVERY_MS = 100  # numbers that change faster cannot be read
@@ -105,16 +98,30 @@ class PeoplePanel(QWidget):
         self.people.clicked.connect(lambda index: self._choose(index.row()))
         self.title = heading("")
         self.nobody = faint(self.tr("Nobody is in the picture."))
-        self.copy_button, self.save_button = QPushButton(self.tr("Copy")), QPushButton(self.tr("Save as CSV"))
-        self.copy_button.setToolTip(self.tr("Both tables, separated by tabs, for a spreadsheet"))
-        self.save_button.setToolTip(self.tr("All keypoints and angles of the people of this picture"))
-        self.copy_button.clicked.connect(lambda: self.copied.emit(self.text()))
-        self.save_button.clicked.connect(lambda: self.save_requested.emit(self._written))
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(_EVERY_MS)
-        self._timer.timeout.connect(self._write)
-        self._lay_out()
+        self.copy_button = push_button(
+            self.tr("Copy"),
+            lambda: self.copied.emit(self.text()),
+            self.tr("Both tables, separated by tabs, for a spreadsheet"),
+        )
+        self.save_button = push_button(
+            self.tr("Save as CSV"),
+            lambda: self.save_requested.emit(self._written),
+            self.tr("All keypoints and angles of the people of this picture"),
+        )
+        self._timer = single_shot(self, self._write, _EVERY_MS)
+        self.people.setFixedHeight(176)
+        self.keypoints.setMinimumHeight(190)
+        in_column(
+            heading(self.tr("People")),
+            self.nobody,
+            self.people,
+            in_row((self.copy_button, 1), (self.save_button, 1)),
+            self.title,
+            (self.keypoints, 1),
+            of=self,
+            margins=(16, 8, 9, 12),
+            spacing=6,
+        )
         self._write()
 
     def _table(self, model: _Rows, name: str) -> QTableView:
@@ -134,22 +141,6 @@ class PeoplePanel(QWidget):
         columns.setHighlightSections(False)
         columns.setMinimumSectionSize(30)
         return table
-
-    def _lay_out(self) -> None:
-        self.people.setFixedHeight(176)
-        self.keypoints.setMinimumHeight(190)
-        buttons = QHBoxLayout()
-        for button in (self.copy_button, self.save_button):
-            buttons.addWidget(button, 1)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(16, 8, 9, 12)
-        layout.setSpacing(6)
-        layout.addWidget(heading(self.tr("People")))
-        layout.addWidget(self.nobody)
-        layout.addWidget(self.people)
-        layout.addLayout(buttons)
-        layout.addWidget(self.title)
-        layout.addWidget(self.keypoints, 1)
 
     def show_picture(self, picture: Picture) -> None:
         """Show the people of this picture soon, if the panel is on the screen."""
@@ -185,8 +176,8 @@ class PeoplePanel(QWidget):
         self._people.show(columns, rows)
         self._keep_room(columns, rows)
         self.nobody.setVisible(not rows)
-        for button in (self.copy_button, self.save_button):
-            button.setEnabled(bool(rows))
+        for each in (self.copy_button, self.save_button):
+            each.setEnabled(bool(rows))
         if picture is not None:
             self._choice.take(picture)
         self._write_keypoints()

@@ -6,18 +6,20 @@ import math
 from typing import Any
 
 import numpy as np
-from PyQt5.QtCore import QRectF, QSize, Qt, QTimer, pyqtSignal
+from PyQt5.QtCore import QRectF, QSize, Qt, pyqtSignal
 from PyQt5.QtGui import QColor, QHideEvent, QImage, QPainter, QShowEvent
-from PyQt5.QtWidgets import QComboBox, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from PyQt5.QtWidgets import QComboBox, QLabel, QWidget
 
 from app.curve import HISTORY_S, Curve, Quantity
 from app.live.composer import Picture
 from app.person_choice import PersonChoice
+from app.widgets.parts import in_column, in_row, push_button, single_shot
 from app.widgets.theme import colors
+from app.widgets.time_plot import time_plot
 from engine.skeleton import COCO17, Skeleton
 
 _EVERY_MS = 100  # a plot that moves more often costs more than it shows
-_TICKS_S, _MARGIN_S = (25, 20, 15, 10, 5, 0), 1.2
+_TICKS_S = (25, 20, 15, 10, 5, 0)
 _WHAT_PX, _HEIGHT_PX = 168, 184
 _CAPTION_PX = 24  # in a saved picture
 _LEAST_SPAN = 10.0  # of the values, px or degrees: noise is not to look like a movement
@@ -57,32 +59,16 @@ class PlotPanel(QWidget):
             box.activated.connect(self._choose)
         choice.changed.connect(self._choose)
         self.caption = QLabel()
-        self.csv_button, self.picture_button = QPushButton(self.tr("Save as CSV")), QPushButton(self.tr("Save as PNG"))
-        self.csv_button.clicked.connect(lambda: self.csv_requested.emit(self.curve.to_csv()))
-        self.picture_button.clicked.connect(lambda: self.picture_requested.emit(self.picture()))
+        self.csv_button = push_button(self.tr("Save as CSV"), lambda: self.csv_requested.emit(self.curve.to_csv()))
+        self.picture_button = push_button(self.tr("Save as PNG"), lambda: self.picture_requested.emit(self.picture()))
         self.what.setToolTip(self.tr("A click on a person in the video, or in the People panel, chooses whose it is"))
         for control in (self.what, self.axis, self.csv_button, self.picture_button):
             control.setFocusPolicy(Qt.FocusPolicy.TabFocus)  # a click leaves the keys to the video
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(_EVERY_MS)
-        self._timer.timeout.connect(self._draw)
-        self._lay_out()
-        self.set_skeleton(COCO17)
-
-    def _lay_out(self) -> None:
-        row = QHBoxLayout()
-        row.setSpacing(6)
-        row.addWidget(self.what)
-        row.addWidget(self.axis)
-        row.addWidget(self.caption, 1)
-        row.addWidget(self.csv_button)
-        row.addWidget(self.picture_button)
-        self._layout = QVBoxLayout(self)
-        self._layout.setContentsMargins(10, 6, 10, 4)
-        self._layout.setSpacing(4)
-        self._layout.addLayout(row)
+        self._timer = single_shot(self, self._draw, _EVERY_MS)
+        line = in_row(self.what, self.axis, (self.caption, 1), self.csv_button, self.picture_button, spacing=6)
+        self._layout = in_column(line, of=self, margins=(10, 6, 10, 4), spacing=4)
         self.setMinimumHeight(150)
+        self.set_skeleton(COCO17)
 
     def sizeHint(self) -> QSize:
         """As high as a curve needs to be read."""
@@ -158,21 +144,9 @@ class PlotPanel(QWidget):
         self._draw()
 
     def _make_plot(self) -> None:
-        import pyqtgraph as graph
-
-        graph.setConfigOptions(antialias=True, background=colors().panel, foreground=colors().faint)
-        plot = self.plot = graph.PlotWidget()
-        plot.setMenuEnabled(False)
-        plot.setMouseEnabled(x=False, y=False)
-        plot.hideButtons()
-        plot.showGrid(x=False, y=True, alpha=0.18)
-        plot.setXRange(-HISTORY_S, _MARGIN_S, padding=0)  # room for the last label
-        plot.getAxis("left").setWidth(42)
-        ticks = [(-second, self.tr("−{n} s").format(n=second) if second else self.tr("now")) for second in _TICKS_S]
-        plot.getAxis("bottom").setTicks([ticks])
-        plot.getAxis("bottom").setHeight(20)
+        plot = self.plot = time_plot(self.tr, history_s=HISTORY_S, margin_s=1.2, ticks_s=_TICKS_S, axis_px=42)
         plot.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self.line = plot.plot(pen=graph.mkPen(QColor(colors().accent), width=1), connect="finite")
+        self.line = plot.plot(pen={"color": colors().accent, "width": 1}, connect="finite")
         self.dots = plot.plot(pen=None, symbol="o", symbolSize=6, symbolBrush=colors().accent, symbolPen=None)
         self._layout.addWidget(plot, 1)
 

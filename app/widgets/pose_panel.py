@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from PyQt5.QtCore import QTimer, pyqtSignal
-from PyQt5.QtWidgets import QComboBox, QFormLayout, QLabel, QVBoxLayout, QWidget
+from PyQt5.QtCore import pyqtSignal
+from PyQt5.QtWidgets import QComboBox, QFormLayout, QLabel, QWidget
 
 from app.widgets.build_choice import BuildChoice
 from app.widgets.live_switch import LiveSwitch
 from app.widgets.option_controls import OptionControl, disable_item, make_control
-from app.widgets.overlay_panel import heading
+from app.widgets.parts import heading, in_column, single_shot
 from app.widgets.value_slider import ValueSlider
 from app.wording import in_window_words
 from engine.option_table import Control, Option, Place, options_of
@@ -39,10 +39,7 @@ class PosePanel(QWidget):
         """
         super().__init__(parent)
         self._base = options or PipelineOptions()
-        self._settle = QTimer(self)
-        self._settle.setSingleShot(True)
-        self._settle.setInterval(_SETTLE_MS)
-        self._settle.timeout.connect(self._announce)  # no lambda: Qt drops a method with its panel
+        self._settle = single_shot(self, self._announce, _SETTLE_MS)  # no lambda: Qt drops a method with its panel
         self.controls: dict[str, OptionControl] = {}
         self._looks: dict[str, Control] = {}
         self._no_precision: Mapping[str, Mapping[str, str]] = {}
@@ -50,9 +47,7 @@ class PosePanel(QWidget):
         self.running.setWordWrap(True)
         self.builds = BuildChoice()
         self.live = LiveSwitch()
-        self._layout = QVBoxLayout(self)
-        self._layout.setContentsMargins(16, 8, 9, 16)
-        self._layout.setSpacing(6)
+        self._layout = in_column(of=self, margins=(16, 8, 9, 16), spacing=6)
         shown = options_of(self._base, Place.PANEL)
         for section in dict.fromkeys(item.control.section for item in shown if item.control is not None):
             self._add_section(section, [item for item in shown if item.control and item.control.section == section])

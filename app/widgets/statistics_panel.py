@@ -8,15 +8,15 @@ from collections import deque
 from typing import Any
 
 from PyQt5.QtCore import Qt
-from PyQt5.QtGui import QColor
-from PyQt5.QtWidgets import QFormLayout, QGridLayout, QLabel, QVBoxLayout, QWidget
+from PyQt5.QtWidgets import QFormLayout, QGridLayout, QLabel, QWidget
 
 from app.live.statistics import STAGES, Snapshot
-from app.widgets.overlay_panel import faint, heading
+from app.widgets.parts import faint, heading, in_column
 from app.widgets.theme import colors
+from app.widgets.time_plot import time_plot
 
 _HISTORY_S = 60.0
-_TICKS_S, _MARGIN_S = (45, 30, 15, 0), 6.0
+_TICKS_S = (45, 30, 15, 0)
 _GAP = float("nan")  # breaks a line
 
 
@@ -59,17 +59,10 @@ class StatisticsPanel(QWidget):
         running.addRow(faint(self.tr("Poses")), self.pose)
         running.addRow(faint(self.tr("People")), self.detector)
         running.addRow(faint(self.tr("Dropped")), self.dropped)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(16, 12, 6, 16)
-        layout.setSpacing(6)
-        layout.addLayout(grid)
-        self._plots_at = layout.count()
-        layout.addWidget(heading(self.tr("Time of each stage, ms")))
-        layout.addLayout(self._stage_grid)
-        layout.addWidget(heading(self.tr("What runs")))
-        layout.addLayout(running)
-        layout.addStretch(1)
-        self._layout = layout
+        stages, what_runs = heading(self.tr("Time of each stage, ms")), heading(self.tr("What runs"))
+        self._plots = in_column()
+        parts = (grid, self._plots, stages, self._stage_grid, what_runs, running, 1)
+        in_column(*parts, of=self, margins=(16, 12, 6, 16), spacing=6)
 
     def _make_stages(self) -> dict[str, tuple[QLabel, QLabel]]:
         names = {
@@ -103,32 +96,19 @@ class StatisticsPanel(QWidget):
         """Import pyqtgraph and add the plots."""
         if self._lines:
             return
-        import pyqtgraph as graph
-
-        graph.setConfigOptions(antialias=True, background=colors().panel, foreground=colors().faint)
         for name, title, unit, curves in (
             ("fps", self.tr("Frames per second"), "", (("fps", colors().accent),)),
             ("latency", self.tr("Capture to screen"), "ms", (("p50", colors().accent), ("p95", colors().warning))),
         ):
-            plot = graph.PlotWidget()
+            plot = time_plot(self.tr, history_s=_HISTORY_S, margin_s=6.0, ticks_s=_TICKS_S, axis_px=38)
             plot.setFixedHeight(132)
-            plot.setMenuEnabled(False)
-            plot.setMouseEnabled(x=False, y=False)
-            plot.hideButtons()
-            plot.showGrid(x=False, y=True, alpha=0.18)
-            plot.setXRange(-_HISTORY_S, _MARGIN_S, padding=0)  # room for the last label
-            plot.getAxis("left").setWidth(38)
-            ticks = [(-second, self.tr("−{n} s").format(n=second) if second else self.tr("now")) for second in _TICKS_S]
-            plot.getAxis("bottom").setTicks([ticks])
-            plot.getAxis("bottom").setHeight(20)
             for curve, color in curves:
-                self._lines[f"{name} {curve}"] = plot.plot(pen=graph.mkPen(QColor(color), width=2), connect="finite")
+                self._lines[f"{name} {curve}"] = plot.plot(pen={"color": color, "width": 2}, connect="finite")
             caption = title if len(curves) == 1 else self._legend(title, unit, curves)
             label = heading(caption)
             label.setTextFormat(Qt.TextFormat.RichText)
-            self._layout.insertWidget(self._plots_at, label)
-            self._layout.insertWidget(self._plots_at + 1, plot)
-            self._plots_at += 2
+            self._plots.addWidget(label)
+            self._plots.addWidget(plot)
             self._lines[f"{name} plot"] = plot
 
     @staticmethod

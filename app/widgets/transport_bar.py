@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 from PyQt5.QtCore import QSize, Qt, pyqtSignal
 from PyQt5.QtGui import QMouseEvent
-from PyQt5.QtWidgets import QComboBox, QHBoxLayout, QLabel, QSlider, QStyle, QToolButton, QWidget
+from PyQt5.QtWidgets import QComboBox, QLabel, QSlider, QStyle, QToolButton, QWidget
 
 from app.live.playback import SPEEDS
 from app.live.shots import SourceOpened
 from app.widgets.icons import icon
+from app.widgets.parts import in_row
 from app.widgets.theme import colors
 
 _TICKS = 10_000
@@ -84,22 +85,12 @@ class TransportBar(QWidget):
         self._photos: int | None = None
         self._playing = True
         self._make_widgets()
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(10, 7, 10, 7)
-        layout.setSpacing(4)
-        for widget in (self.step_back, self.play, self.step_on):
-            layout.addWidget(widget)
-        layout.addSpacing(4)
-        layout.addWidget(self.live)
-        layout.addWidget(self.slider, 1)
-        layout.addWidget(self.time)
-        layout.addSpacing(4)
-        for widget in (self.loop, self.speed, self.mirror):
-            layout.addWidget(widget)
-        layout.addStretch(0)
-        layout.addSpacing(4)
-        for widget in (self.recording, self.snapshot, self.record, self.poses, self.export):
-            layout.addWidget(widget)
+        steps, place = (self.step_back, self.play, self.step_on), (self.live, (self.slider, 1), self.time)
+        playing = (self.loop, self.speed, self.mirror)
+        outputs = (self.recording, self.snapshot, self.record, self.poses, self.export)
+        layout = in_row(*steps, *place, *playing, 0, *outputs, of=self, margins=(10, 7, 10, 7), spacing=4)
+        for before in (self.live, self.loop, self.recording):
+            layout.insertSpacing(layout.indexOf(before), 4)
         self.set_source(None)
 
     def _button(self, name: str, tip: str, *, checkable: bool = False) -> QToolButton:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from PyQt5.QtCore import Qt
-from PyQt5.QtWidgets import QFormLayout, QHBoxLayout, QLabel, QSlider, QWidget
+from PyQt5.QtWidgets import QFormLayout, QLabel, QSlider, QWidget
+
+from app.widgets.parts import in_row
 
 _RIGHT = Qt.Alignment(Qt.AlignmentFlag.AlignRight) | Qt.AlignmentFlag.AlignVCenter
 
@@ -24,14 +26,10 @@ class ValueSlider(QSlider):
 
     def add_to(self, form: QFormLayout, name: str, tip: str = "") -> None:
         """Add a row with name, slider and value, and a tool tip on each."""
-        row = QHBoxLayout()
-        row.setSpacing(10)
-        row.addWidget(self, 1)
-        row.addWidget(self._text)
         self.setAccessibleName(name)
         label = QLabel(name)
         label.setBuddy(self)
-        form.addRow(label, row)
+        form.addRow(label, in_row((self, 1), self._text, spacing=10))
         parts: tuple[QWidget, ...] = (label, self, self._text)
         for part in parts:
             part.setToolTip(tip)

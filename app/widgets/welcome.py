@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from PyQt5.QtCore import Qt, pyqtSignal
-from PyQt5.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from PyQt5.QtWidgets import QLabel, QWidget
 
-from app.widgets.overlay_panel import faint
+from app.widgets.parts import faint, in_column, in_row, push_button
 
 
 class Welcome(QWidget):
@@ -28,34 +28,20 @@ class Welcome(QWidget):
             label.setAlignment(Qt.AlignmentFlag.AlignCenter)
             label.setWordWrap(True)
             label.setTextFormat(Qt.TextFormat.PlainText)  # names of files are data
-        self.open_file = QPushButton(self.tr("Open a video or photo…"))
-        self.demo = QPushButton(self.tr("Show the demo"))
+        self.open_file = push_button(self.tr("Open a video or photo…"), self.file_requested)
+        self.demo = push_button(self.tr("Show the demo"), self.demo_requested)
         self.demo.setObjectName("primary")
-        self.again = QPushButton(self.tr("Try again"))
-        self.again.clicked.connect(self.again_requested)
-        self.open_file.clicked.connect(self.file_requested)
-        self.demo.clicked.connect(self.demo_requested)
-        row = QHBoxLayout()
-        row.addStretch(1)
-        for button in (self.again, self.demo, self.open_file):
-            row.addWidget(button)
-        row.addStretch(1)
-        layout = QVBoxLayout(self)
-        layout.setSpacing(14)
-        layout.setContentsMargins(40, 20, 40, 20)
-        layout.addStretch(1)
-        layout.addWidget(self._title)
-        layout.addWidget(self._line)
-        layout.addLayout(row)
-        layout.addStretch(1)
+        self.again = push_button(self.tr("Try again"), self.again_requested)
+        buttons = in_row(1, self.again, self.demo, self.open_file, 1)
+        in_column(1, self._title, self._line, buttons, 1, of=self, margins=(40, 20, 40, 20), spacing=14)
         self.show_message(self.tr("Looking for cameras…"), "", busy=True)
 
     def show_message(self, title: str, line: str, *, busy: bool = False, again: bool = False) -> None:
         """Show this text, and the buttons unless something is being opened; `again`: also the one to try again."""
         self._title.setText(title)
         self._line.setText(line)
-        for button in (self.open_file, self.demo):
-            button.setVisible(not busy)
+        for each in (self.open_file, self.demo):
+            each.setVisible(not busy)
         self.again.setVisible(again)
 
     @property

@@ -31,7 +31,7 @@ def dialog(window: MainWindow, tmp_path: Path) -> ExportDialog:
     """Of a window with a source of a hundred frames."""
     trigger(window, "export")
     (found,) = window.findChildren(ExportDialog)
-    found.set_folder(tmp_path / "exports")
+    found.folder.set_path(tmp_path / "exports")
     return found
 
 
@@ -62,7 +62,7 @@ def test_a_range_in_all_formats_is_that_of_the_source(dialog: ExportDialog, qtbo
     dialog.controls["duration"].show(0.4)
     (state,) = export_all(dialog, qtbot)
     assert state.startswith("done · ")
-    folder = dialog.folder
+    folder = dialog.folder.path
     names = {"clip_pose.mp4", "clip_poses.jsonl", "clip_poses.csv", "clip_poses.json", "clip_attention.npz"}
     assert {path.name for path in folder.iterdir()} == names
     frames = frames_of(folder / "clip_pose.mp4")
@@ -91,7 +91,7 @@ def test_from_here_to_here_has_both_frames(dialog: ExportDialog, window: MainWin
     dialog.picture.setCurrentIndex(DATA_ONLY)
     dialog.formats[".jsonl"].setChecked(True)
     export_all(dialog, qtbot)
-    lines = (dialog.folder / "clip_poses.jsonl").read_text().splitlines()
+    lines = (dialog.folder.path / "clip_poses.jsonl").read_text().splitlines()
     assert [json.loads(line)["frame"] for line in lines] == list(range(29, 59))
 
 
@@ -109,7 +109,7 @@ def test_several_files_follow_each_other_and_one_that_fails_stops_none(
     done, failed, last = export_all(dialog, qtbot)
     assert done.startswith("done") and last.startswith("done") and failed == "failed: nothing.mp4 does not exist"
     assert backstage.opened_sources[before:] == ["clip", "nothing.mp4", "clip2"]
-    assert {path.name for path in dialog.folder.iterdir()} == {"clip_pose.mp4", "clip2_pose.mp4"}
+    assert {path.name for path in dialog.folder.path.iterdir()} == {"clip_pose.mp4", "clip2_pose.mp4"}
     assert "nothing.mp4 does not exist" in window.notices.text
     assert not dialog.export_button.isEnabled(), "all of the list is written"
 
@@ -119,14 +119,14 @@ def test_the_size_is_of_the_picture_and_not_of_the_poses(dialog: ExportDialog, q
     dialog.controls["size"].widget.addItem("90")
     dialog.controls["size"].widget.setCurrentText("90")
     export_all(dialog, qtbot)
-    assert frames_of(dialog.folder / "clip_pose.mp4")[0].shape[:2] == (90, 160)
-    first = json.loads((dialog.folder / "clip_poses.jsonl").read_text().splitlines()[0])
+    assert frames_of(dialog.folder.path / "clip_pose.mp4")[0].shape[:2] == (90, 160)
+    first = json.loads((dialog.folder.path / "clip_poses.jsonl").read_text().splitlines()[0])
     assert max(person["box_xyxy"][2] for person in first["people"]) == 280, f"px of {SIZE_WH}"
 
 
 def test_existing_files_are_kept_unless_they_are_to_be_replaced(dialog: ExportDialog, qtbot: QtBot) -> None:
-    dialog.folder.mkdir()
-    kept = dialog.folder / "clip_pose.mp4"
+    dialog.folder.path.mkdir()
+    kept = dialog.folder.path / "clip_pose.mp4"
     kept.write_bytes(b"precious")
     (state,) = export_all(dialog, qtbot)
     assert "exists already" in state and "“Replace existing files”" in state and kept.read_bytes() == b"precious"
@@ -155,7 +155,7 @@ def test_the_attention_map_and_the_probe_are_included_where_they_were_shown(
         row.setText(1, name)
         dialog.probe.setChecked(name == "with")
         assert export_all(dialog, qtbot)[-1].startswith("done")
-        written[name] = [frame[92:108, 232:248] for frame in frames_of(dialog.folder / f"{name}_pose.mp4")]
+        written[name] = [frame[92:108, 232:248] for frame in frames_of(dialog.folder.path / f"{name}_pose.mp4")]
         dialog.open_for_source()
     differences = [
         float(cv2.absdiff(one, other).mean()) for one, other in zip(written["with"], written["without"], strict=True)
@@ -165,10 +165,10 @@ def test_the_attention_map_and_the_probe_are_included_where_they_were_shown(
     dialog.open_for_source()
     assert dialog.attention.isEnabled()
     assert "left wrist" in dialog.attention.text() and window.overlay_panel.options.attention is not None
-    request = dialog.requests()[0][1]
+    request = dialog.requests()[0]
     assert request.overlay.attention == window.overlay_panel.options.attention
     dialog.attention.setChecked(False)
-    assert dialog.requests()[0][1].overlay.attention is None
+    assert dialog.requests()[0].overlay.attention is None
 
 
 def test_what_cannot_be_exported_says_why(dialog: ExportDialog) -> None:
@@ -176,7 +176,7 @@ def test_what_cannot_be_exported_says_why(dialog: ExportDialog) -> None:
     assert not dialog.export_button.isEnabled() and "Neither" in dialog.note.text()
     dialog.formats[".csv"].setChecked(True)
     assert dialog.export_button.isEnabled()
-    (request,) = [one for _row, one in dialog.requests()]
+    (request,) = dialog.requests()
     assert str(request.options.output) == NO_PICTURES and request.options.poses[0].endswith("clip_poses.csv")
     dialog.add_files(["clip2"])
     row = dialog.files.topLevelItem(1)
@@ -205,8 +205,8 @@ def test_closing_with_a_queue_asks_and_keeps_what_is_done(
     assert window.isVisible() and "clip_pose.mp4 is not finished" in asked[0] and "2 more" in asked[0]
     window.confirm = lambda _running: True
     window.close()
-    qtbot.waitUntil(lambda: bool(list(dialog.folder.glob("*cut-off*"))))
-    (kept,) = dialog.folder.iterdir()
+    qtbot.waitUntil(lambda: bool(list(dialog.folder.path.glob("*cut-off*"))))
+    (kept,) = dialog.folder.path.iterdir()
     assert kept.name == "clip_pose.cut-off.mp4" and 5 <= len(frames_of(kept)) < 100
 
 
@@ -231,8 +231,8 @@ def test_the_folder_of_what_was_written_is_shown(
     shown: list[QUrl] = []
     monkeypatch.setattr(QDesktopServices, "openUrl", shown.append)
     export_all(dialog, qtbot)
-    first = dialog.folder
-    dialog.set_folder(tmp_path / "elsewhere")
+    first = dialog.folder.path
+    dialog.folder.set_path(tmp_path / "elsewhere")
     row = dialog.files.topLevelItem(0)
     assert row is not None
     row.setSelected(True)
@@ -249,7 +249,7 @@ def test_formats_and_folder_are_remembered(
     trigger(again, "export")
     (other,) = again.findChildren(ExportDialog)
     assert other.formats[".csv"].isChecked() and not other.formats[".jsonl"].isChecked()
-    assert other.folder == dialog.folder
+    assert other.folder.path == dialog.folder.path
 
 
 def test_the_dialog_fits_the_smallest_window(dialog: ExportDialog) -> None:
@@ -271,10 +271,10 @@ def test_photos_and_folders_of_photos_are_written_as_such(
     dialog.controls["start"].show(1.0)  # of videos only
     dialog.formats[".csv"].setChecked(True)
     assert [state[:4] for state in export_all(dialog, qtbot)] == ["done", "done"], states(dialog)
-    written = {str(path.relative_to(dialog.folder)) for path in dialog.folder.rglob("*") if path.is_file()}
+    written = {str(path.relative_to(dialog.folder.path)) for path in dialog.folder.path.rglob("*") if path.is_file()}
     pictures = {"one_pose.png", "holiday_pose/a_pose.png", "holiday_pose/b_pose.jpg"}
     assert written == {*pictures, "one_poses.csv", "holiday_poses.csv"}
-    with (dialog.folder / "holiday_poses.csv").open(newline="") as file:
+    with (dialog.folder.path / "holiday_poses.csv").open(newline="") as file:
         assert {row["file_name"] for row in csv.DictReader(file)} == {"a.png", "b.jpg"}
 
 
@@ -282,8 +282,8 @@ def test_no_file_of_the_queue_is_replaced_by_another(
     dialog: ExportDialog, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dialog._queue, "_open_source", open_source)
-    dialog.folder.mkdir()
-    first, second = dialog.folder / "walk.mp4", dialog.folder / "walk_pose.mp4"
+    dialog.folder.path.mkdir()
+    first, second = dialog.folder.path / "walk.mp4", dialog.folder.path / "walk_pose.mp4"
     for path in (first, second):
         make_clip(path, ClipSpec(frames=12, size_wh=SIZE_WH))
     before = second.read_bytes()
@@ -293,4 +293,4 @@ def test_no_file_of_the_queue_is_replaced_by_another(
     dialog.controls["overwrite"].widget.setChecked(True)
     refused, done = export_all(dialog, qtbot)
     assert "is the input itself" in refused and done.startswith("done")
-    assert second.read_bytes() == before and len(frames_of(dialog.folder / "walk_pose_pose.mp4")) == 12
+    assert second.read_bytes() == before and len(frames_of(dialog.folder.path / "walk_pose_pose.mp4")) == 12

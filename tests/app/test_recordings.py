@@ -25,7 +25,7 @@ from tests.app.conftest import shows_people, trigger
 def dialog(window: MainWindow, tmp_path: Path) -> RecordDialog:
     trigger(window, "record_options")
     (found,) = window.findChildren(RecordDialog)
-    found.set_folder(tmp_path / "takes")
+    found.folder.set_path(tmp_path / "takes")
     for name in ("overlay", "raw", "poses"):
         found.controls[name].widget.setChecked(True)
     found.controls["pattern"].widget.setText("{source}-take")
@@ -49,7 +49,7 @@ def read(path: Path) -> tuple[list[Fraction], list[UInt8Array]]:
 
 def test_raw_overlay_and_poses_hold_the_same_frames(dialog: RecordDialog, window: MainWindow, qtbot: QtBot) -> None:
     record(window, qtbot)
-    folder = dialog._folder
+    folder = dialog.folder.path
     assert {path.name for path in folder.iterdir()} == {"clip-take.mp4", "clip-take_raw.mp4", "clip-take.jsonl"}
     (times, drawn), (raw_times, raw) = read(folder / "clip-take.mp4"), read(folder / "clip-take_raw.mp4")
     lines = [json.loads(line) for line in (folder / "clip-take.jsonl").read_text().splitlines()]
@@ -67,12 +67,12 @@ def test_raw_overlay_and_poses_hold_the_same_frames(dialog: RecordDialog, window
 def test_a_name_that_is_taken_gets_a_number_for_all_files(
     dialog: RecordDialog, window: MainWindow, qtbot: QtBot
 ) -> None:
-    dialog._folder.mkdir()
-    (dialog._folder / "clip-take.jsonl").write_text("precious")
+    dialog.folder.path.mkdir()
+    (dialog.folder.path / "clip-take.jsonl").write_text("precious")
     record(window, qtbot)
-    names = {path.name for path in dialog._folder.iterdir()}
+    names = {path.name for path in dialog.folder.path.iterdir()}
     assert names == {"clip-take.jsonl", "clip-take_2.mp4", "clip-take_2_raw.mp4", "clip-take_2.jsonl"}
-    assert (dialog._folder / "clip-take.jsonl").read_text() == "precious"
+    assert (dialog.folder.path / "clip-take.jsonl").read_text() == "precious"
 
 
 def test_a_recording_stops_at_its_time(dialog: RecordDialog, window: MainWindow, qtbot: QtBot) -> None:
@@ -81,7 +81,7 @@ def test_a_recording_stops_at_its_time(dialog: RecordDialog, window: MainWindow,
     qtbot.waitUntil(lambda: "0:00/0:00" in window.transport.recording.text())
     qtbot.waitUntil(lambda: "frames recorded in" in window.notices.text)
     qtbot.waitUntil(lambda: window.outputs.video is None and not window.outputs.is_recording)
-    times, _frames = read(dialog._folder / "clip-take.mp4")
+    times, _frames = read(dialog.folder.path / "clip-take.mp4")
     assert times and "clip-take_raw.mp4, clip-take.jsonl" in window.notices.text
 
 
@@ -102,7 +102,7 @@ def test_closing_while_a_recording_waits_leaves_nothing(dialog: RecordDialog, wi
     window.transport.record.click()
     window.close()
     qtbot.wait(500)
-    assert window.outputs.video is None and not dialog._folder.exists()
+    assert window.outputs.video is None and not dialog.folder.path.exists()
 
 
 def test_poses_alone_have_the_same_display(window: MainWindow, qtbot: QtBot) -> None:
@@ -127,7 +127,7 @@ def test_one_file_that_cannot_be_written_ends_all_and_keeps_what_there_is(
     monkeypatch.setattr(VideoWriter, "write", full)
     window.transport.record.click()
     qtbot.waitUntil(lambda: "no space left" in window.notices.text)
-    left = {path.name for path in dialog._folder.iterdir()}
+    left = {path.name for path in dialog.folder.path.iterdir()}
     assert left == {"clip-take.part.mp4", "clip-take_raw.part.mp4", "clip-take.part.jsonl"}
     assert all(name in window.notices.text for name in left)
 
@@ -153,7 +153,7 @@ def test_choices_are_remembered_and_reset(
     again = make_window()
     qtbot.waitUntil(lambda: shows_people(again))
     assert again.outputs.record_options == RecordOptions(raw=True, poses=True, duration=12.5, pattern="{source}-take")
-    assert again.outputs.record_folder == dialog._folder
+    assert again.outputs.record_folder == dialog.folder.path
     again.reset_settings()
     assert again.outputs.record_options == RecordOptions() and again.outputs.record_folder is None
 
