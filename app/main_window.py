@@ -10,21 +10,17 @@ from PyQt5.QtCore import Qt, QTimer
 from PyQt5.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent
 from PyQt5.QtWidgets import (
     QApplication,
-    QCheckBox,
     QDialog,
-    QHBoxLayout,
     QMainWindow,
     QMessageBox,
-    QScrollArea,
     QShortcut,
     QSplitter,
     QStackedWidget,
     QTabWidget,
-    QVBoxLayout,
     QWidget,
 )
 
-from app.actions import KeysDialog, add_actions, allow
+from app.actions import Command, Commands, KeysDialog, add_actions, allow
 from app.engine_builds import EngineBuilds
 from app.full_screen import FullScreen
 from app.live.composer import Picture
@@ -48,6 +44,7 @@ from app.widgets.header import Header
 from app.widgets.maps_panel import MapsPanel
 from app.widgets.notices import Notices
 from app.widgets.overlay_panel import OverlayPanel
+from app.widgets.parts import in_column, in_row, scrolled, single_shot
 from app.widgets.people_panel import PeoplePanel
 from app.widgets.plot_panel import PlotPanel
 from app.widgets.pose_panel import PosePanel
@@ -125,7 +122,8 @@ class MainWindow(QMainWindow):
             controls=self.transport,
             column=self._column,
         )
-        self._actions = add_actions(self, self.slots(), self.states(), self.sources)
+        self.commands = self._make_commands()
+        self._actions = add_actions(self, self.commands, self.sources)
         self.sources.last_action = self._actions["quit"]
         self.sources.refresh()
         self._focus_keys = FocusKeys(self)
@@ -158,18 +156,14 @@ class MainWindow(QMainWindow):
         self.pages.setFocusPolicy(Qt.FocusPolicy.StrongFocus)  # has the keyboard until there is a video
         self.pages.addWidget(self.welcome)
         self.pages.addWidget(self.view)
-        left = self._column = QVBoxLayout()
-        left.setContentsMargins(0, 0, 0, 0)
-        left.setSpacing(0)
-        left.addWidget(self.header)
-        self.video_and_plot = QSplitter(Qt.Orientation.Vertical)
-        self.video_and_plot.setChildrenCollapsible(False)
-        self.video_and_plot.addWidget(self.pages)
-        self.video_and_plot.addWidget(self.plot_panel)
-        self.video_and_plot.setStretchFactor(0, 1)
+        video_and_plot = QSplitter(Qt.Orientation.Vertical)
+        video_and_plot.setChildrenCollapsible(False)
+        video_and_plot.addWidget(self.pages)
+        video_and_plot.addWidget(self.plot_panel)
+        video_and_plot.setStretchFactor(0, 1)
         self.plot_panel.hide()
-        left.addWidget(self.video_and_plot, 1)
-        left.addWidget(self.transport)
+        left = (self.header, (video_and_plot, 1), self.transport)
+        self._column = in_column(*left, margins=(0, 0, 0, 0), spacing=0)
         self.tabs = QTabWidget()
         self.tabs.setObjectName("sidebar")
         self.tabs.setDocumentMode(True)
@@ -178,26 +172,14 @@ class MainWindow(QMainWindow):
             tab_bar.setDrawBase(False)
             tab_bar.setExpanding(True)
         self.tabs.setFixedWidth(_SIDEBAR_PX)
-        for panel, title in (
-            (self.overlay_panel, self.tr("Overlay")),
-            (self.pose_panel, self.tr("Pose")),
-            (self.statistics_panel, self.tr("Statistics")),
-            (self.people_panel, self.tr("People")),
-            (self.maps_panel, self.tr("Maps")),
-        ):
-            area = QScrollArea()
-            area.setWidgetResizable(True)
-            area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-            area.setWidget(panel)
-            self.tabs.addTab(area, title)
-            if panel is self.pose_panel:
-                self._pose_area = area
+        self._pose_area = scrolled(self.pose_panel)
+        self.tabs.addTab(scrolled(self.overlay_panel), self.tr("Overlay"))
+        self.tabs.addTab(self._pose_area, self.tr("Pose"))
+        self.tabs.addTab(scrolled(self.statistics_panel), self.tr("Statistics"))
+        self.tabs.addTab(scrolled(self.people_panel), self.tr("People"))
+        self.tabs.addTab(scrolled(self.maps_panel), self.tr("Maps"))
         central = QWidget()
-        layout = QHBoxLayout(central)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(0)
-        layout.addLayout(left, 1)
-        layout.addWidget(self.tabs)
+        in_row((self._column, 1), self.tabs, of=central, margins=(0, 0, 0, 0), spacing=0)
         self.setCentralWidget(central)
         self.pages.setFocus()
 
@@ -250,11 +232,8 @@ class MainWindow(QMainWindow):
         self._statistics_timer, self._status_timer = QTimer(self), QTimer(self)
         self._statistics_timer.timeout.connect(self._show_statistics)
         self._status_timer.timeout.connect(self._write_status)
-        self._pipeline_timer, self._plots_timer = QTimer(self), QTimer(self)
-        for timer in (self._pipeline_timer, self._plots_timer):
-            timer.setSingleShot(True)
-        self._pipeline_timer.timeout.connect(lambda: self.session.set_options(self.pose_panel.options))
-        self._plots_timer.timeout.connect(self.statistics_panel.show_plots)
+        self._pipeline_timer = single_shot(self, lambda: self.session.set_options(self.pose_panel.options))
+        self._plots_timer = single_shot(self, self.statistics_panel.show_plots)
 
     def _apply_settings(self, options: PipelineOptions) -> None:
         self.transport.loop.setChecked(self.settings.flag("loop", True))
@@ -282,78 +261,85 @@ class MainWindow(QMainWindow):
 
     # --- commands ---------------------------------------------------------------------------------------------------
 
-    def slots(self) -> dict[str, Callable[[], object]]:
-        """The slot of each command of `app.actions`, by its name."""
-        source, look, overlay = self.source_control, self.look_control, self.overlay_panel
-
-        def toggle(box: QCheckBox) -> Callable[[], object]:
-            return lambda: box.setChecked(not box.isChecked())
-
+    def _make_commands(self) -> Commands:
+        source, look, overlay, bar = self.source_control, self.look_control, self.overlay_panel, self.transport
+        view, outputs, tabs, plot, full = self.view, self.outputs, self.tabs, self.plot_panel, self.full_screen
+        tr = self.tr
         return {
-            "play": source.toggle_playing,
-            "step_on": lambda: source.step(1),
-            "step_back": lambda: source.step(-1),
-            "forward": lambda: source.jump(5.0),
-            "backward": lambda: source.jump(-5.0),
-            "start": lambda: source.go_to(0.0),
-            "end": source.go_to_end,
-            "loop": self.transport.loop.toggle,
-            "faster": lambda: source.change_speed(1),
-            "slower": lambda: source.change_speed(-1),
-            "mirror": self.transport.mirror.toggle,
-            "attention": overlay.next_kind,
-            "next_keypoint": lambda: overlay.step_keypoint(1),
-            "previous_keypoint": lambda: overlay.step_keypoint(-1),
-            "probe_next": look.probe_next,
-            "pin": look.pin_probe,
-            "escape": lambda: None if self.full_screen.leave() or look.let_go() else look.remove_probe(),
-            "zoom_in": lambda: self.view.zoom_by(1.25),
-            "zoom_out": lambda: self.view.zoom_by(0.8),
-            "zoom_back": self.view.zoom_back,
-            "skeleton": toggle(overlay.skeleton),
-            "boxes": toggle(overlay.boxes),
-            "ids": toggle(overlay.ids),
-            "scores": toggle(overlay.scores),
-            "angles": toggle(overlay.angles),
-            "trails": toggle(overlay.trails),
-            "tab_overlay": lambda: self.show_tab(0),
-            "tab_pose": lambda: self.show_tab(1),
-            "tab_statistics": lambda: self.show_tab(2),
-            "tab_people": lambda: self.show_tab(3),
-            "tab_maps": lambda: self.show_tab(4),
-            "plot": lambda: self.plot_panel.setVisible(not self.plot_panel.isVisible()),
-            "sidebar": lambda: self.tabs.setVisible(not self.tabs.isVisible()),
-            "full_screen": self.full_screen.toggle,
-            "snapshot": lambda: self.outputs.snapshot(self.view.picture),
-            "copy": lambda: self.outputs.copy(self.view.picture),
-            "record": self.toggle_record,
-            "record_options": lambda: self.outputs.ask_recording(self.settings),
-            "poses": self.outputs.toggle_poses,
-            "export": self.ask_export,
-            "shortcuts": lambda: KeysDialog(self).show(),
-            "reset": self.reset_settings,
-            "about": lambda: AboutDialog(PROGRAM_VERSION, self.session.description, self).show(),
-            "quit": self.close,
+            tr("&Playback"): (
+                Command("play", tr("Play or pause"), "Space", source.toggle_playing),
+                Command("step_on", tr("Next frame"), ".", lambda: source.step(1)),
+                Command("step_back", tr("Previous frame"), ",", lambda: source.step(-1)),
+                Command("forward", tr("5 seconds forward, or the next photo"), "Right", lambda: source.jump(5.0)),
+                Command("backward", tr("5 seconds back, or the photo before"), "Left", lambda: source.jump(-5.0)),
+                Command("start", tr("Go to the start"), "Home", lambda: source.go_to(0.0)),
+                Command("end", tr("Go to the end"), "End", source.go_to_end),
+                Command("loop", tr("Loop"), "L", bar.loop.toggle, bar.loop.isChecked),
+                Command("faster", tr("Faster"), "]", lambda: source.change_speed(1)),
+                Command("slower", tr("Slower"), "[", lambda: source.change_speed(-1)),
+                Command("mirror", tr("Mirror a camera"), "M", bar.mirror.toggle, bar.mirror.isChecked),
+            ),
+            tr("&View"): (
+                Command("attention", tr("Next attention map: off, area G, attention S"), "A", overlay.next_kind),
+                Command("next_keypoint", tr("Next keypoint"), "N", lambda: overlay.step_keypoint(1)),
+                Command("previous_keypoint", tr("Previous keypoint"), "Shift+N", lambda: overlay.step_keypoint(-1)),
+                Command("probe_next", tr("Probe the next person"), "X", look.probe_next),
+                Command("pin", tr("Pin the probe, up to four"), "Shift+X", look.pin_probe),
+                Command("escape", tr("Leave full screen, let go, or remove the probe"), "Esc", self._escape),
+                Command("zoom_in", tr("Zoom in"), "+ =", lambda: view.zoom_by(1.25)),
+                Command("zoom_out", tr("Zoom out"), "-", lambda: view.zoom_by(0.8)),
+                Command("zoom_back", tr("Whole picture"), "Ctrl+0", view.zoom_back),
+                Command("skeleton", tr("Skeletons"), "K", overlay.skeleton.toggle, overlay.skeleton.isChecked),
+                Command("boxes", tr("Boxes"), "B", overlay.boxes.toggle, overlay.boxes.isChecked),
+                Command("ids", tr("Ids"), "I", overlay.ids.toggle, overlay.ids.isChecked),
+                Command("scores", tr("Scores"), "C", overlay.scores.toggle, overlay.scores.isChecked),
+                Command("angles", tr("Angles"), "J", overlay.angles.toggle, overlay.angles.isChecked),
+                Command("trails", tr("Trails"), "T", overlay.trails.toggle, overlay.trails.isChecked),
+                Command("tab_overlay", tr("Panel: overlay"), "Ctrl+1", lambda: self.show_tab(0)),
+                Command("tab_pose", tr("Panel: pose"), "Ctrl+2", lambda: self.show_tab(1)),
+                Command("tab_statistics", tr("Panel: statistics"), "Ctrl+3", lambda: self.show_tab(2)),
+                Command("tab_people", tr("Panel: people"), "Ctrl+4", lambda: self.show_tab(3)),
+                Command("tab_maps", tr("Panel: maps of all keypoints"), "Ctrl+5", lambda: self.show_tab(4)),
+                _shows("plot", tr("Plot of a keypoint or an angle"), "G", plot),
+                _shows("sidebar", tr("Panels"), "F9", tabs),
+                Command("full_screen", tr("Full screen"), "F F11", full.toggle, lambda: full.is_on),
+            ),
+            tr("&Output"): (
+                Command("snapshot", tr("Save a snapshot"), "S", lambda: outputs.snapshot(view.picture)),
+                Command("copy", tr("Copy the frame"), "Ctrl+C", lambda: outputs.copy(view.picture)),
+                Command("record", tr("Record"), "R", self.toggle_record, lambda: outputs.is_recording),
+                Command(
+                    "record_options",
+                    tr("What is recorded, and where to…"),
+                    "Shift+R",
+                    lambda: outputs.ask_recording(self.settings),
+                ),
+                Command(
+                    "poses",
+                    tr("Record poses as JSON lines"),
+                    "P",
+                    outputs.toggle_poses,
+                    lambda: outputs.poses is not None,
+                ),
+                Command("export", tr("Export files…"), "Ctrl+E", self.ask_export),
+            ),
+            tr("&Help"): (
+                Command("shortcuts", tr("Keys"), "F1", self._show_keys),
+                Command("reset", tr("Reset all settings"), "", self.reset_settings),
+                Command("about", tr("About"), "", self._show_about),
+            ),
+            self.sources.title(): (Command("quit", tr("Quit"), "Ctrl+Q", self.close),),
         }
 
-    def states(self) -> dict[str, Callable[[], bool]]:
-        """Whether each switch among the commands is on, by its name."""
-        overlay, bar, outputs = self.overlay_panel, self.transport, self.outputs
-        return {
-            "loop": bar.loop.isChecked,
-            "mirror": bar.mirror.isChecked,
-            "skeleton": overlay.skeleton.isChecked,
-            "boxes": overlay.boxes.isChecked,
-            "ids": overlay.ids.isChecked,
-            "scores": overlay.scores.isChecked,
-            "angles": overlay.angles.isChecked,
-            "trails": overlay.trails.isChecked,
-            "plot": lambda: not self.plot_panel.isHidden(),
-            "sidebar": lambda: not self.tabs.isHidden(),
-            "full_screen": lambda: self.full_screen.is_on,
-            "record": lambda: outputs.is_recording,
-            "poses": lambda: outputs.poses is not None,
-        }
+    def _show_keys(self) -> None:
+        KeysDialog(self.commands, self).show()
+
+    def _show_about(self) -> None:
+        AboutDialog(PROGRAM_VERSION, self.session.description, self).show()
+
+    def _escape(self) -> None:
+        if not (self.full_screen.leave() or self.look_control.let_go()):
+            self.look_control.remove_probe()
 
     def show_tab(self, number: int) -> None:
         """Show a panel."""
@@ -556,3 +542,8 @@ class MainWindow(QMainWindow):
         self.sources.wait()
         self.pipeline_control.wait()
         super().closeEvent(event)
+
+
+def _shows(name: str, text: str, key: str, widget: QWidget) -> Command:
+    """The command that shows or hides a part of the window."""
+    return Command(name, text, key, lambda: widget.setVisible(not widget.isVisible()), lambda: not widget.isHidden())

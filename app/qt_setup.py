@@ -28,12 +28,9 @@ def drop_opencv_plugins() -> None:
 
     Its Linux wheels point Qt to their own plugins, which are built for another Qt: QApplication would abort.
     """
-    folder = os.environ.get("QT_QPA_PLATFORM_PLUGIN_PATH", "")
-    if "cv2" in folder.replace("\\", "/").split("/"):
-        del os.environ["QT_QPA_PLATFORM_PLUGIN_PATH"]
-    fonts = os.environ.get("QT_QPA_FONTDIR", "")
-    if "cv2" in fonts.replace("\\", "/").split("/"):
-        del os.environ["QT_QPA_FONTDIR"]
+    for name in ("QT_QPA_PLATFORM_PLUGIN_PATH", "QT_QPA_FONTDIR"):
+        if "cv2" in os.environ.get(name, "").replace("\\", "/").split("/"):
+            del os.environ[name]
 
 
 def require_screen() -> None:

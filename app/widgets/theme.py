@@ -46,7 +46,7 @@ LIGHT = Colors(
     error="#b3261e", good="#19703a",
 )  # fmt: skip
 VIDEO_GROUND = DARK.ground  # beside a video it is always dark
-_ASSETS = (Path(__file__).parent / "assets").as_posix()
+ASSETS = Path(__file__).parent / "assets"
 _chosen = [DARK]
 
 
@@ -56,6 +56,7 @@ def colors() -> Colors:
 
 
 def _style(c: Colors) -> str:
+    assets = ASSETS.as_posix()
     return f"""
 QWidget {{ font-size: 10pt; }}
 QMainWindow, QDialog {{ background: {c.ground}; }}
@@ -97,14 +98,14 @@ QCheckBox::indicator {{
     width: 16px; height: 16px; border: 1px solid {c.disabled}; border-radius: 4px; background: {c.raised}; }}
 QCheckBox::indicator:hover, QCheckBox:focus::indicator {{ border-color: {c.accent}; }}
 QCheckBox::indicator:checked {{
-    background: {c.accent_deep}; border-color: {c.accent}; image: url({_ASSETS}/check.svg); }}
+    background: {c.accent_deep}; border-color: {c.accent}; image: url({assets}/check.svg); }}
 QCheckBox::indicator:disabled {{ border-color: {c.edge}; background: {c.panel}; }}
 QComboBox::drop-down {{ border: 0; width: 24px; }}
-QComboBox::down-arrow {{ image: url({_ASSETS}/down.svg); width: 14px; height: 14px; }}
+QComboBox::down-arrow {{ image: url({assets}/down.svg); width: 14px; height: 14px; }}
 QSpinBox::up-button, QSpinBox::down-button, QDoubleSpinBox::up-button, QDoubleSpinBox::down-button {{
     border: 0; width: 22px; background: transparent; }}
-QSpinBox::up-arrow, QDoubleSpinBox::up-arrow {{ image: url({_ASSETS}/up.svg); width: 12px; height: 12px; }}
-QSpinBox::down-arrow, QDoubleSpinBox::down-arrow {{ image: url({_ASSETS}/down.svg); width: 12px; height: 12px; }}
+QSpinBox::up-arrow, QDoubleSpinBox::up-arrow {{ image: url({assets}/up.svg); width: 12px; height: 12px; }}
+QSpinBox::down-arrow, QDoubleSpinBox::down-arrow {{ image: url({assets}/down.svg); width: 12px; height: 12px; }}
 QCheckBox:disabled, QLabel:disabled {{ color: {c.disabled}; }}
 QTabWidget::pane {{ border: 0; background: {c.panel}; }}
 QTabBar {{ background: {c.panel}; }}
@@ -127,18 +128,18 @@ QProgressBar::chunk {{ background: {c.accent}; border-radius: 3px; }}
 QAbstractItemView::item:disabled {{ color: {c.disabled}; }}
 QDialogButtonBox {{ dialogbuttonbox-buttons-have-icons: 0; }}
 QMessageBox {{
-    messagebox-warning-icon: url({_ASSETS}/warning.svg); messagebox-information-icon: url({_ASSETS}/information.svg);
-    messagebox-critical-icon: url({_ASSETS}/critical.svg); messagebox-question-icon: url({_ASSETS}/question.svg); }}
+    messagebox-warning-icon: url({assets}/warning.svg); messagebox-information-icon: url({assets}/information.svg);
+    messagebox-critical-icon: url({assets}/critical.svg); messagebox-question-icon: url({assets}/question.svg); }}
 QFileDialog {{
-    filedialog-backward-icon: url({_ASSETS}/back.svg);
-    filedialog-parent-directory-icon: url({_ASSETS}/parent.svg); filedialog-listview-icon: url({_ASSETS}/list.svg);
-    filedialog-detailedview-icon: url({_ASSETS}/details.svg); filedialog-contentsview-icon: url({_ASSETS}/details.svg);
-    filedialog-new-directory-icon: url({_ASSETS}/new_folder.svg); backward-icon: url({_ASSETS}/back.svg);
-    forward-icon: url({_ASSETS}/forward.svg); home-icon: url({_ASSETS}/home.svg);
-    computer-icon: url({_ASSETS}/computer.svg); directory-icon: url({_ASSETS}/folder.svg);
-    directory-closed-icon: url({_ASSETS}/folder.svg); directory-open-icon: url({_ASSETS}/folder.svg);
-    directory-link-icon: url({_ASSETS}/folder.svg); file-icon: url({_ASSETS}/file.svg);
-    file-link-icon: url({_ASSETS}/file.svg); desktop-icon: url({_ASSETS}/computer.svg); }}
+    filedialog-backward-icon: url({assets}/back.svg);
+    filedialog-parent-directory-icon: url({assets}/parent.svg); filedialog-listview-icon: url({assets}/list.svg);
+    filedialog-detailedview-icon: url({assets}/details.svg); filedialog-contentsview-icon: url({assets}/details.svg);
+    filedialog-new-directory-icon: url({assets}/new_folder.svg); backward-icon: url({assets}/back.svg);
+    forward-icon: url({assets}/forward.svg); home-icon: url({assets}/home.svg);
+    computer-icon: url({assets}/computer.svg); directory-icon: url({assets}/folder.svg);
+    directory-closed-icon: url({assets}/folder.svg); directory-open-icon: url({assets}/folder.svg);
+    directory-link-icon: url({assets}/folder.svg); file-icon: url({assets}/file.svg);
+    file-link-icon: url({assets}/file.svg); desktop-icon: url({assets}/computer.svg); }}
 QTableView, QTextBrowser, QPlainTextEdit {{ background: {c.panel}; border: 1px solid {c.edge}; border-radius: 6px; }}
 QHeaderView::section {{ background: {c.panel}; color: {c.faint}; border: 0; padding: 6px 3px; }}
 #sidebar {{ background: {c.panel}; border-left: 1px solid {c.edge}; }}

@@ -133,9 +133,11 @@ def test_the_wheel_scrolls_a_panel_and_changes_no_control(name: str, window: Mai
     assert not event.isAccepted(), "left to the panel around it"
 
 
-def test_the_list_of_keys_stays_on_a_low_screen(qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_list_of_keys_stays_on_a_low_screen(
+    window: MainWindow, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("PyQt5.QtGui.QScreen.availableSize", lambda _screen: QSize(1280, 600))
-    keys = KeysDialog()
+    keys = KeysDialog(window.commands)
     qtbot.addWidget(keys)
     keys.show()
     assert keys.height() <= 600

@@ -278,4 +278,7 @@ def test_keys_switch_angles_and_trails_on_and_off(window: MainWindow) -> None:
         for wanted in (True, False):
             trigger(window, name)
             assert getattr(window.session.composer.look.overlay, name) is wanted
-            assert window.states()[name]() is wanted
+            command = next(
+                command for commands in window.commands.values() for command in commands if command.name == name
+            )
+            assert command.is_on is not None and command.is_on() is wanted
