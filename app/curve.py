@@ -118,13 +118,13 @@ class Curve:
             segment += 1
             self._breaks = False
         self._epoch, self._index = shot.epoch, shot.frame.index
-        is_live = shot.is_live
+        number, place_s = shot.place
         self._moments.append(
             _Moment(
                 time_s=shot.frame.timestamp_s,
                 segment=segment,
-                number=shot.frame.index if is_live else shot.number,
-                place_s=shot.frame.timestamp_s if is_live else shot.position_s,
+                number=number,
+                place_s=place_s,
                 poses=result.poses,
                 value=self._value(result.poses),
             )

@@ -15,6 +15,7 @@ from PyQt5.QtGui import QColor, QImage, QPainter, QPixmap
 from PyQt5.QtWidgets import QApplication, QDialog
 
 from app.error_report import ErrorReport
+from app.live.qimages import from_qimage
 from app.main_window import MainWindow
 from app.qt_setup import make_application
 from app.settings import Settings
@@ -167,15 +168,10 @@ def with_dialog(window: MainWindow, dialog: QDialog) -> QPixmap:
 def save(window: MainWindow, file: Path, dialog: QDialog | None = None) -> None:
     """Save the window, perhaps with a dialog, as a small PNG."""
     picture = window.grab() if dialog is None else with_dialog(window, dialog)
-    image = picture.toImage().convertToFormat(QImage.Format.Format_RGB888)
-    pointer = image.constBits()
-    assert pointer is not None  # noqa: S101 - the window has a size
-    pointer.setsize(image.sizeInBytes())
-    rows = np.frombuffer(pointer.asstring(), np.uint8).reshape(image.height(), image.bytesPerLine())
-    rgb = rows[:, : image.width() * 3].reshape(image.height(), image.width(), 3)
+    rgb = np.ascontiguousarray(from_qimage(picture.toImage())[..., ::-1])
     with replacing(file) as temporary:
         with_palette(rgb).save(str(temporary), "PNG", 0)
-    print(f"{file}: {image.width()}x{image.height()}, {file.stat().st_size // 1024} KiB", flush=True)
+    print(f"{file}: {picture.width()}x{picture.height()}, {file.stat().st_size // 1024} KiB", flush=True)
 
 
 def take_all(application: QApplication, window: MainWindow, folder: Path) -> None:

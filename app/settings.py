@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from PyQt5.QtCore import QByteArray, QSettings
 
@@ -17,6 +17,7 @@ from engine.pipeline.options import PipelineOptions
 from engine.sources.addresses import has_secret
 
 _MOST_RECENT = 8
+_Table = TypeVar("_Table")
 
 
 class Settings:
@@ -54,13 +55,17 @@ class Settings:
             value = getattr(options, option.name)
             self.store.setValue(f"{group}/{option.name}", "" if value is None else value)
 
+    def _restored(self, group: str, table: type[_Table], **also: object) -> _Table:
+        """The remembered options of a table, or the defaults where they do not fit each other."""
+        try:
+            return table(**self.read_options(group, table), **also)
+        except EngineError:
+            return table()
+
     @property
     def pipeline(self) -> PipelineOptions:
         """The pipeline that was chosen last."""
-        try:
-            return PipelineOptions(**self.read_options("pipeline", PipelineOptions))
-        except EngineError:
-            return PipelineOptions()
+        return self._restored("pipeline", PipelineOptions)
 
     @pipeline.setter
     def pipeline(self, options: PipelineOptions) -> None:
@@ -69,14 +74,12 @@ class Settings:
     @property
     def overlay(self) -> OverlayOptions:
         """The overlay that was chosen last."""
-        values = self.read_options("overlay", OverlayOptions)
         kind, keypoint = self._read("overlay/attention", str), self._read("overlay/keypoint", int)
         try:
-            if kind is not None and keypoint is not None:
-                values["attention"] = AttentionView(kind=kind, keypoint=keypoint)  # type: ignore[arg-type]
-            return OverlayOptions(**values)
+            view = None if kind is None or keypoint is None else AttentionView(kind=kind, keypoint=keypoint)
         except EngineError:
             return OverlayOptions()
+        return self._restored("overlay", OverlayOptions, attention=view)
 
     @overlay.setter
     def overlay(self, options: OverlayOptions) -> None:
@@ -89,10 +92,7 @@ class Settings:
     @property
     def record(self) -> RecordOptions:
         """What the record button writes."""
-        try:
-            return RecordOptions(**self.read_options("record", RecordOptions))
-        except EngineError:
-            return RecordOptions()
+        return self._restored("record", RecordOptions)
 
     @record.setter
     def record(self, options: RecordOptions) -> None:
@@ -137,15 +137,6 @@ class Settings:
     def set_text(self, name: str, value: str) -> None:
         """Remember a text."""
         self.store.setValue(f"window/{name}", value)
-
-    @property
-    def last_folder(self) -> str:
-        """Folder of the last file dialog."""
-        return str(self._read("window/folder", str) or "")
-
-    @last_folder.setter
-    def last_folder(self, folder: str) -> None:
-        self.store.setValue("window/folder", folder)
 
     @property
     def geometry(self) -> QByteArray | None:

@@ -145,10 +145,7 @@ def compose(
 def fitting(overlay: OverlayOptions, shown: Shown) -> OverlayOptions:
     """The overlay without an attention view that this result cannot show: the model may just have changed."""
     view, skeleton = overlay.attention, shown.skeleton
-    maps = None if shown.result is None else shown.result.attention
     if view is None:
         return overlay
-    wanted = None if maps is None else (maps.areas if view.kind == "areas" else maps.attention)
-    if wanted is None or skeleton is None or view.keypoint >= skeleton.num_keypoints:
-        return replace(overlay, attention=None)
-    return overlay
+    fits = shown.maps(view.kind) is not None and skeleton is not None and view.keypoint < skeleton.num_keypoints
+    return overlay if fits else replace(overlay, attention=None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -21,8 +21,6 @@ from engine.overlay.legend import fitted, legend_picture
 from engine.overlay.placed import placed_boxes
 from engine.system.latest_slot import LatestSlot
 from engine.types import Float32Array
-
-_WAIT_S = 0.5
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -67,12 +65,22 @@ def _legend_image(
     overlay = fitting(look.overlay, shown)
     also = probe_legends(*probes, shown.skeleton, overlay.scale)
     block = fitted(legends_of(shown.result, shown.skeleton, overlay, also), room_wh, density)
-    if block is None:
-        return None
-    bgra = np.ascontiguousarray(legend_picture(block))
-    height, width = bgra.shape[:2]
-    pixels: Any = bgra.data  # shared with the QImage until the copy
-    return QImage(pixels, width, height, bgra.strides[0], QImage.Format.Format_ARGB32).copy()
+    return None if block is None else to_qimage(legend_picture(block))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Wanted:
+    """What is to be drawn, and what was done with the probe since the last picture."""
+
+    shown: Shown | None = None
+    look: Look = field(default_factory=Look)
+    zoom: Zoom = field(default_factory=Zoom)
+    room_wh: tuple[int, int] = (960, 540)  # device px
+    density: float = 1.0  # device px for one logical px
+    grid: GridRequest | None = None
+    probe_at: tuple[float, float] | None = None  # frame px
+    probe_clear: bool = False
+    pin: bool | None = None  # pin the probe, or remove the pinned ones
 
 
 class Composer:
@@ -88,15 +96,8 @@ class Composer:
         self.pictures: LatestSlot[Picture] = LatestSlot()
         self._ready, self._emit = picture_ready, emit
         self._changed = threading.Condition()
-        self._shown: Shown | None = None
-        self._look = Look()
-        self._room_wh, self._density = (960, 540), 1.0
-        self._zoom = Zoom()
-        self._grid: GridRequest | None = None
+        self._wanted = _Wanted()
         self._placed: object = None
-        self._probe_point: tuple[float, float] | None = None
-        self._probe_clear = False
-        self._pin: bool | None = None  # pin the probe, or remove the pinned ones
         self._dirty = self._stopped = False
         self._probes = Probes()
         self._memory = DrawingMemory()
@@ -105,54 +106,44 @@ class Composer:
         self._thread = threading.Thread(target=self._run, name="drawing", daemon=True)
         self._thread.start()
 
+    def _change(self, **changes: Any) -> None:
+        with self._changed:
+            self._wanted, self._dirty = replace(self._wanted, **changes), True
+            self._changed.notify_all()
+
     def show(self, shown: Shown) -> None:
         """Draw this next."""
-        with self._changed:
-            self._shown, self._dirty = shown, True
-            self._changed.notify_all()
+        self._change(shown=shown)
 
     @property
     def look(self) -> Look:
         """The current look."""
-        return self._look
+        return self._wanted.look
 
     def set_look(self, look: Look) -> None:
         """Change the look."""
-        with self._changed:
-            self._look, self._dirty = look, True
-            self._changed.notify_all()
+        self._change(look=look)
 
     def set_room(self, room_wh: tuple[int, int], density: float) -> None:
         """Fit pictures into a size in device px; `density` is device px for one logical px."""
-        with self._changed:
-            self._room_wh, self._density = (max(1, room_wh[0]), max(1, room_wh[1])), density
-            self._dirty = True
-            self._changed.notify_all()
+        self._change(room_wh=(max(1, room_wh[0]), max(1, room_wh[1])), density=density)
 
     def set_zoom(self, zoom: Zoom) -> None:
         """Show another part of the frame."""
-        with self._changed:
-            self._zoom, self._dirty = zoom, True
-            self._changed.notify_all()
+        self._change(zoom=zoom)
 
     def set_grid(self, request: GridRequest | None) -> None:
         """Draw the maps of one person with each picture, or no longer."""
-        with self._changed:
-            if request != self._grid:
-                self._grid, self._dirty = request, True
-                self._changed.notify_all()
+        if request != self._wanted.grid:
+            self._change(grid=request)
 
     def place_probe(self, point_xy: tuple[float, float] | None) -> None:
         """Fix the probe to the person at a point in frame px; None, or a point outside all people, removes it."""
-        with self._changed:
-            self._probe_point, self._probe_clear, self._dirty = point_xy, point_xy is None, True
-            self._changed.notify_all()
+        self._change(probe_at=point_xy, probe_clear=point_xy is None)
 
     def pin_probe(self, pinned: bool) -> None:
         """Keep the probe where it is, and set another with the next click; False removes all that are kept."""
-        with self._changed:
-            self._pin, self._dirty = pinned, True
-            self._changed.notify_all()
+        self._change(pin=pinned)
 
     def stop(self) -> None:
         """Stop the thread; does not wait."""
@@ -168,61 +159,46 @@ class Composer:
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._stopped or (self._dirty and self._shown is not None), _WAIT_S)
-                if self._stopped:
+                self._changed.wait_for(lambda: self._stopped or (self._dirty and self._wanted.shown is not None))
+                wanted, shown = self._wanted, self._wanted.shown
+                if self._stopped or shown is None:
                     return
-                shown, look, room_wh, zoom = self._shown, self._look, self._room_wh, self._zoom
-                grid = self._grid
-                if not self._dirty or shown is None:
-                    continue
                 self._dirty = False
-                point_xy, clear = self._probe_point, self._probe_clear
-                self._probe_point, self._probe_clear = None, False
-                pin, self._pin = self._pin, None
+                self._wanted = replace(wanted, probe_at=None, probe_clear=False, pin=None)
             try:
-                if pin is not None:
-                    (self._probes.pin if pin else self._probes.unpin)()
-                picture = self._picture(shown, look, room_wh, zoom, grid, point_xy=point_xy, clear=clear)
+                picture = self._picture(shown, wanted)
             except Exception as error:
                 self._emit(Unexpected(error=error, where="the drawing thread"))
                 continue
             if self.pictures.put(picture):
                 self._ready()
 
-    def _picture(
-        self,
-        shown: Shown,
-        look: Look,
-        room_wh: tuple[int, int],
-        zoom: Zoom,
-        grid: GridRequest | None,
-        *,
-        point_xy: tuple[float, float] | None,
-        clear: bool,
-    ) -> Picture:
+    def _picture(self, shown: Shown, wanted: _Wanted) -> Picture:
         started_s = time.perf_counter()
-        probe = self._probes.active
-        if clear:
+        if wanted.pin is not None:
+            (self._probes.pin if wanted.pin else self._probes.unpin)()
+        probe, look, zoom = self._probes.active, wanted.look, wanted.zoom
+        if wanted.probe_clear:
             probe.clear()
-        if point_xy is not None and not probe.place(shown, point_xy):
+        if wanted.probe_at is not None and not probe.place(shown, wanted.probe_at):
             probe.clear()
         reading, pins = self._probes.read(shown)
         self.probes = self._probes.copy()
         height, width = shown.shot.frame.image_bgr.shape[:2]
         # The legends are not part of the picture: the view has room beside it, and they can be moved there.
         bare = replace(look, overlay=replace(look.overlay, legend=False))
-        size_wh = fit((width, height), room_wh)
+        size_wh = fit((width, height), wanted.room_wh)
         if self._placed != (size_wh, zoom):  # trails are kept in px of the picture
             self._placed, self._memory = (size_wh, zoom), DrawingMemory()
-        composed = compose(shown, bare, size_wh, memory=self._memory, density=self._density, zoom=zoom)
-        boxes = np.zeros((0, 4), np.float32) if shown.result is None else shown.result.poses.boxes_xyxy
+        composed = compose(shown, bare, size_wh, memory=self._memory, density=wanted.density, zoom=zoom)
+        boxes = np.zeros((0, 4), np.float32) if shown.poses is None else shown.poses.boxes_xyxy
         return Picture(
             image=to_qimage(composed.image_bgr),
             frame_to_picture=composed.frame_to_picture,
             shown=shown,
             people_xyxy=placed_boxes(boxes, composed.frame_to_picture),
-            grid=None if grid is None else map_grid(shown, grid, look),
-            legend=_legend_image(shown, look, (reading, pins), room_wh, self._density),
+            grid=None if wanted.grid is None else map_grid(shown, wanted.grid, look),
+            legend=_legend_image(shown, look, (reading, pins), wanted.room_wh, wanted.density),
             reading=reading,
             pins=pins,
             probe_set=self._probes.is_set,

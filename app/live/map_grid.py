@@ -14,7 +14,7 @@ from app.live.qimages import to_qimage
 from app.live.shots import Shown
 from engine.overlay.attention import AttentionSheet, ValueRange
 from engine.overlay.contact_sheet import contact_sheet, map_tiles, person_crop
-from engine.types import FrameResult, UInt8Array
+from engine.types import UInt8Array
 
 Kind = Literal["attention", "areas"]
 _SHEET_SCALE = 2
@@ -57,8 +57,8 @@ class MapGrid:
 
 def map_grid(shown: Shown, request: GridRequest, look: Look) -> MapGrid | None:
     """The grid of the chosen person; None if they are not there or the result has no such maps."""
-    result, person = _with_maps(shown, request.chosen, request.kind)
-    if result is None or person is None or result.attention is None:
+    result, person = shown.result, request.chosen.person_in(shown.poses)
+    if result is None or result.attention is None or shown.maps(request.kind) is None or person is None:
         return None
     tile_wh = fit(result.attention.input_size_wh, request.room_wh)
     crop = person_crop(result, person, tile_wh, mirror=look.mirror)
@@ -75,11 +75,3 @@ def grid_sheet(shown: Shown, grid: MapGrid, look: Look) -> UInt8Array | None:
     width, height = result.attention.input_size_wh
     crop = person_crop(result, grid.person, (width * _SHEET_SCALE, height * _SHEET_SCALE), mirror=look.mirror)
     return contact_sheet(crop, skeleton, AttentionSheet(kind=grid.kind), look.overlay)
-
-
-def _with_maps(shown: Shown, chosen: Chosen, kind: Kind) -> tuple[FrameResult | None, int | None]:
-    result = shown.result
-    maps = None if result is None else result.attention
-    if result is None or maps is None or (maps.areas if kind == "areas" else maps.attention) is None:
-        return None, None
-    return result, chosen.person_in(result.poses)

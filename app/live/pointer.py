@@ -34,7 +34,7 @@ def values_at(shown: Shown, point_xy: tuple[float, float], view: AttentionView |
     if distances[nearest] <= reach:
         parts.append(f"{names[nearest].replace('_', ' ')} {poses.scores[person, nearest]:.2f}")
     maps = result.attention
-    chosen = None if maps is None or view is None else (maps.areas if view.kind == "areas" else maps.attention)
+    chosen = None if view is None else shown.maps(view.kind)
     if maps is not None and view is not None and chosen is not None and view.keypoint < chosen.shape[1]:
         value = attention_at(replace(maps, attention=chosen), person, point)[view.keypoint]
         letter = "G" if view.kind == "areas" else "S"

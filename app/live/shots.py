@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from engine.skeleton import Skeleton
 from engine.sources.frame_source import SourceInfo
-from engine.types import Frame, FrameResult
+from engine.types import Float32Array, Frame, FrameResult, Poses
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,6 +34,11 @@ class Shot:
     epoch: int = 0
     is_live: bool = False
 
+    @property
+    def place(self) -> tuple[int, float]:
+        """Number and seconds of the frame, in its file where it has one."""
+        return (self.frame.index, self.frame.timestamp_s) if self.is_live else (self.number, self.position_s)
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Shown:
@@ -46,6 +51,16 @@ class Shown:
     result: FrameResult | None = None
     skeleton: Skeleton | None = None
     pipeline: int = 0
+
+    @property
+    def poses(self) -> Poses | None:
+        """The people; None without a result."""
+        return None if self.result is None else self.result.poses
+
+    def maps(self, kind: Literal["areas", "attention"]) -> Float32Array | None:
+        """The areas G or the attention S (N, K, h, w) of the people; None where there are none."""
+        maps = None if self.result is None else self.result.attention
+        return None if maps is None else maps.areas if kind == "areas" else maps.attention
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -280,9 +280,9 @@ class ExportDialog(QDialog):
 
     def _ask_files(self) -> None:
         title, kinds = self.tr("Files to export"), self.tr("Videos and photos ({kinds})").format(kinds=MEDIA)
-        files, _kind = QFileDialog.getOpenFileNames(self, title, self._settings.last_folder, kinds)
+        files, _kind = QFileDialog.getOpenFileNames(self, title, self._settings.text("folder"), kinds)
         if files:
-            self._settings.last_folder = str(Path(files[0]).parent)
+            self._settings.set_text("folder", str(Path(files[0]).parent))
             self.add_files(files)
 
     def _rename(self) -> None:

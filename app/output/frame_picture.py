@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import cv2
-import numpy as np
 from PyQt5.QtGui import QPainter
 
 from app.live.compose import Look, compose
 from app.live.probe import Pins, ProbeReading, probe_legends
-from app.live.qimages import to_qimage
+from app.live.qimages import from_qimage, to_qimage
 from app.live.shots import Shown
-from app.widgets.probe_painter import paint_pin, paint_probe
+from app.widgets.probe_painter import paint_probes
 from engine.overlay.drawing import DrawingMemory
 from engine.types import UInt8Array
 
@@ -47,22 +45,15 @@ def frame_picture(
     unit_px = max(1.0, min(width, height) / _DESIGN_PX)
     painter = QPainter(canvas)
     try:
-        for number, pinned in pins:
-            paint_pin(painter, number, pinned, composed.frame_to_picture, unit_px=unit_px)
-        if reading is not None:
-            paint_probe(
-                painter,
-                reading,
-                composed.frame_to_picture,
-                unit_px=unit_px,
-                scale=look.overlay.scale,
-                score_threshold=look.overlay.score_threshold,
-            )
+        paint_probes(
+            painter,
+            reading,
+            pins,
+            composed.frame_to_picture,
+            unit_px=unit_px,
+            scale=look.overlay.scale,
+            score_threshold=look.overlay.score_threshold,
+        )
     finally:
         painter.end()
-    pointer = canvas.constBits()
-    assert pointer is not None  # noqa: S101 - a frame has a size
-    pointer.setsize(canvas.sizeInBytes())
-    rows = np.frombuffer(pointer.asstring(), np.uint8).reshape(height, canvas.bytesPerLine())
-    bgra = rows[:, : 4 * width].reshape(height, width, 4)
-    return np.asarray(cv2.cvtColor(bgra, cv2.COLOR_BGRA2BGR), np.uint8)
+    return from_qimage(canvas)

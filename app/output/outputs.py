@@ -19,7 +19,7 @@ from app.live.inference import OpenPipeline
 from app.live.map_grid import grid_sheet
 from app.live.qimages import to_qimage
 from app.live.session import Session
-from app.live.shots import Shot, Shown, Unexpected
+from app.live.shots import Shown, Unexpected
 from app.output.export_dialog import ExportDialog, WindowState
 from app.output.export_job import ExportEnded, ExportJob, ExportRequest
 from app.output.export_queue import ExportItem, ExportQueue
@@ -38,7 +38,6 @@ from engine.artifacts.unfinished import marked, set_aside, unfinished_in
 from engine.errors import EngineError, OutputError
 from engine.output.files import DEFAULT_FOLDER, resolve_output
 from engine.output.maps_writer import MapsWriter
-from engine.output.part_writer import PartWriter
 from engine.output.poses_writer import POSES_SUFFIXES, Extra, PosesWriter
 from engine.output.run_video import NO_PICTURES
 from engine.sources.frame_source import FrameSource
@@ -163,48 +162,41 @@ class Outputs(QObject):
         extras: tuple[Extra, ...] = ("angles",) if poses.followed is None else ("followed", "angles")
         photo, skeleton = Path(shot.name) if shot.name else None, shown.skeleton
 
-        def write(part: PartFile) -> Path:
-            writer = PosesWriter(part, skeleton, photos=photo is not None, extras=extras)
-            return _committed(writer, lambda: writer.write(*_place(shot), poses, photo))
+        def make(part: PartFile) -> PosesWriter:
+            return PosesWriter(part, skeleton, photos=photo is not None, extras=extras)
 
-        self._write(".csv", write)
+        self._write(".csv", make, *shot.place, poses, photo)
 
     def save_maps(self, picture: Picture | None) -> None:
         """Save the maps of the person whose grid a picture shows as NPZ."""
         shown, grid = (None, None) if picture is None else (picture.shown, picture.grid)
         if shown is None or grid is None or shown.result is None or shown.skeleton is None:
             return
-        result, skeleton, (number, time_s) = shown.result, shown.skeleton, _place(shown.shot)
+        result, skeleton, (number, time_s) = shown.result, shown.skeleton, shown.shot.place
         one = np.array([grid.person])
         maps = None if result.attention is None else result.attention.take(one)
         alone = replace(result, frame=replace(result.frame, index=number), poses=result.poses.take(one), attention=maps)
-
-        def write(part: PartFile) -> Path:
-            writer = MapsWriter(part, skeleton)
-            return _committed(writer, lambda: writer.write(alone, time_s))
-
-        self._write(".npz", write)
+        self._write(".npz", lambda part: MapsWriter(part, skeleton), alone, time_s)
 
     def save_table(self, text: str) -> None:
         """Save a text as CSV."""
+        self._save(lambda file: file.write_text(text, encoding="utf-8"), self._target(".csv"))
 
-        def write(part: PartFile) -> Path:
-            try:
-                part.path.write_text(text, encoding="utf-8")
-            except OSError as error:
-                part.discard()
-                raise OutputError(f"cannot write {part.final}: {error.strerror or error}") from error
-            return part.commit()
-
-        self._write(".csv", write)
-
-    def _write(self, suffix: str, write: Callable[[PartFile], Path]) -> None:
-        """Write a small file, and report it."""
+    def _write(self, suffix: str, make: Callable[[PartFile], Any], *content: object) -> None:
+        """Write a small file with a writer, and report it; where it cannot be written nothing is left behind."""
         try:
-            path = write(PartFile(self._target(suffix)))
-            self._report_file(self.tr("Saved {path}").format(path=path), path, "snapshot")
+            writer = make(PartFile(self._target(suffix)))
+            try:
+                writer.write(*content)
+                writer.finish()
+                path = writer.commit()
+            except EngineError:
+                writer.abort()
+                raise
         except EngineError as error:
-            self._notices.report("error", in_window_words(str(error)), subject="snapshot")
+            self._act(str(error))
+        else:
+            self._act(path)
 
     def save_sheet(self, picture: Picture | None) -> None:
         """Save the maps of the grid that a picture shows as PNG."""
@@ -215,22 +207,31 @@ class Outputs(QObject):
 
     def snapshot(self, picture: Picture | None) -> None:
         """Save the picture as PNG, in a thread because compression takes long."""
-        if picture is None:
-            return
-        self.save_image(self.frame_image(picture))
+        if picture is not None:
+            self.save_image(self.frame_image(picture))
 
     def save_image(self, image: QImage) -> None:
         """Save an image as PNG, in a thread."""
-        threading.Thread(target=self._save, args=(image, self._target(".png")), name="snapshot", daemon=True).start()
 
-    def _save(self, image: QImage, path: Path) -> None:
+        def save(file: Path) -> bool:
+            return image.save(str(file), "PNG")
+
+        threading.Thread(target=self._save, args=(save, self._target(".png")), name="snapshot", daemon=True).start()
+
+    def _save(self, write: Callable[[Path], object], path: Path) -> None:
+        """Write a file, in any thread, and report it; `write` returns False or raises an OSError where it cannot."""
         try:
             part = PartFile(path)
-            if not image.save(str(part.path), "PNG"):
+            try:
+                written = write(part.path) is not False
+            except OSError as error:
                 part.discard()
-                self._event.emit(self.tr("The snapshot cannot be written to {path}.").format(path=path))
+                raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+            if written:
+                self._event.emit(part.commit())
                 return
-            self._event.emit(part.commit())
+            part.discard()
+            self._event.emit(self.tr("The snapshot cannot be written to {path}.").format(path=path))
         except EngineError as error:
             self._event.emit(str(error))
         except Exception as error:
@@ -513,26 +514,6 @@ class Outputs(QObject):
             jobs.append(exporting)
         for job in jobs:
             job.join(max(0.05, until_s - time.monotonic()))
-
-
-def _place(shot: Shot) -> tuple[int, float]:
-    """Number and time of a frame, in its file where it has one."""
-    return (shot.frame.index, shot.frame.timestamp_s) if shot.is_live else (shot.number, shot.position_s)
-
-
-def _committed(writer: PartWriter, write: Callable[[], None]) -> Path:
-    """Write one frame and give the file its name.
-
-    Raises:
-        EngineError: it cannot be written; nothing is left behind.
-    """
-    try:
-        write()
-        writer.finish()
-        return writer.commit()
-    except EngineError:
-        writer.abort()
-        raise
 
 
 def _name_of(request: ExportRequest) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 from PyQt5.QtCore import QPointF, QRectF, Qt
 from PyQt5.QtGui import QColor, QPainter, QPainterPath, QPen
 
-from app.live.probe import ProbeReading
+from app.live.probe import Pins, ProbeReading
 from engine.overlay.attention import Scale, attention_range, colors_of
 from engine.overlay.placed import transformed
 from engine.types import Float32Array
@@ -37,13 +37,11 @@ def _star(center: QPointF, radius: float) -> QPainterPath:
     return path
 
 
-def paint_pin(
-    painter: QPainter, number: int, reading: ProbeReading, frame_to_picture: Float32Array, *, unit_px: float
+def _paint_pin(
+    painter: QPainter, number: int, reading: ProbeReading, frame_to_picture: Float32Array, unit_px: float
 ) -> None:
-    """Paint the number of a pinned probe where it is; painter and units as in `paint_probe`."""
     center = QPointF(*(float(v) for v in transformed(reading.point_xy, frame_to_picture)))
     radius = unit_px * 10
-    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
     painter.setPen(QPen(_OUTLINE, unit_px * 2.2))
     painter.setBrush(_STAR)
     painter.drawEllipse(center, radius, radius)
@@ -55,30 +53,36 @@ def paint_pin(
     painter.drawText(place, int(Qt.AlignmentFlag.AlignCenter), str(number))
 
 
-def paint_probe(
+def paint_probes(
     painter: QPainter,
-    reading: ProbeReading,
+    reading: ProbeReading | None,
+    pins: Pins,
     frame_to_picture: Float32Array,
     *,
     unit_px: float,
     scale: Scale,
     score_threshold: float,
 ) -> None:
-    """Paint star and circles.
+    """Paint pinned probes, and star and circles of the other.
 
     Args:
         painter: in px of the picture.
-        reading: of the probe.
+        reading: of the probe; None without one.
+        pins: numbers and readings of pinned ones.
         frame_to_picture: (2, 3) float32 affine.
         unit_px: px of the picture for one px of the design; scales circles and lines.
         scale: of the colours, blue and red are 1/K and the highest value of this person, or 0 and 1.
         score_threshold: keypoints with a lower score are not painted.
     """
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+    for number, pinned in pins:
+        _paint_pin(painter, number, pinned, frame_to_picture, unit_px)
+    if reading is None:
+        return
     values = attention_range(reading.values, len(reading.values), scale)
     points = transformed(reading.keypoints_xy, frame_to_picture)
     star = QPointF(*(float(v) for v in transformed(reading.point_xy, frame_to_picture)))
     shown = np.flatnonzero((reading.scores >= score_threshold) & np.isfinite(points).all(axis=1))
-    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
     shares = values.shares(reading.values)
     for keypoint in sorted(shown, key=lambda k: float(reading.values[k])):  # the strongest on top
         share = float(shares[keypoint])

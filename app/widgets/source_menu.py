@@ -96,17 +96,17 @@ class SourceMenu(QMenu):
         """Ask for a video or photo."""
         kinds = self.tr("Videos and photos ({kinds});;All files (*)").format(kinds=MEDIA)
         title = self.tr("Open a video or photo")
-        file, _kind = QFileDialog.getOpenFileName(self.parentWidget(), title, self._settings.last_folder, kinds)
+        file, _kind = QFileDialog.getOpenFileName(self.parentWidget(), title, self._settings.text("folder"), kinds)
         if file:
-            self._settings.last_folder = str(Path(file).parent)
+            self._settings.set_text("folder", str(Path(file).parent))
             self.chosen.emit(file)
 
     def ask_folder(self) -> None:
         """Ask for a folder of photos."""
         title = self.tr("Open a folder of photos")
-        folder = QFileDialog.getExistingDirectory(self.parentWidget(), title, self._settings.last_folder)
+        folder = QFileDialog.getExistingDirectory(self.parentWidget(), title, self._settings.text("folder"))
         if folder:
-            self._settings.last_folder = folder
+            self._settings.set_text("folder", folder)
             self.chosen.emit(folder)
 
     def ask_address(self) -> None:

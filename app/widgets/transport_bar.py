@@ -133,13 +133,10 @@ class TransportBar(QWidget):
         self.record = self._button("record", self.tr("Record (R)"))
         self.poses = self._button("poses", self.tr("Record poses as JSON lines (P)"), checkable=True)
         self.export = self._button("export", self.tr("Export files (Ctrl+E)"))
-        self._buttons: dict[str, tuple[QWidget, str]] = {
-            name: (button, button.toolTip())
-            for name, button in (
-                ("play", self.play), ("step_back", self.step_back), ("step_on", self.step_on), ("loop", self.loop),
-                ("mirror", self.mirror), ("snapshot", self.snapshot), ("record", self.record), ("poses", self.poses),
-                ("export", self.export),
-            )
+        self._buttons = {
+            "play": self.play, "step_back": self.step_back, "step_on": self.step_on, "loop": self.loop,
+            "mirror": self.mirror, "snapshot": self.snapshot, "record": self.record, "poses": self.poses,
+            "export": self.export,
         }  # fmt: skip
         self.play.clicked.connect(self.play_toggled)
         self.step_back.clicked.connect(lambda: self.stepped.emit(-1))
@@ -214,8 +211,8 @@ class TransportBar(QWidget):
 
     def allow(self, why_not: Mapping[str, str]) -> None:
         """Disable the buttons of commands with a reason, which is then their tool tip."""
-        for name, (button, tip) in self._buttons.items():
-            reason = why_not.get(name, "")
+        for name, button in self._buttons.items():
+            reason, tip = why_not.get(name, ""), button.accessibleName()
             button.setEnabled(not reason)
             button.setToolTip(f"{tip}\n{reason}" if reason else tip)
 

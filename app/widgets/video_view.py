@@ -12,7 +12,7 @@ from PyQt5.QtWidgets import QApplication, QSizePolicy, QWidget
 from app.live.compose import Zoom
 from app.live.composer import Picture
 from app.live.pointer import values_at
-from app.widgets.probe_painter import paint_pin, paint_probe
+from app.widgets.probe_painter import paint_probes
 from app.widgets.theme import DARK, VIDEO_GROUND
 from engine.overlay.attention import AttentionView, Scale
 from engine.overlay.legend import LegendCorner
@@ -314,17 +314,15 @@ class VideoView(QWidget):
         painter.setClipRect(area)
         painter.translate(area.topLeft())
         painter.scale(factor, factor)
-        for number, pinned in picture.pins:
-            paint_pin(painter, number, pinned, picture.frame_to_picture, unit_px=1 / factor)
-        if picture.reading is not None:
-            paint_probe(
-                painter,
-                picture.reading,
-                picture.frame_to_picture,
-                unit_px=1 / factor,
-                scale=self.scale,
-                score_threshold=self.score_threshold,
-            )
+        paint_probes(
+            painter,
+            picture.reading,
+            picture.pins,
+            picture.frame_to_picture,
+            unit_px=1 / factor,
+            scale=self.scale,
+            score_threshold=self.score_threshold,
+        )
         painter.restore()
 
     def _paint_note(self, painter: QPainter, text: str) -> None:
