@@ -50,11 +50,6 @@ class EngineBuilds(QObject):
         pose_panel.changed.connect(lambda _options: self._refresh())
         session.happened.connect(self._happened)
 
-    @property
-    def is_running(self) -> bool:
-        """Whether something is being built."""
-        return self._build is not None
-
     def _happened(self, event: object) -> None:
         if isinstance(event, (SourceOpened, PipelineReady)):
             self._refresh()

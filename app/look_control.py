@@ -141,16 +141,15 @@ class LookControl(QObject):
 
         Where nobody is, show all of the picture again.
         """
-        picture = self._view.picture
-        result = None if picture is None else picture.shown.result
-        if result is None:
+        poses = self._view.poses
+        if poses is None:
             return
-        person = person_at(result.poses, np.array([x, y], np.float32))
+        person = person_at(poses, np.array([x, y], np.float32))
         if person is not None:
-            self._follow(result.poses, person)
+            self._follow(poses, person)
         elif self.is_following:
             # Only the followed person has been posed: who is there shows when everybody is.
-            self._then = _Then((x, y), _follow_of(result.poses, 0) if len(result.poses) else Follow())
+            self._then = _Then((x, y), _follow_of(poses, 0) if len(poses) else Follow())
             self._session.follow(Follow())
         else:
             self._view.zoom_back()
@@ -162,23 +161,20 @@ class LookControl(QObject):
 
     def _go_over(self) -> None:
         """Follow the person who was pointed at while another one was followed."""
-        picture, then = self._view.picture, self._then
-        result = None if picture is None else picture.shown.result
-        if then is None or result is None or result.poses.followed is not None:
+        poses, then = self._view.poses, self._then
+        if then is None or poses is None or poses.followed is not None:
             return
         self._then = None
-        person = person_at(result.poses, np.array(then.point_xy, np.float32))
+        person = person_at(poses, np.array(then.point_xy, np.float32))
         if person is not None:
-            self._follow(result.poses, person)
+            self._follow(poses, person)
         else:
             self._session.follow(then.before)
 
     @property
     def is_following(self) -> bool:
         """Whether the shown picture has one followed person, seen in it or not."""
-        picture = self._view.picture
-        result = None if picture is None else picture.shown.result
-        return result is not None and result.poses.followed is not None
+        return self._view.poses is not None and self._view.poses.followed is not None
 
     def let_go(self) -> bool:
         """Pose everybody again; False where nobody is followed."""
@@ -188,9 +184,6 @@ class LookControl(QObject):
         self._session.follow(Follow())
         return True
 
-    def _let_go(self) -> None:
-        self.let_go()
-
     def show_followed(self) -> None:
         """Say that one person only is posed, while it is so; of a picture with everybody, follow who was asked for."""
         self._go_over()
@@ -198,7 +191,7 @@ class LookControl(QObject):
             self._notices.clear("follow")
         elif self._notices.of("follow") is None and not self._told:
             text = self.tr("One person is posed, the others are left out. Esc lets go.")
-            self._notices.report("done", text, subject="follow", action=(self.tr("Let go"), self._let_go))
+            self._notices.report("done", text, subject="follow", action=(self.tr("Let go"), self.let_go))
         self._told = self.is_following
 
     def clear_probe(self) -> None:
@@ -218,10 +211,9 @@ class LookControl(QObject):
 
     def probe_next(self) -> None:
         """Fix the probe to the chosen keypoint of the next person, for use by keyboard."""
-        picture = self._view.picture
-        if picture is None or picture.shown.result is None or len(picture.shown.result.poses) == 0:
+        picture, poses = self._view.picture, self._view.poses
+        if picture is None or poses is None or len(poses) == 0:
             return
-        poses = picture.shown.result.poses
         person = 0
         if picture.reading is not None:
             distances = np.abs(poses.keypoints_xy - picture.reading.keypoints_xy).sum(axis=(1, 2))

@@ -96,7 +96,8 @@ class Inference:
         self._wants_attention = wants_attention
         self._begun, self._stopped = threading.Event(), threading.Event()
         self._follow: LatestSlot[Follow] = LatestSlot()
-        self._followed: Follow | None = None
+        self.followed: Follow | None = None
+        """Who is followed, and where they were last."""
         self._thread = threading.Thread(target=self._run, name=f"inference {serial}", daemon=True)
         _RUNNING.add(self)
         self._thread.start()
@@ -109,17 +110,12 @@ class Inference:
         """Follow somebody, or let go, from the next frame on."""
         self._follow.put(follow)
 
-    @property
-    def followed(self) -> Follow | None:
-        """Who is followed, and where they were last."""
-        return self._followed
-
     def stop(self) -> None:
         """Stop the thread and a child process that builds for it; does not wait."""
         self._stopped.set()
         self._begun.set()
         self._shots.wake()
-        cancel_build(self._thread)
+        end_builds_of(self._thread.ident)
 
     def join(self, limit_s: float) -> bool:
         """Wait for the end of the thread; False if it did not come in time."""
@@ -170,10 +166,10 @@ class Inference:
             with_maps = has_attention and self._wants_attention()
             follow = self._follow.take(0)
             if follow is not None:
-                self._followed, is_told = (None if follow.box_xyxy is None else follow), False
+                self.followed, is_told = (None if follow.box_xyxy is None else follow), False
             if place is not None and place[0] != shot.serial:
-                self._followed = None
-            followed = self._followed
+                self.followed = None
+            followed = self.followed
             result = results.of(shot, with_maps=with_maps, followed=None if followed is None else followed.number)
             if result is None:
                 if not results.follows(shot, again=not is_told):
@@ -203,9 +199,9 @@ class Inference:
 
     def _lose(self) -> None:
         """Follow nobody any more, and say so."""
-        if self._followed is not None:
+        if self.followed is not None:
             self._emit(PersonLost(serial=self.serial))
-            self._followed = None
+            self.followed = None
 
     def _note_followed(self, poses: Poses) -> None:
         """Remember where the followed person is, or that the pipeline has given them up."""
@@ -213,7 +209,7 @@ class Inference:
             self._lose()
         elif len(poses):
             number = 1 if poses.track_ids is None else int(poses.track_ids[0])
-            self._followed = Follow(box_xyxy=poses.boxes_xyxy[0], number=number)
+            self.followed = Follow(box_xyxy=poses.boxes_xyxy[0], number=number)
 
 
 _RUNNING: weakref.WeakSet[Inference] = weakref.WeakSet()
@@ -232,8 +228,3 @@ def _end_all() -> None:
     until_s = time.monotonic() + _EXIT_LIMIT_S
     for inference in running:
         inference.join(max(0.0, until_s - time.monotonic()))
-
-
-def cancel_build(thread: threading.Thread) -> None:
-    """End the child process that builds a model for a thread, if there is one."""
-    end_builds_of(thread.ident)

@@ -60,7 +60,7 @@ class Playback:
         self._put, self._emit, self._open = put, emit, open_source
         self._changed = threading.Condition()
         self._stopped = False
-        self._playing, self._loop, self._speed = True, loop, speed
+        self.is_playing, self._loop, self._speed = True, loop, speed
         self._steps = 0
         self._seek_s: float | None = None
         self._back_from_s: float | None = None  # a step back from there must end before it
@@ -78,21 +78,16 @@ class Playback:
         source = self._source
         return 0 if source is None else source.dropped_frames
 
-    @property
-    def is_playing(self) -> bool:
-        """Whether it plays, and is not paused."""
-        return self._playing
-
     def set_playing(self, playing: bool) -> None:
         """Play or pause; a paused live source is still read, so that it does not fall behind."""
         with self._changed:
-            self._playing, self._clock = playing, None
+            self.is_playing, self._clock = playing, None
             self._changed.notify_all()
 
     def step(self, frames: int) -> None:
         """Pause and go this many frames forward, or back."""
         with self._changed:
-            self._playing = False
+            self.is_playing = False
             if frames > 0:
                 self._steps += frames
             else:
@@ -170,7 +165,7 @@ class Playback:
         for frame in source:
             if self._stopped:
                 return
-            if self._playing or self._steps:
+            if self.is_playing or self._steps:
                 self._steps = max(0, self._steps - 1)
                 self._offer(frame, frame.timestamp_s, live=True)
         if not self._stopped:
@@ -189,14 +184,14 @@ class Playback:
         frames = iter(self._source)
         at_end = False
         if self._source.info.kind == "photos":
-            self._playing, self._seek_s = False, 0.0  # the first one; the next when the person asks for it
-        self._emit(PlaybackChanged(serial=self.serial, playing=self._playing))
+            self.is_playing, self._seek_s = False, 0.0  # the first one; the next when the person asks for it
+        self._emit(PlaybackChanged(serial=self.serial, playing=self.is_playing))
         while self._wait_for_work(at_end):
             with self._changed:
                 seek_s, self._seek_s = self._seek_s, None
                 back_from_s, self._back_from_s = self._back_from_s, None
                 if seek_s is None and at_end:
-                    if not self._playing and not self._loops:  # no step leads over the end
+                    if not self.is_playing and not self._loops:  # no step leads over the end
                         self._steps = 0
                         continue
                     seek_s = 0.0
@@ -218,16 +213,16 @@ class Playback:
 
     def _wait_for_work(self, at_end: bool) -> bool:
         """Wait until a frame is to be read; False at the end of the thread."""
-        was_playing = self._playing
+        was_playing = self.is_playing
         with self._changed:
-            if at_end and self._loops and self._playing:
+            if at_end and self._loops and self.is_playing:
                 return not self._stopped
-            if at_end and self._playing:
-                self._playing = False
+            if at_end and self.is_playing:
+                self.is_playing = False
                 was_playing = True
-            if was_playing and not self._playing:
+            if was_playing and not self.is_playing:
                 self._emit(PlaybackChanged(serial=self.serial, playing=False))
-            while not (self._stopped or self._playing or self._steps or self._seek_s is not None):
+            while not (self._stopped or self.is_playing or self._steps or self._seek_s is not None):
                 self._changed.wait()
             return not self._stopped
 
@@ -241,7 +236,7 @@ class Playback:
         with self._changed:
             self._clock, self._steps = None, 0
             if self._last_s in (None, 0.0) and self._loops:
-                self._playing = False
+                self.is_playing = False
                 self._emit(PlaybackChanged(serial=self.serial, playing=False))
         return True
 
@@ -294,7 +289,7 @@ class Playback:
             return True
         with self._changed:
             while due_s > (now_s := time.monotonic()):
-                if self._stopped or not self._playing or self._seek_s is not None or self._clock is None:
+                if self._stopped or not self.is_playing or self._seek_s is not None or self._clock is None:
                     return False
                 self._changed.wait(due_s - now_s)
         return True

@@ -75,7 +75,8 @@ class Probe:
         self.placed = 0
         """Counts how often the user placed or removed it: distinguishes a click from tracking."""
         self._box: Float32Array | None = None
-        self._track_id: int | None = None
+        self.person_id: int | None = None
+        """Id of its person; None without ids."""
         self._origin = (0, 0)  # serials of the source and of the pipeline whose ids these are
         self._seen_s = self._seen_at_s = 0.0  # by the clock of the frames, and in the file
         self._is_lost = False
@@ -90,11 +91,6 @@ class Probe:
     def is_lost(self) -> bool:
         """Whether its person was not in the last frame; it waits for them."""
         return self.is_set and self._is_lost
-
-    @property
-    def person_id(self) -> int | None:
-        """Id of its person; None without ids."""
-        return self._track_id
 
     def clear(self) -> None:
         """Remove the probe."""
@@ -147,16 +143,16 @@ class Probe:
         source, pipeline = self._origin
         if shown.shot.serial != source or shown.pipeline != pipeline:
             return True
-        if self._track_id is not None or shown.shot.frame.is_still:
+        if self.person_id is not None or shown.shot.frame.is_still:
             return False
         return shown.shot.frame.timestamp_s - self._seen_s > _WAIT_S
 
     def _release(self) -> None:
-        self._box = self._track_id = None
+        self._box = self.person_id = None
 
     def _remember(self, shown: Shown, poses: Poses, person: int) -> None:
         self._box = poses.boxes_xyxy[person]
-        self._track_id = None if poses.track_ids is None else int(poses.track_ids[person])
+        self.person_id = None if poses.track_ids is None else int(poses.track_ids[person])
         self._origin = (shown.shot.serial, shown.pipeline)
         self._seen_s, self._seen_at_s = shown.shot.frame.timestamp_s, shown.shot.position_s
         self._is_lost = False
@@ -166,8 +162,8 @@ class Probe:
         source, pipeline = self._origin
         if len(poses) == 0 or self._box is None or shown.shot.serial != source:
             return None
-        if self._track_id is not None and poses.track_ids is not None and shown.pipeline == pipeline:
-            same = np.flatnonzero(poses.track_ids == self._track_id)
+        if self.person_id is not None and poses.track_ids is not None and shown.pipeline == pipeline:
+            same = np.flatnonzero(poses.track_ids == self.person_id)
             return int(same[0]) if len(same) else None
         if shown.shot.frame.is_still and shown.shot.position_s != self._seen_at_s:
             return None  # the person in the same place of another photo is another one

@@ -50,7 +50,7 @@ class Session(QObject):
         self._serial = 0
         self._shots: LatestSlot[Shot] = LatestSlot()
         self._last_shot: Shot | None = None
-        self._playback: Playback | None = None
+        self.playback: Playback | None = None
         self._next_playback: Playback | None = None
         self._inference: Inference | None = None
         self._next_inference: Inference | None = None
@@ -68,8 +68,7 @@ class Session(QObject):
         """Open a source; the current one plays until the new one is open."""
         if self._closed:
             return
-        if self._next_playback is not None:
-            self._retire(self._next_playback)
+        self._retire(self._next_playback)
         self._next_playback = Playback(
             text,
             serial=self._next_serial(),
@@ -81,14 +80,9 @@ class Session(QObject):
         )
 
     @property
-    def playback(self) -> Playback | None:
-        """The current source."""
-        return self._playback
-
-    @property
     def dropped_frames(self) -> int:
         """Frames that arrived faster than they were processed."""
-        return self._shots.dropped + (0 if self._playback is None else self._playback.dropped_frames)
+        return self._shots.dropped + (0 if self.playback is None else self.playback.dropped_frames)
 
     @property
     def is_opening_source(self) -> bool:
@@ -98,27 +92,23 @@ class Session(QObject):
     def set_loop(self, loop: bool) -> None:
         """Play files again at their end, or stop there."""
         self.loop = loop
-        if self._playback is not None:
-            self._playback.set_loop(loop)
+        for playback in self._playbacks:
+            playback.set_loop(loop)
 
     def set_speed(self, speed: float) -> None:
         """Playback speed of files, 1 for real time."""
         self.speed = speed
-        if self._playback is not None:
-            self._playback.set_speed(speed)
+        for playback in self._playbacks:
+            playback.set_speed(speed)
 
     # --- pipeline -------------------------------------------------------------------------------------------------
 
     def set_options(self, options: PipelineOptions) -> None:
         """Open another pipeline; the current one runs until the new one is ready."""
-        if self._closed:
+        if self._closed or (self._next_inference is not None and self._next_inference.options == options):
             return
-        if self._next_inference is not None:
-            if self._next_inference.options == options:
-                return
-            self._retire(self._next_inference)
-            self._next_inference = None
-        if self._inference is not None and self._inference.options == options:
+        self.cancel_opening()
+        if self.options == options:
             return
         self._next_inference = Inference(
             options,
@@ -164,9 +154,8 @@ class Session(QObject):
 
     def cancel_opening(self) -> None:
         """Stop opening the pipeline; a build in a child process is ended."""
-        if self._next_inference is not None:
-            self._retire(self._next_inference)
-            self._next_inference = None
+        self._retire(self._next_inference)
+        self._next_inference = None
 
     # --- pictures -------------------------------------------------------------------------------------------------
 
@@ -177,18 +166,13 @@ class Session(QObject):
     def close(self) -> None:
         """End all threads; one that does not end in time is abandoned."""
         self._closed = True
-        workers = [
-            worker
-            for worker in (self._playback, self._next_playback, self._inference, self._next_inference, *self._retired)
-            if worker is not None
-        ]
+        workers = [*self._workers, *self._retired, self.composer]
         for worker in workers:
             worker.stop()
-        self.composer.stop()
         until_s = time.monotonic() + _JOIN_LIMIT_S
-        for ended in (*workers, self.composer):
-            ended.join(max(0.0, until_s - time.monotonic()))
-        self._playback = self._next_playback = self._inference = self._next_inference = None
+        for worker in workers:
+            worker.join(max(0.0, until_s - time.monotonic()))
+        self.playback = self._next_playback = self._inference = self._next_inference = None
         self._retired = []
 
     # --- in the threads -------------------------------------------------------------------------------------------
@@ -222,60 +206,61 @@ class Session(QObject):
         self._serial += 1
         return self._serial
 
-    def _retire(self, worker: Playback | Inference) -> None:
-        worker.stop()
-        self._retired = [other for other in self._retired if not other.join(0)]
-        self._retired.append(worker)
+    @property
+    def _playbacks(self) -> list[Playback]:
+        return [playback for playback in (self.playback, self._next_playback) if playback is not None]
+
+    @property
+    def _workers(self) -> list[Playback | Inference]:
+        inferences = (self._inference, self._next_inference)
+        return [*self._playbacks, *(inference for inference in inferences if inference is not None)]
+
+    def _retire(self, worker: Playback | Inference | None) -> None:
+        if worker is not None:
+            worker.stop()
+            self._retired = [*(other for other in self._retired if not other.join(0)), worker]
 
     def _act(self, event: Any) -> None:
-        if self._closed or not self._is_current(event):
-            return
-        if isinstance(event, SourceOpened):
-            self._source_opened(event)
-        elif isinstance(event, SourceFailed):
-            self._source_failed(event)
-        elif isinstance(event, PipelineReady):
-            self._pipeline_ready(event)
-        elif isinstance(event, PipelineFailed):
-            self._pipeline_failed(event)
+        serial = getattr(event, "serial", None)
+        if self._closed or (serial is not None and all(worker.serial != serial for worker in self._workers)):
+            return  # the worker was replaced meanwhile
+        match event:
+            case SourceOpened():
+                self._source_opened(event)
+            case SourceFailed():
+                self._source_failed(event)
+            case PipelineReady():
+                self._pipeline_ready(event)
+            case PipelineFailed():
+                self._pipeline_failed(event)
         self.happened.emit(event)
 
-    def _is_current(self, event: Any) -> bool:
-        """Whether an event comes from a worker that was not replaced meanwhile."""
-        serial = getattr(event, "serial", None)
-        workers = (self._playback, self._next_playback, self._inference, self._next_inference)
-        return serial is None or any(worker is not None and worker.serial == serial for worker in workers)
-
     def _source_opened(self, event: SourceOpened) -> None:
-        if self._playback is not None:
-            self._retire(self._playback)
-        self._playback, self._next_playback = self._next_playback, None
+        self._retire(self.playback)
+        self.playback, self._next_playback = self._next_playback, None
         self.source = event
 
     def _source_failed(self, event: SourceFailed) -> None:
         if self._next_playback is not None and self._next_playback.serial == event.serial:
             self._retire(self._next_playback)
             self._next_playback = None
-        elif self._playback is not None and self._playback.serial == event.serial:
-            self._retire(self._playback)
-            self._playback = None
+        else:
+            self._retire(self.playback)
+            self.playback = None
 
     def _pipeline_ready(self, event: PipelineReady) -> None:
-        followed = None if self._inference is None else self._inference.followed
-        if self._inference is not None:
-            self._retire(self._inference)
-        self._inference, self._next_inference = self._next_inference, None
+        before, self._inference, self._next_inference = self._inference, self._next_inference, None
+        self._retire(before)
         self.ready = event
         if self._inference is not None:
-            if followed is not None:
-                self._inference.follow(followed)
+            if before is not None and before.followed is not None:
+                self._inference.follow(before.followed)
             self._inference.begin()
         self._process_again()  # the frame of a paused file gets the poses of the new pipeline
 
     def _pipeline_failed(self, event: PipelineFailed) -> None:
         if self._next_inference is not None and self._next_inference.serial == event.serial:
-            self._retire(self._next_inference)
-            self._next_inference = None
-        elif self._inference is not None:
+            self.cancel_opening()
+        else:
             self._retire(self._inference)
             self._inference = self.ready = None

@@ -6,16 +6,17 @@ What is written is what the command line would write with the same options; what
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from app.live.compose import Look
-from app.live.inference import OpeningCancelled, OpenPipeline, cancel_build
+from app.live.inference import OpeningCancelled, OpenPipeline
 from app.live.probe import Probes
 from app.live.shots import Shot, Shown, Unexpected
 from app.output.frame_picture import frame_picture
+from engine.artifacts.compiler import end_builds_of
 from engine.errors import EngineError, ModelError
 from engine.options import Options
 from engine.output.export import ExportSummary, export
@@ -24,7 +25,7 @@ from engine.overlay.drawing import DrawingMemory, OverlayOptions
 from engine.pipeline.options import PipelineOptions
 from engine.skeleton import Skeleton
 from engine.sources.frame_source import FrameSource
-from engine.types import Frame, FrameResult, UInt8Array
+from engine.types import FrameResult, UInt8Array
 
 _NO_PIPELINE = -1  # of the window: ids of the export are unrelated to its
 _TICK_S = 1e-3
@@ -79,46 +80,6 @@ class ExportRequest:
     probes: ExportProbes | None = None
 
 
-class _Stoppable(FrameSource):
-    """A source with a stop flag: it ends early, and the file is complete up to there."""
-
-    def __init__(self, source: FrameSource, stopped: threading.Event) -> None:
-        super().__init__(source.info)
-        self._source, self._stopped = source, stopped
-        self.cut_off = False
-
-    def __iter__(self) -> Iterator[Frame]:
-        for frame in self._source:
-            if self._stopped.is_set():
-                self.cut_off = True
-                return
-            yield frame
-
-    @property
-    def unreadable_frames(self) -> int:
-        """Of the source."""
-        return self._source.unreadable_frames
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Of the source."""
-        return self._source.notes
-
-    def frame_path(self, index: int) -> Path | None:
-        """Of the source."""
-        return self._source.frame_path(index)
-
-    @property
-    def seek(self) -> Callable[[float], None]:
-        """Of the source, where it has one."""
-        found: Callable[[float], None] = self._source.seek  # type: ignore[attr-defined]
-        return found
-
-    def close(self) -> None:
-        """Close the source."""
-        self._source.close()
-
-
 class ExportJob:
     """One export in a thread of its own."""
 
@@ -151,12 +112,7 @@ class ExportJob:
     def cancel(self) -> None:
         """End early; does not wait."""
         self._stopped.set()
-        cancel_build(self._thread)
-
-    @property
-    def is_running(self) -> bool:
-        """Whether it still writes."""
-        return self._thread.is_alive()
+        end_builds_of(self._thread.ident)
 
     def join(self, limit_s: float | None) -> bool:
         """Wait for the end; None for as long as it takes."""
@@ -197,7 +153,7 @@ class ExportJob:
 
     def _export(self) -> ExportSummary:
         request, options = self.request, self.request.options
-        with _Stoppable(self._open_source(request.text), self._stopped) as source:
+        with self._open_source(request.text) as source:
             info = source.info
             still = info.kind == "photos"
             wanted = replace(export_options(options, None), quiet=True, overlay=request.overlay)
@@ -214,7 +170,7 @@ class ExportJob:
                 paint = None
                 if probes is not None and wanted.pictures:
                     paint = _Painter(probes, wanted.overlay, opened.pipeline.skeleton, still=still)
-                return export(source, opened.pipeline, wanted, self, is_cut_off=lambda: source.cut_off, paint=paint)
+                return export(source, opened.pipeline, wanted, self, is_stopped=self._stopped.is_set, paint=paint)
             finally:
                 opened.pipeline.close()
 

@@ -12,7 +12,7 @@ from app.widgets.parts import in_column, in_row, push_button, scrolled, single_s
 from app.widgets.theme import colors
 
 Level = Literal["error", "warning", "busy", "done"]
-Action = tuple[str, Callable[[], None]]
+Action = tuple[str, Callable[[], object]]
 _DONE_SHOWN_MS = 8000
 _SHOWN, _WIDEST_PX, _MARGIN_PX = 2, 620, 12
 _LIST_SHARE = 0.45  # of the video's height: how far the list of older messages may reach
@@ -46,7 +46,7 @@ class Notice(QFrame):
         self.close_button.setFixedWidth(30)
         self.close_button.setAccessibleName(self.tr("Close this message"))
         in_row(self.label, self._progress, self.button, self.close_button, of=self, margins=(12, 6, 6, 6))
-        self._act: Callable[[], None] | None = None
+        self._act: Callable[[], object] | None = None
         self._timer = single_shot(self, self.closed, _DONE_SHOWN_MS)
 
     def show_message(self, level: Level, text: str, action: Action | None, percent: int | None) -> None:

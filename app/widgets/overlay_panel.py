@@ -43,7 +43,7 @@ class OverlayPanel(QWidget):
         self._skeleton = COCO17
         self._has_attention = True
         self._quiet = False
-        self._keypoint = COCO17.keypoint_index("left_wrist")
+        self.keypoint = COCO17.keypoint_index("left_wrist")
         self._make_drawing()
         self._make_attention()
         switches = QGridLayout()  # with rows in line, also where one column is shorter
@@ -127,8 +127,8 @@ class OverlayPanel(QWidget):
     def set_skeleton(self, skeleton: Skeleton, *, has_attention: bool) -> None:
         """Fit the panel to the network that runs."""
         if skeleton.keypoint_names != self._skeleton.keypoint_names:
-            old = self._skeleton.keypoint_names[self._keypoint]
-            self._keypoint = skeleton.keypoint_names.index(old) if old in skeleton.keypoint_names else 0
+            old = self._skeleton.keypoint_names[self.keypoint]
+            self.keypoint = skeleton.keypoint_names.index(old) if old in skeleton.keypoint_names else 0
         self._skeleton, self._has_attention = skeleton, has_attention
         self._sync()
         self._emit_changed()
@@ -155,7 +155,7 @@ class OverlayPanel(QWidget):
         kind = _KINDS[self.kinds.checkedId()] if self._has_attention else None
         view = None
         if kind is not None:
-            view = AttentionView(kind="areas" if kind == "areas" else "attention", keypoint=self._keypoint)
+            view = AttentionView(kind="areas" if kind == "areas" else "attention", keypoint=self.keypoint)
         return replace(
             self._base,
             **{name: control.value() for name, control in self.controls.items()},
@@ -172,7 +172,7 @@ class OverlayPanel(QWidget):
         self.paper_scale.setChecked(options.scale == "paper")
         keypoint = keypoint if options.attention is None else options.attention.keypoint
         if keypoint is not None and 0 <= keypoint < self._skeleton.num_keypoints:
-            self._keypoint = keypoint
+            self.keypoint = keypoint
         self._button(0 if options.attention is None else _KINDS.index(options.attention.kind)).setChecked(True)
         self._quiet = False
         self._sync()
@@ -187,11 +187,6 @@ class OverlayPanel(QWidget):
         if self._has_attention:
             self._button((self.kinds.checkedId() + 1) % len(_KINDS)).setChecked(True)
 
-    @property
-    def keypoint(self) -> int:
-        """Index of the chosen keypoint."""
-        return self._keypoint
-
     def choose_keypoint(self, name: str) -> None:
         """Choose a keypoint by its name.
 
@@ -202,11 +197,11 @@ class OverlayPanel(QWidget):
 
     def step_keypoint(self, step: int) -> None:
         """Choose the next keypoint, or the one before."""
-        self.choose((self._keypoint + step) % self._skeleton.num_keypoints)
+        self.choose((self.keypoint + step) % self._skeleton.num_keypoints)
 
     def choose(self, keypoint: int) -> None:
         """Choose a keypoint by its index, and show its map."""
-        self._keypoint = keypoint
+        self.keypoint = keypoint
         if self.kinds.checkedId() == 0 and self._has_attention:
             self._quiet = True
             self._button(2).setChecked(True)  # a clicked keypoint is to be shown
@@ -221,11 +216,11 @@ class OverlayPanel(QWidget):
         if [self.keypoints.itemText(number) for number in range(self.keypoints.count())] != names:
             self.keypoints.clear()
             self.keypoints.addItems(names)
-        self.keypoints.setCurrentIndex(self._keypoint)
+        self.keypoints.setCurrentIndex(self.keypoint)
         self.figure.setVisible(figured)
         if figured:
             self.figure.set_skeleton(self._skeleton)
-            self.figure.set_current(self._keypoint)
+            self.figure.set_current(self.keypoint)
         for widget in (self.figure, self.keypoints, self.paper_scale, self._probe_text):
             widget.setEnabled(self._has_attention)
         for kind in self.kinds.buttons():
@@ -234,7 +229,7 @@ class OverlayPanel(QWidget):
     def _emit_changed(self, *_values: object) -> None:
         if self._quiet:
             return
-        name = self._skeleton.keypoint_names[self._keypoint].replace("_", " ")
+        name = self._skeleton.keypoint_names[self.keypoint].replace("_", " ")
         texts = (
             self.tr("Choose a map, or click a keypoint below."),
             self.tr("Which pixels make up the description of the {name}.").format(name=name),

@@ -153,20 +153,24 @@ class PeoplePanel(QWidget):
         super().showEvent(event)
         self._write()
 
+    @property
+    def _poses(self) -> Poses | None:
+        return None if self._written is None else self._written.shown.poses
+
     def text(self) -> str:
         """Both tables as shown, separated by tabs."""
         return f"{self._people.text()}\n{self.title.text()}\n{self._keypoints.text()}"
 
     def _choose(self, row: int) -> None:
         """Show the keypoints of the person in a row, in the pictures that come, too."""
-        poses = _poses_of(self._written)
+        poses = self._poses
         if poses is not None:
             self._choice.choose(poses, row)
         self._write_keypoints()
 
     def _write(self) -> None:
         picture = self._written = self._picture
-        poses, skeleton = _poses_of(picture), None if picture is None else picture.shown.skeleton
+        poses, skeleton = self._poses, None if picture is None else picture.shown.skeleton
         if poses is None or skeleton is None:
             rows: list[list[str]] = []
             columns = self._people.columns
@@ -191,7 +195,7 @@ class PeoplePanel(QWidget):
             self.people.resizeColumnsToContents()
 
     def _write_keypoints(self) -> None:
-        picture, poses = self._written, _poses_of(self._written)
+        picture, poses = self._written, self._poses
         skeleton = None if picture is None else picture.shown.skeleton
         person, waited_for = self._choice.chosen.person_in(poses), self._choice.chosen.track_id
         if picture is None or poses is None or skeleton is None or person is None:
@@ -208,7 +212,3 @@ class PeoplePanel(QWidget):
         selection = self.people.selectionModel()
         if selection is not None and not selection.isRowSelected(person, QModelIndex()):
             self.people.selectRow(person)
-
-
-def _poses_of(picture: Picture | None) -> Poses | None:
-    return None if picture is None or picture.shown.result is None else picture.shown.result.poses

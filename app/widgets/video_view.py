@@ -16,6 +16,7 @@ from app.widgets.probe_painter import paint_probes
 from app.widgets.theme import DARK, VIDEO_GROUND
 from engine.overlay.attention import AttentionView, Scale
 from engine.overlay.legend import LegendCorner
+from engine.types import Poses
 
 _LEGEND_MARGIN, _LEGEND_OPACITY = 12, 0.88
 _ZOOM_STEP = 1.25  # for a notch of the wheel, which is 120 eighths of a degree
@@ -59,7 +60,7 @@ class VideoView(QWidget):
         self.setMouseTracking(True)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setAccessibleName(self.tr("Video"))
-        self._picture: Picture | None = None
+        self.picture: Picture | None = None
         self._unpainted = False
         self.badge = ""
         self._pointer = Qt.CursorShape.ArrowCursor
@@ -79,16 +80,16 @@ class VideoView(QWidget):
         return QSize(960, 540)
 
     @property
-    def picture(self) -> Picture | None:
-        """The shown picture."""
-        return self._picture
+    def poses(self) -> Poses | None:
+        """The people in the shown picture; None without a result."""
+        return None if self.picture is None else self.picture.shown.poses
 
     def show_picture(self, picture: Picture) -> None:
         """Paint this picture next; of several the last one."""
-        before = self._picture
+        before = self.picture
         if before is not None and not np.array_equal(picture.frame_to_picture, before.frame_to_picture):
             self._corner.unsettle()
-        self._picture, self._unpainted = picture, True
+        self.picture, self._unpainted = picture, True
         self.update()
 
     def set_badge(self, text: str) -> None:
@@ -104,16 +105,16 @@ class VideoView(QWidget):
 
     def picture_area(self) -> QRectF:
         """Rectangle of the picture in the widget, in logical px."""
-        if self._picture is None:
+        if self.picture is None:
             return QRectF()
-        size = self._picture.image.size()
+        size = self.picture.image.size()
         factor = min(self.width() / size.width(), self.height() / size.height())
         width, height = size.width() * factor, size.height() * factor
         return QRectF((self.width() - width) / 2, (self.height() - height) / 2, width, height)
 
     def legend_area(self) -> QRectF:
         """Rectangle of the legends: where they were dragged to, else beside the picture, else off people."""
-        picture = self._picture
+        picture = self.picture
         if picture is None or picture.legend is None:
             return QRectF()
         ratio, area = self.devicePixelRatioF(), self.picture_area()
@@ -138,11 +139,11 @@ class VideoView(QWidget):
     def frame_point(self, place: QPointF) -> tuple[float, float] | None:
         """The point in frame px under a point in the widget; None outside the picture."""
         area = self.picture_area()
-        if self._picture is None or not area.contains(place):
+        if self.picture is None or not area.contains(place):
             return None
-        factor = self._picture.image.width() / area.width()
+        factor = self.picture.image.width() / area.width()
         x, y = (place.x() - area.x()) * factor - 0.5, (place.y() - area.y()) * factor - 0.5
-        affine = self._picture.frame_to_picture.astype(np.float64)
+        affine = self.picture.frame_to_picture.astype(np.float64)
         point = np.linalg.solve(affine[:, :2], np.array([x, y]) - affine[:, 2])
         return float(point[0]), float(point[1])
 
@@ -243,12 +244,12 @@ class VideoView(QWidget):
             self.update()
 
     def _is_mirrored(self) -> bool:
-        return self._picture is not None and bool(self._picture.frame_to_picture[0, 0] < 0)
+        return self.picture is not None and bool(self.picture.frame_to_picture[0, 0] < 0)
 
     def note(self) -> str:
         """What is said in the upper right: the zoom, and the values under the mouse."""
         parts = [f"{self.zoom.factor:.3g}×"] if self.zoom.factor > 1 else []
-        picture, mouse = self._picture, self._mouse_at
+        picture, mouse = self.picture, self._mouse_at
         point = None if mouse is None else self.frame_point(mouse)
         if picture is not None and point is not None:
             factor = self.picture_area().width() / picture.image.width() * float(abs(picture.frame_to_picture[0, 0]))
@@ -277,14 +278,14 @@ class VideoView(QWidget):
         painter = QPainter(self)
         self.paint(painter)
         painter.end()
-        if self._unpainted and self._picture is not None:
+        if self._unpainted and self.picture is not None:
             self._unpainted = False
-            self.painted.emit(self._picture, (time.perf_counter() - started_s) * 1000)
+            self.painted.emit(self.picture, (time.perf_counter() - started_s) * 1000)
 
     def paint(self, painter: QPainter) -> None:
         """Paint all of it with a painter in logical px of the widget."""
         painter.fillRect(self.rect(), QColor(VIDEO_GROUND))
-        picture = self._picture
+        picture = self.picture
         if picture is not None:
             area = self.picture_area()
             ratio = self.devicePixelRatioF()

@@ -72,7 +72,7 @@ def export(
     guard: StopFlag | None = None,
     *,
     live: LivePoses | None = None,
-    is_cut_off: Callable[[], bool] = lambda: False,
+    is_stopped: Callable[[], bool] = lambda: False,
     paint: Callable[[FrameResult], UInt8Array] | None = None,
 ) -> ExportSummary:
     """Write the video (or photos) and the poses of a source.
@@ -83,8 +83,8 @@ def export(
         progress: called for every frame; None for a bar on stderr.
         guard: an entered stop flag, for callers with further steps that must not be interrupted; None makes one.
         live: gets every frame, beside the files or instead of them.
-        is_cut_off: asked at the end of the source: whether somebody ended it early who may not be there to be told. The
-            files then get names that say so.
+        is_stopped: asked before each frame, in any thread: whether somebody ends it early, who may not be there to be
+            told. The files then get names that say so.
         paint: draws a frame, (H, W, 3) uint8 BGR, in place of what `options` ask for; None for those.
 
     Raises:
@@ -95,7 +95,7 @@ def export(
     """
     if guard is None:
         with StopFlag() as own:
-            return export(source, pipeline, options, progress, own, live=live, is_cut_off=is_cut_off, paint=paint)
+            return export(source, pipeline, options, progress, own, live=live, is_stopped=is_stopped, paint=paint)
     started_s = time.monotonic()
     if options.start_s:
         check_start(source.info, options.start_s)
@@ -109,7 +109,7 @@ def export(
             outputs=outputs,
             progress=SafeProgress(progress or FrameProgress(quiet=options.quiet)),
             live=live,
-            is_cut_off=is_cut_off,
+            is_stopped=is_stopped,
             paint=paint,
         )
         written = run.from_start_to_end(guard, steps)
@@ -138,11 +138,12 @@ class _Run:
     outputs: RunFiles
     progress: Progress
     live: LivePoses | None
-    is_cut_off: Callable[[], bool]
+    is_stopped: Callable[[], bool]
     paint: Callable[[FrameResult], UInt8Array] | None
     frames: int = 0
     frames_with_people: int = 0
     interrupted: bool = False
+    is_cut_off: bool = False
     notes: list[str] = field(default_factory=list)
     memory: DrawingMemory = field(default_factory=DrawingMemory)
 
@@ -209,6 +210,9 @@ class _Run:
         photos = self.source.info.kind == "photos"
         duration_s = float("inf") if self.options.duration_s is None else self.options.duration_s - _TICK_S
         for number, frame in enumerate(self.source if photos else self._in_one_size(), start=1):
+            if self.is_stopped():
+                self.is_cut_off = True
+                return
             first_s = frame.timestamp_s if first_s is None else first_s
             if frame.timestamp_s - first_s > duration_s:
                 return
@@ -241,7 +245,7 @@ class _Run:
             return ()
         if "followed" in self.options.extras and self.frames_with_people == 0:
             self.notes.append("nobody was followed: nobody was found, or nobody has that id in a run with everybody")
-        if self.is_cut_off():
+        if self.is_cut_off:
             self.outputs.cut_off()
         return self.outputs.finish()
 
