@@ -39,10 +39,10 @@ app: $(VENV)/.installed
 # Without a screen the window opens on a virtual one (Debian: xvfb and xauth).
 screenshots: $(VENV)/.installed
 	$(if $(DISPLAY)$(WAYLAND_DISPLAY),,xvfb-run -a -s "-screen 0 1920x1200x24 -dpi 96") \
-		$(VENV)/bin/python -m app.screenshots --overwrite --folder docs --size 1440x900
+		$(VENV)/bin/python -m tests.screenshots --overwrite --folder docs --size 1440x900
 	mkdir -p outputs/window-960x600
 	$(if $(DISPLAY)$(WAYLAND_DISPLAY),,xvfb-run -a -s "-screen 0 1920x1200x24 -dpi 96") \
-		$(VENV)/bin/python -m app.screenshots --overwrite --folder outputs/window-960x600 --size 960x600
+		$(VENV)/bin/python -m tests.screenshots --overwrite --folder outputs/window-960x600 --size 960x600
 
 architecture: $(VENV)/.installed-dev
 	$(VENV)/bin/python -m tests.draw_architecture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from app.endurance import Sample, verdict
+from tests.endurance import Sample, verdict
 
 FIRST = Sample(at_s=60, memory_mb=500, latency_p50=20, latency_p95=30, fps=30, frames=1800)
 

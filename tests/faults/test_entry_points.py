@@ -37,6 +37,7 @@ FILES = [
         for file in (ROOT / folder).rglob("*.py")
         if 'if __name__ == "__main__"' in file.read_text(encoding="utf-8")
     ),
+    *(ROOT / "tests" / name for name in ("endurance.py", "paint_benchmark.py", "screenshots.py")),
 ]
 
 
@@ -177,8 +178,8 @@ def test_streams_that_are_closed(closed: tuple[int, ...], tmp_path: Path, fault:
 
 
 WINDOWS = (
-    ["main.py", "--source", "none.mp4"], ["-m", "app.screenshots", "--folder", "none"],
-    ["-m", "app.endurance", "--minutes", "0.1"], ["-m", "app.paint_benchmark"],
+    ["main.py", "--source", "none.mp4"], ["-m", "tests.screenshots", "--folder", "none"],
+    ["-m", "tests.endurance", "--minutes", "0.1"], ["-m", "tests.paint_benchmark"],
 )  # fmt: skip
 
 

@@ -16,7 +16,6 @@ import pytest
 
 import main
 from app.launch import check_status_file
-from app.screenshots import SCENES
 from engine.artifacts.folders import WEIGHTS_DIR
 from engine.errors import OutputError
 from tests.engine.clips import ClipSpec, make_clip, picture, save_photo
@@ -24,6 +23,7 @@ from tests.faults.ledger import ROOT, Fault
 from tests.faults.light import Run, command
 from tests.faults.test_entry_points import FILES as ENTRY_POINTS
 from tests.faults.test_entry_points import module_of
+from tests.screenshots import SCENES
 
 __all__ = ["command"]
 
@@ -89,7 +89,7 @@ COMMANDS = (
         "train.end_to_end --data {data} --pose-model {weights} --detector {detector} --boxes {boxes}", ("--report",)
     ),
     Command("tests.draw_architecture", ("--output",)),
-    Command("app.screenshots --pose-model {weights} --detector {detector}", ("--folder",), fills=True),
+    Command("tests.screenshots --pose-model {weights} --detector {detector}", ("--folder",), fills=True),
     Command(
         "train.pseudo_label --images {photos} --data {data} --weights {weights} --detector {detector}",
         ("--output",), "", fills=True,
@@ -314,7 +314,7 @@ def test_a_folder_that_cannot_be_written_is_refused_before_the_work(
     fault.more(len(said))
 
 
-WRITES_NOTHING = {"app.endurance", "app.paint_benchmark"}
+WRITES_NOTHING = {"tests.endurance", "tests.paint_benchmark"}
 ELSEWHERE = {"main --status-json", "train.__main__ --config"}
 """Has a test of its own below; gives values of other options."""
 
@@ -442,7 +442,7 @@ def test_screenshots_keep_what_was_there(scene: str, place: Path, call: Called, 
             os.link(place / "w.safetensors", target)
         before = content_of(place)
         code, err = call(
-            ["app.screenshots", "--folder", str(folder), "--pose-model", str(place / "w.safetensors"), *extra]
+            ["tests.screenshots", "--folder", str(folder), "--pose-model", str(place / "w.safetensors"), *extra]
         )
         assert code == 2 and any(text in err for text in GUARDED), err
         fault.keeps(content_of(place) == before, scene)

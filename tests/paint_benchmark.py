@@ -1,4 +1,4 @@
-"""`python -m app.paint_benchmark`: time of the GUI thread for one frame, at 1600x900, the more of it is in use."""
+"""`python -m tests.paint_benchmark`: time of the GUI thread for one frame, at 1600x900, the more of it is in use."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from app.live.map_grid import GridRequest
 from app.live.shots import Shot, Shown
 from app.person_choice import PersonChoice
 from app.qt_setup import make_application
-from app.screenshots import size_of
 from app.widgets.maps_panel import MapsPanel
 from app.widgets.plot_panel import PlotPanel
 from app.widgets.theme import apply_theme
@@ -29,6 +28,7 @@ from engine.skeleton import COCO17
 from engine.system.entry import run_command
 from engine.system.one_line_parser import OneLineParser
 from engine.types import AttentionMaps, Detections, Float32Array, Frame, FrameResult, Poses
+from tests.screenshots import size_of
 
 _FRAME_WH = (1280, 720)
 _PEOPLE = 4
@@ -203,7 +203,7 @@ def _line(what: str, values: list[float]) -> str:
 @reports_errors("paint_benchmark", TimeoutError)
 def main(argv: list[str] | None = None) -> int:
     """Measure and print."""
-    parser = OneLineParser(prog="python -m app.paint_benchmark")
+    parser = OneLineParser(prog="python -m tests.paint_benchmark")
     parser.add_argument("--size", default="1600x900")
     parser.add_argument("--frames", type=int, default=100)
     arguments = parser.parse_args(argv)

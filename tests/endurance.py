@@ -1,4 +1,4 @@
-"""`python -m app.endurance`: a long run of the real window on the demo that checks for growth of memory and latency.
+"""`python -m tests.endurance`: a long run of the real window on the demo that checks for growth of memory and latency.
 
 Prints a line per minute; exit code 1 if memory grew by more than 50 MB after the first minute or latency increased.
 Without a screen, start it inside Xvfb.
@@ -18,13 +18,13 @@ from app.error_report import ErrorReport
 from app.live.status_file import memory_mb
 from app.main_window import MainWindow
 from app.qt_setup import make_application
-from app.screenshots import has_people, live_for, wait_for
 from app.settings import Settings
 from app.widgets.theme import apply_theme
 from engine.errors import OptionError, reports_errors
 from engine.pipeline.pose_pipeline import PipelineOptions
 from engine.system.entry import run_command
 from engine.system.one_line_parser import OneLineParser
+from tests.screenshots import has_people, live_for, wait_for
 
 _MOST_GROWTH_MB = 50.0
 _MOST_DELAY_RATIO, _MOST_DELAY_MS = 1.25, 10.0
@@ -118,7 +118,7 @@ def run(minutes: float, every_s: float, *, panels: bool = False) -> list[Sample]
 @reports_errors("endurance", TimeoutError)
 def main(argv: list[str] | None = None) -> int:
     """Run; 0 if nothing grew, 1 if something did, 2 if it could not run."""
-    parser = OneLineParser(prog="python -m app.endurance", description="A long run of the window.")
+    parser = OneLineParser(prog="python -m tests.endurance", description="A long run of the window.")
     parser.add_argument("--minutes", type=float, default=10.0, help="duration (10)")
     parser.add_argument("--every", type=float, default=60.0, help="seconds between lines (60)")
     parser.add_argument("--panels", action="store_true", help="with probe, maps of all keypoints and plot")

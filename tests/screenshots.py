@@ -301,7 +301,7 @@ def take_maps_and_plot(application: QApplication, window: MainWindow, folder: Pa
 @reports_errors("screenshots", TimeoutError)
 def main(argv: list[str] | None = None) -> int:
     """Take the screenshots; exit code 2 and one line where that cannot be done."""
-    parser = OneLineParser(prog="python -m app.screenshots")
+    parser = OneLineParser(prog="python -m tests.screenshots")
     parser.add_argument("--folder", type=Path, default=Path("docs"))
     parser.add_argument("--pose-model")
     parser.add_argument("--detector")
