@@ -149,7 +149,7 @@ class LookControl(QObject):
             self._follow(poses, person)
         elif self.is_following:
             # Only the followed person has been posed: who is there shows when everybody is.
-            self._then = _Then((x, y), _follow_of(poses, 0) if len(poses) else Follow())
+            self._then = _Then((x, y), Follow.of(poses, 0) if len(poses) else Follow())
             self._session.follow(Follow())
         else:
             self._view.zoom_back()
@@ -157,7 +157,7 @@ class LookControl(QObject):
     def _follow(self, poses: Poses, person: int) -> None:
         self.clear_probe()  # the first click of the two has set it
         self._notices.clear("lost")
-        self._session.follow(_follow_of(poses, person))
+        self._session.follow(Follow.of(poses, person))
 
     def _go_over(self) -> None:
         """Follow the person who was pointed at while another one was followed."""
@@ -222,8 +222,3 @@ class LookControl(QObject):
         box = poses.boxes_xyxy[person]
         x, y = np.clip(poses.keypoints_xy[person, keypoint], box[:2] + 1, box[2:] - 1)
         self.place_probe(float(x), float(y))
-
-
-def _follow_of(poses: Poses, person: int) -> Follow:
-    number = 1 if poses.track_ids is None else int(poses.track_ids[person])
-    return Follow(box_xyxy=poses.boxes_xyxy[person], number=number)

@@ -61,6 +61,12 @@ class Follow:
     box_xyxy: Float32Array | None = None
     number: int = 0
 
+    @classmethod
+    def of(cls, poses: Poses, person: int) -> Follow:
+        """The person with this index."""
+        number = 1 if poses.track_ids is None else int(poses.track_ids[person])
+        return cls(box_xyxy=poses.boxes_xyxy[person], number=number)
+
 
 class OpeningCancelled(EngineError):
     """The user cancelled the opening of this pipeline."""
@@ -208,8 +214,7 @@ class Inference:
         if poses.followed is None:
             self._lose()
         elif len(poses):
-            number = 1 if poses.track_ids is None else int(poses.track_ids[0])
-            self.followed = Follow(box_xyxy=poses.boxes_xyxy[0], number=number)
+            self.followed = Follow.of(poses, 0)
 
 
 _RUNNING: weakref.WeakSet[Inference] = weakref.WeakSet()
