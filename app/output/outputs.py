@@ -433,24 +433,25 @@ class Outputs(QObject):
             self._recording_ended(event)
 
     def _recording_ended(self, ended: RecordingEnded) -> None:
-        if self.video is not None and self.video.join(0.5):
+        if ended.recording is self.video:
             self.video = None
             self._limit.stop()
-        if self.poses is not None and self.poses.join(0):
+        elif ended.recording is self.poses:
             self.poses = None
             self.poses_recording.emit(False)
         self.changed.emit()
+        subject = ended.recording.files.paths[0].suffix
         if ended.error is not None:
-            self._notices.report("error", ended.error, subject=ended.suffix)
+            self._notices.report("error", ended.error, subject=subject)
         elif not ended.paths:
-            self._notices.report("warning", self.tr("Nothing was recorded: no frame came."), subject=ended.suffix)
+            self._notices.report("warning", self.tr("Nothing was recorded: no frame came."), subject=subject)
         else:
             text = self.tr("{frames} frames recorded in {path}").format(frames=ended.frames, path=ended.paths[0])
             if len(ended.paths) > 1:
                 text += self.tr(" and {names}").format(names=", ".join(path.name for path in ended.paths[1:]))
             if ended.dropped:
                 text += self.tr(" ({count} dropped: the encoder was too slow)").format(count=ended.dropped)
-            self._report_file(text, ended.paths[0], ended.suffix)
+            self._report_file(text, ended.paths[0], subject)
 
     # --- unfinished files of earlier runs -------------------------------------------------------------------------
 

@@ -47,9 +47,9 @@ class RecordedFiles:
 
 
 class RecordingEnded(NamedTuple):
-    """A recording is over; `error` is the reason if the user did not stop it, `suffix` that of its first file."""
+    """A recording is over; `error` is the reason if the user did not stop it."""
 
-    suffix: str
+    recording: Recording
     paths: tuple[Path, ...]
     frames: int
     dropped: int
@@ -160,8 +160,7 @@ class Recording:
         finally:
             self._stopped.set()
             with contextlib.suppress(RuntimeError):  # the window is gone already
-                suffix = self.files.paths[0].suffix
-                self._emit(RecordingEnded(suffix, paths, self.frames, self.dropped, error))
+                self._emit(RecordingEnded(self, paths, self.frames, self.dropped, error))
 
     def _write_all(self) -> str | None:
         """Write frames until the end; returns the reason if the user did not stop it."""
