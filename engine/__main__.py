@@ -33,7 +33,9 @@ def build_parser() -> argparse.ArgumentParser:
     """The options of `python -m engine`."""
     parser = OneLineParser(prog="python -m engine", description="Prepare models for the runtimes.")
     commands = parser.add_subparsers(dest="command", required=True)
-    _add_build_options(commands.add_parser("build", help="export or compile a pose model or a detector"))
+    build = commands.add_parser("build", help="export or compile a pose model or a detector")
+    for title in GROUPS:
+        add_options(build.add_argument_group(title) if title else build, BuildOptions, title)
     commands.add_parser("list", help="list compiled models")
     check = commands.add_parser("check", help="compare a built file with float32; of an engine, also measure the speed")
     check.add_argument("engine", type=Path, help="an .engine or .onnx file; see list for the paths")
@@ -44,11 +46,6 @@ def build_parser() -> argparse.ArgumentParser:
     clean.add_argument("--yes", action="store_true", help="delete without asking")
     add_options(commands.add_parser("cost", help="measure what KCAM costs over its bare backbone"), CostOptions)
     return parser
-
-
-def _add_build_options(build: argparse.ArgumentParser) -> None:
-    for title in GROUPS:
-        add_options(build.add_argument_group(title) if title else build, BuildOptions, title)
 
 
 def build(options: BuildOptions, events: TextIO) -> Path:

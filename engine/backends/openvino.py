@@ -148,10 +148,10 @@ class OpenVinoBackend(Closing):
 
     def _infer_divided(self, arrays: Mapping[str, Array], want: tuple[str, ...]) -> dict[str, Array]:
         """Outputs of a batch, computed crop by crop in parallel."""
-        key = (
-            want,
-            tuple((1, *arrays[tensor.name].shape[1:]) for tensor in self.spec.inputs) if self._is_fixed() else None,
-        )
+        shapes = tuple((1, *arrays[tensor.name].shape[1:]) for tensor in self.spec.inputs)
+        # A program for these shapes alone, where only the number of crops varies between calls.
+        is_fixed = all(isinstance(length, int) for tensor in self.spec.inputs for length in tensor.shape[1:])
+        key = (want, shapes if is_fixed else None)
         if key not in self._streams:
             program = self._compile(*key, {"PERFORMANCE_HINT": "THROUGHPUT", "ENABLE_CPU_PINNING": False})
             self._streams[key] = self._openvino.AsyncInferQueue(program)
@@ -164,10 +164,6 @@ class OpenVinoBackend(Closing):
         finally:
             streams.wait_all()  # the arrays are shared: none may be freed while a stream still reads it
         return {name: np.concatenate([own[name] for own in outputs]) for name in want}
-
-    def _is_fixed(self) -> bool:
-        """Whether only the number of crops varies between calls."""
-        return all(isinstance(length, int) for tensor in self.spec.inputs for length in tensor.shape[1:])
 
     def _request(self, want: tuple[str, ...], shapes: _Shapes) -> Any:
         """The inference request for a call: for exactly these shapes if they occur often, else for any shapes."""

@@ -90,7 +90,9 @@ def _open(model: Path, kind: str, options: OpenOptions, package: str) -> Backend
     if refusal is not None:
         raise refusal
     problem = f"{model.stem} has no engine for {package} on this GPU: {reasons[len(crops) - 1]}"
-    raise BackendError(f"{problem}; {_advice(model, kind, package)}")
+    flag = "--pose-model" if kind == "pose" else "--detector"
+    advice = f"python -m engine build {flag} {model.stem} --runtime {package.replace('_', '-')} builds one"
+    raise BackendError(f"{problem}; {advice}")
 
 
 def open_engine(file: Path, trt: Any, package: str, device: Gpu, options: OpenOptions) -> TensorRtBackend:
@@ -158,8 +160,3 @@ def _precisions(requested: str, package: str) -> tuple[str, ...]:
     if requested not in ("fp16", "fp32"):
         raise refuse_precision(package, requested, ["fp16", "fp32"], f"{requested} runs on openvino")
     return (requested,)
-
-
-def _advice(model: Path, kind: str, package: str) -> str:
-    option = "--pose-model" if kind == "pose" else "--detector"
-    return f"python -m engine build {option} {model.stem} --runtime {package.replace('_', '-')} builds one"

@@ -41,7 +41,8 @@ def calibration_crops(source: str, spec: ModelSpec, *, least: int, most: int, no
         SourceError: the source cannot be read, or shows too few people.
         OptionError: the source is live, or the detector does not detect the classes that the network poses.
     """
-    labels = _labels_of(path_from(source))
+    folder = path_from(source)
+    labels = next((folder / name for name in _LABELS if (folder / name).is_file()), None)
     sample = _Sample(spec, most)
     for stride in _strides(source, labels, most):
         sample = _Sample(spec, most)
@@ -87,10 +88,6 @@ class _Sample:
         """(N, H, W, 3) uint8 BGR, in random order."""
         kept = self._kept[: self.seen]
         return kept[self._rng.permutation(len(kept))]
-
-
-def _labels_of(folder: Path) -> Path | None:
-    return next((folder / name for name in _LABELS if (folder / name).is_file()), None)
 
 
 def _strides(source: str, labels: Path | None, most: int) -> Sequence[int]:

@@ -60,11 +60,13 @@ def export_detector(
     if half_weights:
         store_weights_in_float16(proto)
     boxes = ("B", "M", 6) if output_name == "boxes" else ("B", 4 + len(names), "A")
+    dimensions = zip(proto.graph.input[0].type.tensor_type.shape.dim, "BHW3", strict=True)
+    images = tuple(int(d.dim_value) if d.dim_value > 0 else name for d, name in dimensions)
     spec = ModelSpec(
         kind="detector",
         name=output.stem,
         input_size_wh=size_wh,
-        inputs=(TensorSpec(name="images", shape=_input_shape(proto), dtype="uint8"),),
+        inputs=(TensorSpec(name="images", shape=images, dtype="uint8"),),
         outputs=(TensorSpec(name=output_name, shape=boxes, dtype="float32"),),
         skeleton=None,
         class_names=names,
@@ -130,8 +132,3 @@ def _load_pt(source: Path) -> tuple[Any, int]:
     size = (checkpoint.get("train_args") or {}).get("imgsz", DEFAULT_INPUT_SIZE)
     side = max(size) if isinstance(size, (list, tuple)) else int(size)
     return model, min(max(_SIZE_RANGE[0], round(side / 32) * 32), _SIZE_RANGE[1])
-
-
-def _input_shape(proto: Any) -> tuple[int | str, ...]:
-    dimensions = proto.graph.input[0].type.tensor_type.shape.dim
-    return tuple(int(d.dim_value) if d.dim_value > 0 else name for d, name in zip(dimensions, "BHW3", strict=True))

@@ -187,7 +187,8 @@ def _before_a_product(nodes: Iterable[Any]) -> set[str]:
 
 def _float_values(graph: Any, onnx: Any) -> set[str]:
     """Names of all float32 values of a graph, as its shape inference gives them."""
-    inferred = onnx.shape_inference.infer_shapes(onnx.helper.make_model(graph, opset_imports=_opsets(onnx)))
+    opsets = [onnx.helper.make_opsetid("", OPSET)]
+    inferred = onnx.shape_inference.infer_shapes(onnx.helper.make_model(graph, opset_imports=opsets))
     values = [*inferred.graph.input, *inferred.graph.value_info, *inferred.graph.output]
     floats = {value.name for value in values if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT}
     known = {value.name for value in values} | {tensor.name for tensor in graph.initializer}
@@ -196,7 +197,3 @@ def _float_values(graph: Any, onnx: Any) -> set[str]:
             if name and name not in known:
                 raise ModelError(f"the type of '{name}' ({node.op_type}) is not known")
     return floats | {tensor.name for tensor in graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT}
-
-
-def _opsets(onnx: Any) -> list[Any]:
-    return [onnx.helper.make_opsetid("", OPSET)]

@@ -7,7 +7,7 @@ TensorRT-RTX compiles ahead of time for every named compute capability, on any m
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,9 @@ def build_plan_bytes(
     check_network(trt, network, spec)
     config = builder.create_builder_config()
     if is_rtx:
-        set_targets(trt, config, key.targets)
+        config.num_compute_capabilities = len(key.targets)  # one file contains all of them
+        for index, target in enumerate(key.targets):
+            config.set_compute_capability(getattr(trt.ComputeCapability, target.upper()), index)
     if key.precision == "fp32":
         # TF32 has a mantissa of 10 bits only, so it is not float32.
         config.clear_flag(trt.BuilderFlag.TF32)
@@ -170,13 +172,6 @@ def known_targets(trt: Any) -> tuple[str, ...]:
     """Compute capabilities that TensorRT-RTX compiles for."""
     members = getattr(trt.ComputeCapability, "__members__", None) or vars(trt.ComputeCapability)
     return tuple(sorted((name.lower() for name in members if name.startswith("SM")), key=lambda name: int(name[2:])))
-
-
-def set_targets(trt: Any, config: Any, targets: Sequence[str]) -> None:
-    """Set the compute capabilities to compile for; one file contains all of them."""
-    config.num_compute_capabilities = len(targets)
-    for index, target in enumerate(targets):
-        config.set_compute_capability(getattr(trt.ComputeCapability, target.upper()), index)
 
 
 def _set_timing_cache(config: Any, content: bytes) -> None:

@@ -20,7 +20,7 @@ from engine.overlay.attention import AttentionSheet
 from engine.overlay.drawing import OverlayOptions
 from engine.skeleton import Skeleton
 from engine.sources.frame_source import FrameSource, SourceInfo
-from engine.sources.inputs import inputs_of
+from engine.sources.inputs import source_files
 from engine.sources.photos import WRITABLE_SUFFIXES, photos_in, write_photo
 from engine.sources.requests import distinct_names
 from engine.types import FrameResult, UInt8Array
@@ -195,7 +195,7 @@ class RunFiles:
         self._source = source
         info, pictures, overwrite = source.info, options.pictures, options.overwrite
         target = resolve_output(info, options.output if pictures else None)
-        inputs = inputs_of(info)
+        inputs = (*source_files(info.path), *info.photos)
         self._names = distinct_names(info.photos)
         for path in options.poses:
             check_poses_path(path)

@@ -130,7 +130,8 @@ class PosesWriter(PartWriter):
         Raises:
             OutputError: the file cannot be written.
         """
-        record = frame_record(frame, time_s, poses, self._file_name(photo, name))
+        file_name = one_line(name or ("" if photo is None else photo.name)) if self._photos else None
+        record = frame_record(frame, time_s, poses, file_name)
         if self._form == ".jsonl":
             self._put(json.dumps(record, allow_nan=False) + "\n")
         elif self._form == ".csv":
@@ -139,10 +140,6 @@ class PosesWriter(PartWriter):
             self._put("".join(self._coco_results(self._image_id(frame, photo), record)))
         self.frames += 1
         self._part.sync_soon()
-
-    def _file_name(self, photo: Path | None, name: str | None) -> str | None:
-        own = photo.name if photo is not None else ""
-        return one_line(name or own) if self._photos else None
 
     def _image_id(self, frame: int, photo: Path | None) -> int:
         """The id of a picture, which no other picture of the file has."""

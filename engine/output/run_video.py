@@ -183,6 +183,9 @@ def overlay_options(user_options: Options, attention: AttentionView | None) -> O
         OptionError: trails without ids.
         SourceError: the background cannot be read.
     """
+    ground = None
+    if user_options.background != "video":
+        ground = Background(None if user_options.background == "black" else read_photo(Path(user_options.background)))
     drawn = {name: name in user_options.draw for name in DRAWN}
     if drawn["trails"] and not user_options.tracking:
         raise OptionError("--draw trails needs ids: leave --no-tracking out")
@@ -191,17 +194,11 @@ def overlay_options(user_options: Options, attention: AttentionView | None) -> O
         **drawn,
         line_width=user_options.line_width,
         score_threshold=user_options.keypoint_threshold,
-        background=_background(user_options.background),
+        background=ground,
         legend=user_options.legend,
         attention=attention,
         scale=user_options.attention_scale,
     )
-
-
-def _background(text: str) -> Background | None:
-    if text == "video":
-        return None
-    return Background(None if text == "black" else read_photo(Path(text)))
 
 
 def attention_view(user_options: Options) -> AttentionView | AttentionSheet | None:

@@ -96,7 +96,10 @@ class PoseStage:
         counts = [len(one.to_pose) for one in pending]
         people = sum(counts)
         if people == 0:
-            poses, maps = Poses.empty(self.skeleton.num_keypoints), self._no_maps()
+            poses = Poses.empty(self.skeleton.num_keypoints)
+            # Maps of zero people, so that drawing needs no check for an empty frame.
+            empty = np.zeros((0, self.skeleton.num_keypoints, 1, 1), np.float32)
+            maps = self._maps(dict.fromkeys(self._want, empty), np.zeros((0, 2, 3), np.float32))
             return [dataclasses.replace(one, poses=poses, attention=maps) for one in pending]
         started = time.perf_counter()
         boxes = np.concatenate([one.to_pose.boxes_xyxy for one in pending])
@@ -187,11 +190,6 @@ class PoseStage:
             crop_to_frame=evenly_spanned(crop_to_frame, self._input_size_wh, (width, height), udp=self._udp),
             input_size_wh=self._input_size_wh,
         )
-
-    def _no_maps(self) -> AttentionMaps | None:
-        """Maps of zero people, so that drawing needs no check for an empty frame."""
-        empty = np.zeros((0, self.skeleton.num_keypoints, 1, 1), np.float32)
-        return self._maps(dict.fromkeys(self._want, empty), np.zeros((0, 2, 3), np.float32))
 
 
 def _batches(count: int, most: int) -> Iterator[slice]:

@@ -9,7 +9,6 @@ from urllib.parse import unquote
 
 from engine.errors import SourceError
 from engine.sources.addresses import is_address, shown
-from engine.sources.frame_source import SourceInfo
 
 _HLS, _CONCAT = b"#EXTM3U", b"ffconcat version"
 _OTHER_LISTS = {b"<MPD": "DASH manifest", b"v=0\r\no=": "session description", b"v=0\no=": "session description"}
@@ -36,11 +35,6 @@ def source_files(path: Path | None) -> tuple[Path, ...]:
         return (path, *_members(path, checked=False))
     except OSError:
         return (path,)
-
-
-def inputs_of(info: SourceInfo) -> tuple[Path, ...]:
-    """All files that are read of an opened source."""
-    return (*source_files(info.path), *info.photos)
 
 
 def check_list(path: Path) -> None:

@@ -88,21 +88,15 @@ def _matches(text: str) -> Iterator[str]:
     elif path is not None or not _is_pattern(text):
         yield text
     else:
-        matching = sorted(map(Path, glob.glob(str(path_from(text)), recursive=True)), key=_by_folder)  # noqa: PTH207
+        names = glob.glob(str(path_from(text)), recursive=True)  # noqa: PTH207
+        matching = sorted(map(Path, names), key=lambda one: (str(one.parent), natural_key(one)))
+        yield from (str(one) for one in matching if not one.is_dir())
         if not matching:
             yield text
-        for one in matching:
-            if one.is_dir():
-                continue
-            yield str(one)
 
 
 def _is_pattern(text: str) -> bool:
     return glob.has_magic(text) and not is_address(text)
-
-
-def _by_folder(path: Path) -> tuple[str, list[tuple[int, int, str]]]:
-    return str(path.parent), natural_key(path)
 
 
 def _of_folder(text: str, folder: Path) -> Iterator[str]:

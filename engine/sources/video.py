@@ -122,7 +122,14 @@ class VideoSource(FrameSource):
             if isinstance(error, SourceError) and self._is_cut_off() and "cut off" not in str(error):
                 raise SourceError(f"{error} (the file is cut off)") from None
             raise self._of_pipe(error) from None
-        self._complete_info(self._first)
+        self._shift = self._start_shift(self._first)
+        # What only a decoded frame reveals.
+        self._info = replace(
+            self._info,
+            size_wh=upright_size_wh(self._first),
+            media_start_s=self._shift * self._time_base,
+            tags=picture_tags(self._first, self._stream.sample_aspect_ratio),
+        )
 
     def _opened(self, media: Pipe | str) -> Any:
         try:
@@ -137,16 +144,6 @@ class VideoSource(FrameSource):
         if self._pipe is None or not isinstance(error, SourceError) or "gave nothing" in str(error):
             return error
         return SourceError(f"{error}; read from a pipe, an MP4 must begin with its index (ffmpeg -movflags faststart)")
-
-    def _complete_info(self, first: Any) -> None:
-        """Add to `info` what only a decoded frame reveals."""
-        self._shift = self._start_shift(first)
-        self._info = replace(
-            self._info,
-            size_wh=upright_size_wh(first),
-            media_start_s=self._shift * self._time_base,
-            tags=picture_tags(first, self._stream.sample_aspect_ratio),
-        )
 
     def _stated_length(self, rate: Fraction | None) -> tuple[int | None, int | None]:
         """What the container states: the number of its frames, and the time stamp at which the last one ends.
@@ -222,10 +219,6 @@ class VideoSource(FrameSource):
         if last is not None:
             yield last
 
-    def _first_index(self, pts: int) -> int:
-        """Index of the first frame of an iteration."""
-        return round(pts * self._time_base * self._info.frame_rate) if self._sought and self._info.frame_rate else 0
-
     def __iter__(self) -> Iterator[Frame]:
         first, self._first = self._first, None
         index, last_pts, steps = 0, None, _Steps(self._step)
@@ -235,7 +228,8 @@ class VideoSource(FrameSource):
             if decoded is None:
                 break
             if last_pts is None:
-                index = self._first_index(self._pts(decoded, None))
+                if self._sought and self._info.frame_rate:
+                    index = round(self._pts(decoded, None) * self._time_base * self._info.frame_rate)
             else:
                 steps.add(last_pts, self._pts(decoded, last_pts))
             pts = last_pts = self._pts(decoded, last_pts)

@@ -30,7 +30,8 @@ def prepare_ultralytics(verbose: bool = False) -> None:
         os.environ["YOLO_VERBOSE"] = "true"
     # ultralytics sets OMP_NUM_THREADS=1 for the whole process when it is unset; that would slow every other runtime.
     os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count() or 1))
-    folder = Path(tempfile.gettempdir()) / f"kcam-ultralytics-{_user_tag()}"
+    user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")
+    folder = Path(tempfile.gettempdir()) / f"kcam-ultralytics-{user}"
     folder.mkdir(parents=True, exist_ok=True)
     os.environ["YOLO_CONFIG_DIR"] = str(folder)
 
@@ -41,8 +42,3 @@ def disable_telemetry() -> None:
 
     if SETTINGS.get("sync", False):
         SETTINGS["sync"] = False
-
-
-def _user_tag() -> str:
-    getuid = getattr(os, "getuid", None)
-    return str(getuid()) if getuid is not None else os.environ.get("USERNAME", "user")
