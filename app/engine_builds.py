@@ -14,7 +14,7 @@ from app.live.shots import PipelineReady, SourceOpened
 from app.widgets.notices import Notices
 from app.widgets.pose_panel import PosePanel
 from app.wording import in_window_words
-from engine.build.background import BackgroundBuild
+from engine.artifacts.compiler import BackgroundBuild
 from engine.build.offers import BuildOffer, build_offers
 from engine.errors import EngineError
 from engine.pipeline.pose_pipeline import PipelineOptions

@@ -15,7 +15,6 @@ from engine.detection.given_boxes import BoxesOfFile
 from engine.detection.propagation import BoxPropagator
 from engine.detection.schedule import DetectSchedule
 from engine.pipeline.options import PipelineOptions
-from engine.pipeline.people import JointAngles
 from engine.pipeline.pose_stage import PendingFrame, PoseStage
 from engine.skeleton import Skeleton
 from engine.system.closing import Closing
@@ -23,6 +22,7 @@ from engine.system.free_memory import give_back_free_memory
 from engine.tracking.false_positives import FalsePositiveFilter, confidences, people_of
 from engine.tracking.following import PersonFollower
 from engine.tracking.rejected_detections import RejectedDetections
+from engine.tracking.repetitions import JointAngles
 from engine.tracking.smoothing import PoseSmoother
 from engine.tracking.tracker import PersonTracker
 from engine.types import Detections, Float32Array, Frame, FrameResult, Poses, StageTimings, UInt8Array

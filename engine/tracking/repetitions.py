@@ -1,15 +1,18 @@
-"""Counts repetitions of a movement: how often an angle of a person came down after it was up."""
+"""Angles at joints, and repetitions of a movement: how often an angle of a person came down after it was up."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import statistics
 from collections import deque
 
 import numpy as np
 
-from engine.options import CountRule
-from engine.types import Float32Array, Int64Array
+from engine.angles import angles_of
+from engine.options import CountRule, PoseOptions
+from engine.skeleton import Skeleton
+from engine.types import Float32Array, Int64Array, Poses
 
 _MEDIAN_S, _MEDIAN_LEAST = 0.4, 5
 """The median is that of the known angles of this time, or of the last few where frames are rare: a keypoint that is in
@@ -53,3 +56,39 @@ class RepetitionCounter:
                 self._was_up[number] = False
                 self._counts[number] = self._counts.get(number, 0) + 1
         return np.array([self._counts.get(number, 0) for number in ids.tolist()], np.int64)
+
+
+class JointAngles:
+    """Adds angles and repetitions to poses."""
+
+    def __init__(self, options: PoseOptions, skeleton: Skeleton) -> None:
+        """Look up the angles.
+
+        Raises:
+            OptionError: the skeleton names no angle, or not the one that is counted.
+        """
+        self._options, self._angles = options, skeleton.named_angles
+        self._counted = None if options.count is None else skeleton.angle_index(options.count.angle)
+        if options.angles and not self._angles:
+            skeleton.angle_index("")
+        self._counter = None if options.count is None else RepetitionCounter(options.count)
+
+    def reset(self) -> None:
+        """The next frame does not follow the last one."""
+        if self._counter is not None:
+            self._counter.reset()
+
+    def add(self, poses: Poses, time_s: float) -> Poses:
+        """The same people, of a frame at this time, with what is wanted."""
+        options = self._options
+        if not options.angles and self._counter is None:
+            return poses
+        degrees = angles_of(poses.keypoints_xy, poses.scores, self._angles, options.keypoint_threshold)
+        if options.angles:
+            names = tuple(angle.name for angle in self._angles)
+            poses = dataclasses.replace(poses, angle_names=names, angles_deg=degrees)
+        if self._counter is not None and self._counted is not None:
+            ids = np.zeros(0, np.int64) if poses.track_ids is None else poses.track_ids
+            counts = self._counter.update(ids, degrees[:, self._counted], time_s)
+            poses = dataclasses.replace(poses, repetitions=counts)
+        return poses

@@ -16,8 +16,7 @@ import torch
 
 from engine import __main__ as command_line
 from engine.benchmark import kcam_cost
-from engine.benchmark.kcam_cost import interleaved
-from engine.benchmark.kcam_forms import FORMS, open_forms, write_forms
+from engine.benchmark.kcam_cost import FORMS, interleaved, open_forms, write_forms
 from engine.benchmark.selection import CostOptions
 from models.checkpoints import load_pose_model
 from tests.engine.small_pose_model import random_crops, write_small_model

@@ -14,10 +14,10 @@ import onnx
 import pytest
 import torch
 
+from engine.artifacts.compiler import BackgroundBuild
 from engine.artifacts.engine_file import read_record
 from engine.artifacts.model_spec import OPSET, ModelSpec, TensorSpec
 from engine.backends import open_pose_backend
-from engine.build.background import BackgroundBuild
 from engine.build.onnx_export import export_pose, save_with_spec
 from engine.detection.detector import open_detector
 from engine.errors import BackendError, ModelError
@@ -152,7 +152,7 @@ def test_a_build_returns_its_progress_and_file(monkeypatch: pytest.MonkeyPatch, 
         assert may_end.wait(60)
         return tmp_path
 
-    monkeypatch.setattr("engine.build.background.run_build", slow_build)
+    monkeypatch.setattr("engine.artifacts.compiler.run_build", slow_build)
     reported: list[str] = []
     running = BackgroundBuild(["--pose-model", "small"], reported.append)
     assert running.is_running
