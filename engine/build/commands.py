@@ -56,8 +56,8 @@ def list_engines() -> list[str]:
 
 def _shipped_weights() -> list[str]:
     """One line per shipped pose model: input size, parameters and FLOPs."""
+    from models.build import cost_of
     from models.checkpoints import read_metadata
-    from models.cost import cost_of
     from models.pose_model import PoseModelConfig
 
     lines = []

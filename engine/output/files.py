@@ -111,18 +111,14 @@ def resolve_output(info: SourceInfo, output: Path | None) -> Path:
         if output is not None and not _is_folder(output) and output.suffix:
             what = "several photos are written" if info.photos else "the source is a folder of photos"
             raise OptionError(f"{what}: --output must name a folder, not {output}")
-        if info.photos:
-            return output if output is not None else DEFAULT_FOLDER
-        return output if output is not None else DEFAULT_FOLDER / _stem(info)
+        return output or (DEFAULT_FOLDER if info.photos else DEFAULT_FOLDER / _stem(info))
     if photo is not None:
         suffixes, what = list(WRITABLE_SUFFIXES), "a photo"
         own = photo.suffix.lower() if photo.suffix.lower() in suffixes else ".png"
     else:
         suffixes, what, own = [".mp4"], "an MP4 video", ".mp4"
-    if output is None:
-        return DEFAULT_FOLDER / f"{_stem(info)}{own}"
-    if _is_folder(output) or not output.suffix:
-        return output / f"{_stem(info)}{own}"
+    if output is None or _is_folder(output) or not output.suffix:
+        return (output or DEFAULT_FOLDER) / f"{_stem(info)}{own}"
     if output.suffix.lower() not in suffixes:
         raise OptionError(f"{what} is written: --output must end with {' or '.join(suffixes)}, not {output.suffix}")
     return output

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from models.build import build_model
-from models.cost import cost_of
+from models.build import build_model, cost_of
 from models.pose_model import MODEL_NAMES, PoseModelConfig, parse_size
 
 
