@@ -14,7 +14,7 @@ from PyQt5.QtWidgets import QApplication
 from app.error_report import end_of_qt
 from engine.errors import OptionError
 from engine.system.installation import program_command
-from engine.system.qt_platform import XCB_ADVICE, why_no_xcb
+from engine.system.missing import XCB_ADVICE, why_no_xcb
 
 NAME = "kcam-pose"
 TITLE = "KCAM Pose"

@@ -23,9 +23,8 @@ from engine.artifacts.folders import CACHE_VARIABLE, WEIGHTS_DIR, cache_dir
 from engine.artifacts.model_files import INT8_SUFFIX
 from engine.artifacts.weights_info import stated_ap
 from engine.system.installation import DISTRIBUTION, ROOT, install_command, installed_version, is_checkout
-from engine.system.missing import explain_import_error
+from engine.system.missing import XCB_ADVICE, explain_import_error, why_no_xcb
 from engine.system.processor import output_of, processor
-from engine.system.qt_platform import XCB_ADVICE, why_no_xcb
 
 PIP = "python -m pip install"
 

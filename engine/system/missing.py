@@ -1,8 +1,11 @@
-"""Turns a missing package into a line of advice; standard library only."""
+"""Turns a missing package, or a missing library of Qt, into a line of advice; standard library only."""
 
 from __future__ import annotations
 
+import importlib.util
 import re
+import sys
+from pathlib import Path
 
 from engine.system.installation import install_command
 
@@ -43,6 +46,9 @@ DEBIAN_PACKAGE_OF_LIBRARY = {
     "libxkbcommon.so.0": "libxkbcommon0",
     "libgomp.so.1": "libgomp1",
 }
+XCB_PACKAGES = "libxcb-xinerama0 libxcb-icccm4 libxcb-keysyms1 libxcb-image0 libxcb-render-util0 libxkbcommon-x11-0"
+XCB_ADVICE = f"on Debian or Ubuntu: apt-get install {XCB_PACKAGES}"
+_PLUGIN = Path("Qt5", "plugins", "platforms", "libqxcb.so")
 OWN_PACKAGES = ("app", "engine", "models", "train")
 
 
@@ -67,3 +73,24 @@ def not_installed(module: str) -> str:
     """The line for a module whose package is missing, with the command that installs it."""
     package = PACKAGE_OF_MODULE.get(module, module)
     return f"the package {package} is not installed; {install_command(EXTRA_OF_MODULE.get(module, 'run'))}"
+
+
+def why_no_xcb() -> str | None:
+    """Why the xcb plugin of PyQt5 cannot load, such as the system library that is missing; None where it can.
+
+    Where it cannot, Qt aborts the process instead of raising an error. None as well where there is no such plugin: on
+    other systems, and with a Qt of the distribution.
+    """
+    if not sys.platform.startswith("linux"):
+        return None
+    import ctypes
+
+    spec = importlib.util.find_spec("PyQt5")
+    plugins = [Path(folder, _PLUGIN) for folder in (spec.submodule_search_locations or ())] if spec is not None else []
+    for plugin in filter(Path.is_file, plugins):
+        try:
+            ctypes.CDLL(str(plugin))
+        except OSError as error:
+            library = re.match(r"([\w.+-]+): cannot open shared object file", str(error))
+            return f"the system library {library[1]} is missing" if library else str(error)
+    return None

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.system.qt_platform import XCB_ADVICE, why_no_xcb
+from engine.system.missing import XCB_ADVICE, why_no_xcb
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 

@@ -20,7 +20,7 @@ from engine.artifacts.part_file import PartFile
 from engine.errors import BackendError, ModelError, OptionError
 from engine.pipeline.pose_pipeline import PipelineOptions
 from engine.sources.opening import open_source
-from engine.system import qt_platform
+from engine.system import missing
 from tests.app.conftest import backstage, begin_export, make_window, no_cameras, settings, trigger, window
 from tests.app.fakes import Backstage
 from tests.conftest import ROOT
@@ -215,4 +215,4 @@ def test_without_the_xcb_libraries(
 
 def test_the_packages_are_those_that_the_documentation_names(fault: Fault) -> None:
     page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
-    assert qt_platform.XCB_PACKAGES in page
+    assert missing.XCB_PACKAGES in page
