@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import io
 import zipfile
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -37,14 +36,8 @@ def check_maps_path(path: Path) -> None:
         raise OptionError(f"attention maps are written as .npz: --attention-maps must end with it, not {path.name}")
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Mark:
-    """Where a file stood after whole frames: its end in bytes, and how many entries, rows and blocks it had."""
-
-    end: int
-    entries: int
-    rows: int
-    blocks: int
+_Mark = tuple[int, int, int, int]
+"""Where a file stood after whole frames: its end in bytes, and how many entries, rows and blocks it had."""
 
 
 class MapsWriter(PartWriter):
@@ -72,12 +65,8 @@ class MapsWriter(PartWriter):
             self._file = WholeWrites(part.path)
         except OSError as error:
             raise self._unwritable(error) from error
-        self._zip = self._new_zip()
+        self._zip = zipfile.ZipFile(self._file, "w")
         self._is_open = True
-
-    def _new_zip(self) -> zipfile.ZipFile:
-        """A zip that goes on at the position of the file."""
-        return zipfile.ZipFile(self._file, "w")
 
     def write(self, result: FrameResult, time_s: float) -> None:
         """Add the maps of a frame.
@@ -118,20 +107,19 @@ class MapsWriter(PartWriter):
         self._zip.writestr(entry, data.getbuffer(), zipfile.ZIP_DEFLATED, _FASTEST)
 
     def _mark(self) -> _Mark:
-        return _Mark(
-            end=self._zip.start_dir, entries=len(self._zip.filelist), rows=len(self._rows), blocks=len(self._boxes)
-        )
+        return self._zip.start_dir, len(self._zip.filelist), len(self._rows), len(self._boxes)
 
     def _cut(self, mark: _Mark) -> None:
         """Take out what was written after a mark, which also makes room for the directory."""
-        entries = self._zip.filelist[: mark.entries]
+        end, entry_count, rows, blocks = mark
+        entries = self._zip.filelist[:entry_count]
         self._zip.fp = None  # or it writes a directory when it is collected
-        self._file.seek(mark.end)
-        self._file.truncate(mark.end)
-        self._zip = self._new_zip()
+        self._file.seek(end)
+        self._file.truncate(end)
+        self._zip = zipfile.ZipFile(self._file, "w")  # goes on at the position of the file
         self._zip.filelist = entries
         self._zip.NameToInfo = {entry.filename: entry for entry in entries}
-        del self._rows[mark.rows :], self._boxes[mark.blocks :], self._affines[mark.blocks :]
+        del self._rows[rows:], self._boxes[blocks:], self._affines[blocks:]
 
     def finish(self) -> None:
         """Write the arrays of all frames and close the file."""

@@ -153,14 +153,12 @@ class CameraCapture:
         Raises:
             SourceError: there is no such camera, or another program uses it.
         """
-        level = cv2.utils.logging.getLogLevel() if hasattr(cv2.utils, "logging") else None
-        if level is not None:
-            cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # the error below suffices
+        level = cv2.utils.logging.getLogLevel()
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # the error below suffices
         try:
             self._camera = cv2.VideoCapture(self._index)
         finally:
-            if level is not None:
-                cv2.utils.logging.setLogLevel(level)
+            cv2.utils.logging.setLogLevel(level)
         if not self._camera.isOpened():
             raise SourceError(
                 f"camera {self._index} cannot be opened: no such camera, or another program uses it"
