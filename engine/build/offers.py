@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import dataclass
 
 from engine.artifacts.model_files import default_models
@@ -10,7 +9,6 @@ from engine.backends.cuda_driver import gpu, why_no_cuda
 from engine.backends.trt_package import installed_version, why_not_installed
 from engine.build import torch2trt_build
 from engine.build.tensorrt_build import DEFAULT_TARGETS
-from engine.system.missing import not_installed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +40,7 @@ def build_offers(pose_model: str | None, people_in: str | None = None) -> tuple[
     """
     model = ("--pose-model", pose_model or str(default_models().pose_model))
     no_gpu = why_no_cuda() or ""
-    exporter = _missing("torch") or _missing("onnx")
+    exporter = why_not_installed("torch") or why_not_installed("onnx") or ""
     tensorrt = why_not_installed("tensorrt") or no_gpu or exporter
     rtx = why_not_installed("tensorrt_rtx") or exporter
     torch2trt = tensorrt or torch2trt_build.why_not(installed_version("tensorrt")) or ""
@@ -61,20 +59,16 @@ def build_offers(pose_model: str | None, people_in: str | None = None) -> tuple[
                    backend="openvino", precision="int8", why_not=_why_no_int8(pose_model, people_in)),
         BuildOffer(key="openvino", title="OpenVINO and ONNX Runtime graph",
                    arguments=(*model, "--runtime", "openvino"), backend="openvino",
-                   why_not=_missing("openvino") or exporter),
+                   why_not=why_not_installed("openvino") or exporter),
         BuildOffer(key="tensorrt-rtx-ahead", title="TensorRT-RTX, for other RTX GPUs",
                    arguments=(*model, "--runtime", "tensorrt-rtx", "--target", ",".join(DEFAULT_TARGETS)), why_not=rtx),
     ]  # fmt: skip
     return tuple(sorted(offers, key=lambda offer: bool(offer.why_not)))
 
 
-def _missing(package: str) -> str:
-    return "" if importlib.util.find_spec(package) else not_installed(package)
-
-
 def _why_no_int8(pose_model: str | None, people_in: str | None) -> str:
-    missing = _missing("openvino") or _missing("torch") or _missing("nncf")
-    if missing:
+    missing = next(filter(None, map(why_not_installed, ("openvino", "torch", "nncf"))), None)
+    if missing is not None:
         return missing
     if pose_model is not None and pose_model.lower().endswith(".onnx"):
         return "INT8 is built from a .safetensors file"

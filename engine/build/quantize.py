@@ -59,7 +59,11 @@ def quantize_pose(weights: Path, output: Path, calibrate: str, notify: Notify) -
         quantized = Path(folder) / f"{weights.stem}.int8.onnx"
         save_with_spec(proto, quantized, spec, weights)
         notify(f"comparing with float32 on {checked} other crops")
-        report = compare_with_float(quantized, plain, crops[len(measured) :])
+        with (
+            OnnxRuntimeBackend(quantized, OpenOptions(precision="int8", device="cpu")) as ours,
+            OnnxRuntimeBackend(plain, OpenOptions(precision="fp32", device="cpu")) as theirs,
+        ):
+            report = compare(ours, theirs, crops[len(measured) :])
         _refuse_if_bad(report)
         notify(summary(report))
         made_with = {
@@ -111,15 +115,6 @@ def nodes_in_float(proto: Any) -> Iterator[str]:
             ("/model/kcam/", "/model/final_layer/", "/model/kcam_final_layer/")
         ):
             yield node.name
-
-
-def compare_with_float(quantized: Path, plain: Path, crops: UInt8Array) -> ParityReport:
-    """How far the keypoints of the quantised graph are from those of the plain one."""
-    with (
-        OnnxRuntimeBackend(quantized, OpenOptions(precision="int8", device="cpu")) as ours,
-        OnnxRuntimeBackend(plain, OpenOptions(precision="fp32", device="cpu")) as theirs,
-    ):
-        return compare(ours, theirs, crops)
 
 
 def _refuse_if_bad(report: ParityReport) -> None:

@@ -41,6 +41,7 @@ class PersonFollower:
         """
         self.follow = follow
         self._tracker = PersonTracker(tracker)
+        self._nobody: set[int] = set()  # tracks of boxes that hold nobody
         self._released()
         self._given = 0
 
@@ -53,7 +54,6 @@ class PersonFollower:
         # Of each other track: in how many more frames its box was apart from the person's than on it.
         self._apart: Counter[int] = Counter()
         self._refused_in_row = 0
-        self._nobody: set[int] = set()
 
     @property
     def number(self) -> int | None:
@@ -68,11 +68,13 @@ class PersonFollower:
     def reset(self) -> None:
         """Forget the person and all tracks: the next frame does not follow the last one."""
         self._tracker.reset()
+        self._nobody = set()
         self._released()
         self._given = 0
 
     def lock(self, box_xyxy: Float32Array, number: int, time_s: float) -> None:
         """Follow the person in this box (4,), who has this id."""
+        self._nobody = set()
         self._released()
         self._number, self._aim, self._box, self._seen_s = number, box_xyxy.copy(), box_xyxy, time_s
 
@@ -120,9 +122,8 @@ class PersonFollower:
         """Whether the pose network has found a person in the last chosen box; after some refusals it is given up."""
         self._refused_in_row = 0 if is_person else self._refused_in_row + 1
         if self._refused_in_row >= _REFUSED and self._track is not None and not isinstance(self.follow, int):
-            nobody = self._nobody | {self._track}
+            self._nobody.add(self._track)
             self._released()
-            self._nobody = nobody
 
     def _find(self, boxes: Float32Array, ids: list[int], time_s: float, frame_wh: tuple[int, int]) -> int | None:
         """Index of the person's box."""
@@ -167,9 +168,7 @@ class PersonFollower:
             middles = (boxes[:, :2] + boxes[:, 2:]) / 2
             rank = np.linalg.norm(middles - np.array(frame_wh) / 2, axis=1)
         index = int(np.where(allowed, rank, np.inf).argmin())
-        nobody = self._nobody
         self._released()
-        self._nobody = nobody
         self._given += 1
         self._number = self._given
         return index
