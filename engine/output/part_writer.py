@@ -69,7 +69,7 @@ class WholeWrites(io.FileIO):
     """A file that writes all data or raises, buffers nothing, and can be closed independently of who writes to it."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(path, "r+")
+        super().__init__(str(path), "r+")
 
     def write(self, data: Any) -> int:
         """Write all bytes."""

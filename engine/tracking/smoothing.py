@@ -69,8 +69,8 @@ class PoseSmoother:
         known = seen & (step_s <= _GAP_S)
         step_s = np.where(known, np.maximum(step_s, 0), 1)[..., None]  # (N, K, 1)
         moved = np.where(known[..., None], measured - before.places, 0)
-        # No speed can be computed from two pictures with one time stamp.
-        speed = np.divide(moved, step_s, out=np.zeros_like(moved), where=step_s > 0)
+        # No speed can be computed from two pictures with one time stamp, or nearly: it would overflow.
+        speed = np.divide(moved, step_s, out=np.zeros_like(moved), where=step_s > 1e-9)
         velocities = before.velocities + _share(_SPEED_HZ, step_s) * (speed - before.velocities)
         velocities = np.where(known[..., None], velocities, 0)
         speed_heights = np.linalg.norm(velocities, axis=2, keepdims=True) / heights[:, None, None]

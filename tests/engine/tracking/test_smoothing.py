@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from engine.tracking.smoothing import LEAST_SCORE, PoseSmoother
@@ -75,6 +75,7 @@ def test_smoothing_catches_up_with_a_sudden_start() -> None:
         st.tuples(st.floats(0, 1), st.floats(-500, 500, width=32), st.floats(0, 1, width=32)), min_size=1, max_size=25
     )
 )
+@example([(0.0, 0.0, 1.0), (2.2250738585e-313, 1.0, 1.0)])  # a step so short that a speed would be infinite
 def test_it_never_leaves_the_range_of_the_measurements(steps: list[tuple[float, float, float]]) -> None:
     smoother, time_s, seen = PoseSmoother(), 0.0, []
     for step_s, place, score in steps:
