@@ -50,13 +50,7 @@ _ROLES = {"quit": QAction.MenuRole.QuitRole, "about": QAction.MenuRole.AboutRole
 
 
 def add_actions(window: QMainWindow, table: Commands, sources: QMenu) -> dict[str, QAction]:
-    """Add the menus to a window and give their actions.
-
-    Args:
-        window: gets the menus.
-        table: the commands.
-        sources: the first menu; the commands of that title belong into it, at its end.
-    """
+    """Add the menus of a table to a window, after `sources`, which shows its command itself; returns the actions."""
     bar = window.menuBar()
     assert bar is not None  # noqa: S101 - a main window has one
     bar.addMenu(sources)

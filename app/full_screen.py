@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PyQt5.QtCore import QEvent, QObject, Qt, QTimer
+from PyQt5.QtCore import QEvent, QObject, Qt
 from PyQt5.QtWidgets import QBoxLayout, QMainWindow, QWidget
+
+from app.widgets.parts import single_shot
 
 _CONTROLS_SHOWN_MS = 2500  # after the last move of the mouse
 
@@ -26,7 +28,6 @@ class FullScreen(QObject):
         """Take the parts of the window.
 
         Args:
-            window: what fills the screen.
             around: hidden in full screen.
             pages: holds the video and fills the window then.
             video: moves of the mouse over it show the controls.
@@ -39,9 +40,7 @@ class FullScreen(QObject):
         self._were_visible: tuple[QWidget, ...] = ()
         self.is_on = False
         self.controls_shown_ms = _CONTROLS_SHOWN_MS
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.timeout.connect(self._hide_controls)
+        self._timer = single_shot(self, self._hide_controls)
         video.setMouseTracking(True)
         for widget in (video, pages):
             widget.installEventFilter(self)

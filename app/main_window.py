@@ -82,7 +82,6 @@ class MainWindow(QMainWindow):
         """Create the window; nothing is opened before `start`.
 
         Args:
-            settings: remembered settings.
             options: the first pipeline.
             report: receives unexpected exceptions, each with its origin.
             note: receives the text of every expected error that is shown, for the log.

@@ -48,13 +48,9 @@ def person_rows(poses: Poses, skeleton: Skeleton, score_threshold: float) -> lis
 
 
 def keypoint_rows(poses: Poses, person: int, skeleton: Skeleton, probed: Sequence[float] | None) -> list[list[str]]:
-    """A row for each keypoint of a person: name, place in frame px, score, and the value of the probe on that person.
+    """A row for each keypoint of a person: name, place in frame px, score, and attention of the probed point.
 
-    Args:
-        poses: of the frame.
-        person: index.
-        skeleton: names of the keypoints.
-        probed: (K,) attention of the probed point for each keypoint; None where the probe is not on this person.
+    The latter is `probed` (K,), None where the probe is not on this person.
     """
     return [
         [

@@ -89,12 +89,9 @@ class Inference:
         """Start opening the pipeline; nothing is processed before `begin`.
 
         Args:
-            options: what to open.
             serial: number of this pipeline, in its results and events.
-            shots: where frames come from.
             put: takes the serial and each result, in the inference thread.
             emit: takes events (app.live.shots), in the inference thread.
-            open_pipeline: opens the options.
             wants_attention: whether attention maps are shown; called before each frame.
         """
         self.options, self.serial = options, serial

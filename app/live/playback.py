@@ -52,8 +52,6 @@ class Playback:
             serial: number of this source, in its shots and events.
             put: takes each shot, in the capture thread.
             emit: takes events (app.live.shots), in the capture thread.
-            open_source: opens the text.
-            loop: play a file again at its end.
             speed: of a file, 1 for real time.
         """
         self.text, self.serial = text, serial
@@ -202,7 +200,8 @@ class Playback:
             if seek_s is not None and back_from_s is not None:
                 frames, frame = self._before(back_from_s, seek_s, frames, frame)
             if frame is None:
-                at_end = self._meet_end()
+                at_end = True
+                self._meet_end()
                 continue
             if self._steps:
                 self._steps -= 1
@@ -231,14 +230,13 @@ class Playback:
         """Whether it plays again at its end; a pipe cannot."""
         return self._loop and self._source is not None and not self._source.info.read_once
 
-    def _meet_end(self) -> bool:
+    def _meet_end(self) -> None:
         """The end of the file. One photo, or a file without frames, is not read in a loop."""
         with self._changed:
             self._clock, self._steps = None, 0
             if self._last_s in (None, 0.0) and self._loops:
                 self.is_playing = False
                 self._emit(PlaybackChanged(serial=self.serial, playing=False))
-        return True
 
     def _go_to(self, position_s: float) -> Iterator[Frame]:
         """Frames from a position on: by the source's own seek, or by reading up to it."""

@@ -12,18 +12,11 @@ from engine.overlay.attention import AttentionView, attention_at
 
 
 def values_at(shown: Shown, point_xy: tuple[float, float], view: AttentionView | None, reach: float) -> str:
-    """What is at a point of a frame, in one line.
-
-    Args:
-        shown: frame and, if there is one, its result.
-        point_xy: frame px.
-        view: the map that is shown; None for none.
-        reach: how near in frame px a keypoint has to be to be named.
-    """
+    """What is at a point of a frame, in one line; a keypoint is named within `reach`; point and reach in frame px."""
     parts = [f"{point_xy[0]:.0f}, {point_xy[1]:.0f}"]
     result, skeleton = shown.result, shown.skeleton
     point = np.array(point_xy, np.float32)
-    person = None if result is None else person_at(result.poses, point)
+    person = None if shown.poses is None else person_at(shown.poses, point)
     if result is None or skeleton is None or person is None:
         return parts[0]
     poses, names = result.poses, skeleton.keypoint_names

@@ -12,11 +12,7 @@ from engine.types import UInt8Array
 
 
 def to_qimage(image: UInt8Array) -> QImage:
-    """A QImage that owns its pixels, in the format that Qt paints without a conversion.
-
-    Args:
-        image: (H, W, 3) uint8 BGR, or (H, W, 4) BGRA with transparency.
-    """
+    """A picture (H, W, 3) uint8 BGR or (H, W, 4) BGRA that owns its pixels, in a format that Qt need not convert."""
     height, width, channels = image.shape
     bgra = cv2.cvtColor(image, cv2.COLOR_BGR2BGRA) if channels == 3 else np.ascontiguousarray(image)
     kind = QImage.Format.Format_RGB32 if channels == 3 else QImage.Format.Format_ARGB32

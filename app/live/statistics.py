@@ -72,24 +72,14 @@ class Statistics:
         draw_ms: float,
         paint_ms: float,
     ) -> None:
-        """Count a frame that was painted.
-
-        Args:
-            painted_s, captured_s: on the clock of `time.monotonic()`.
-            timings: of the pipeline; None if none has processed the frame.
-            people: number in the frame.
-            draw_ms, paint_ms: in the drawing thread and in the GUI thread.
-        """
+        """Count a frame that was painted; by `time.monotonic()`; `timings` None if no pipeline has processed it."""
         self.frames_painted += 1
         self.frames_painted_with_people += people > 0
         self.frames_painted_with_pipeline += timings is not None
         self.people = people
-        parts = (
-            (0.0, 0.0, 0.0, 0.0)
-            if timings is None
-            else (timings.detect_ms, timings.crop_ms, timings.pose_ms, timings.track_ms)
-        )
-        self._samples.append(_Sample(painted_s, (painted_s - captured_s) * 1000, (*parts, draw_ms, paint_ms)))
+        ran = timings or StageTimings()
+        stages_ms = (ran.detect_ms, ran.crop_ms, ran.pose_ms, ran.track_ms, draw_ms, paint_ms)
+        self._samples.append(_Sample(painted_s, (painted_s - captured_s) * 1000, stages_ms))
         self._forget(painted_s)
 
     def _forget(self, now_s: float) -> None:

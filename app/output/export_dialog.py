@@ -122,14 +122,11 @@ class ExportDialog(QDialog):
         folder: Path,
         parent: QWidget,
     ) -> None:
-        """Show what the window shows.
+        """Make the dialog.
 
         Args:
-            queue: runs the exports.
-            settings: remember the folder and the formats.
             now: what the window shows; None where nothing can be exported.
             folder: where files go unless another was chosen before.
-            parent: the window.
         """
         super().__init__(parent)
         self.setWindowTitle(self.tr("Export"))

@@ -95,9 +95,7 @@ class ExportJob:
         """Start.
 
         Args:
-            request: what to write.
             also_read: files that others read and that must not be replaced.
-            open_source, open_pipeline: open them.
             emit: takes ExportProgress and ExportEnded, in the export's thread.
         """
         self.request, self._also_read = request, also_read

@@ -87,10 +87,8 @@ class ExportQueue(QObject):
         """Make an empty queue.
 
         Args:
-            open_source, open_pipeline: open them.
             report: receives unexpected exceptions, each with its origin.
             shown: the source that the window plays; it is not replaced.
-            parent: owns it.
         """
         super().__init__(parent)
         self._shown = shown

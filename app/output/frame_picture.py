@@ -24,14 +24,7 @@ def frame_picture(
     *,
     pins: Pins = (),
 ) -> UInt8Array:
-    """Draw a frame with overlay, probe and the probe's legend; may be called in any thread.
-
-    Args:
-        shown: frame and, if there is one, its result.
-        look: what is drawn and whether it is mirrored.
-        reading: of the probe in this frame; None without one.
-        memory: of the frames of a recording.
-        pins: numbers and readings of pinned probes.
+    """Draw a frame with overlay, the probes' readings in it and their legend; may be called in any thread.
 
     Returns:
         (H, W, 3) uint8 BGR of the frame's size, owned by the caller.

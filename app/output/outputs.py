@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PyQt5.QtCore import QObject, Qt, QTimer, pyqtSignal
+from PyQt5.QtCore import QObject, Qt, pyqtSignal
 from PyQt5.QtGui import QImage
 from PyQt5.QtWidgets import QApplication, QWidget
 
@@ -31,6 +31,7 @@ from app.output.recorder import RecordedFiles, Recording, RecordingEnded
 from app.people import with_angles
 from app.settings import Settings
 from app.widgets.notices import EXPORT, Notices
+from app.widgets.parts import single_shot
 from app.widgets.transport_bar import RecordingState, clock
 from app.wording import in_window_words
 from engine.artifacts.part_file import PartFile
@@ -82,11 +83,9 @@ class Outputs(QObject):
         self.poses: Recording | None = None
         self.record_options = RecordOptions()
         self.record_folder: Path | None = None
-        self._delay, self._limit = QTimer(self), QTimer(self)
-        for timer, act in ((self._delay, self._begin_together), (self._limit, self._stop_at_limit)):
-            timer.setSingleShot(True)
+        self._delay, self._limit = single_shot(self, self._begin_together), single_shot(self, self._stop_at_limit)
+        for timer in (self._delay, self._limit):
             timer.setTimerType(Qt.TimerType.PreciseTimer)
-            timer.timeout.connect(act)
         self.exports = ExportQueue(
             open_source=open_source,
             open_pipeline=open_pipeline,
@@ -101,10 +100,7 @@ class Outputs(QObject):
         session.on_shown = self._offer
         self._event.connect(self._act)
         self._closed = False
-        self._unfinished_timer = QTimer(self)
-        self._unfinished_timer.setSingleShot(True)
-        self._unfinished_timer.timeout.connect(self._offer_unfinished)
-        self._unfinished_timer.start(_UNFINISHED_AFTER_MS)
+        single_shot(self, self._offer_unfinished, _UNFINISHED_AFTER_MS).start()
 
     def _offer(self, shown: Shown) -> None:
         """In the threads that deliver results."""

@@ -34,15 +34,7 @@ class RecordDialog(QDialog):
     def __init__(
         self, options: RecordOptions, folder: Path, source: str, *, can_begin: bool, parent: QWidget | None = None
     ) -> None:
-        """Show the choices.
-
-        Args:
-            options: chosen so far.
-            folder: of the recordings.
-            source: name of the open source, for an example of a file name.
-            can_begin: whether a recording can begin: something is open, and none runs.
-            parent: the window.
-        """
+        """Show the choices, and how a recording of `source` would be named; `can_begin`: one is open, and none runs."""
         super().__init__(parent)
         self.setWindowTitle(self.tr("Recording"))
         self._options, self._source = options, source

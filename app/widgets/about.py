@@ -24,16 +24,13 @@ _PARTS = (
     ("websockets", "BSD-3-Clause"), ("python-osc", "Unlicense"),
     ("pycocotools", "BSD-2-Clause"), ("matplotlib", "PSF"), ("PyYAML", "MIT"), ("psutil", "BSD-3-Clause"),
 )  # fmt: skip
+_QT_VERSIONS = {"Qt": QT_VERSION_STR, "PyQt5": PYQT_VERSION_STR}
 
 
 def part_version(package: str) -> str:
     """Version of an installed package, without importing it."""
-    if package == "Qt":
-        return QT_VERSION_STR
-    if package == "PyQt5":
-        return PYQT_VERSION_STR
     try:
-        return version(package)
+        return _QT_VERSIONS.get(package) or version(package)
     except PackageNotFoundError:
         return "–"
 

@@ -32,12 +32,7 @@ class OverlayPanel(QWidget):
     probe_pinned = pyqtSignal()
 
     def __init__(self, parent: QWidget | None = None, *, options: OverlayOptions | None = None) -> None:
-        """Make the controls.
-
-        Args:
-            parent: the widget above.
-            options: initial values; their class is the table.
-        """
+        """Make the controls; `options` are initial values, and their class is the table."""
         super().__init__(parent)
         self._base = options or OverlayOptions()
         self._skeleton = COCO17

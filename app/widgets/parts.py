@@ -58,14 +58,14 @@ def in_row(
         margins: left, top, right and bottom in px; None for the style's.
         spacing: px between the parts; -1 for the style's.
     """
-    return _filled(QHBoxLayout() if of is None else QHBoxLayout(of), parts, margins, spacing)
+    return _filled(QHBoxLayout(of), parts, margins, spacing)
 
 
 def in_column(
     *parts: Part | tuple[Part, int], of: QWidget | None = None, margins: _Margins | None = None, spacing: int = -1
 ) -> QVBoxLayout:
     """A layout from top to bottom; arguments as of `in_row`."""
-    return _filled(QVBoxLayout() if of is None else QVBoxLayout(of), parts, margins, spacing)
+    return _filled(QVBoxLayout(of), parts, margins, spacing)
 
 
 def _filled(box: _Box, parts: tuple[Part | tuple[Part, int], ...], margins: _Margins | None, spacing: int) -> _Box:

@@ -31,12 +31,7 @@ class PosePanel(QWidget):
     changed = pyqtSignal(object)
 
     def __init__(self, parent: QWidget | None = None, *, options: PipelineOptions | None = None) -> None:
-        """Make a control for each option of the table that shows in a panel.
-
-        Args:
-            parent: the widget above.
-            options: initial values; their class is the table.
-        """
+        """Make the controls; `options` are initial values, and their class is the table."""
         super().__init__(parent)
         self._base = options or PipelineOptions()
         self._settle = single_shot(self, self._announce, _SETTLE_MS)  # no lambda: Qt drops a method with its panel

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from PyQt5.QtCore import pyqtSignal
@@ -54,18 +53,10 @@ class SourceMenu(QMenu):
         """Wait for a running search before the window goes."""
         self.search.wait(1500)
 
-    def add(self, text: str, slot: Callable[..., None], shortcut: str = "") -> None:
-        """Add a line."""
-        action = self.addAction(text)
-        assert action is not None  # noqa: S101 - Qt made it
-        action.triggered.connect(slot)
-        if shortcut:
-            action.setShortcut(shortcut)
-
     def _fill(self) -> None:
         self.clear()
         for camera in self.search.cameras:
-            self.add(
+            self.addAction(
                 self.tr("Camera {index}: {name}").format(index=camera.index, name=camera.name.replace("&", "&&")),
                 lambda _checked=False, index=camera.index: self.chosen.emit(str(index)),
             )
@@ -74,15 +65,15 @@ class SourceMenu(QMenu):
             if none is not None:
                 none.setEnabled(False)
         self.addSeparator()
-        self.add(self.tr("Open a &video or photo…"), self.ask_file, "Ctrl+O")
-        self.add(self.tr("Open a &folder of photos…"), self.ask_folder, "Ctrl+Shift+O")
-        self.add(self.tr("Open an &address (RTSP, HTTP)…"), self.ask_address, "Ctrl+U")
-        self.add(self.tr("Built-in &demo"), lambda: self.chosen.emit("demo"), "Ctrl+D")
+        self.addAction(self.tr("Open a &video or photo…"), self.ask_file, "Ctrl+O")
+        self.addAction(self.tr("Open a &folder of photos…"), self.ask_folder, "Ctrl+Shift+O")
+        self.addAction(self.tr("Open an &address (RTSP, HTTP)…"), self.ask_address, "Ctrl+U")
+        self.addAction(self.tr("Built-in &demo"), lambda: self.chosen.emit("demo"), "Ctrl+D")
         recent = self._settings.recent
         if recent:
             self.addSeparator()
             for text in recent:
-                self.add(shown_name(text), lambda _checked=False, text=text: self.chosen.emit(text))
+                self.addAction(shown_name(text), lambda _checked=False, text=text: self.chosen.emit(text))
         if self.last_action is not None:
             self.addSeparator()
             self.addAction(self.last_action)

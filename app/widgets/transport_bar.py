@@ -217,12 +217,7 @@ class TransportBar(QWidget):
             button.setToolTip(f"{tip}\n{reason}" if reason else tip)
 
     def set_recording(self, running: RecordingState | None, *, by_button: bool = True) -> None:
-        """Show seconds and free bytes on the disk of a running recording; None for none.
-
-        Args:
-            running: of the videos, or of poses alone.
-            by_button: whether the record button has begun it, and stops it.
-        """
+        """Show time and free bytes of what is recorded; `by_button`: the record button has begun it, and stops it."""
         self.record.setIcon(icon("stop" if running is not None and by_button else "record"))
         if running is None:
             self.recording.clear()
