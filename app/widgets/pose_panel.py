@@ -15,7 +15,7 @@ from app.widgets.option_controls import OptionControl, disable_item, make_contro
 from app.widgets.parts import heading, in_column, single_shot
 from app.widgets.value_slider import ValueSlider
 from app.wording import in_window_words
-from engine.option_table import Control, Option, Place, options_of
+from engine.option_table import Option, Place, options_of
 from engine.pipeline.options import PipelineOptions
 
 _SETTLE_MS = 350  # a moving slider must not open a pipeline at every step
@@ -36,7 +36,6 @@ class PosePanel(QWidget):
         self._base = options or PipelineOptions()
         self._settle = single_shot(self, self._announce, _SETTLE_MS)  # no lambda: Qt drops a method with its panel
         self.controls: dict[str, OptionControl] = {}
-        self._looks: dict[str, Control] = {}
         self._no_precision: Mapping[str, Mapping[str, str]] = {}
         self.running = QLabel()
         self.running.setWordWrap(True)
@@ -64,7 +63,6 @@ class PosePanel(QWidget):
             look = item.control
             assert look is not None  # noqa: S101 - its section was read from it
             control = self.controls[item.name] = make_control(item, look, self.tr)
-            self._looks[item.name] = look
             control.touched.connect(self._touched)
             if item.is_switch:
                 switches.append(control.widget)
@@ -130,9 +128,9 @@ class PosePanel(QWidget):
         self.changed.emit(self.options)
 
     def _touched(self, *_values: object) -> None:
-        for name, look in self._looks.items():
-            if look.needs:
-                self.controls[name].widget.setEnabled(self.controls[look.needs].value())
+        for item in options_of(self._base, Place.PANEL):
+            if item.control is not None and item.control.needs:
+                self.controls[item.name].widget.setEnabled(self.controls[item.control.needs].value())
         self._grey_precisions()
         self._settle.start()
 

@@ -331,12 +331,7 @@ class VideoView(QWidget):
             return
         metrics = painter.fontMetrics()
         width, height = metrics.horizontalAdvance(text) + 16, metrics.height() + 6
-        card = QRectF(self.width() - width - 8, 8, width, height)
-        painter.setPen(Qt.PenStyle.NoPen)
-        painter.setBrush(QColor(18, 20, 24, 200))
-        painter.drawRoundedRect(card, 5, 5)
-        painter.setPen(QColor(DARK.text))
-        painter.drawText(card, int(Qt.AlignmentFlag.AlignCenter), text)
+        _paint_card(painter, QRectF(self.width() - width - 8, 8, width, height), text, DARK.text, radius=5, opacity=200)
 
     def badge_area(self, text: str, *, at_top: bool) -> QRectF:
         """Rectangle of a badge at the upper or lower edge; at the lower one above a legend that would be under it."""
@@ -352,11 +347,15 @@ class VideoView(QWidget):
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         painter.setFont(_bold(self.font()))
         card = self.badge_area(text, at_top=at_top)
-        painter.setPen(Qt.PenStyle.NoPen)
-        painter.setBrush(QColor(18, 20, 24, 225))
-        painter.drawRoundedRect(card, card.height() / 2, card.height() / 2)
-        painter.setPen(QColor(color))
-        painter.drawText(card, int(Qt.AlignmentFlag.AlignCenter), text)
+        _paint_card(painter, card, text, color, radius=card.height() / 2, opacity=225)
+
+
+def _paint_card(painter: QPainter, card: QRectF, text: str, color: str, *, radius: float, opacity: int) -> None:
+    painter.setPen(Qt.PenStyle.NoPen)
+    painter.setBrush(QColor(18, 20, 24, opacity))
+    painter.drawRoundedRect(card, radius, radius)
+    painter.setPen(QColor(color))
+    painter.drawText(card, int(Qt.AlignmentFlag.AlignCenter), text)
 
 
 def _bold(font: QFont) -> QFont:
