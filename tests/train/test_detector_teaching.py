@@ -18,7 +18,8 @@ from engine.geometry import overlaps
 from engine.system.ultralytics_env import prepare_ultralytics
 from engine.types import Detections, Float32Array, UInt8Array
 from tests.train.people_folder import write_people
-from train.detector.teaching import NanoDet, Teaching, _inside, open_teacher, tolerate
+from train.detector.nanodet import NanoDet
+from train.detector.teaching import Teaching, _inside, dense_teacher, open_teacher, tolerate
 from train.detector.training import main
 from train.detector.yolo_dataset import write_yolo_dataset
 
@@ -26,14 +27,14 @@ SIDE, BINS = 64, 8
 NANODET = Path("../shared/teachers/nanodet_416.onnx")
 
 
-def write_nanodet(file: Path, rows: dict[int, tuple[int, float, tuple[int, int, int, int]]]) -> Path:
+def write_nanodet(file: Path, rows: dict[int, tuple[int, float, tuple[int, int, int, int]]], side: int = SIDE) -> Path:
     """A network whatever it sees gives one person a stride: of a cell, a score and the bin of each side."""
     nodes, outputs, stored = [], [], []
     zero = helper.make_tensor("zero", TensorProto.FLOAT, [1], [0.0])
     nodes.append(helper.make_node("ReduceMean", ["image"], ["mean"], keepdims=0))
     nodes.append(helper.make_node("Mul", ["mean", "zero"], ["nothing"]))
     for stride, (cell, score, bins) in rows.items():
-        cells = (SIDE // stride) ** 2
+        cells = (side // stride) ** 2
         scores = np.zeros((1, cells, 80), np.float32)
         scores[0, cell, 0], scores[0, 0, 5] = score, 0.9  # a bus in the first cell
         distances = np.zeros((1, cells, 4, BINS), np.float32)
@@ -42,7 +43,7 @@ def write_nanodet(file: Path, rows: dict[int, tuple[int, float, tuple[int, int, 
             stored.append(helper.make_tensor(f"{name}{stride}", TensorProto.FLOAT, values.shape, values.ravel()))
             nodes.append(helper.make_node("Add", [f"{name}{stride}", "nothing"], [f"{name}{stride}_out"]))
             outputs.append(helper.make_tensor_value_info(f"{name}{stride}_out", TensorProto.FLOAT, values.shape))
-    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, SIDE, SIDE])
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, side, side])
     graph = helper.make_graph(nodes, "nanodet", [image], outputs, [zero, *stored])
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(file))
     return file
@@ -57,6 +58,33 @@ def test_a_nanodet_gives_boxes_in_px_of_the_picture(tmp_path: Path) -> None:
     assert found.boxes_xyxy[0].tolist() == pytest.approx([16, 48, 80, 96], abs=0.01)
     # Stride 8: column 2, row 3, centre (20, 28); 8, 16, 24 and 8 px.
     assert found.boxes_xyxy[1].tolist() == pytest.approx([24, 24, 88, 72], abs=0.01)
+
+
+def test_every_cell_of_a_nanodet_has_a_score_and_a_box(tmp_path: Path) -> None:
+    rows = {32: (3, 0.4, (1, 1, 1, 1)), 8: (8 * 3 + 2, 0.6, (1, 2, 3, 1)), 16: (4 * 2 + 1, 0.8, (1, 1, 1, 1))}
+    scores, boxes = dense_teacher([str(write_nanodet(tmp_path / "n.onnx", rows))], SIDE).cells(
+        np.zeros((SIDE, SIDE, 3), np.uint8)
+    )
+    assert scores.shape == (84,) and boxes.shape == (84, 4)
+    assert np.flatnonzero(scores).tolist() == [26, 64 + 9, 64 + 16 + 3]
+    assert scores[[26, 73, 83]].tolist() == pytest.approx([0.6, 0.8, 0.4])
+    assert boxes[[26, 73, 83]].tolist() == [
+        pytest.approx(box, abs=0.01) for box in ([12, 12, 44, 36], [8, 24, 40, 56], [16, 16, 80, 80])
+    ]
+
+
+def test_cells_are_taught_by_a_nanodet_of_that_size_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = write_people(tmp_path / "p")
+    teacher = write_nanodet(tmp_path / "n.onnx", {8: (0, 0.5, (1, 1, 1, 1))})
+    words = ["--data", str(data), "--output", str(tmp_path / "run"), "--cell-weight", "1"]
+    for more, message in (
+        ([], "--cell-weight needs a NanoDet as --teacher"),
+        (["--teacher", "yolo26n_person"], "--cell-weight needs a NanoDet among the teachers"),
+        (["--teacher", str(teacher)], "--cell-weight needs --input-size 64, as the NanoDet has it"),
+    ):
+        assert main([*words, *more]) == 2
+        assert capsys.readouterr().err.endswith(f"train.detector: {message}\n")
+    assert not (tmp_path / "run").exists()
 
 
 def test_another_file_is_no_nanodet(tmp_path: Path) -> None:
@@ -135,8 +163,8 @@ def test_cells_of_an_unsure_box() -> None:
     assert coarse.nonzero().tolist() == [[1, 0], [2, 0]]
 
 
-@pytest.mark.parametrize("one_to_many", [True, False])
-def test_the_loss_leaves_unsure_boxes_alone(one_to_many: bool) -> None:
+def network_and_batch(one_to_many: bool) -> tuple[Any, dict[str, Any]]:
+    """A random network for 64 x 64 px, and a picture with one labelled person."""
     prepare_ultralytics(verbose=False)
     from ultralytics.cfg import get_cfg
     from ultralytics.nn.tasks import DetectionModel, yaml_model_load
@@ -146,18 +174,22 @@ def test_the_loss_leaves_unsure_boxes_alone(one_to_many: bool) -> None:
     layout["end2end"] = not one_to_many
     network: Any = DetectionModel(layout, nc=1, verbose=False)  # type: ignore[no-untyped-call]
     network.args = get_cfg()
-    image = torch.rand(1, 3, 64, 64)
-    person: dict[str, Any] = {
-        "img": image,
+    return network.train(), {
+        "img": torch.rand(1, 3, 64, 64),
         "cls": torch.zeros(1, 1),
         "bboxes": torch.tensor([[0.25, 0.25, 0.3, 0.3]]),
         "batch_idx": torch.zeros(1),
     }
 
+
+@pytest.mark.parametrize("one_to_many", [True, False])
+def test_the_loss_leaves_unsure_boxes_alone(one_to_many: bool) -> None:
+    network, person = network_and_batch(one_to_many)
+
     def gradient(unsure: list[list[float]]) -> torch.Tensor:
         """(84,) absolute gradient of each cell's score, of the branch that ships."""
         tolerate(type("Trainer", (), {"model": network})())
-        preds = network.train()(image)
+        preds = network(person["img"])
         branch = preds if one_to_many else preds["one2many"]
         branch["scores"].retain_grad()
         batch = person | {"unsure": torch.tensor(unsure).reshape(-1, 5)}
@@ -178,14 +210,50 @@ def test_the_loss_leaves_unsure_boxes_alone(one_to_many: bool) -> None:
     assert 0 < (everywhere > 0).sum() < 42, "the labelled person still teaches"
 
 
+def test_cells_learn_the_score_and_the_box_of_the_teachers_cells() -> None:
+    from ultralytics.utils.tal import make_anchors
+
+    network, person = network_and_batch(True)
+    batch = person | {"unsure": torch.zeros(0, 5)}
+    tolerate(type("Trainer", (), {"model": network})(), cell_weight=2.0)
+    criterion = network.criterion
+
+    def gradients(more: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        preds = network(person["img"])
+        for name in ("scores", "boxes"):
+            preds[name].retain_grad()
+        criterion(preds, batch | more)[0].sum().backward()
+        return preds["scores"].grad[0, 0], preds["boxes"].grad[0]
+
+    plain_scores, plain_boxes = gradients({})
+    with torch.no_grad():
+        preds = network(person["img"])
+        points, cell_px = make_anchors(preds["feats"], criterion.stride, 0.5)  # type: ignore[no-untyped-call]
+        own = criterion.bbox_decode(points, preds["boxes"].permute(0, 2, 1)) * cell_px
+        scores = preds["scores"].sigmoid()[:, 0]
+    agreeing = torch.zeros_like(scores)
+    agreeing[0, 70] = 0.5
+    taught_scores, taught_boxes = gradients({"cell_scores": agreeing, "cell_boxes": own})
+    # Binary cross-entropy over a sum of scores below one: what the cell says less what the teacher says.
+    expected = 2.0 * network.args.cls * (scores[0] - agreeing[0])
+    assert torch.allclose(taught_scores - plain_scores, expected, atol=1e-5)
+    assert torch.allclose(taught_boxes, plain_boxes, atol=1e-4), "these boxes are the teacher's already"
+    moved = own.clone()
+    moved[0, 70] += 40.0
+    _, taught_boxes = gradients({"cell_scores": agreeing, "cell_boxes": moved})
+    changed = (taught_boxes - plain_boxes).abs().amax(dim=0) > 1e-4
+    assert changed.nonzero()[:, 0].tolist() == [70]
+
+
 def test_a_taught_training_runs_goes_on_and_gives_a_detector(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = write_people(tmp_path / "p", pictures=4)
     rows = {16: (5, 0.8, (1, 1, 1, 1)), 8: (40, 0.3, (1, 1, 1, 1))}
-    teacher = write_nanodet(tmp_path / "n.onnx", rows)
+    teacher = write_nanodet(tmp_path / "n.onnx", rows | {32: (0, 0.1, (1, 1, 1, 1))}, side=160)
     words = ["--data", str(data), "--output", str(tmp_path / "taught"), "--teacher", str(teacher)]
-    words += ["--epochs", "1", "--input-size", "160", "--batch-size", "4", "--workers", "0", "--threads", "1"]
+    words += ["--epochs", "1", "--input-size", "160", "--cell-weight", "1", "--batch-size", "4"]
+    words += ["--workers", "0", "--threads", "1"]
     assert main([*words, "--one-to-many", "--paste-people", "0"]) == 0
     assert f"detector: {tmp_path / 'taught' / 'taught.onnx'}" in capsys.readouterr().out
     labels = (tmp_path / "taught" / "dataset" / "labels" / "train" / "0.txt").read_text().splitlines()

@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from engine.backends.box_suppression import NMS_OVERLAP
-from engine.detection.detector import MOST_BOXES, drop_overlapping, open_detector
-from engine.errors import ModelError
+from engine.detection.detector import drop_overlapping, open_detector
+from engine.errors import ModelError, OptionError
 from engine.geometry import box_areas, overlaps, shared_areas
-from engine.system.regular_file import read_regular
 from engine.types import Detections, Float32Array, UInt8Array
+from train.detector.nanodet import NanoDet
 
 UNSURE = 1
 """Class of a box of which no teacher is sure; 0 is a person. It never reaches the network or the loss of boxes."""
@@ -30,8 +30,8 @@ _SAME = 0.4
 """IoU from which a teacher's box and a labelled one are the same person."""
 _WITHIN = 0.8
 """Share of a teacher's box in a labelled one from which it may be a part of that person."""
-_NANODET_MEAN = np.array([103.53, 116.28, 123.675], np.float32)
-_NANODET_STD = np.array([57.375, 57.12, 58.395], np.float32)
+_LEAST_CELL_SCORE = 0.1
+"""Of the dense teacher, from which the box of its cell is learned."""
 
 
 class Teacher(Protocol):
@@ -40,81 +40,6 @@ class Teacher(Protocol):
     def detect(self, image_bgr: UInt8Array) -> Detections:
         """Boxes in px of the picture (H, W, 3), highest score first."""
         ...
-
-
-class NanoDet:
-    """A NanoDet as exported to ONNX, of 80 classes of which the first is a person.
-
-    Args:
-        file: one input (1, 3, S, S) float32; for each stride scores (1, n, 80) behind the sigmoid and distances
-            (1, n, 4 x bins), in any order.
-        score_threshold: boxes below are dropped.
-
-    Raises:
-        ModelError: the file cannot be read, or is no NanoDet.
-    """
-
-    def __init__(self, file: Path, score_threshold: float) -> None:
-        import onnx
-
-        content = read_regular(file)
-        try:
-            graph = onnx.load_model_from_string(content).graph
-            self._network = cv2.dnn.readNetFromONNX(np.frombuffer(content, np.uint8))
-        except Exception as error:  # protobuf and OpenCV raise many kinds for damaged bytes
-            raise ModelError(f"{file} is not an ONNX file that can be run") from error
-        stored = {tensor.name for tensor in graph.initializer}
-        inputs = [_shape(value) for value in graph.input if value.name not in stored]
-        self._threshold = score_threshold
-        self._levels: dict[int, dict[str, int]] = {}
-        """By the number of cells of a stride, the places of its scores and distances among the outputs."""
-        for place, shape in enumerate(_shape(value) for value in graph.output):
-            if len(shape) == 3:
-                self._levels.setdefault(shape[1], {})["scores" if shape[2] == 80 else "distances"] = place
-        of_strides = 2 * len(self._levels) == len(graph.output) and all(len(one) == 2 for one in self._levels.values())
-        if len(inputs) != 1 or inputs[0][:2] != (1, 3) or not of_strides:
-            raise ModelError(f"{file} is no NanoDet: expected one picture, and scores and distances for each stride")
-        self._side = inputs[0][3]
-        self._names = [value.name for value in graph.output]
-
-    def detect(self, image_bgr: UInt8Array) -> Detections:
-        """Boxes of people in px of the picture (H, W, 3), highest score first."""
-        height, width = image_bgr.shape[:2]
-        factor = self._side / max(height, width)
-        size = (max(1, round(width * factor)), max(1, round(height * factor)))
-        method = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
-        board = np.zeros((self._side, self._side, 3), np.float32)
-        board[: size[1], : size[0]] = cv2.resize(image_bgr, size, interpolation=method)
-        boxes, scores = self._decoded(((board - _NANODET_MEAN) / _NANODET_STD).transpose(2, 0, 1)[None])
-        order = np.argsort(-scores, kind="stable")
-        boxes, scores = boxes[order], scores[order]
-        kept = drop_overlapping(boxes, scores, np.zeros(len(scores), int), NMS_OVERLAP)[:MOST_BOXES]
-        in_picture = boxes[kept] * np.array([width / size[0], height / size[1]] * 2, np.float32)
-        clipped = np.clip(in_picture, 0, [width, height, width, height]).astype(np.float32)
-        return Detections(boxes_xyxy=clipped, scores=scores[kept], class_ids=np.zeros(len(kept), np.int64))
-
-    def _decoded(self, image: Float32Array) -> tuple[Float32Array, Float32Array]:
-        """Boxes (N, 4) in px of the network's input and scores (N,), those above the threshold."""
-        boxes, scores = [], []
-        self._network.setInput(image)
-        outputs = self._network.forward(self._names)
-        for cells, places in self._levels.items():
-            person, distance = outputs[places["scores"]][0, :, 0], outputs[places["distances"]]
-            chosen = np.flatnonzero(person >= self._threshold)
-            side = round(cells**0.5)
-            stride = self._side / side
-            bins = distance[0, chosen].reshape(len(chosen), 4, distance.shape[2] // 4)
-            shares = np.exp(bins - bins.max(axis=2, keepdims=True))
-            shares /= shares.sum(axis=2, keepdims=True)
-            sides = (shares * np.arange(bins.shape[2])).sum(axis=2) * stride
-            centres = (np.stack([chosen % side, chosen // side], axis=1) + 0.5) * stride
-            boxes.append(np.concatenate([centres - sides[:, :2], centres + sides[:, 2:]], axis=1))
-            scores.append(person[chosen])
-        return np.concatenate(boxes).astype(np.float32), np.concatenate(scores).astype(np.float32)
-
-
-def _shape(value: Any) -> tuple[int, ...]:
-    return tuple(dimension.dim_value for dimension in value.type.tensor_type.shape.dim)
 
 
 def open_teacher(name: str, score_threshold: float) -> Teacher:
@@ -181,11 +106,27 @@ def open_teaching(names: Iterable[str], threshold: float) -> Teaching | None:
     return Teaching(teachers=teachers, threshold=threshold) if teachers else None
 
 
-def teaching_trainer(unsure: Mapping[str, list[list[float]]], base: type) -> type:
-    """A trainer of ultralytics whose loss leaves boxes alone of which no teacher is sure, see `tolerate`.
+def dense_teacher(names: Iterable[str], input_size: int) -> NanoDet:
+    """The NanoDet among the teachers, whose every cell teaches a cell of the student.
+
+    Raises:
+        OptionError: none of them is one, or it has another input size, and so other cells.
+        ModelError: see `NanoDet`.
+    """
+    teachers = [teacher for name in names if isinstance(teacher := open_teacher(name, 0.0), NanoDet)]
+    if not teachers:
+        raise OptionError("--cell-weight needs a NanoDet among the teachers")
+    if teachers[0].side != input_size:
+        raise OptionError(f"--cell-weight needs --input-size {teachers[0].side}, as the NanoDet has it")
+    return teachers[0]
+
+
+def teaching_trainer(unsure: Mapping[str, list[list[float]]], dense: NanoDet | None, base: type) -> type:
+    """A trainer of ultralytics whose batches carry what the loss of `tolerate` needs.
 
     Args:
         unsure: for each training picture, by file name, boxes x, y (centre), width, height as shares of the picture.
+        dense: labels every cell of the augmented pictures; None for none.
         base: the trainer to extend.
     """
 
@@ -201,24 +142,37 @@ def teaching_trainer(unsure: Mapping[str, list[list[float]]], base: type) -> typ
             return dataset
 
         def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
+            pictures = batch["img"]
             ready: dict[str, Any] = super().preprocess_batch(batch)
             is_person = ready["cls"].view(-1) != UNSURE
             ready["unsure"] = torch.cat([ready["batch_idx"].view(-1, 1), ready["bboxes"]], dim=1)[~is_person]
             for key in ("batch_idx", "bboxes", "cls"):
                 ready[key] = ready[key][is_person]
+            if dense is not None:
+                bgr = pictures.cpu().numpy()[:, ::-1].transpose(0, 2, 3, 1)
+                scores, boxes = (np.stack(one) for one in zip(*map(dense.cells, bgr), strict=True))
+                ready["cell_scores"] = torch.from_numpy(scores).to(ready["img"].device)
+                ready["cell_boxes"] = torch.from_numpy(boxes).to(ready["img"].device)
             return ready
 
     return TeachingTrainer
 
 
-def tolerate(trainer: Any) -> None:
+def tolerate(trainer: Any, cell_weight: float = 0.0) -> None:
     """A callback for `on_pretrain_routine_end`: no loss for a score that finds somebody in an unsure box.
 
     It changes the live model only: the average is copied before, and is what is saved.
+
+    Args:
+        trainer: of ultralytics.
+        cell_weight: of the loss by which every cell learns the score, and those with one the box, of the dense
+            teacher's cell at the same place; it counts beside the labels' loss.
     """
     from ultralytics.utils.loss import E2ELoss, v8DetectionLoss
+    from ultralytics.utils.metrics import bbox_iou
+    from ultralytics.utils.tal import make_anchors
 
-    class TolerantLoss(v8DetectionLoss):  # type: ignore[misc]
+    class TeachingLoss(v8DetectionLoss):  # type: ignore[misc]
         def get_assigned_targets_and_loss(self, preds: dict[str, Any], batch: dict[str, Any], **assign: Any) -> Any:
             plain: Any = self.bce
             inside = _inside(preds["feats"], self.stride, batch["unsure"])
@@ -229,16 +183,33 @@ def tolerate(trainer: Any) -> None:
 
             self.bce = masked  # type: ignore[assignment]
             try:
-                return super().get_assigned_targets_and_loss(preds, batch, **assign)
+                assigned, loss, items = super().get_assigned_targets_and_loss(preds, batch, **assign)
             finally:
                 self.bce = plain
+            if cell_weight and "cell_scores" in batch:
+                loss = loss + cell_weight * self._by_cells(preds, batch["cell_scores"], batch["cell_boxes"])
+                items = dict(zip(self.loss_names, loss.detach(), strict=True))
+            return assigned, loss, items
+
+        def _by_cells(self, preds: dict[str, Any], scores: Tensor, boxes: Tensor) -> Tensor:
+            """(3,) losses of box, score and distance, in the units of the labels' losses."""
+            points, cell_px = make_anchors(preds["feats"], self.stride, 0.5)  # type: ignore[no-untyped-call]
+            sides = preds["boxes"].permute(0, 2, 1).contiguous()
+            found = self.bbox_decode(points, sides) * cell_px  # type: ignore[no-untyped-call]
+            gains: Any = self.hyp
+            total = scores.sum().clamp(min=1)
+            by_score = functional.binary_cross_entropy_with_logits(preds["scores"][:, 0], scores, reduction="sum")
+            seen = scores >= _LEAST_CELL_SCORE
+            overlap = bbox_iou(found[seen], boxes[seen], xywh=False, CIoU=True)[:, 0]  # type: ignore[no-untyped-call]
+            by_box = ((1 - overlap) * scores[seen]).sum() / total
+            return torch.stack([by_box * gains.box, by_score / total * gains.cls, by_box.new_zeros(())])
 
     model = trainer.model
     before = getattr(model, "criterion", None)  # of a run that goes on, whose branches' shares have changed
     if not isinstance(before or model.init_criterion(), E2ELoss):
-        model.criterion = TolerantLoss(model)
+        model.criterion = TeachingLoss(model)
         return
-    model.criterion = E2ELoss(model, loss_fn=TolerantLoss)
+    model.criterion = E2ELoss(model, loss_fn=TeachingLoss)
     if before is not None:
         for name in ("updates", "o2m", "o2o"):
             setattr(model.criterion, name, getattr(before, name))

@@ -10,19 +10,21 @@ import argparse
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from engine.artifacts.write_guard import check_new_folder, check_targets
 from engine.build.detector_export import export_detector
 from engine.errors import OptionError
-from engine.option_table import SEED, SHARE, Range, add_options, check_options, described, option
+from engine.option_table import NOT_NEGATIVE, SEED, SHARE, Range, add_options, check_options, described, option
 from engine.system.json_file import read_json
 from engine.system.one_line_parser import OneLineParser
 from engine.system.ultralytics_env import disable_telemetry, prepare_ultralytics
 from train.command import reports_errors
 from train.config import named_numbers
-from train.detector.teaching import open_teaching, teaching_trainer, tolerate
+from train.detector.nanodet import NanoDet
+from train.detector.teaching import dense_teacher, open_teaching, teaching_trainer, tolerate
 from train.detector.yolo_dataset import UNSURE_FILE, write_yolo_dataset
 
 ARCHITECTURE = "yolo26n.yaml"
@@ -77,6 +79,13 @@ class DetectorOptions:
         float,
         within=SHARE,
     )
+    cell_weight: float = option(
+        0.0,
+        "of a loss by which every cell learns what a NanoDet among the teachers gives there on the same augmented "
+        "picture; it needs the NanoDet's input size ({default})",
+        float,
+        within=NOT_NEGATIVE,
+    )
     source_shares: tuple[tuple[str, float], ...] = option(
         (), "with --teacher: share of a source's pictures that is taken, such as coco:1,lsp:0.4", named_numbers
     )
@@ -92,6 +101,8 @@ class DetectorOptions:
     def __post_init__(self) -> None:
         if self.learning_rate is not None and self.optimizer is None:
             raise OptionError("--learning-rate needs --optimizer: otherwise ultralytics chooses both")
+        if self.cell_weight and not self.teacher:
+            raise OptionError("--cell-weight needs a NanoDet as --teacher")
         check_options(self)
 
 
@@ -156,6 +167,7 @@ def train(options: DetectorOptions) -> Path:
         overwrite=options.resume,
         flag="--resume",
     )
+    dense = dense_teacher(options.teacher, options.input_size) if options.cell_weight else None
     output.mkdir(parents=True, exist_ok=True)
     data_yaml = _dataset(options)
     last = output / "run" / "weights" / "last.pt"
@@ -163,9 +175,9 @@ def train(options: DetectorOptions) -> Path:
     model = YOLO(str(last if resuming else _start(options)), task="detect")
     model.add_callback("on_pretrain_routine_end", _bfloat16_on_cpu(options.threads))
     if options.teacher:
-        model.add_callback("on_pretrain_routine_end", tolerate)
+        model.add_callback("on_pretrain_routine_end", partial(tolerate, cell_weight=options.cell_weight))
     settings = {"resume": True} if resuming else _settings(options, data_yaml)
-    model.train(trainer=_trainer(options), **settings)
+    model.train(trainer=_trainer(options, dense), **settings)
     export_detector(last, exported, input_size=options.input_size, one_to_one=not options.one_to_many)
     return exported
 
@@ -235,7 +247,7 @@ def _optimizer(options: DetectorOptions) -> dict[str, Any]:
     }
 
 
-def _trainer(options: DetectorOptions) -> type:
+def _trainer(options: DetectorOptions, dense: NanoDet | None) -> type:
     """The trainer of ultralytics, extended by what pastes people and by what leaves unsure boxes alone.
 
     ultralytics' own `copy_paste` is left at 0: it needs segments, which a folder of boxes does not have.
@@ -248,7 +260,7 @@ def _trainer(options: DetectorOptions) -> type:
 
     trainer: type = DetectionTrainer
     if options.teacher:
-        trainer = teaching_trainer(read_json(options.output / "dataset" / UNSURE_FILE), trainer)
+        trainer = teaching_trainer(read_json(options.output / "dataset" / UNSURE_FILE), dense, trainer)
     if options.paste_people:
         people = read_people(options.data, "train")
         chosen = cut_outs(people, ImageStore(people, keep=False), _MOST_CUT_OUTS, options.seed)
