@@ -33,7 +33,7 @@ class BodyFigure(KeypointPicker):
     """Shows the keypoints of a skeleton; one is chosen, by a click or with the arrow keys."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+        super().__init__(self.keypoint_at, parent)
         self._current = 0
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)

@@ -35,7 +35,7 @@ class MapTiles(KeypointPicker):
     room_changed = pyqtSignal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+        super().__init__(self.keypoint_at, parent)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self.setAccessibleName(self.tr("Attention maps of all keypoints"))
         self.grid: MapGrid | None = None
