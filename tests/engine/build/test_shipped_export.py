@@ -102,7 +102,8 @@ def test_looking_at_the_attention_changes_no_keypoint_and_shows_that_of_the_floa
     [
         (("avx2", "avx512f", "avx512_vnni"), "openvino", {"int8"}),
         (("avx2", "avx512f", "avx512_vnni"), "onnxruntime", {"fp32"}),
-        (("avx2", "avx512f", "avx512_vnni", "avx512_bf16"), "openvino", {"fp32", "bf16"}),
+        (("avx2", "avx512f", "avx512_vnni", "avx512_bf16"), "openvino", {"int8"}),
+        (("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8"), "openvino", {"fp32", "bf16"}),
         (("avx2",), "openvino", {"fp32", "bf16"}),
         ((), "openvino", {"fp32", "bf16"}),
     ],
