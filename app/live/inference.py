@@ -85,18 +85,20 @@ class Inference:
         emit: Callable[[Any], None],
         open_pipeline: OpenPipeline,
         wants_attention: Callable[[], bool],
+        newest_shot: Callable[[], Shot | None],
     ) -> None:
-        """Start opening the pipeline; nothing is processed before `begin`.
+        """Start opening the pipeline; no result is put before `begin`.
 
         Args:
             serial: number of this pipeline, in its results and events.
             put: takes the serial and each result, in the inference thread.
             emit: takes events (app.live.shots), in the inference thread.
             wants_attention: whether attention maps are shown; called before each frame.
+            newest_shot: what the window shows, if anything; the pipeline tries itself on it before it is ready.
         """
         self.options, self.serial = options, serial
         self._shots, self._put, self._emit, self._open = shots, put, emit, open_pipeline
-        self._wants_attention = wants_attention
+        self._wants_attention, self._newest_shot = wants_attention, newest_shot
         self._begun, self._stopped = threading.Event(), threading.Event()
         self._follow: LatestSlot[Follow] = LatestSlot()
         self.followed: Follow | None = None
@@ -135,6 +137,7 @@ class Inference:
             opened = self._open(self.options, notify=self._notify)
             pipeline = opened.pipeline
             try:
+                self._warm_up(pipeline, has_attention=opened.has_attention)
                 self._emit(
                     PipelineReady(
                         serial=self.serial,
@@ -154,6 +157,13 @@ class Inference:
             self._emit(Unexpected(error=error, where="the inference thread"))
             message = f"poses stopped because of an internal error ({type(error).__name__}); the log has the details"
             self._emit(PipelineFailed(serial=self.serial, message=message))
+
+    def _warm_up(self, pipeline: PosePipeline, *, has_attention: bool) -> None:
+        """Runtimes compile for the source's frames while the window still plays without them, and drops none."""
+        shot = self._newest_shot()
+        if shot is not None and not self._stopped.is_set():
+            pipeline.fetch_attention(has_attention and self._wants_attention())
+            pipeline.warm_up(shot.frame)
 
     def _process(self, pipeline: PosePipeline, *, has_attention: bool) -> None:
         results = KeptResults()

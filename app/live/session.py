@@ -118,6 +118,7 @@ class Session(QObject):
             emit=self._event.emit,
             open_pipeline=self._open_pipeline,
             wants_attention=lambda: self._wants_attention,
+            newest_shot=lambda: self._last_shot,
         )
 
     def follow(self, follow: Follow) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 import numpy as np
@@ -96,6 +97,24 @@ class PosePipeline(Closing):
             ModelError: the tracker cannot be loaded.
         """
         return self.finish(*self.pose([self.find(frame)]))
+
+    def warm_up(self, frame: Frame) -> None:
+        """Compile and import all that the first frames of this size need, which takes a second; raises as `process`.
+
+        The next frame does not follow it, and ids are as if it had not been there.
+        """
+        with ThreadPoolExecutor(1) as pool:
+            tracker = None if self._tracker is None else pool.submit(self._tracker.load)
+            found = self.find(frame)
+            height, width = frame.image_bgr.shape[:2]
+            for people in (1, 2):  # runtimes have a program for one person and another for several
+                boxes = np.tile(np.array([0, 0, width, height], np.float32), (people, 1))
+                scores, classes = np.ones(people, np.float32), np.zeros(people, np.int64)
+                whole = Detections(boxes_xyxy=boxes, scores=scores, class_ids=classes)
+                self._posing.run([dataclasses.replace(found, detections=whole)])
+            if tracker is not None:
+                tracker.result()
+        self.restart()
 
     def find(self, frame: Frame) -> PendingFrame:
         """Boxes of the people of a frame, by the detector or propagated from the last frame.

@@ -54,7 +54,7 @@ class PersonTracker:
     """Assigns ids to boxes; a person keeps their id.
 
     The import of the package takes a second. The first frame with people needs no tracker, because all of them are new,
-    so the import waits for the next frame: a window shows its first picture before it.
+    so the import waits for the next frame, unless `load` is called before.
     """
 
     def __init__(self, name: str = DEFAULT_TRACKER) -> None:
@@ -100,15 +100,21 @@ class PersonTracker:
             if len(boxes_xyxy):
                 self._first = boxes_xyxy
             return np.arange(self._given + 1, self._given + 1 + len(boxes_xyxy), dtype=np.int64)
-        if self._tracker is None:
-            self._load()
+        self.load()
         if self._first is not None:
             first, self._first = self._first, None
             self._associate(first)  # assigns the ids that the first frame was given
         self._tracker.maximum_frames_without_update = lost_frames
         return self._associate(boxes_xyxy)
 
-    def _load(self) -> None:
+    def load(self) -> None:
+        """Import the package, if that was not done yet.
+
+        Raises:
+            ModelError: the tracker cannot be loaded.
+        """
+        if self._tracker is not None:
+            return
         class_name, settings = _METHODS[self._name]
         try:
             trackers: Any = importlib.import_module("trackers")

@@ -84,6 +84,10 @@ class FakePipeline(PosePipeline):
         self.closed = False
         self.attention_wanted = True
 
+    def warm_up(self, frame: Frame) -> None:
+        time.sleep(self._backstage.warm_up_s)
+        self._backstage.warmed_up.append(frame.index)
+
     def process(self, frame: Frame) -> FrameResult:
         if self._backstage.process_error is not None:
             raise self._backstage.process_error
@@ -191,6 +195,8 @@ class Backstage:
         self.skeleton = COCO17
         self.has_attention = True
         self.process_s = 0.001
+        self.warm_up_s = 0.0
+        self.warmed_up: list[int] = []
         self.processed = 0
         self.process_error: Exception | None = None
         self.open_error: Exception | None = None

@@ -29,7 +29,7 @@ def open_slowly(options, *, notify):
 
 Inference(
     PipelineOptions(), serial=1, shots=LatestSlot(), put=print, emit=lambda event: None, open_pipeline=open_slowly,
-    wants_attention=lambda: False,
+    wants_attention=lambda: False, newest_shot=lambda: None,
 )
 print("the program ends", flush=True)
 """

@@ -10,6 +10,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import torch
 
 from engine.backends.box_suppression import NMS_OVERLAP
 from engine.detection.detector import MOST_BOXES, drop_overlapping
@@ -81,7 +82,12 @@ class NanoDet:
         """
         boxes, scores = [], []
         self._network.setInput(((square_bgr - _MEAN) / _STD).transpose(2, 0, 1)[None])
-        outputs = self._network.forward(self._names)
+        threads = cv2.getNumThreads()
+        cv2.setNumThreads(torch.get_num_threads())  # ultralytics leaves OpenCV a single one
+        try:
+            outputs = self._network.forward(self._names)
+        finally:
+            cv2.setNumThreads(threads)
         for cells, places in sorted(self._levels.items(), reverse=True):
             side = round(cells**0.5)
             stride = self.side / side

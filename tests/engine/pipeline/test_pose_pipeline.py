@@ -135,6 +135,20 @@ def test_crops_are_written_into_one_buffer() -> None:
     assert len(set(backend.buffers)) == 1
 
 
+def test_a_warm_up_runs_both_networks_and_counts_nobody() -> None:
+    found = FixedDetector(boxes((80, 80, 230, 280), (370, 90, 540, 380)), np.array([0.9, 0.5], np.float32))
+    image = np.full((480, 640, 3), 200, np.uint8)
+    backend = BrightestPixel()
+    warm = plain_pipeline(found, backend, tracking=True, smoothing=True)
+    warm.warm_up(frame_of(image))
+    assert backend.calls == [("keypoints",)] * 2, "one person, then several"
+    cold = plain_pipeline(found, BrightestPixel(), tracking=True, smoothing=True)
+    first, expected = warm.process(dark_frame()).poses, cold.process(dark_frame()).poses
+    assert expected.track_ids is not None
+    np.testing.assert_array_equal(first.track_ids, expected.track_ids)
+    np.testing.assert_array_equal(first.keypoints_xy, expected.keypoints_xy)
+
+
 def test_a_growing_number_of_people_is_posed() -> None:
     backend = BrightestPixel()
     pipeline_detector = FixedDetector(boxes(), np.zeros(0, np.float32))
