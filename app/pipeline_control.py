@@ -38,7 +38,8 @@ class PipelineControl(QObject):
         """Find out which backends and precisions the chosen model can run in here, unless that is known."""
         search, model = self._search, self._panel.options.pose_model
         if not search.is_running and not (search.has_begun and search.pose_model == model):
-            search.start(model)
+            search.pose_model = model
+            search.start()
 
     def _found(self) -> None:
         self._search.wait(1.0)  # its thread ends with the signal

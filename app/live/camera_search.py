@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from PyQt5.QtCore import QObject, QThread
+from PyQt5.QtCore import QObject
 
+from app.live.search import Search
 from engine.errors import EngineError
 from engine.sources.opening import CameraInfo, list_cameras
 
 
-class CameraSearch(QThread):
-    """Lists the cameras in a thread of its own, because that may take long."""
+class CameraSearch(Search):
+    """Lists the cameras; a driver may take its time.
+
+    Attributes:
+        cameras: those found last.
+        message: why none could be looked for; empty where that worked.
+    """
+
+    may_hang = True
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self.cameras: list[CameraInfo] = []
         self.message = ""
 
-    def run(self) -> None:
+    def ask(self) -> None:
         """List the cameras."""
         try:
             self.cameras, self.message = list_cameras(), ""

@@ -46,12 +46,12 @@ class SourceMenu(QMenu):
 
     def search_cameras(self) -> None:
         """Search for cameras, unless a search is running."""
-        if not self.search.isRunning():
+        if not self.search.is_running:
             self.search.start()
 
     def wait(self) -> None:
         """Wait for a running search before the window goes."""
-        self.search.wait(1500)
+        self.search.wait(1.5)
 
     def _fill(self) -> None:
         self.clear()

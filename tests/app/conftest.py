@@ -56,7 +56,7 @@ def backstage() -> Backstage:
 
 @pytest.fixture
 def no_cameras(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(CameraSearch, "run", lambda self: None)
+    monkeypatch.setattr(CameraSearch, "ask", lambda self: None)
 
 
 @pytest.fixture

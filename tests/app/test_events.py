@@ -158,7 +158,7 @@ def test_cameras_are_listed_by_name(settings: Settings, qtbot: QtBot, monkeypatc
     menu.search_cameras()
     names = ["Camera 0: Desk", "Camera 2: Door"]
     qtbot.waitUntil(lambda: [action.text() for action in menu.actions()[:2]] == names)
-    qtbot.waitUntil(menu.search.isFinished)
+    qtbot.waitUntil(lambda: not menu.search.is_running)
 
 
 def test_a_lost_camera_is_reconnected(

@@ -35,6 +35,29 @@ print("the program ends", flush=True)
 """
 
 
+HANGING_DRIVER = """
+import time
+from PyQt5.QtWidgets import QApplication
+from app.live import camera_search
+camera_search.list_cameras = lambda: time.sleep(60)
+application = QApplication([])
+search = camera_search.CameraSearch()
+search.start()
+search.wait(0.2)
+assert search.is_running
+del search, application
+print("the program ends", flush=True)
+"""
+
+
+def test_a_camera_driver_that_hangs_does_not_hold_the_end_of_the_program() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", HANGING_DRIVER], cwd=ROOT, capture_output=True, text=True, check=False, timeout=50
+    )
+    assert done.stdout == "the program ends\n", done.stderr
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_thread_that_is_still_opening_is_waited_for_when_the_program_ends() -> None:
     """Runtimes abort the process where Python ends a thread that is inside them."""
     done = subprocess.run([sys.executable, "-c", SCRIPT], cwd=ROOT, capture_output=True, text=True, check=False)

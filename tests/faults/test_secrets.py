@@ -161,7 +161,7 @@ def ini(tmp_path: Path) -> Path:
 @pytest.fixture
 def window(qtbot: QtBot, ini: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MainWindow]:
     """A window on real sources."""
-    monkeypatch.setattr(CameraSearch, "run", lambda self: None)
+    monkeypatch.setattr(CameraSearch, "ask", lambda self: None)
     backstage = Backstage()
     made = MainWindow(
         settings=Settings(QSettings(str(ini), QSettings.Format.IniFormat)),
