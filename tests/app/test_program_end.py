@@ -37,15 +37,17 @@ print("the program ends", flush=True)
 
 HANGING_DRIVER = """
 import time
-from PyQt5.QtWidgets import QApplication
+from PyQt5 import sip
+from PyQt5.QtWidgets import QApplication, QMenu
 from app.live import camera_search
 camera_search.list_cameras = lambda: time.sleep(60)
 application = QApplication([])
-search = camera_search.CameraSearch()
+menu = QMenu()
+search = camera_search.CameraSearch(menu)
 search.start()
 search.wait(0.2)
 assert search.is_running
-del search, application
+sip.delete(menu)  # as where the window goes
 print("the program ends", flush=True)
 """
 
