@@ -11,7 +11,7 @@ import numpy as np
 NAMES = ("head", "left_hand", "right_hand")
 
 
-def write_people(folder: Path, pictures: int = 6) -> Path:
+def write_people(folder: Path, pictures: int = 6, class_name: str = "stick") -> Path:
     """Write train.json, val.json and their pictures; each picture holds one person of three bright dots."""
     rng = np.random.default_rng(0)
     for split in ("train", "val"):
@@ -37,7 +37,7 @@ def write_people(folder: Path, pictures: int = 6) -> Path:
                     "keypoints": [value for px, py in points for value in (px, py, 2)],
                 }
             )
-        category = {"id": 1, "name": "stick", "keypoints": list(NAMES), "skeleton": [[1, 2], [1, 3]]}
+        category = {"id": 1, "name": class_name, "keypoints": list(NAMES), "skeleton": [[1, 2], [1, 3]]}
         content = {"images": images, "annotations": annotations, "categories": [category], "info": {}}
         (folder / f"{split}.json").write_text(json.dumps(content))
     return folder

@@ -96,6 +96,20 @@ def test_another_file_is_no_nanodet(tmp_path: Path) -> None:
         open_teacher(str(text), 0.2)
 
 
+def test_a_teacher_that_does_not_know_the_class_of_the_data_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_people(tmp_path / "p", class_name="dog")
+    nanodet = str(write_nanodet(tmp_path / "n.onnx", {8: (0, 0.5, (1, 1, 1, 1))}))
+    for teacher, message in (
+        ("yolo26n_person", "yolo26n_person cannot teach 'dog', the class of the data: unknown class 'dog'."),
+        (nanodet, f"{nanodet} teaches people, and the class of the data is 'dog'"),
+    ):
+        assert main(["--data", str(data), "--output", str(tmp_path / "run"), "--teacher", teacher]) == 2
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.skipif(not NANODET.is_file(), reason="the NanoDet file of the shared folder is not there")
 def test_the_published_nanodet_finds_whom_the_shipped_detector_finds(photo_paths: list[Path]) -> None:
     teachers = [open_teacher(str(NANODET), 0.4), open_teacher("yolo26n_person", 0.1)]
@@ -248,7 +262,7 @@ def test_cells_learn_the_score_and_the_box_of_the_teachers_cells() -> None:
 def test_a_taught_training_runs_goes_on_and_gives_a_detector(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    data = write_people(tmp_path / "p", pictures=4)
+    data = write_people(tmp_path / "p", pictures=4, class_name="person")
     rows = {16: (5, 0.8, (1, 1, 1, 1)), 8: (40, 0.3, (1, 1, 1, 1))}
     teacher = write_nanodet(tmp_path / "n.onnx", rows | {32: (0, 0.1, (1, 1, 1, 1))}, side=160)
     words = ["--data", str(data), "--output", str(tmp_path / "taught"), "--teacher", str(teacher)]

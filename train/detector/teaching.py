@@ -42,24 +42,32 @@ class Teacher(Protocol):
         ...
 
 
-def open_teacher(name: str, score_threshold: float) -> Teacher:
+def open_teacher(name: str, score_threshold: float, class_name: str = "person") -> Teacher:
     """Open a detector that teaches: a NanoDet, or whatever the program itself can run.
 
     Args:
         name: NANODET.onnx, or as `engine.detection.detector.open_detector` takes it.
         score_threshold: boxes below are dropped.
+        class_name: of what it is to find.
 
     Raises:
-        EngineError: it does not exist, or can be run by neither way.
+        EngineError: it does not exist, can be run by neither way, or does not know the class.
     """
     file = Path(name)
     if file.suffix.lower() == ".onnx" and file.is_file():
         try:
-            return NanoDet(file, score_threshold)
+            teacher = NanoDet(file, score_threshold)
         except ModelError as error:
             if "no NanoDet" not in str(error):
                 raise
-    return open_detector(name, score_threshold=score_threshold, notify=print)[0]
+        else:
+            if class_name != "person":
+                raise OptionError(f"{name} teaches people, and the class of the data is '{class_name}'")
+            return teacher
+    try:
+        return open_detector(name, classes=class_name, score_threshold=score_threshold, notify=print)[0]
+    except OptionError as error:
+        raise OptionError(f"{name} cannot teach '{class_name}', the class of the data: {error}") from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,13 +104,13 @@ class Teaching:
         return boxes[new & sure], boxes[new & ~sure]
 
 
-def open_teaching(names: Iterable[str], threshold: float) -> Teaching | None:
+def open_teaching(names: Iterable[str], threshold: float, class_name: str) -> Teaching | None:
     """Open teachers by name; None without any.
 
     Raises:
         EngineError: see `open_teacher`.
     """
-    teachers = tuple(open_teacher(name, threshold / 2) for name in names)
+    teachers = tuple(open_teacher(name, threshold / 2, class_name) for name in names)
     return Teaching(teachers=teachers, threshold=threshold) if teachers else None
 
 

@@ -25,7 +25,7 @@ from train.command import reports_errors
 from train.config import named_numbers
 from train.detector.nanodet import NanoDet
 from train.detector.teaching import dense_teacher, open_teaching, teaching_trainer, tolerate
-from train.detector.yolo_dataset import UNSURE_FILE, write_yolo_dataset
+from train.detector.yolo_dataset import UNSURE_FILE, class_of, write_yolo_dataset
 
 ARCHITECTURE = "yolo26n.yaml"
 START = "start.pt"
@@ -168,7 +168,6 @@ def train(options: DetectorOptions) -> Path:
         flag="--resume",
     )
     dense = dense_teacher(options.teacher, options.input_size) if options.cell_weight else None
-    output.mkdir(parents=True, exist_ok=True)
     data_yaml = _dataset(options)
     last = output / "run" / "weights" / "last.pt"
     resuming = options.resume and last.is_file()
@@ -188,7 +187,8 @@ def _dataset(options: DetectorOptions) -> Path:
     whole = folder / "data.yaml"  # is written last
     if options.resume and options.teacher and whole.is_file():
         return whole
-    teaching = open_teaching(options.teacher, options.teacher_threshold)
+    names = options.teacher
+    teaching = open_teaching(names, options.teacher_threshold, class_of(options.data)) if names else None
     return write_yolo_dataset(
         options.data,
         folder,

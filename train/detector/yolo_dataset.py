@@ -89,6 +89,19 @@ def write_yolo_dataset(
     return yaml
 
 
+def class_of(data: Path) -> str:
+    """The class of a COCO-style folder.
+
+    Raises:
+        SourceError: `train.json` is missing, or is no COCO file.
+    """
+    file = data / "train.json"
+    try:
+        return _class_name(read_json(file))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise SourceError(f"{file} is not a COCO file: {reason(error)}") from error
+
+
 def _class_name(coco: dict[str, Any]) -> str:
     """The class of a COCO file: that of its keypoints, as the pose network names it, else the first."""
     categories = coco.get("categories") or [{}]
