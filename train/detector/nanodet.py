@@ -18,8 +18,8 @@ from engine.errors import ModelError
 from engine.system.regular_file import read_regular
 from engine.types import Detections, Float32Array, UInt8Array
 
-_MEAN = np.array([103.53, 116.28, 123.675], np.float32)
-_STD = np.array([57.375, 57.12, 58.395], np.float32)
+MEAN = np.array([103.53, 116.28, 123.675], np.float32)
+STD = np.array([57.375, 57.12, 58.395], np.float32)
 
 
 class NanoDet:
@@ -81,7 +81,7 @@ class NanoDet:
             square_bgr: (S, S, 3) uint8.
         """
         boxes, scores = [], []
-        self._network.setInput(((square_bgr - _MEAN) / _STD).transpose(2, 0, 1)[None])
+        self._network.setInput(((square_bgr - MEAN) / STD).transpose(2, 0, 1)[None])
         threads = cv2.getNumThreads()
         cv2.setNumThreads(torch.get_num_threads())  # ultralytics leaves OpenCV a single one
         try:

@@ -1,4 +1,4 @@
-"""The shipped detector as a start for further training: its ONNX file becomes a network of ultralytics again.
+"""What a detector's training starts from: an ONNX file, the shipped one or a NanoDet, becomes a network of ultralytics.
 
 An exported detector has its batch norms folded into the convolutions. Folded weights alone would be no start: in
 training, a batch norm divides by what it sees in the batch, and the network would compute something else. So the batch
@@ -20,6 +20,8 @@ from engine.errors import ModelError, OptionError
 from engine.system.regular_file import read_regular
 from engine.system.ultralytics_env import prepare_ultralytics
 from engine.types import UInt8Array
+from train.detector.nanodet import NanoDet
+from train.detector.nanodet_start import DETECT, load_nanodet, nanodet_layout
 
 _PREFIX = "model.model."
 _ONE_TO_ONE = "one2one_"
@@ -31,7 +33,8 @@ def starting_point(
     """What ultralytics starts from: an architecture, a `.pt` file, or a file that is made for it.
 
     Args:
-        init: a `.pt` file, an `.onnx` file of `engine build --detector`, or None for random weights.
+        init: a `.pt` file, an `.onnx` file of `engine build --detector`, a NanoDet as ONNX, whose backbone and pyramid
+            begin the network then, or None for random weights.
         architecture: its YAML name in the ultralytics package.
         start: the file to make.
         pictures: folder of pictures to measure batch norms on.
@@ -40,7 +43,7 @@ def starting_point(
 
     Raises:
         OptionError: one branch alone is wanted of a `.pt` file, which has both.
-        ModelError: an `.onnx` file that cannot serve, see `restore_detector`.
+        ModelError: an `.onnx` file that cannot serve, see `restore_detector` and `nanodet_start.load_nanodet`.
     """
     exported = init is not None and init.suffix.lower() == ".onnx"
     if one_to_many and init is not None and not exported:
@@ -60,11 +63,27 @@ def starting_point(
         network = DetectionModel(layout, nc=1, verbose=False)  # type: ignore[no-untyped-call]
     else:
         files = sorted(pictures.iterdir())
-        network = restore_detector(init, layout, files[:: max(1, len(files) // 64)], input_size)
+        some = files[:: max(1, len(files) // 64)]
+        own = nanodet_layout() | {"end2end": not one_to_many}
+        if is_nanodet(init):
+            network = DetectionModel(own, nc=1, verbose=False).eval()  # type: ignore[no-untyped-call]
+            _measure_batch_norms(network, load_nanodet(network, init), some, input_size)
+        else:
+            by_nanodet = any(name.startswith(f"{DETECT}.") for name in _weights(init))
+            network = restore_detector(init, own if by_nanodet else layout, some, input_size)
     model = YOLO(architecture, task="detect")
     model.model = network
     model.save(str(start))
     return start
+
+
+def is_nanodet(file: Path) -> bool:
+    """Whether an ONNX file is a NanoDet."""
+    try:
+        NanoDet(file, 0.0)
+    except ModelError:
+        return False
+    return True
 
 
 def restore_detector(
@@ -141,18 +160,19 @@ def _other_branch(name: str) -> str:
 
 @torch.no_grad()
 def _measure_batch_norms(model: nn.Module, biases: dict[str, Tensor], pictures: list[Path], side: int) -> None:
-    """Give every batch norm the statistics of what reaches it, and the scale and shift that undo them."""
+    """Give the batch norms of these convolutions the statistics of what reaches them, and what undoes them."""
     sums: dict[nn.BatchNorm2d, list[Tensor]] = {}
     hooks = []
     pairs = []
     for name, block in model.named_modules():
         norm = getattr(block, "bn", None)
-        if not isinstance(norm, nn.BatchNorm2d):
+        bias = biases.get(f"{name.removeprefix('model.')}.conv")
+        if not isinstance(norm, nn.BatchNorm2d) or bias is None:
             continue
         # Until they are measured they pass their input on, shifted by the folded bias.
         norm.running_mean, norm.running_var = torch.zeros_like(norm.weight), torch.full_like(norm.weight, 1 - norm.eps)
         norm.weight.data.fill_(1.0)
-        norm.bias.data.copy_(biases[f"{name.removeprefix('model.')}.conv"])
+        norm.bias.data.copy_(bias)
         pairs.append(norm)
 
         def collect(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:

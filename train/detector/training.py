@@ -90,7 +90,9 @@ class DetectorOptions:
         (), "with --teacher: share of a source's pictures that is taken, such as coco:1,lsp:0.4", named_numbers
     )
     init: Path | None = option(
-        None, "start from a .pt file, or an .onnx file that 'engine build' made, instead of random", Path
+        None,
+        "start from a .pt file, an .onnx file that 'engine build' made, or a NanoDet-g as .onnx, instead of random",
+        Path,
     )
     device: str = option("cpu")
     threads: int = option(os.cpu_count() or 1, read=int)
