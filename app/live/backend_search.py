@@ -19,7 +19,7 @@ class BackendSearch(Search):
     """
 
     def __init__(self, parent: QObject | None = None) -> None:
-        super().__init__(parent)
+        super().__init__(self.ask, parent)
         self.pose_model: str | None = None
         self.unusable: dict[str, str] = {}
         self.precisions: dict[str, dict[str, str]] = {}

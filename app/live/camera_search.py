@@ -17,10 +17,8 @@ class CameraSearch(Search):
         message: why none could be looked for; empty where that worked.
     """
 
-    may_hang = True
-
     def __init__(self, parent: QObject | None = None) -> None:
-        super().__init__(parent)
+        super().__init__(self.ask, parent, may_hang=True)
         self.cameras: list[CameraInfo] = []
         self.message = ""
 

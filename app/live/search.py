@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Callable
 
 from PyQt5.QtCore import QObject, pyqtSignal
 
 
 class Search(QObject):
-    """Asks in a thread and says when the answer is there; `ask` is what a subclass adds.
+    """Asks in a thread and says when the answer is there.
 
     No QThread: one that still runs when its window goes ends the program.
+
+    Args:
+        ask: finds the answer, in the thread.
+        may_hang: whether the answer may never come; the end of the program does not wait for it then.
 
     Signals:
         finished: the answer is there.
     """
 
     finished = pyqtSignal()
-    may_hang = False
-    """Whether the answer may never come; the end of the program does not wait for it then."""
 
-    def __init__(self, parent: QObject | None = None) -> None:
+    def __init__(self, ask: Callable[[], None], parent: QObject | None = None, *, may_hang: bool = False) -> None:
         super().__init__(parent)
+        self._ask, self._may_hang = ask, may_hang
         self._thread: threading.Thread | None = None
 
     @property
@@ -37,7 +41,7 @@ class Search(QObject):
 
     def start(self) -> None:
         """Ask."""
-        self._thread = threading.Thread(target=self._run, name=type(self).__name__, daemon=self.may_hang)
+        self._thread = threading.Thread(target=self._run, name=type(self).__name__, daemon=self._may_hang)
         self._thread.start()
 
     def wait(self, limit_s: float) -> None:
@@ -45,11 +49,7 @@ class Search(QObject):
         if self._thread is not None:
             self._thread.join(limit_s)
 
-    def ask(self) -> None:
-        """Find the answer, in the thread."""
-        raise NotImplementedError
-
     def _run(self) -> None:
-        self.ask()
+        self._ask()
         with contextlib.suppress(RuntimeError):  # the window is gone already
             self.finished.emit()
