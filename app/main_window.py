@@ -462,7 +462,13 @@ class MainWindow(QMainWindow):
             dropped_frames=self.session.dropped_frames,
             description=self.session.description,
         )
-        self.header.show_snapshot(snapshot, self.session.description, playing=playing, is_open=playback is not None)
+        self.header.show_snapshot(
+            snapshot,
+            self.session.description,
+            playing=playing,
+            is_open=playback is not None,
+            opening_networks=self.session.is_opening,
+        )
         self.transport.set_recording(self.outputs.recording, by_button=self.outputs.is_recording)
 
     def _write_status(self) -> None:

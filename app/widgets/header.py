@@ -54,8 +54,13 @@ class Header(QWidget):
         text = name if info.name == name else f"{info.name} / {name}"
         self.set_source(f"{text}  {size_wh[0]}×{size_wh[1]}")
 
-    def show_snapshot(self, snapshot: Snapshot, description: dict[str, Any], *, playing: bool, is_open: bool) -> None:
-        """Show frame rate and latency (while it plays), people (of an open source), and the running networks."""
+    def show_snapshot(
+        self, snapshot: Snapshot, description: dict[str, Any], *, playing: bool, is_open: bool, opening_networks: bool
+    ) -> None:
+        """Show frame rate and latency (while it plays), people (of an open source), and the running networks.
+
+        Until the first ones run, a video without skeletons stands below: the line says that they are being opened.
+        """
         parts = [self.tr("{fps:.0f} fps").format(fps=snapshot.fps)] if playing and snapshot.fps else []
         if playing and snapshot.latency is not None:
             parts.append(self.tr("{ms:.0f} ms").format(ms=snapshot.latency.p50))
@@ -65,7 +70,8 @@ class Header(QWidget):
             )
         self.numbers.setText("  ·  ".join(parts))
         running = [str(description[name]) for name in ("pose_model", "backend", "precision") if description.get(name)]
-        self.running.setText(" · ".join(running))
+        opening = self.tr("Opening the networks…") if opening_networks and not running else ""
+        self.running.setText(opening or " · ".join(running))
         self._share_room()
 
     def resizeEvent(self, event: QResizeEvent | None) -> None:

@@ -27,7 +27,7 @@ from engine.artifacts.compiler import run_build
 from engine.errors import BackendError, SourceError
 from engine.sources.opening import CameraInfo, open_source
 from engine.types import Frame
-from tests.app.conftest import CLOSES_WITHIN_S, begin_export, press, shows_people
+from tests.app.conftest import CLOSES_WITHIN_S, WAIT_S, begin_export, press, shows_people
 from tests.app.fakes import Backstage, Clip
 
 QTEST: Any = QTest  # its stub declares static methods as methods
@@ -107,6 +107,23 @@ def test_numbers_of_people_are_those_of_a_source_and_a_network(
     qtbot.waitUntil(lambda: "the runtime failed" in window.notices.text)
     qtbot.waitUntil(lambda: window.statistics_panel.people.text() == "–")
     qtbot.waitUntil(lambda: "people" not in window.header.numbers.text())
+
+
+def test_a_video_without_skeletons_says_that_the_networks_open(
+    make_window: Callable[..., MainWindow], backstage: Backstage, qtbot: QtBot
+) -> None:
+    open_now = threading.Event()
+
+    def wait(_notify: Callable[[str], None]) -> None:
+        open_now.wait(WAIT_S)
+
+    backstage.while_opening = wait
+    window = make_window()
+    qtbot.waitUntil(lambda: window.statistics.frames_painted > 3)
+    qtbot.waitUntil(lambda: window.header.running.text() == "Opening the networks…")
+    open_now.set()
+    qtbot.waitUntil(lambda: shows_people(window))
+    qtbot.waitUntil(lambda: window.header.running.text() not in ("", "Opening the networks…"))
 
 
 def test_a_source_that_fails_while_it_plays_leaves_no_number_of_people(
