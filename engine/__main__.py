@@ -135,9 +135,19 @@ def _export_pose(options: BuildOptions, notify: Callable[[str], None]) -> Path:
 
 def _export_detector(options: BuildOptions, notify: Callable[[str], None]) -> Path:
     from engine.artifacts import compiler
+    from engine.artifacts.int8_files import ensure_int8
     from engine.artifacts.model_files import find_detector
     from engine.build import detector_export
 
+    if options.precision == "int8":
+        assert options.calibrate is not None  # noqa: S101 - by check_export
+        file = compiler.ensure_detector(options.detector, download=options.download, notify=notify)
+        if options.output is None:
+            return ensure_int8(file, options.calibrate, force=options.force, notify=notify)
+        from engine.build.quantize import quantize_detector
+
+        quantize_detector(file, options.output, options.calibrate, notify)
+        return options.output
     if options.output is None:
         for flag in given_of(options, DETECTORS):
             if flag != "--download":

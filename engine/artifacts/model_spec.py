@@ -70,7 +70,7 @@ class ModelSpec:
 
     Attributes:
         kind: "pose" or "detector".
-        name: model name, e.g. `kcam_resnet18` or `yolo26n_person`.
+        name: model name, e.g. `kcam_resnet18` or `yolo_person`.
         precision: what the file computes in: fp32, fp16, bf16 or int8. (A runtime may be set to a lower precision.)
         input_size_wh: width and height of the crop or letterboxed frame in px.
         inputs, outputs: tensors by name.

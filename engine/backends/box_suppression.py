@@ -13,7 +13,7 @@ import numpy as np
 
 from engine.errors import ModelError
 
-NMS_OVERLAP = 0.7
+NMS_OVERLAP = 0.65
 """Intersection over union above which the box with the lower score is dropped."""
 
 MOST_CANDIDATES = 512
@@ -39,7 +39,7 @@ def append_suppression(proto: Any) -> None:
         proto: an `onnx.ModelProto`.
 
     Raises:
-        ModelError: the graph has other outputs, or an opset older than 18.
+        ModelError: the graph has other outputs, does not say of how many classes, or has an opset older than 18.
     """
     from onnx import TensorProto, helper
 
@@ -48,6 +48,8 @@ def append_suppression(proto: Any) -> None:
     if any(opset.domain in ("", "ai.onnx") and opset.version < 18 for opset in proto.opset_import):
         raise ModelError("the detector's graph is older than ONNX opset 18; export it again")
     rows = proto.graph.output[0].type.tensor_type.shape.dim[1].dim_value
+    if rows < 5:
+        raise ModelError("the detector's graph does not say how many classes it has; export it again")
     _Suppression(proto.graph, rows - 4).append()
     del proto.graph.output[:]
     proto.graph.output.append(helper.make_tensor_value_info("boxes", TensorProto.FLOAT, ["B", MOST_BOXES, 6]))

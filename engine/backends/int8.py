@@ -1,4 +1,4 @@
-"""Pose networks in INT8: where `auto` takes them, and maps that the eight bits do not touch.
+"""Networks in INT8: where `auto` takes them, and maps that the eight bits do not touch.
 
 Keypoints come from the INT8 graph alone, whatever else is requested, so that looking at the attention changes no
 keypoint. Areas and attention come from the float graph of the same weights, which is opened when they are first
@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from engine.artifacts.compiler import ensure_onnx
-from engine.artifacts.int8_files import find_int8, shipped_int8
+from engine.artifacts.int8_files import existing_int8, find_int8, shipped_int8
 from engine.artifacts.model_spec import read_spec
 from engine.backends.contract import Array, Backend, OpenOptions
 from engine.errors import BackendError, ModelError
@@ -75,6 +75,27 @@ def open_graph(
         )
 
     return Int8WithMaps(keypoints, open_maps, options.notify)
+
+
+def open_detector_graph(
+    detector: Path, options: OpenOptions, runtime: str, open_file: Callable[[Path, OpenOptions], Backend]
+) -> Backend:
+    """Open a detector's graph on a processor runtime, in INT8 as `open_graph` does for pose models.
+
+    An INT8 graph that was built here counts as one that ships: no pose depends on where `auto` finds it.
+
+    Raises:
+        ModelError: the file is not the one that its spec describes.
+        BackendError: the runtime cannot run it with these options, or there is no INT8 graph of it.
+    """
+    file: Path | None = None
+    if options.precision == "int8":
+        file = find_int8(detector)
+    elif options.precision == "auto" and int8_pays(runtime, processor()[1]):
+        file = existing_int8(detector)
+    if file is None or file == detector:
+        return open_file(detector, options)
+    return open_file(file, dataclasses.replace(options, precision="int8"))
 
 
 class Int8WithMaps(Closing):

@@ -24,7 +24,7 @@ from engine.backends.contract import (
     refuse_precision,
 )
 from engine.backends.cuda_driver import why_no_cuda
-from engine.backends.int8 import is_int8_graph, open_graph
+from engine.backends.int8 import is_int8_graph, open_detector_graph, open_graph
 from engine.errors import BackendError, message_line
 from engine.system.closing import Closing
 from engine.system.installation import installed_version
@@ -85,10 +85,11 @@ def open_pose(model: Path, options: OpenOptions) -> Backend:
     return backend
 
 
-def open_detector(onnx_file: Path, options: OpenOptions) -> OnnxRuntimeBackend:
+def open_detector(onnx_file: Path, options: OpenOptions) -> Backend:
     """Open a detector; never on CoreML, which does not suit its open input size."""
     device = "cpu" if options.device == "coreml" else options.device
-    return OnnxRuntimeBackend(onnx_file, dataclasses.replace(options, device=device))
+    options = dataclasses.replace(options, device=device)
+    return open_detector_graph(onnx_file, options, "onnxruntime", OnnxRuntimeBackend)
 
 
 class OnnxRuntimeBackend(Closing):

@@ -24,7 +24,7 @@ from engine.backends.contract import (
     empty_outputs,
     refuse_precision,
 )
-from engine.backends.int8 import is_int8_graph, open_graph
+from engine.backends.int8 import is_int8_graph, open_detector_graph, open_graph
 from engine.backends.openvino_precision import keep_attention_float32, keep_layers_float32
 from engine.errors import BackendError, message_line
 from engine.system.closing import Closing
@@ -68,9 +68,9 @@ def open_pose(model: Path, options: OpenOptions) -> Backend:
     return open_graph(model, options, "openvino", OpenVinoBackend)
 
 
-def open_detector(onnx_file: Path, options: OpenOptions) -> OpenVinoBackend:
+def open_detector(onnx_file: Path, options: OpenOptions) -> Backend:
     """Open a detector."""
-    return OpenVinoBackend(onnx_file, options)
+    return open_detector_graph(onnx_file, options, "openvino", OpenVinoBackend)
 
 
 class OpenVinoBackend(Closing):

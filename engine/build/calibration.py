@@ -1,4 +1,5 @@
-"""Crops of people for the calibration of an INT8 graph: detected in a video or photos, or labelled in a data set."""
+"""What INT8 graphs are calibrated with: crops of people, detected in a video or photos, or labelled in a data set, for
+pose networks; whole pictures of the same sources for detectors."""
 
 from __future__ import annotations
 
@@ -16,6 +17,7 @@ from engine.artifacts.model_spec import ModelSpec
 from engine.detection.detector import open_detector
 from engine.errors import OptionError, SourceError
 from engine.geometry import boxes_to_affines, warp_crops
+from engine.sources.frame_source import SourceInfo
 from engine.sources.opening import open_source
 from engine.system.json_file import read_json
 from engine.system.paths import path_from
@@ -41,8 +43,7 @@ def calibration_crops(source: str, spec: ModelSpec, *, least: int, most: int, no
         SourceError: the source cannot be read, or shows too few people.
         OptionError: the source is live, or the detector does not detect the classes that the network poses.
     """
-    folder = path_from(source)
-    labels = next((folder / name for name in _LABELS if (folder / name).is_file()), None)
+    labels = _labels_of(source)
     sample = _Sample(spec, most)
     for stride in _strides(source, labels, most):
         sample = _Sample(spec, most)
@@ -57,6 +58,46 @@ def calibration_crops(source: str, spec: ModelSpec, *, least: int, most: int, no
             "video, more photos, or a data set with a train.json"
         )
     return sample.crops()
+
+
+def calibration_pictures(source: str, *, least: int, most: int, notify: Notify) -> list[UInt8Array]:
+    """Pictures (H, W, 3) uint8 BGR from the whole source, in random order, at most `most`.
+
+    Args:
+        source: a video, a folder of photos, or the folder of a data set in COCO format, of whose training split those
+            with labelled people are used.
+        least: how many are needed.
+
+    Raises:
+        SourceError: the source cannot be read, or has too few pictures.
+        OptionError: the source is live.
+    """
+    labels = _labels_of(source)
+    found: list[UInt8Array] = []
+    if labels is not None:
+        folder = _pictures_of(labels)
+        notify(f"taking pictures from {folder}")
+        names = list(dict.fromkeys(name for name, _ in _labelled_boxes(labels)))
+        for index in np.random.default_rng(0).permutation(len(names)):
+            image = _picture(folder / names[index])
+            if image is not None:
+                found.append(image)
+            if len(found) == most:
+                break
+    else:
+        with open_source(source) as opened:
+            _refuse_live(source, opened.info)
+            stride = max(1, (opened.info.frame_count or 0) // most)
+            for frame in opened:
+                if frame.index % stride == 0 and len(found) < most:
+                    found.append(np.array(frame.image_bgr))
+        found = [found[index] for index in np.random.default_rng(0).permutation(len(found))]
+    if len(found) < least:
+        raise SourceError(
+            f"{source} has {len(found)} pictures to calibrate with, {least} are needed; name a longer video, more "
+            "photos, or a data set with a train.json"
+        )
+    return found
 
 
 class _Sample:
@@ -95,8 +136,7 @@ def _strides(source: str, labels: Path | None, most: int) -> Sequence[int]:
     if labels is not None:
         return (1,)
     with open_source(source) as opened:
-        if opened.info.is_live:
-            raise OptionError(f"--calibrate {source} has no end; expected a video, a folder of photos or a data set")
+        _refuse_live(source, opened.info)
         wanted = max(1, (opened.info.frame_count or 0) // most)
     return (1,) if wanted == 1 else (wanted, max(1, wanted // 8))
 
@@ -121,6 +161,30 @@ def _detected(source: str, spec: ModelSpec, stride: int, notify: Notify) -> _Pic
 
 def _labelled(labels: Path, most: int, notify: Notify) -> _Pictures:
     """Pictures of a COCO data set's training split and their labelled boxes; unreadable pictures are skipped."""
+    found, folder = _labelled_boxes(labels), _pictures_of(labels)
+    notify(f"cropping the people labelled in {labels.name} from {folder}")
+    # Twice as many as needed, because some are too small or unreadable.
+    chosen = np.random.default_rng(0).permutation(len(found))[: 2 * most]
+    for index in chosen:
+        name, box = found[index]
+        image = _picture(folder / name)
+        if image is not None:
+            height, width = image.shape[:2]
+            yield image, np.clip([box], 0, [width, height, width, height]).astype(np.float32)
+
+
+def _labels_of(source: str) -> Path | None:
+    """The labels of the data set that a source is; None for a video or photos."""
+    folder = path_from(source)
+    return next((folder / name for name in _LABELS if (folder / name).is_file()), None)
+
+
+def _pictures_of(labels: Path) -> Path:
+    return labels.parent / "train" if labels.name == "train.json" else labels.parent.parent / "train2017"
+
+
+def _labelled_boxes(labels: Path) -> list[tuple[str, tuple[float, float, float, float]]]:
+    """Name of the picture and box in px of each person with labelled keypoints."""
     try:
         content: dict[str, Any] = read_json(labels)
         files = {image["id"]: str(image["file_name"]) for image in content["images"]}
@@ -131,16 +195,12 @@ def _labelled(labels: Path, most: int, notify: Notify) -> _Pictures:
                 found.append((files[label["image_id"]], (x, y, x + width, y + height)))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise SourceError(f"{labels} is not a COCO keypoint file: {reason(error)}") from error
-    folder = labels.parent / "train" if labels.name == "train.json" else labels.parent.parent / "train2017"
-    notify(f"cropping the people labelled in {labels.name} from {folder}")
-    # Twice as many as needed, because some are too small or unreadable.
-    chosen = np.random.default_rng(0).permutation(len(found))[: 2 * most]
-    for index in chosen:
-        name, box = found[index]
-        image = _picture(folder / name)
-        if image is not None:
-            height, width = image.shape[:2]
-            yield image, np.clip([box], 0, [width, height, width, height]).astype(np.float32)
+    return found
+
+
+def _refuse_live(source: str, info: SourceInfo) -> None:
+    if info.is_live:
+        raise OptionError(f"--calibrate {source} has no end; expected a video, a folder of photos or a data set")
 
 
 def _picture(file: Path) -> UInt8Array | None:

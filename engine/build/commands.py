@@ -12,7 +12,7 @@ import numpy as np
 from engine.artifacts import engine_cache
 from engine.artifacts.engine_file import EngineRecord, failure_of, read_engine, write_record
 from engine.artifacts.folders import WEIGHTS_DIR, cache_dir, is_entry
-from engine.artifacts.model_files import bundled_pose_models, resolve_pose_model
+from engine.artifacts.model_files import INT8_SUFFIX, bundled_pose_models, resolve_pose_model
 from engine.artifacts.model_spec import ModelSpec, read_spec, sha256_of
 from engine.backends import OpenOptions, open_detector_backend, open_pose_backend
 from engine.backends.cuda_driver import gpu, why_no_cuda
@@ -113,7 +113,8 @@ def _check_graph(
 ) -> Iterator[str]:
     """The parity gate on an exported graph, a line for each runtime."""
     spec = read_spec(file)
-    reference = weights or (_weights_of(file, spec) if spec.kind == "pose" else file)
+    made_from_others = spec.kind == "pose" or spec.precision == "int8"
+    reference = weights or (_weights_of(file, spec) if made_from_others else file)
     precision = "int8" if spec.precision == "int8" else "fp32"
     notify(f"comparing {file.name} ({precision}) with float32 of {reference.name}")
     options = OpenOptions(precision=precision, device="cpu")
@@ -133,9 +134,11 @@ def _check_graph(
 
 
 def _weights_of(file: Path, spec: ModelSpec) -> Path:
-    """The weights that an exported pose network was made from: where they were, beside it, or among those that ship."""
+    """The file that a graph was made from: where it was, beside the graph, or among those that ship."""
     recorded = spec.made_with.get("weights", "")
-    candidates = [Path(recorded), file.with_suffix(".safetensors"), *sorted(WEIGHTS_DIR.glob("*.safetensors"))]
+    suffix = ".safetensors" if spec.kind == "pose" else ".onnx"
+    beside = file.with_name(file.name.removesuffix(INT8_SUFFIX).removesuffix(".onnx") + suffix)
+    candidates = [Path(recorded), beside, *sorted(WEIGHTS_DIR.glob(f"*{suffix}"))]
     for candidate in candidates:
         if candidate.is_file() and sha256_of(candidate) == spec.weights_sha256:
             return candidate

@@ -76,6 +76,7 @@ def export_detector(
 
 def _graph_of_pt(source: Path, input_size: int | None, one_to_one: bool) -> tuple[Any, tuple[str, ...], int, str]:
     """The graph of a `.pt` file, its class names, its input size and the name of its output."""
+    import onnx
     import torch
 
     model, trained_size = _load_pt(source)
@@ -102,6 +103,10 @@ def _graph_of_pt(source: Path, input_size: int | None, one_to_one: bool) -> tupl
     axes = {"images": {0: "B", 1: "H", 2: "W"}, output_name: last}
     proto = trace_to_onnx(Graph().eval(), (example,), ("images",), [output_name], axes)
     names = names_in_order(model.names, source)
+    # The exporter loses what it cannot follow, such as the length of what a bilinear upsampling reached.
+    del proto.graph.output[:]
+    shape: list[str | int | None] = ["B", "M", 6] if output_name == "boxes" else ["B", 4 + len(names), "A"]
+    proto.graph.output.append(onnx.helper.make_tensor_value_info(output_name, onnx.TensorProto.FLOAT, shape))
     return proto, names, input_size or trained_size, output_name
 
 

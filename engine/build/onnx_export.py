@@ -125,6 +125,24 @@ def store_weights_in_float16(proto: Any) -> None:
     proto.graph.node.extend([*casts, *nodes])
 
 
+def store_weights_in_float32(proto: Any) -> None:
+    """Undo `store_weights_in_float16`, in place; a graph with float32 weights stays as it is."""
+    import numpy as np
+    from onnx import numpy_helper
+
+    constants = {tensor.name: tensor for tensor in proto.graph.initializer}
+    nodes = []
+    for node in proto.graph.node:
+        if node.op_type == "Cast" and node.input[0] == f"{node.output[0]}_float16":
+            tensor = constants[node.input[0]]
+            values = numpy_helper.to_array(tensor).astype(np.float32)
+            tensor.CopyFrom(numpy_helper.from_array(values, node.output[0]))
+        else:
+            nodes.append(node)
+    del proto.graph.node[:]
+    proto.graph.node.extend(nodes)
+
+
 def save_with_spec(
     proto: Any, output: Path, spec: ModelSpec, weights: Path, made_with: Mapping[str, str] | None = None
 ) -> ModelSpec:

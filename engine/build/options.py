@@ -89,7 +89,10 @@ def check_export(options: BuildOptions) -> None:
     able = ("auto", "fp32", "int8") if options.runtime == "onnx" else ("auto", "fp32", "bf16", "int8")
     if options.precision not in able:
         raise OptionError(f"--runtime {options.runtime} exports in fp32 and int8, not in {options.precision}")
-    if options.precision == "int8" and (options.pose_model is None or options.detector is not None):
-        raise OptionError("int8 is for pose models, one at a time: --pose-model W --precision int8")
+    if options.precision == "int8" and options.pose_model is not None and options.detector is not None:
+        raise OptionError("int8 is for one model at a time: --pose-model W or --detector D")
+    for flag in given_of(options, DETECTORS) if options.precision == "int8" else ():
+        if flag != "--download":
+            raise OptionError(f"{flag} is for an export in float: make FILE.onnx first, then INT8 of it")
     if options.precision == "int8" and options.calibrate is None:
         raise OptionError("int8 needs images of people for calibration: --calibrate VIDEO|FOLDER")

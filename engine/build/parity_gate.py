@@ -27,8 +27,8 @@ LEAST_KEYPOINTS = 1000
 _ROTATIONS = (0.0, -30.0, 20.0, -10.0, 35.0, 10.0, -20.0, 30.0)
 _SCALES = (1.0, 0.8, 1.25, 0.9, 1.1)
 _LEAST_BOXES = 20
-_OVERLAP = {"fp32": 0.98, "fp16": 0.9}
-_SCORE_DIFFERENCE = {"fp32": 0.01, "fp16": 0.05}
+_OVERLAP = {"fp32": 0.98, "fp16": 0.9, "int8": 0.8}
+_SCORE_DIFFERENCE = {"fp32": 0.01, "fp16": 0.05, "int8": 0.15}
 
 # Boxes of the most visible people of the two photos, in px.
 _PEOPLE = {
@@ -43,6 +43,12 @@ class Photo:
 
     image_bgr: UInt8Array
     boxes_xyxy: Float32Array
+
+    @classmethod
+    def of_whole(cls, image_bgr: UInt8Array) -> Photo:
+        """With one box around the whole picture."""
+        height, width = image_bgr.shape[:2]
+        return cls(image_bgr=image_bgr, boxes_xyxy=np.array([[0, 0, width, height]], np.float32))
 
     def mirrored(self) -> Photo:
         """Left and right exchanged."""
@@ -82,9 +88,7 @@ def photos_of(folder: Path) -> list[Photo]:
     for file in sorted(folder.glob("*")) if folder.is_dir() else []:
         image = cv2.imread(str(file)) if file.is_file() else None
         if image is not None:
-            height, width = image.shape[:2]
-            box = np.array([[0, 0, width, height]], np.float32)
-            photos.append(Photo(image_bgr=np.asarray(image, np.uint8), boxes_xyxy=box))
+            photos.append(Photo.of_whole(np.asarray(image, np.uint8)))
     if not photos:
         raise ModelError(f"{folder} holds no pictures to compare on")
     return photos

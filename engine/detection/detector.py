@@ -66,7 +66,7 @@ class PersonDetector(Closing):
                     f"class {class_id} does not exist; {spec.name} has {len(spec.class_names)} classes (from 0)"
                 )
         self._output = "boxes" if "boxes" in spec.output_names else "candidates"
-        self._letterbox = _letterbox(spec, input_size)
+        self._letterbox = letterbox_of(spec, input_size)
 
     def detect(self, image_bgr: UInt8Array) -> Detections:
         """Boxes of one frame in frame px, highest score first; may be empty.
@@ -133,7 +133,12 @@ class PersonDetector(Closing):
         self.backend.close()
 
 
-def _letterbox(spec: ModelSpec, input_size: int | None) -> Letterbox:
+def letterbox_of(spec: ModelSpec, input_size: int | None = None) -> Letterbox:
+    """What brings frames to a detector's input; `input_size`: see `PersonDetector`.
+
+    Raises:
+        OptionError: the detector does not take that size.
+    """
     height, width = spec.inputs[0].shape[1:3]
     fixed = isinstance(height, int) and isinstance(width, int)
     if input_size is None:

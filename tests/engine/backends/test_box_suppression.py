@@ -101,14 +101,16 @@ def test_a_long_chain_loses_no_box_that_a_loop_keeps() -> None:
     assert expected <= kept  # beyond the number of rounds, a box too many remains and none is lost
 
 
-def test_older_graphs_are_refused() -> None:
+def test_older_graphs_and_those_without_a_number_of_classes_are_refused() -> None:
     with pytest.raises(ModelError, match="opset 18"):
         _suppression(1, opset=17)
+    with pytest.raises(ModelError, match="how many classes"):
+        _suppression(-4)
 
 
 @pytest.mark.usefixtures("own_cache", "quick")
 def test_an_engine_of_the_shipped_detector_detects_the_same_people(use_gpu: Use, photo_paths: list[Path]) -> None:
-    detector = folders.WEIGHTS_DIR / "yolo26n_person.onnx"
+    detector = folders.WEIGHTS_DIR / "yolo_person.onnx"
     if not detector.is_file():
         pytest.skip("the detector that ships is not in this checkout")
     use_gpu()

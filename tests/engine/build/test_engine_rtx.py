@@ -69,7 +69,7 @@ def built(small_weights: Path, detector: Path, tmp_path_factory: pytest.TempPath
             return build_engine(order, lambda _line: None)
 
         built = {"pose": build(small_weights), "crop": build(small_weights, True), "detector": build(detector)}
-        shipped = folders.WEIGHTS_DIR / "yolo26n_person.onnx"
+        shipped = folders.WEIGHTS_DIR / "yolo_person.onnx"
         return {**built, "shipped detector": build(shipped)} if shipped.is_file() else built
 
 
