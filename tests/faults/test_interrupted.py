@@ -233,7 +233,7 @@ import gc, signal
 from pathlib import Path
 from engine.backends import open_detector_backend
 from engine.backends.contract import OpenOptions
-opened = [open_detector_backend(Path("models/weights/yolo26n_person.onnx"), backend="openvino",
+opened = [open_detector_backend(Path("models/weights/yolo_person.onnx"), backend="openvino",
                                 options=OpenOptions(device="cpu")).backend for _ in range(2)]
 while opened:
     opened.pop(0).close()  # the first one first

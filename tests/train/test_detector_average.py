@@ -15,7 +15,7 @@ from onnx import numpy_helper
 from engine.artifacts.model_spec import read_spec, sha256_of, spec_path
 from train.detector_average import main
 
-SHIPPED = Path("models/weights/yolo26n_person.onnx")
+SHIPPED = Path("models/weights/yolo_person.onnx")
 
 
 def weights_of(file: Path) -> dict[str, np.ndarray]:

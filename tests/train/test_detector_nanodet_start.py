@@ -193,4 +193,4 @@ def test_another_network_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="expected a convolution of"):
         load_nanodet(network, tmp_path / "other.onnx")
     with pytest.raises(ModelError, match="no NanoDet-g"):
-        load_nanodet(network, Path("models/weights/yolo26n_person.onnx"))
+        load_nanodet(network, Path("models/weights/yolo_person.onnx"))

@@ -7,18 +7,22 @@ from typing import Any
 
 import cv2
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
 
+from engine.build.detector_export import export_detector
 from engine.detection.detector import open_detector
 from engine.errors import ModelError
 from engine.types import UInt8Array
 from tests.train.people_folder import write_people
+from train.detector.nanodet_start import nanodet_layout
 from train.detector.start import restore_detector, starting_point
 from train.detector.training import ARCHITECTURE, main
 
-SHIPPED = Path("models/weights/yolo26n_person.onnx")
+SHIPPED = Path("models/weights/yolo_person.onnx")
+SHIPPED_LAYOUT = nanodet_layout() | {"end2end": False}
 SIDE = 320
 
 
@@ -47,13 +51,43 @@ def as_tensor(pixels: UInt8Array) -> torch.Tensor:
     return torch.from_numpy(pixels[..., ::-1].copy()).permute(0, 3, 1, 2).float() / 255
 
 
+@pytest.fixture(scope="module")
+def own_yolo26n(tmp_path_factory: pytest.TempPathFactory, pictures: list[Path]) -> Path:
+    """The one-to-many branch of a YOLO26n with random weights, exported."""
+    folder = tmp_path_factory.mktemp("yolo26n")
+    rest: Any = {"architecture": ARCHITECTURE, "start": folder / "start.pt", "input_size": SIDE, "one_to_many": True}
+    start = starting_point(None, pictures=pictures[0].parent, **rest)
+    from ultralytics import YOLO  # type: ignore[attr-defined]
+
+    model: Any = YOLO(str(start))
+    model.model.float().train()
+    with torch.no_grad():
+        for _ in range(20):
+            model.model(as_tensor(as_pixels(pictures)))  # until the batch norms know what reaches them
+        head = model.model.model[-1]
+        for boxes, scores in zip(head.cv2, head.cv3, strict=True):  # a new head scores all cells alike, about 0
+            seen: list[torch.Tensor] = []
+            hook = scores[-1].register_forward_hook(lambda _layer, _inputs, output, seen=seen: seen.append(output))
+            model.model.eval()(as_tensor(as_pixels(pictures)))
+            hook.remove()
+            scores[-1].weight.div_(seen[0].std())
+            scores[-1].bias.sub_(seen[0].mean()).div_(seen[0].std())
+            boxes[-1].bias.add_(torch.rand(4))
+    model.save(str(start))
+    export_detector(start, folder / "own.onnx", input_size=SIDE, class_names=("person",), one_to_one=False)
+    return folder / "own.onnx"
+
+
+@pytest.mark.parametrize("which", ["shipped", "yolo26n"])
 def test_restored_network_computes_what_the_file_computes_and_goes_on_doing_so_in_training(
-    pictures: list[Path],
+    which: str, pictures: list[Path], request: pytest.FixtureRequest
 ) -> None:
-    network = restore_detector(SHIPPED, ARCHITECTURE, pictures, SIDE)
+    file: Path = SHIPPED if which == "shipped" else request.getfixturevalue("own_yolo26n")
+    network = restore_detector(file, SHIPPED_LAYOUT if which == "shipped" else ARCHITECTURE, pictures, SIDE)
     pixels = as_pixels(pictures)
-    session = onnxruntime.InferenceSession(str(SHIPPED))
+    session = onnxruntime.InferenceSession(str(file))
     expected = session.run(None, {"images": pixels[:2]})[0]
+    assert expected[0, 4, :1600].std() > 2e-2
     network.model[-1].end2end = False  # type: ignore[union-attr,index]
     with torch.no_grad():
         found = network(as_tensor(pixels[:2]))[0].numpy()
@@ -61,7 +95,8 @@ def test_restored_network_computes_what_the_file_computes_and_goes_on_doing_so_i
         assert np.abs(found[:, :4] - expected[:, :4]).max() < 0.1
         # In training the batch norms divide by what they see, and must still give the same people.
         network.train()
-        logits = network(as_tensor(pixels))["one2many"]["scores"]
+        out = network(as_tensor(pixels))
+    logits = out.get("one2many", out)["scores"]  # a network with one branch gives that one
     scores = torch.sigmoid(logits[:2]).flatten().numpy()
     assert np.corrcoef(scores, expected[:, 4].ravel())[0, 1] > 0.9
 
@@ -123,6 +158,10 @@ def test_a_training_gives_a_detector_that_the_program_opens_by_the_name_of_its_c
     options = ["--epochs", "1", "--input-size", "160", "--batch-size", "4", "--workers", "0", "--threads", "1"]
     assert main(["--data", str(data), "--output", str(tmp_path / "sticks"), *options]) == 0
     written = tmp_path / "sticks" / "sticks.onnx"
+    dimensions = [
+        one.dim_value or one.dim_param for one in onnx.load(str(written)).graph.output[0].type.tensor_type.shape.dim
+    ]
+    assert dimensions in (["B", "M", 6], ["B", 5, "A"])
     assert f"detector: {written}" in capsys.readouterr().out
     opened, _ = open_detector(str(written), backend="onnxruntime", classes="stick", score_threshold=0.0)
     with opened:

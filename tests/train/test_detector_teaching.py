@@ -79,7 +79,7 @@ def test_cells_are_taught_by_a_nanodet_of_that_size_alone(tmp_path: Path, capsys
     words = ["--data", str(data), "--output", str(tmp_path / "run"), "--cell-weight", "1"]
     for more, message in (
         ([], "--cell-weight needs a NanoDet as --teacher"),
-        (["--teacher", "yolo26n_person"], "--cell-weight needs a NanoDet among the teachers"),
+        (["--teacher", "yolo_person"], "--cell-weight needs a NanoDet among the teachers"),
         (["--teacher", str(teacher)], "--cell-weight needs --input-size 64, as the NanoDet has it"),
     ):
         assert main([*words, *more]) == 2
@@ -89,7 +89,7 @@ def test_cells_are_taught_by_a_nanodet_of_that_size_alone(tmp_path: Path, capsys
 
 def test_another_file_is_no_nanodet(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no NanoDet"):
-        NanoDet(Path("models/weights/yolo26n_person.onnx"), 0.2)
+        NanoDet(Path("models/weights/yolo_person.onnx"), 0.2)
     text = tmp_path / "not.onnx"
     text.write_text("no graph")
     with pytest.raises(ModelError, match="can be run"):
@@ -102,7 +102,7 @@ def test_a_teacher_that_does_not_know_the_class_of_the_data_is_refused(
     data = write_people(tmp_path / "p", class_name="dog")
     nanodet = str(write_nanodet(tmp_path / "n.onnx", {8: (0, 0.5, (1, 1, 1, 1))}))
     for teacher, message in (
-        ("yolo26n_person", "yolo26n_person cannot teach 'dog', the class of the data: unknown class 'dog'."),
+        ("yolo_person", "yolo_person cannot teach 'dog', the class of the data: unknown class 'dog'."),
         (nanodet, f"{nanodet} teaches people, and the class of the data is 'dog'"),
     ):
         assert main(["--data", str(data), "--output", str(tmp_path / "run"), "--teacher", teacher]) == 2
@@ -112,7 +112,7 @@ def test_a_teacher_that_does_not_know_the_class_of_the_data_is_refused(
 
 @pytest.mark.skipif(not NANODET.is_file(), reason="the NanoDet file of the shared folder is not there")
 def test_the_published_nanodet_finds_whom_the_shipped_detector_finds(photo_paths: list[Path]) -> None:
-    teachers = [open_teacher(str(NANODET), 0.4), open_teacher("yolo26n_person", 0.1)]
+    teachers = [open_teacher(str(NANODET), 0.4), open_teacher("yolo_person", 0.1)]
     for photo in photo_paths:
         image = cv2.imread(str(photo))
         assert image is not None
