@@ -58,11 +58,7 @@ def open_graph(
         ModelError: the model cannot be used.
         BackendError: the runtime cannot run it with these options, or there is no INT8 graph of it.
     """
-    file: Path | None = None
-    if options.precision == "int8":
-        file = find_int8(model)
-    elif options.precision == "auto" and int8_pays(runtime, processor()[1]):
-        file = shipped_int8(model)
+    file = _int8_to_take(model, options, runtime, shipped_int8)
     if file is None:
         return open_file(ensure_onnx(model, notify=options.notify), options)
     keypoints = open_file(file, dataclasses.replace(options, precision="int8"))
@@ -82,20 +78,27 @@ def open_detector_graph(
 ) -> Backend:
     """Open a detector's graph on a processor runtime, in INT8 as `open_graph` does for pose models.
 
-    An INT8 graph that was built here counts as one that ships: no pose depends on where `auto` finds it.
+    `auto` also takes a graph that was built here: who builds one of a detector wants it used.
 
     Raises:
         ModelError: the file is not the one that its spec describes.
         BackendError: the runtime cannot run it with these options, or there is no INT8 graph of it.
     """
-    file: Path | None = None
-    if options.precision == "int8":
-        file = find_int8(detector)
-    elif options.precision == "auto" and int8_pays(runtime, processor()[1]):
-        file = existing_int8(detector)
+    file = _int8_to_take(detector, options, runtime, existing_int8)
     if file is None or file == detector:
         return open_file(detector, options)
     return open_file(file, dataclasses.replace(options, precision="int8"))
+
+
+def _int8_to_take(
+    model: Path, options: OpenOptions, runtime: str, for_auto: Callable[[Path], Path | None]
+) -> Path | None:
+    """The INT8 graph that is requested, or that `auto` takes here; None for the graph in float."""
+    if options.precision == "int8":
+        return find_int8(model)
+    if options.precision == "auto" and int8_pays(runtime, processor()[1]):
+        return for_auto(model)
+    return None
 
 
 class Int8WithMaps(Closing):
