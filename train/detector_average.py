@@ -57,7 +57,11 @@ def average(files: Sequence[Path], shares: Sequence[float], output: Path, *, ove
     output.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(output, protos[0].SerializeToString())
     file_hash = sha256_of(output)
-    spec = dataclasses.replace(specs[0], name=output.stem, file_sha256=file_hash, weights_sha256=file_hash)
+    # A mean is not made from the one file that the first spec names, and the path of this machine may ship with it.
+    made_with = {what: value for what, value in specs[0].made_with.items() if what != "weights"}
+    spec = dataclasses.replace(
+        specs[0], name=output.stem, file_sha256=file_hash, weights_sha256=file_hash, made_with=made_with
+    )
     write_spec(output, spec)
 
 

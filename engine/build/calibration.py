@@ -60,12 +60,13 @@ def calibration_crops(source: str, spec: ModelSpec, *, least: int, most: int, no
     return sample.crops()
 
 
-def calibration_pictures(source: str, *, least: int, most: int, notify: Notify) -> list[UInt8Array]:
+def calibration_pictures(source: str, *, longest_px: int, least: int, most: int, notify: Notify) -> list[UInt8Array]:
     """Pictures (H, W, 3) uint8 BGR from the whole source, in random order, at most `most`.
 
     Args:
         source: a video, a folder of photos, or the folder of a data set in COCO format, of whose training split those
             with labelled people are used.
+        longest_px: longer pictures are made smaller, so that hundreds of frames in 4K fit into memory.
         least: how many are needed.
 
     Raises:
@@ -81,7 +82,7 @@ def calibration_pictures(source: str, *, least: int, most: int, notify: Notify) 
         for index in np.random.default_rng(0).permutation(len(names)):
             image = _picture(folder / names[index])
             if image is not None:
-                found.append(image)
+                found.append(_at_most(image, longest_px))
             if len(found) == most:
                 break
     else:
@@ -90,7 +91,7 @@ def calibration_pictures(source: str, *, least: int, most: int, notify: Notify) 
             stride = max(1, (opened.info.frame_count or 0) // most)
             for frame in opened:
                 if frame.index % stride == 0 and len(found) < most:
-                    found.append(np.array(frame.image_bgr))
+                    found.append(_at_most(frame.image_bgr, longest_px))
         found = [found[index] for index in np.random.default_rng(0).permutation(len(found))]
     if len(found) < least:
         raise SourceError(
@@ -98,6 +99,16 @@ def calibration_pictures(source: str, *, least: int, most: int, notify: Notify) 
             "photos, or a data set with a train.json"
         )
     return found
+
+
+def _at_most(image: UInt8Array, longest_px: int) -> UInt8Array:
+    """A copy, or the picture made smaller to that long side."""
+    height, width = image.shape[:2]
+    factor = longest_px / max(height, width)
+    if factor >= 1:
+        return image.copy()
+    size_wh = (max(1, round(width * factor)), max(1, round(height * factor)))
+    return np.asarray(cv2.resize(image, size_wh, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 class _Sample:

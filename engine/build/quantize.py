@@ -94,7 +94,8 @@ def quantize_detector(detector: Path, output: Path, calibrate: str, notify: Noti
     spec = dataclasses.replace(read_spec(detector), precision="int8")
     least, most = LEAST_PICTURES + CHECKED_PICTURES, MOST_PICTURES + CHECKED_PICTURES
     notify(f"int8 needs {least} pictures of {calibrate}; {most} are enough")
-    pictures = calibration_pictures(calibrate, least=least, most=most, notify=notify)
+    longest_px = 2 * max(spec.input_size_wh)
+    pictures = calibration_pictures(calibrate, longest_px=longest_px, least=least, most=most, notify=notify)
     checked, measured = pictures[:CHECKED_PICTURES], pictures[CHECKED_PICTURES:]
     notify(f"measuring the ranges of all layers on {len(measured)} pictures")
     proto = _load(detector)

@@ -181,13 +181,14 @@ def test_a_built_graph_can_be_checked_against_what_it_was_made_from(
 
 def test_pictures_come_from_a_video_photos_or_a_data_set(tmp_path: Path, photos: Path) -> None:
     video = make_clip(tmp_path / "clip.mp4", ClipSpec(frames=40))
-    assert len(calibration_pictures(str(video), least=10, most=10, notify=quiet)) == 10
-    assert len(calibration_pictures(str(photos), least=10, most=20, notify=quiet)) == 20
+    frames = calibration_pictures(str(video), longest_px=80, least=10, most=10, notify=quiet)
+    assert [frame.shape for frame in frames] == [(60, 80, 3)] * 10
+    assert len(calibration_pictures(str(photos), longest_px=4000, least=10, most=20, notify=quiet)) == 20
     data = write_people(tmp_path / "p", pictures=5)
-    found = calibration_pictures(str(data), least=5, most=20, notify=quiet)
+    found = calibration_pictures(str(data), longest_px=4000, least=5, most=20, notify=quiet)
     assert len(found) == 5 and {picture.ndim for picture in found} == {3}
     with pytest.raises(SourceError, match=r"has 40 pictures to calibrate with, 50 are needed"):
-        calibration_pictures(str(video), least=50, most=60, notify=quiet)
+        calibration_pictures(str(video), longest_px=80, least=50, most=60, notify=quiet)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -210,3 +211,11 @@ def test_options_that_would_be_ignored_are_refused(arguments: list[str], tmp_pat
 def test_what_ships_stays_small() -> None:
     total = sum(file.stat().st_size for file in WEIGHTS_DIR.iterdir())
     assert total < MOST_BYTES * 0.9, "all tracked files together stay under 80 MB"
+
+
+def test_no_file_that_ships_names_a_path_of_the_machine_that_made_it() -> None:
+    specs = sorted(WEIGHTS_DIR.glob("*.spec.json"))
+    assert len(specs) >= 4
+    for spec in specs:
+        recorded = json.loads(spec.read_text())["made_with"].get("weights", "")
+        assert recorded == Path(recorded).name, f"{spec.name} names {recorded}"
