@@ -128,10 +128,10 @@ class Poses:
 
     Attributes:
         keypoints_xy: (N, K, 2) float32, frame px.
-        scores: (N, K) float32, height of the heatmap's peak.
+        scores: (N, K) float32, height of the heatmap's peak, which may exceed 1 a little; at most 1 in a `FrameResult`.
         boxes_xyxy: (N, 4) float32, frame px.
         box_scores: (N,) float32, 0 to 1, of the detections they come from.
-        person_scores: (N,) float32, box score x mean of the keypoint scores above VISIBLE_SCORE.
+        person_scores: (N,) float32, box score x mean of the keypoint scores above VISIBLE_SCORE; likewise.
         track_ids: (N,) int64, or None without tracking.
         followed: (N,) bool, the person who is followed; None where nobody is.
         angle_names: A names of the angles.

@@ -179,6 +179,10 @@ class PosePipeline(Closing):
         if self._smoother is not None:
             poses = self._smoother.smooth(poses, frame.timestamp_s)
         poses = self._angles.add(poses, frame.timestamp_s)
+        # The peak of a heatmap may exceed 1 a little. Filtering and the ranking of people see the peaks as they are.
+        poses = dataclasses.replace(
+            poses, scores=np.minimum(poses.scores, 1), person_scores=np.minimum(poses.person_scores, 1)
+        )
         timings = dataclasses.replace(pending.timings, track_ms=(time.perf_counter() - started) * 1000)
         return FrameResult(
             frame=frame,

@@ -179,6 +179,19 @@ def test_a_detector_in_the_place_of_the_pose_network_is_refused() -> None:
         plain_pipeline(FixedDetector(boxes(), np.zeros(0, np.float32)), backend)
 
 
+def test_peaks_above_1_are_scores_of_1() -> None:
+    class Steep(BrightestPixel):
+        def infer(self, inputs: Any, want: Any) -> Any:
+            outputs = super().infer(inputs, want)
+            outputs["keypoints"][:, :, 2] = (1.03, 0.99, 0.4)
+            return outputs
+
+    detector = FixedDetector(boxes((80, 80, 230, 280)), np.ones(1, np.float32))
+    poses = plain_pipeline(detector, Steep()).process(dark_frame()).poses
+    np.testing.assert_allclose(poses.scores, [[1, 0.99, 0.4]], rtol=1e-6)
+    assert poses.person_scores.tolist() == pytest.approx([(1.03 + 0.99 + 0.4) / 3]), "people are ranked as before"
+
+
 def test_outputs_of_a_wrong_shape_are_an_error() -> None:
     backend = BrightestPixel(spec=pose_spec(skeleton=COCO17))  # promises 17 keypoints, gives 3
     with pytest.raises(BackendError, match=r"shape \(1, 3, 3\), expected \(1, 17, 3\)"):
