@@ -303,7 +303,7 @@ class PosePipeline(Closing):
         """
         confidence, frame = confidences(poses), pending.frame
         owners = self._filter.owners(poses, confidence)
-        if pending.detected:
+        if pending.detected and not frame.is_still:
             self._rejected.learn(frame.image_bgr, posed.boxes_xyxy, confidence, owners, frame.timestamp_s)
         kept = people_of(owners)
         best = self._best(confidence if kept is None else confidence[kept])

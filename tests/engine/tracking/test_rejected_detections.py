@@ -181,3 +181,5 @@ def test_a_photo_does_not_depend_on_the_one_before() -> None:
     for frame in frames(*[picture(PERSON)] * 3, rate=1):
         runs.process(dataclasses.replace(frame, is_still=True))
     assert network.crops == [2, 2, 2]
+    runs.process(frame)
+    assert network.crops[3:] == [2], "nothing of photos is remembered, of which a folder may hold any number"
