@@ -166,12 +166,12 @@ def warp_crops(
     width, height = input_size_wh
     if out is None:
         out = np.empty((len(affines), height, width, 3), np.uint8)
-    smaller: dict[int, UInt8Array] = {1: image_bgr}
+    smaller: dict[int, tuple[UInt8Array, int]] = {}
     for affine, crop in zip(affines, out, strict=False):
-        factor = max(1, int(_FINEST_SCALE / max(float(np.hypot(affine[0, 0], affine[1, 0])), 1e-6)))
-        if factor not in smaller:
-            smaller[factor], _ = reduced(image_bgr, _FINEST_SCALE / factor)
-        source = smaller[factor]
+        wanted = max(1, int(_FINEST_SCALE / max(float(np.hypot(affine[0, 0], affine[1, 0])), 1e-6)))
+        if wanted not in smaller:
+            smaller[wanted] = reduced(image_bgr, _FINEST_SCALE / wanted)
+        source, factor = smaller[wanted]  # less than wanted in a picture of fewer px
         if factor > 1:  # from px of the smaller picture to px of the frame, and on to the crop
             affine = affine.astype(np.float64)  # noqa: PLW2901
             affine[:, 2] += affine[:, :2].sum(axis=1) * (factor - 1) / 2

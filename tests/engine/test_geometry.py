@@ -61,6 +61,18 @@ def test_warp_puts_pixels_where_the_affine_says() -> None:
     assert not crops[1].any() and (buffer[2:] == 7).all()
 
 
+@pytest.mark.parametrize("size_wh", [(1600, 3), (24_000, 40)])  # less high than the averaged squares would be
+def test_a_strip_is_cropped_in_place(size_wh: tuple[int, int]) -> None:
+    width, height = size_wh
+    image = np.zeros((height, width, 3), np.uint8)
+    image[:, width * 3 // 4 :] = 255
+    affines = boxes_to_affines(np.array([[0, 0, width, height]], np.float32), SIZE)
+    row = warp_crops(image, affines, SIZE)[0].max(axis=(0, 2))
+    left, right = apply_affines(affines, np.array([[[width * 3 / 4, 0], [width, 0]]], np.float32))[0, :, 0]
+    bright = np.flatnonzero(row > row.max() / 2)
+    np.testing.assert_allclose([bright[0], bright[-1]], [left, right], atol=1.5)
+
+
 @pytest.mark.parametrize("box", [[5, 5, 5, 5], [10, 10, 4, 2]])
 def test_a_box_without_area_gives_a_finite_crop(box: list[float]) -> None:
     assert np.isfinite(boxes_to_affines(np.array([box], np.float32), SIZE)).all()
