@@ -23,7 +23,7 @@ class WholePicture:
     def detect(self, image_bgr: UInt8Array) -> Detections:
         """The box of a picture (H, W, 3), through the centres of its outer pixels."""
         height, width = image_bgr.shape[:2]
-        return _detections([[0, 0, width - 1, height - 1]], [1.0])
+        return _detections([[0, 0, max(width - 1, 1), max(height - 1, 1)]], [1.0])  # a picture may be one px wide
 
     def close(self) -> None:
         """Nothing to free."""

@@ -23,6 +23,7 @@ IMAGE = np.zeros((60, 80, 3), np.uint8)
 def test_without_a_detector_the_whole_picture_is_one_box() -> None:
     found = WholePicture().detect(IMAGE)
     assert found.boxes_xyxy.tolist() == [[0, 0, 79, 59]] and found.scores.tolist() == [1]
+    assert WholePicture().detect(IMAGE[:, :1]).boxes_xyxy.tolist() == [[0, 0, 1, 59]], "one px wide"
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "json"])
