@@ -28,6 +28,7 @@ from engine.types import AttentionMaps, Float32Array, FrameResult, UInt8Array
 _ASPECT = 16 / 9  # of the sheet, as near as whole tiles come
 _SHEET_PX = 1920  # width that is enough for a screen
 _SMALLEST_TILE_PX = 200
+_SMALLEST_TEXT_PX = 4
 _GROUND_BGR, _TEXT_BGR, _FAINT_BGR = (24, 20, 18), (245, 245, 245), (200, 200, 200)
 _RING_BGR, _OUTLINE_BGR = (255, 255, 255), (28, 24, 22)
 
@@ -169,11 +170,13 @@ def _key_lines(sheet: AttentionSheet, scale: Scale, num_keypoints: int) -> list[
 def _draw_key(
     canvas: UInt8Array, place: tuple[int, int, int, int], lines: list[str], values: ValueRange | None
 ) -> None:
-    """What the colours mean, into the tile at (left, top, width, height)."""
+    """What the colours mean, into the tile at (left, top, width, height); nothing where it could not be read."""
     left, top, width, height = place
     text_px = float(np.clip(min(width, height) / 20, 7, 20))
-    while max(text_width(line, text_px) for line in lines) > width - 4 * text_px and text_px > 4:
+    while max(text_width(line, text_px) for line in lines) > width - 4 * text_px or height < 9 * text_px:
         text_px *= 0.9
+        if text_px < _SMALLEST_TEXT_PX:
+            return
     x, y = left + 2 * text_px, top + height / 2 - 3.5 * text_px
     for number, line in enumerate(lines):
         put_text(canvas, line, (x, y), text_px, _FAINT_BGR if number else _TEXT_BGR)

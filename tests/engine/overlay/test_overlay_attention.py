@@ -243,6 +243,18 @@ def test_sheets_fit_a_screen(count: int, frame_wh: tuple[int, int]) -> None:
         assert width * columns <= 2000 and width >= min(frame_wh[0], 200)
 
 
+@pytest.mark.parametrize("size_wh", [(16, 16), (64, 4), (200, 1), (1, 1)])
+def test_a_sheet_of_a_tiny_frame_has_no_key_that_could_not_be_read(size_wh: tuple[int, int]) -> None:
+    maps = attention_maps(empty_maps(), [(0.0, 0.0, *size_wh)])
+    result = result_of(grey(*size_wh), [[(0.0, 0.0)] * 17], attention=maps)
+    columns, rows, (width, height) = sheet_layout(18, size_wh)
+    for kind, scale in itertools.product(("attention", "areas"), SCALES):
+        sheet = contact_sheet(result, COCO17, AttentionSheet(kind=kind), OverlayOptions(scale=scale))  # type: ignore[arg-type]
+        assert sheet.shape == (rows * height, columns * width, 3)
+        last = sheet[17 // columns * height :, 17 % columns * width :][:height, :width]
+        assert (last == last[0, 0]).all()
+
+
 @pytest.mark.parametrize("mirror", [False, True])
 def test_a_person_alone_is_their_crop_with_keypoints_and_maps_in_place(mirror: bool) -> None:
     image = grey(384, 288)
