@@ -70,6 +70,9 @@ class Skeleton:
         for index in [i for pair in (*self.edges, *self.flip_pairs) for i in pair] + list(self.upper_body):
             if not 0 <= index < count:
                 raise ModelError(f"the skeleton names keypoint {index}, but there are {count} (from 0)")
+        order = self.flip_order
+        if any(order[order[keypoint]] != keypoint for keypoint in range(count)):
+            raise ModelError("the flip pairs (flip_idx) of a skeleton name a keypoint twice, with different others")
         self._check_angles()
 
     def _check_angles(self) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat  # type: ignore[import-untyped]
 
-from engine.errors import SourceError
+from engine.errors import ModelError, SourceError
 from engine.geometry import box_centers_sizes
 from engine.skeleton import COCO17
 from train.data.boxes import labelled_boxes
@@ -50,6 +50,11 @@ def test_sigmas_are_those_stated_or_published(
 def test_settings_that_do_not_fit_are_named(settings: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make_skeleton(settings, ("a", "b"), (), 0.05)
+
+
+def test_keypoints_that_trade_places_in_a_circle_are_refused() -> None:
+    with pytest.raises(ModelError, match="name a keypoint twice"):
+        make_skeleton({"flip_idx": [1, 2, 0]}, ("a", "b", "c"), (), 0.05)
 
 
 def test_sides_are_known_by_name_or_by_flip_idx() -> None:
