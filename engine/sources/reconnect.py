@@ -97,23 +97,25 @@ class ReconnectingSource(FrameSource):
         began_s = time.monotonic()
         self._losses += 1
         tries = 0
-        while not self._stop.is_set():
-            wait_s = self.retry.wait_s(tries, random.random())
-            limit_s = self.retry.give_up_s
-            if limit_s is not None and time.monotonic() - began_s + wait_s > limit_s:
-                raise SourceError(f"{message}; given up after {tries} attempt(s) to reconnect in {limit_s:.0f} s")
-            self.notify(SignalLoss(message=message, retry_in_s=wait_s))
-            if self._stop.wait(wait_s):
+        try:
+            while not self._stop.is_set():
+                wait_s = self.retry.wait_s(tries, random.random())
+                limit_s = self.retry.give_up_s
+                if limit_s is not None and time.monotonic() - began_s + wait_s > limit_s:
+                    raise SourceError(f"{message}; given up after {tries} attempt(s) to reconnect in {limit_s:.0f} s")
+                self.notify(SignalLoss(message=message, retry_in_s=wait_s))
+                if self._stop.wait(wait_s):
+                    return
+                tries += 1
+                try:
+                    reopened = self._reopen()
+                except SourceError as error:
+                    message = str(error)
+                    continue
+                self._continue_with(reopened)
                 return
-            tries += 1
-            try:
-                reopened = self._reopen()
-            except SourceError as error:
-                message = str(error)
-                continue
+        finally:
             self._lost_s += time.monotonic() - began_s
-            self._continue_with(reopened)
-            return
 
     def _continue_with(self, reopened: FrameSource) -> None:
         with self._lock:

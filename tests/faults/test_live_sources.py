@@ -162,6 +162,8 @@ def test_a_camera_that_is_gone_for_good_is_given_up() -> None:
             watched.read_until(lambda: False)
         assert "Sesame17" not in str(caught.value)
         assert len(watched.reported) >= 4
+        (note,) = watched.source.notes
+        assert "was lost once" in note and ", for 0.0 s" not in note, "the last loss counts, too"
 
 
 @pytest.mark.parametrize("kind", KINDS)
