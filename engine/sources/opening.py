@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from engine.system.missing import not_installed
 from engine.system.paths import path_from
 
 _LONGEST_SHOWN = 300
+_VIDEO_DEVICE = re.compile(r"/dev/video(\d+)")  # of Linux
 _URL_SCHEMES = ("rtsp://", "rtsps://", "rtmp://", "http://", "https://", "udp://", "tcp://", "srt://", "rtp://")
 
 
@@ -57,7 +59,8 @@ def open_source(text: str) -> FrameSource:
     """Open the source that a text names and check that it yields frames.
 
     Args:
-        text: path of a video, photo or folder of photos; a camera's number; a URL; '-' for standard input; or 'demo'.
+        text: path of a video, photo or folder of photos; a camera's number or device; a URL; '-' for standard input; or
+            'demo'.
 
     Raises:
         SourceError: it cannot be opened; the one-line message states what was expected and what was found.
@@ -93,8 +96,7 @@ def _open_once(text: str) -> FrameSource:
     if text == "demo":
         return DemoSource()
     if text.isascii() and text.isdigit():
-        index = int(text)
-        return LiveSource(CameraCapture(index), SourceInfo(name=f"camera {index}", kind="camera"))
+        return _open_camera(int(text))
     shortened = shown(text[:_LONGEST_SHOWN])
     raise SourceError(
         f"{shortened} does not exist: expected a video, photo or folder, a camera number, a URL or 'demo'"
@@ -117,6 +119,9 @@ def _exists(path: Path) -> bool:
 
 
 def _open_path(path: Path) -> FrameSource:
+    device = _VIDEO_DEVICE.fullmatch(str(path.resolve()))
+    if device is not None:
+        return _open_camera(int(device[1]))
     if path.is_dir():
         return PhotoSource(photos_in(path), name=path.resolve().name, path=path)
     try:
@@ -134,6 +139,10 @@ def _open_path(path: Path) -> FrameSource:
     check_list(path)
     # The prefix "file:" keeps FFmpeg from reading a colon in a file name as a protocol.
     return VideoSource(f"file:{path}", name=path.name, path=path, shown=str(path))
+
+
+def _open_camera(index: int) -> FrameSource:
+    return LiveSource(CameraCapture(index), SourceInfo(name=f"camera {index}", kind="camera"))
 
 
 def _open_pipe(pipe: Pipe, path: Path | None) -> FrameSource:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from engine.errors import SourceError
+from engine.sources import opening
 from engine.sources.addresses import url_name
 from engine.sources.frame_source import PictureTags, SourceInfo
 from engine.sources.live import LiveSource
@@ -94,6 +95,11 @@ def test_close_wakes_a_waiting_reader() -> None:
 def test_missing_camera_is_refused(capfd: pytest.CaptureFixture[str]) -> None:
     assert "camera 97" in refusal("97")
     assert capfd.readouterr().err == ""
+
+
+def test_a_video_device_is_a_camera(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opening, "_exists", lambda _path: True)
+    assert "camera 97 cannot be opened" in refusal("/dev/video97")
 
 
 # URLs
