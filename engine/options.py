@@ -104,6 +104,8 @@ def drawn_parts(text: str) -> tuple[str, ...]:
     if names == ("none",):
         return ()
     for name in names:
+        if name == "none":
+            raise ValueError(f"'none' cannot be drawn with anything else: '{text}'")
         if name not in DRAWN:
             raise ValueError(f"'{name}' cannot be drawn.{nearest_hint(name, (*DRAWN, 'none'))}")
     if not names:

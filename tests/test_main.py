@@ -77,6 +77,7 @@ def test_without_packages_the_error_is_one_line() -> None:
         (["--duration", "nan"], "'nan' is not a number of seconds above 0"),
         (["--score-threshold", "1.5"], "'1.5' is not a number from 0 to 1"),
         (["--attention-scale", "log"], "invalid choice: 'log'"),
+        (["--draw", "skeleton,none"], "'none' cannot be drawn with anything else"),
         (["--draw", "skeleton,boxs"], "'boxs' cannot be drawn. Did you mean 'boxes'"),
         (["--line-width", "0"], "'0' is not a width in px"),
         (["--follow", "biggest"], "'biggest' is neither largest nor centre nor an id"),
