@@ -23,7 +23,7 @@ _SINGLE, _DUPLICATE, _THRESHOLD = 1.0, 0.3, 0.5
 DUPLICATE_OVERLAP = 0.4
 """Boxes that overlap more than this, intersection over union, count as one person found twice."""
 LOST_S = 2.0
-"""A person who is gone for longer than this comes back candidates a new id."""
+"""A person who is gone for longer than this comes back with a new id."""
 _FEWEST_LOST, _MOST_LOST = 5, 480  # the same in frames, the unit that the trackers take
 
 _ACTIVATION = {"track_activation_threshold": _THRESHOLD}
