@@ -86,7 +86,7 @@ class PeoplePanel(QWidget):
         self._written: Picture | None = None
         self._longest: list[int] = []
         person = self.tr("The score of the box times the mean of the keypoint scores above 0.2")
-        peak = self.tr("The height of the heatmap's peak; of a very clear keypoint it may be a little above 1")
+        peak = self.tr("The height of the heatmap's peak, 1 at most")
         self._people = _Rows((), self, {"score": person})
         self._keypoints = _Rows(KEYPOINT_COLUMNS, self, {"score": peak})
         self.people = self._table(self._people, self.tr("People of the picture"))
