@@ -27,7 +27,7 @@ class PersonChoice(QObject):
         self.chosen = Chosen()
         self._by_user = False
         self._probed_id: int | None = None
-        self._origin = (0, 0)  # serials of the source and of the pipeline whose ids these are
+        self._source = 0  # serial of the source whose ids these are
         self._seen_s = 0.0
 
     def choose(self, poses: Poses, person: int) -> None:
@@ -41,8 +41,8 @@ class PersonChoice(QObject):
         if shown.result is None:
             return
         poses, time_s = shown.result.poses, shown.shot.frame.timestamp_s
-        if (shown.shot.serial, shown.pipeline) != self._origin:
-            self._origin, self._by_user, self._probed_id = (shown.shot.serial, shown.pipeline), False, None
+        if shown.shot.serial != self._source:
+            self._source, self._by_user, self._probed_id = shown.shot.serial, False, None
             self._set(Chosen())
         self._take_probed(picture, poses)
         if poses.followed is not None:

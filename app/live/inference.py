@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from app.live.kept_results import KeptResults
+from app.live.kept_results import KeptResults, LastIds
 from app.live.shots import PersonLost, PipelineFailed, PipelineProgress, PipelineReady, Shot, Shown, Unexpected
 from engine.artifacts.compiler import end_builds_of
 from engine.artifacts.model_files import resolve_pose_model
@@ -101,15 +101,22 @@ class Inference:
         self._wants_attention, self._newest_shot = wants_attention, newest_shot
         self._begun, self._stopped = threading.Event(), threading.Event()
         self._follow: LatestSlot[Follow] = LatestSlot()
+        self._results = KeptResults()
         self.followed: Follow | None = None
         """Who is followed, and where they were last."""
         self._thread = threading.Thread(target=self._run, name=f"inference {serial}", daemon=True)
         _RUNNING.add(self)
         self._thread.start()
 
-    def begin(self) -> None:
-        """Start processing frames."""
+    def begin(self, after: LastIds | None = None) -> None:
+        """Start processing frames; `after`: the ids that another pipeline has given, which go on."""
+        self._results.last_ids = after
         self._begun.set()
+
+    @property
+    def last_ids(self) -> LastIds | None:
+        """The ids that it has given, for the pipeline that takes over."""
+        return self._results.last_ids
 
     def follow(self, follow: Follow) -> None:
         """Follow somebody, or let go, from the next frame on."""
@@ -166,7 +173,7 @@ class Inference:
             pipeline.warm_up(shot.frame)
 
     def _process(self, pipeline: PosePipeline, *, has_attention: bool) -> None:
-        results = KeptResults()
+        results = self._results
         place: tuple[int, int] | None = None
         is_told = True  # whether the pipeline knows who is followed
         while not self._stopped.is_set():

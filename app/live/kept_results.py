@@ -2,7 +2,8 @@
 
 A pipeline counts ids up for ever and forgets all people at a jump. Here ids begin at 1 with each source, a frame of a
 file keeps the result that it was shown with, and after a jump people continue the ids of the nearest kept frame of the
-same scene where their boxes overlap.
+same scene where their boxes overlap. A pipeline that takes over continues the ids of the last frame in the same way,
+and gives no id a second time: a recording goes on meanwhile.
 """
 
 from __future__ import annotations
@@ -40,15 +41,33 @@ class _Kept:
         return np.zeros(0, np.int64) if ids is None else ids
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LastIds:
+    """How far the ids of a source are, for the pipeline that takes over.
+
+    Attributes:
+        source: its serial number.
+        given: the highest id so far.
+        poses, scene: of the frame that was shown last.
+    """
+
+    source: int
+    given: int
+    poses: Poses
+    scene: Thumbnail
+
+
 def _bytes_of(thing: object) -> int:
     return sum(value.nbytes for value in vars(thing).values() if isinstance(value, np.ndarray))
 
 
 class KeptResults:
-    """Results of one pipeline; used in its thread."""
+    """Results of one pipeline; used in its thread, but for `last_ids`."""
 
     def __init__(self, *, most_bytes: int = _MOST_BYTES, most_map_bytes: int = _MOST_MAP_BYTES) -> None:
         self._most_bytes, self._most_map_bytes = most_bytes, most_map_bytes
+        self.last_ids: LastIds | None = None
+        """Replaced with each frame and never changed; set before the first one, its ids are continued."""
         self._begin(0)
 
     def _begin(self, source: int) -> None:
@@ -57,7 +76,9 @@ class KeptResults:
         self._kept: OrderedDict[int, _Kept] = OrderedDict()  # by place in the file, the latest used last
         self._places: list[int] = []  # the same places in order
         self._bytes = self._map_bytes = 0
-        self._given = 0
+        before = self.last_ids
+        self._before = before if before is not None and before.source == source else None
+        self._given = 0 if self._before is None else self._before.given
         self._id_of: dict[int, int] = {}  # shown ids by those of the pipeline
         self._last: tuple[Shot, Thumbnail] | None = None
 
@@ -83,7 +104,11 @@ class KeptResults:
             maps = None if result.attention is None else result.attention.take(who)
             result = replace(result, poses=poses, attention=maps)
         self._kept.move_to_end(_place(shot))
+        self._note_ids(kept.result.poses, kept.scene)
         return result
+
+    def _note_ids(self, poses: Poses, scene: Thumbnail) -> None:
+        self.last_ids = LastIds(source=self._source, given=self._given, poses=poses, scene=scene)
 
     def own_id(self, shown: int) -> int:
         """The pipeline's id of a person with a shown id; one that it does not have yet is the same."""
@@ -130,22 +155,32 @@ class KeptResults:
         before = None if shot.is_live else self._kept.get(_place(shot))
         shown = None if before is None else self._with_maps(before, result)
         if shown is None:
-            shown = self._numbered(result, before or self._nearest(shot, scene))
+            shown = self._numbered(result, self._known_people(before or self._nearest(shot, scene), scene))
+        self._note_ids(shown.poses, scene)
         if not shot.is_live:
             self._keep(_place(shot), _Kept(result=shown, scene=scene, attention=shown.attention))
         return shown
 
-    def _numbered(self, result: FrameResult, reference: _Kept | None) -> FrameResult:
+    def _known_people(self, kept: _Kept | None, scene: Thumbnail) -> Poses | None:
+        """Those of a kept frame; without one those that another pipeline has shown last, in the same scene."""
+        if kept is not None:
+            return kept.result.poses
+        return None if self._before is None or is_cut(self._before.scene, scene) else self._before.poses
+
+    def _numbered(self, result: FrameResult, reference: Poses | None) -> FrameResult:
         """The result with shown ids: known ones, those of the reference where boxes overlap, else new ones."""
         poses = result.poses
         if poses.track_ids is None:
             return result
+        if len(poses):
+            self._before = None  # they are in the ids of this pipeline from here on
+        known = None if reference is None else reference.track_ids
         ids = np.array([self._id_of.get(int(own), 0) for own in poses.track_ids], np.int64)
         _forget_repeated(ids)
-        if reference is not None and len(ids) and len(reference.ids):
-            for person, other in _pairs(poses, reference.result.poses):
-                if ids[person] == 0 and reference.ids[other] not in ids:
-                    ids[person] = reference.ids[other]
+        if reference is not None and known is not None and len(ids) and len(known):
+            for person, other in _pairs(poses, reference):
+                if ids[person] == 0 and known[other] not in ids:
+                    ids[person] = known[other]
         for unknown in np.flatnonzero(ids == 0):
             self._given += 1
             ids[unknown] = self._given

@@ -15,6 +15,7 @@ from PyQt5.QtCore import QObject, pyqtSignal
 
 from app.live.composer import Composer, Picture
 from app.live.inference import Follow, Inference, OpenPipeline, open_with_maps
+from app.live.kept_results import LastIds
 from app.live.playback import Playback
 from app.live.shots import PipelineFailed, PipelineReady, Shot, Shown, SourceFailed, SourceOpened
 from engine.pipeline.pose_pipeline import PipelineOptions
@@ -54,6 +55,7 @@ class Session(QObject):
         self._next_playback: Playback | None = None
         self._inference: Inference | None = None
         self._next_inference: Inference | None = None
+        self._last_ids: LastIds | None = None  # of the pipeline before
         self._retired: list[Playback | Inference] = []
         self._closed = self._wants_attention = False
         self.loop, self.speed = True, 1.0
@@ -253,15 +255,18 @@ class Session(QObject):
         before, self._inference, self._next_inference = self._inference, self._next_inference, None
         self._retire(before)
         self.ready = event
+        if before is not None:
+            self._last_ids = before.last_ids
         if self._inference is not None:
             if before is not None and before.followed is not None:
                 self._inference.follow(before.followed)
-            self._inference.begin()
+            self._inference.begin(self._last_ids)
         self._process_again()  # the frame of a paused file gets the poses of the new pipeline
 
     def _pipeline_failed(self, event: PipelineFailed) -> None:
         if self._next_inference is not None and self._next_inference.serial == event.serial:
             self.cancel_opening()
         else:
+            self._last_ids = None if self._inference is None else self._inference.last_ids
             self._retire(self._inference)
             self._inference = self.ready = None

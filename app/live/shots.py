@@ -44,7 +44,7 @@ class Shot:
 class Shown:
     """A shot and the poses in it; `result` is None if no pipeline has processed it.
 
-    `pipeline` is the serial number of the one that has: ids of two pipelines are unrelated.
+    `pipeline` is the serial number of the one that has. The next one continues the ids where boxes overlap only.
     """
 
     shot: Shot

@@ -203,6 +203,31 @@ def test_each_source_begins_at_one_and_keeps_nothing_of_the_last() -> None:
     assert ids(rig.show(1.0, [RIGHT], [7], serial=2)) == [1]
 
 
+def test_a_pipeline_that_takes_over_continues_the_ids_and_gives_none_again() -> None:
+    first = Rig()
+    first.show(1.0, [LEFT, RIGHT], [5, 6])
+    first.show(1.1, [RIGHT], [6])
+    for picture, serial, live, expected in ((0, 1, False, [3, 2]), (0, 1, True, [3, 2]), (5, 1, False, [3, 4]),
+                                            (0, 2, False, [1, 2])):  # fmt: skip
+        second = Rig()
+        second.results.last_ids = first.results.last_ids
+        assert ids(second.show(1.2, [LEFT, RIGHT], [1, 2], picture=picture, serial=serial, live=live)) == expected
+        assert ids(second.show(1.3, [RIGHT], [2], picture=picture, serial=serial, live=live)) == expected[1:]
+
+
+def test_ids_go_on_with_other_networks(window: MainWindow, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> None:
+    pause(window, qtbot)
+    window.source_control.seek(1.0)
+    at(window, qtbot, 1.0)
+    window.show_tab(3)
+    assert window.view.poses is not None
+    window.choice.choose(window.view.poses, 1)
+    only(monkeypatch, slice(1, 2))
+    window.pose_panel.controls["max_people"].widget.setValue(4)
+    qtbot.waitUntil(lambda: window.view.poses is not None and len(window.view.poses) == 1)
+    assert ids_shown(window) == {2} and window.choice.chosen.track_id == 2
+
+
 def test_a_camera_keeps_no_frames_and_its_ids_while_its_signal_lasts() -> None:
     rig = Rig()
     assert ids(rig.show(0.0, [LEFT], [4], live=True)) == [1]
