@@ -199,6 +199,7 @@ class SourceControl(QObject):
             self._header.show_source(source.info)  # the previous source continues
         else:
             self._header.set_source("")
+            self._set_title(TITLE)
             self._transport.set_source(None)
         if self._view.picture is None:
             name = Path(shown(event.text)).name or shown(event.text)

@@ -31,6 +31,7 @@ from app.widgets.parts import faint, heading, in_column, in_row, push_button, sc
 from app.widgets.source_menu import MEDIA
 from app.widgets.transport_bar import clock
 from app.wording import in_window_words
+from engine.artifacts.unfinished import is_held
 from engine.option_table import Place, options_of
 from engine.options import Options, PoseOptions
 from engine.output.files import resolve_output
@@ -158,6 +159,7 @@ class ExportDialog(QDialog):
         self.files.setEditTriggers(QTreeWidget.EditTrigger.NoEditTriggers)
         self.files.itemDoubleClicked.connect(self._edit)
         self.files.itemSelectionChanged.connect(self.refresh)
+        self.files.itemChanged.connect(lambda _row, column: self.refresh() if column == _NAME else None)
         self.add_button = push_button(self.tr("Add files…"), self._ask_files)
         self.remove_button = push_button(self.tr("Remove"), self.remove)
         self.rename_button = push_button(self.tr("Rename"), self._rename)
@@ -269,9 +271,10 @@ class ExportDialog(QDialog):
 
     def _add(self, source: str, info: SourceInfo) -> None:
         """Add a file, under a name that no other has."""
-        names = {row.name for row in self._rows if row.item is None or row.item.outputs or not row.has_ended}
+        names = {row.name.casefold() for row in self._rows if not row.has_ended or (row.item and row.item.outputs)}
         stem = stem_of(info)
-        name = next(name for name in (stem, *(f"{stem}_{n}" for n in range(2, 10_000))) if name not in names)
+        names_to_try = (stem, *(f"{stem}_{n}" for n in range(2, 10_000)))
+        name = next(name for name in names_to_try if name.casefold() not in names)
         self._rows.append(_Row(source, info, name))
         self.files.addTopLevelItem(self._rows[-1])
 
@@ -409,23 +412,27 @@ class ExportDialog(QDialog):
 
     def _why_not(self, now: WindowState | None) -> str:
         new = [row.name for row in self._new]
+        taken = [row.name.casefold() for row in self._rows if not row.has_ended]  # some file systems have one case
         if now is None:
             return self.tr("Nothing is open whose settings could be used.")
+        being_written = next((row.text(_SOURCE) for row in self._new if _is_being_written(row.info.path)), None)
+        if being_written is not None:
+            return self.tr("{name} is still being written.").format(name=being_written)
         if not new:
             return self.tr("All files of the list are in the queue or done.") if self._rows else self.tr("Add files.")
         if self.picture.currentIndex() == _NO_PICTURE and not self._suffixes and not self._wants_maps:
             return self.tr("Neither a picture nor data are chosen.")
-        if len(set(new)) < len(new) or not all(name.strip() and Path(name).name == name for name in new):
+        if len(set(taken)) < len(taken) or not all(name.strip() and Path(name).name == name for name in new):
             return self.tr("Each file needs a name of its own, without a folder.")
         return ""
 
     def _state(self, item: ExportItem) -> str:
         size = f" · {_amount(item.size_bytes)}" if item.outputs else ""
         if item.state == "running":
-            parts = [self.tr("opening…") if item.total is None and not item.done else ""]
-            parts += [] if item.percent is None else [f"{item.percent} %"]
+            begun = self.tr("{count} frames").format(count=item.done) if item.done else self.tr("opening…")
+            parts = [begun if item.percent is None else f"{item.percent} %"]
             parts += [] if item.left_s is None else [self.tr("{time} left").format(time=clock(item.left_s)[:-2])]
-            return " · ".join(part for part in parts if part)
+            return " · ".join(parts)
         words = {
             "waiting": self.tr("waiting"),
             "done": self.tr("done") + size,
@@ -433,6 +440,11 @@ class ExportDialog(QDialog):
             "cancelled": self.tr("cancelled") + size,
         }
         return words[item.state]
+
+
+def _is_being_written(path: Path | None) -> bool:
+    """Whether it is the part file of a recording or of another run, which the file dialog shows like any other."""
+    return path is not None and path.stem.endswith(".part") and path.is_file() and is_held(path)
 
 
 def _amount(size_bytes: int) -> str:

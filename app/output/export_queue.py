@@ -29,6 +29,7 @@ class ExportItem:
         state: "cancelled" also where a whole file of what was done until then is kept.
         done, total: frames; the total is None where it is unknown.
         outputs: the files written, under their final names.
+        size_bytes: of these files.
         error: why it failed.
     """
 
@@ -37,6 +38,7 @@ class ExportItem:
     done: int = 0
     total: int | None = None
     outputs: tuple[Path, ...] = ()
+    size_bytes: int = 0
     error: str = ""
     began_s: float = field(default_factory=time.monotonic)
 
@@ -56,11 +58,6 @@ class ExportItem:
     def has_ended(self) -> bool:
         """Whether nothing more is written of it."""
         return self.state not in ("waiting", "running")
-
-    @property
-    def size_bytes(self) -> int:
-        """Of the files written."""
-        return sum(path.stat().st_size for path in self.outputs if path.is_file())
 
 
 class ExportQueue(QObject):
@@ -168,6 +165,8 @@ class ExportQueue(QObject):
     def _end(self, item: ExportItem, ended: ExportEnded) -> None:
         if ended.summary is not None:
             item.done, item.outputs = ended.summary.frames, ended.summary.outputs
+            # Once: the dialog shows it with every few frames of the next file, and a folder may have thousands.
+            item.size_bytes = sum(path.stat().st_size for path in item.outputs if path.is_file())
         item.state = "cancelled" if ended.cancelled else "done" if item.outputs else "failed"
         item.error = ended.error or ""
         if self.job is not None:

@@ -44,6 +44,7 @@ from engine.output.run_video import NO_PICTURES
 from engine.sources.frame_source import FrameSource
 
 _UNFINISHED_AFTER_MS = 1000
+_MOST_NOTES = 3  # of one export: each photo that could not be read has one
 
 
 class Outputs(QObject):
@@ -94,6 +95,7 @@ class Outputs(QObject):
             parent=self,
         )
         self._dialog: ExportDialog | None = None
+        self._saving: list[threading.Thread] = []
         self.exports.changed.connect(self._report_export)
         self.exports.ended.connect(self._export_ended)
         self.live: LiveOutput | None = None
@@ -176,12 +178,25 @@ class Outputs(QObject):
 
     def save_table(self, text: str) -> None:
         """Save a text as CSV."""
-        self._save(lambda file: file.write_text(text, encoding="utf-8"), self._target(".csv"))
+        part = self._reserved(".csv")
+        if part is not None:
+            self._save(lambda file: file.write_text(text, encoding="utf-8"), part)
+
+    def _reserved(self, suffix: str) -> PartFile | None:
+        """A new file, which no other gets the name of; None where there can be none, which is reported."""
+        try:
+            return PartFile(self._target(suffix))
+        except EngineError as error:
+            self._act(str(error))
+            return None
 
     def _write(self, suffix: str, make: Callable[[PartFile], Any], *content: object) -> None:
         """Write a small file with a writer, and report it; where it cannot be written nothing is left behind."""
+        part = self._reserved(suffix)
+        if part is None:
+            return
         try:
-            writer = make(PartFile(self._target(suffix)))
+            writer = make(part)
             try:
                 writer.write(*content)
                 writer.finish()
@@ -207,27 +222,31 @@ class Outputs(QObject):
             self.save_image(self.frame_image(picture))
 
     def save_image(self, image: QImage) -> None:
-        """Save an image as PNG, in a thread."""
+        """Save an image as PNG, in a thread, for which the end of the program waits."""
+        part = self._reserved(".png")
+        if part is None:
+            return
 
         def save(file: Path) -> bool:
             return image.save(str(file), "PNG")
 
-        threading.Thread(target=self._save, args=(save, self._target(".png")), name="snapshot", daemon=True).start()
+        thread = threading.Thread(target=self._save, args=(save, part), name="snapshot")
+        self._saving = [*(other for other in self._saving if other.is_alive()), thread]
+        thread.start()
 
-    def _save(self, write: Callable[[Path], object], path: Path) -> None:
+    def _save(self, write: Callable[[Path], object], part: PartFile) -> None:
         """Write a file, in any thread, and report it; `write` returns False or raises an OSError where it cannot."""
         try:
-            part = PartFile(path)
             try:
                 written = write(part.path) is not False
             except OSError as error:
                 part.discard()
-                raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+                raise OutputError(f"cannot write {part.final}: {error.strerror or error}") from error
             if written:
                 self._event.emit(part.commit())
                 return
             part.discard()
-            self._event.emit(self.tr("The snapshot cannot be written to {path}.").format(path=path))
+            self._event.emit(self.tr("The snapshot cannot be written to {path}.").format(path=part.final))
         except EngineError as error:
             self._event.emit(str(error))
         except Exception as error:
@@ -408,6 +427,11 @@ class Outputs(QObject):
             else self.tr("{frames} frames written to {path}")
         )
         self._report_file(text.format(frames=item.done, path=path), path, subject)
+        if ended.summary is not None and ended.summary.notes:
+            notes = [in_window_words(note) for note in ended.summary.notes[:_MOST_NOTES]]
+            if len(ended.summary.notes) > _MOST_NOTES:
+                notes.append(self.tr("and {count} more").format(count=len(ended.summary.notes) - _MOST_NOTES))
+            self._notices.report("warning", "\n".join(notes), subject=f"notes {item.request.text}")
 
     # --- in the GUI thread ----------------------------------------------------------------------------------------
 
@@ -486,8 +510,8 @@ class Outputs(QObject):
         return " ".join(parts)
 
     def wait(self) -> None:
-        """Wait until every recording and export is complete, however long that takes."""
-        jobs: tuple[Recording | ExportJob | None, ...] = (self.video, self.poses, self.export_job)
+        """Wait until every recording, export and snapshot is complete, however long that takes."""
+        jobs = (self.video, self.poses, self.export_job, *self._saving)
         for job in jobs:
             if job is not None:
                 job.join(None)
@@ -503,7 +527,7 @@ class Outputs(QObject):
         running = [job for job in (self.video, self.poses) if job is not None]
         for recording in running:
             recording.stop()
-        jobs: list[Recording | ExportJob | threading.Thread] = [*running]
+        jobs: list[Recording | ExportJob | threading.Thread] = [*running, *self._saving]
         if self.live is not None:
             jobs.append(self.live.close())
             self.live = None

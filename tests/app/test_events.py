@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from PyQt5.QtCore import QMimeData, QPointF, Qt, QTimer, QUrl
-from PyQt5.QtGui import QDropEvent
+from PyQt5.QtGui import QDropEvent, QImage
 from PyQt5.QtTest import QTest
 from PyQt5.QtWidgets import QApplication, QMessageBox
 from pytestqt.qtbot import QtBot
@@ -21,9 +21,11 @@ from pytestqt.qtbot import QtBot
 from app.error_report import ErrorReport
 from app.live.status_file import memory_mb
 from app.main_window import MainWindow
+from app.qt_setup import TITLE
 from app.settings import Settings
 from app.widgets.source_menu import SourceMenu
 from engine.artifacts.compiler import run_build
+from engine.artifacts.part_file import PartFile
 from engine.errors import BackendError, SourceError
 from engine.sources.opening import CameraInfo, open_source
 from engine.types import Frame
@@ -137,6 +139,7 @@ def test_a_source_that_fails_while_it_plays_leaves_no_number_of_people(
     window.source_control.seek(0.0)
     qtbot.waitUntil(lambda: "cannot be read any more" in window.notices.text)
     assert shows_people(window), "the last frame stays"
+    assert window.windowTitle() == TITLE
     qtbot.waitUntil(lambda: not window.header.numbers.text())
 
 
@@ -298,6 +301,31 @@ def test_recording_and_snapshot_report_their_paths(window: MainWindow, qtbot: Qt
     window.transport.snapshot.click()
     qtbot.waitUntil(lambda: ".png" in window.notices.text)
     assert len(list(window.outputs.folder.glob("*.png"))) == 1
+
+
+def test_snapshots_within_a_second_are_all_kept_also_where_the_window_closes(
+    window: MainWindow, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real_save = QImage.save
+
+    def slow_part(path: Path) -> PartFile:
+        time.sleep(0.1)
+        return PartFile(path)
+
+    def slow_save(image: QImage, *arguments: Any) -> bool:
+        time.sleep(0.3)
+        return real_save(image, *arguments)
+
+    monkeypatch.setattr("app.output.record_options.time.strftime", lambda *_: "now")
+    monkeypatch.setattr("app.output.outputs.PartFile", slow_part)
+    monkeypatch.setattr(QImage, "save", slow_save)
+    for _ in range(3):
+        window.transport.snapshot.click()
+    window.close()
+    window.outputs.wait()
+    assert not window.notices.has("error"), window.notices.text
+    names = {path.name for path in window.outputs.folder.iterdir()}
+    assert names == {"clip_now_now.png", "clip_now_now_2.png", "clip_now_now_3.png"}
 
 
 def test_recorded_poses_offer_nothing_to_open(window: MainWindow, qtbot: QtBot) -> None:

@@ -181,9 +181,23 @@ def test_what_cannot_be_exported_says_why(dialog: ExportDialog) -> None:
     dialog.add_files(["clip2"])
     row = dialog.files.topLevelItem(1)
     assert row is not None
-    row.setText(1, "clip")
-    dialog.refresh()
-    assert not dialog.export_button.isEnabled() and "name of its own" in dialog.note.text()
+    for name in ("clip", "CLIP", "a/b", " "):
+        row.setText(1, name)
+        assert not dialog.export_button.isEnabled() and "name of its own" in dialog.note.text()
+        row.setText(1, "other")
+        assert dialog.export_button.isEnabled()
+
+
+def test_the_file_of_a_running_recording_waits_for_its_end(
+    dialog: ExportDialog, window: MainWindow, qtbot: QtBot
+) -> None:
+    window.toggle_record()
+    qtbot.waitUntil(lambda: window.outputs.video is not None and window.outputs.video.frames > 3)
+    (part,) = window.outputs.folder.glob("*.part.mp4")
+    dialog.add_files([str(part)])
+    assert not dialog.export_button.isEnabled() and f"{part.name} is still being written" in dialog.note.text()
+    window.toggle_record()
+    qtbot.waitUntil(lambda: window.outputs.video is None)
 
 
 def test_closing_with_a_queue_asks_and_keeps_what_is_done(
@@ -276,6 +290,25 @@ def test_photos_and_folders_of_photos_are_written_as_such(
     assert written == {*pictures, "one_poses.csv", "holiday_poses.csv"}
     with (dialog.folder.path / "holiday_poses.csv").open(newline="") as file:
         assert {row["file_name"] for row in csv.DictReader(file)} == {"a.png", "b.jpg"}
+
+
+def test_photos_that_could_not_be_read_are_named(
+    dialog: ExportDialog, window: MainWindow, qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dialog._queue, "_open_source", open_source)
+    folder = tmp_path / "holiday"
+    folder.mkdir()
+    cv2.imwrite(str(folder / "a.png"), np.full((180, 320, 3), 120, np.uint8))
+    for number in range(5):
+        (folder / f"bad{number}.png").write_bytes(b"no photo")
+    dialog.files.selectAll()
+    dialog.remove()
+    dialog.add_files([str(folder)])
+    export_all(dialog, qtbot)
+    notice = window.notices.of(f"notes {folder}")
+    assert notice is not None and notice.level == "warning"
+    assert [f"bad{number}.png" in notice.label.text() for number in range(5)] == [True] * 3 + [False] * 2
+    assert "and 2 more" in notice.label.text()
 
 
 def test_no_file_of_the_queue_is_replaced_by_another(
