@@ -41,6 +41,7 @@ class EngineBuilds(QObject):
         self._open_pipeline = open_pipeline
         self._build: BackgroundBuild | None = None
         self._offer: BuildOffer | None = None
+        self._model: str | None = None  # that the engine is built of
         self._ending: threading.Thread | None = None
         self._timer = QTimer(self)
         self._timer.setInterval(_POLL_MS)
@@ -57,7 +58,8 @@ class EngineBuilds(QObject):
     def _refresh(self) -> None:
         """Offer the possible builds for the chosen network and the open source."""
         source = self._session.source
-        people_in = None if source is None or source.info.is_live or source.text == "demo" else source.text
+        has_pictures = source is not None and not (source.info.is_live or source.info.read_once)
+        people_in = source.text if source is not None and has_pictures and source.text != "demo" else None
         try:
             self._panel.builds.set_offers(build_offers(self._panel.options.pose_model, people_in))
         except EngineError as error:  # no default model: nothing can be built
@@ -68,7 +70,7 @@ class EngineBuilds(QObject):
         """Start a build; the pipeline keeps running."""
         if self._build is not None:
             return
-        self._offer = offer
+        self._offer, self._model = offer, self._panel.options.pose_model
         self._build = BackgroundBuild(offer.arguments, self._progress.emit)
         self._panel.builds.set_busy(True)
         self._report(self.tr("starting"))
@@ -111,7 +113,7 @@ class EngineBuilds(QObject):
         self._use(offer, file)
 
     def _use(self, offer: BuildOffer, file: Path) -> None:
-        if not offer.backend:
+        if not offer.backend or self._panel.options.pose_model != self._model:
             self._notices.report("done", self.tr("Built {file}").format(file=file), subject="build")
             return
         text = self.tr("{title} is ready; switching to it").format(title=offer.title)

@@ -331,10 +331,15 @@ class MainWindow(QMainWindow):
         }
 
     def _show_keys(self) -> None:
-        KeysDialog(self.commands, self).show()
+        self._show_dialog(KeysDialog(self.commands, self))
 
     def _show_about(self) -> None:
-        AboutDialog(PROGRAM_VERSION, self.session.description, self).show()
+        self._show_dialog(AboutDialog(PROGRAM_VERSION, self.session.description, self))
+
+    @staticmethod
+    def _show_dialog(dialog: QDialog) -> None:
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)  # else the window keeps each one that was shown
+        dialog.show()
 
     def _escape(self) -> None:
         if not (self.full_screen.leave() or self.look_control.let_go()):

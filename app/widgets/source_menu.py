@@ -17,11 +17,11 @@ MEDIA = f"{_VIDEO} {_PHOTO}"
 
 
 def shown_name(text: str) -> str:
-    """The text of a source in the menu."""
-    if "://" in text or text == "demo" or text.isdecimal():
-        return text
-    path = Path(text)
-    return f"{path.name}   ({path.parent})" if path.parent.name else path.name
+    """The text of a source in the menu, where a single `&` would underline the letter after it."""
+    if "://" not in text and text != "demo" and not text.isdecimal():
+        path = Path(text)
+        text = f"{path.name}   ({path.parent})" if path.parent.name else path.name
+    return text.replace("&", "&&")
 
 
 class SourceMenu(QMenu):

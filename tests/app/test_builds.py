@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,16 @@ def test_a_build_for_other_machines_does_not_change_the_pipeline(
     (tmp_path / "end").touch()
     qtbot.waitUntil(lambda: "Built x.engine" in window.notices.text)
     assert len(backstage.pipelines) == 1
+
+
+def test_an_engine_of_another_model_than_the_chosen_one_is_not_used(
+    window: MainWindow, backstage: Backstage, qtbot: QtBot, children: Children, tmp_path: Path
+) -> None:
+    _begin(window, qtbot)
+    window.pose_panel.set_options(replace(window.pose_panel.options, pose_model="another.safetensors"))
+    (tmp_path / "end").touch()
+    qtbot.waitUntil(lambda: "Built x.engine" in window.notices.text)
+    assert len(backstage.pipelines) == 1 and window.pose_panel.options.backend == "auto"
 
 
 def test_a_build_is_cancelled(window: MainWindow, qtbot: QtBot, children: Children) -> None:

@@ -24,12 +24,12 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_a_recent_relative_file_opens_from_another_folder(
     make_window: Callable[..., MainWindow], backstage: Backstage, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backstage, "open_source", lambda _text: Clip(path=Path("walk.mp4")))
-    window = make_window("walk.mp4")
-    qtbot.waitUntil(lambda: window.settings.recent == [str(Path.cwd() / "walk.mp4")])
+    monkeypatch.setattr(backstage, "open_source", lambda _text: Clip(path=Path("M&M.mp4")))
+    window = make_window("M&M.mp4")
+    qtbot.waitUntil(lambda: window.settings.recent == [str(Path.cwd() / "M&M.mp4")])
 
     def listed() -> list[str]:
-        return [action.text() for action in window.sources.actions() if "walk.mp4" in action.text()]
+        return [action.text() for action in window.sources.actions() if "M&&M.mp4" in action.text()]
 
     assert len(listed()) == 1
     window.reset_settings()
