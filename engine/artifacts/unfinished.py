@@ -63,7 +63,7 @@ def unfinished_in(folder: Path) -> list[Path]:
                 status = path.stat()
                 if status.st_size > 0 and not is_held(path):
                     found.append((status.st_mtime, path))
-            except OSError:  # its run ended meanwhile
+            except (OSError, OutputError):  # its run ended meanwhile; or a folder, which is no run's
                 continue
     return [path for _time, path in sorted(found, reverse=True)]
 

@@ -55,6 +55,7 @@ def test_a_running_export_is_not_touched(tmp_path: Path) -> None:
 def test_what_is_kept_after_an_error_is_found_again(tmp_path: Path) -> None:
     kept = write(PartFile(tmp_path / "o.mp4"), "half").keep()
     (tmp_path / "empty.part.mp4").touch()
+    (tmp_path / "folder.part.mp4").mkdir()
     assert unfinished_in(tmp_path) == [kept]
     aside = set_aside(kept)
     assert aside is not None
