@@ -180,7 +180,7 @@ class PoseOptions:
 
     pose_model: str | None = _network(
         None,
-        "pose network (the shipped one)",
+        "pose network: name, .safetensors or .onnx (the shipped one)",
         metavar="NAME|FILE",
         control=Control(
             label="Pose model",
@@ -190,7 +190,7 @@ class PoseOptions:
     )
     detector: str | None = _network(
         None,
-        "person detector: name, .onnx or .pt; none: the whole picture is one box (the shipped one)",
+        "person detector: name, .onnx or .pt; none: take the whole picture as one box (the shipped one)",
         metavar="NAME|FILE",
         control=Control(label="Detector", section="Networks", files=("Open a detector", "Detectors (*.onnx *.pt)")),
     )
@@ -206,17 +206,17 @@ class PoseOptions:
     )
     backend: str = _network(
         "auto",
-        "auto, openvino, onnxruntime, torch, ...",
+        "auto, tensorrt, tensorrt_rtx, torch, openvino or onnxruntime ({default})",
         metavar="NAME",
         control=Control(label="Backend", section="Networks", choices=("auto", *BACKENDS)),
     )
     precision: str = _network(
         "auto",
-        "auto, fp32, fp16, bf16 or int8",
+        "auto, fp32, fp16, bf16 or int8 ({default})",
         metavar="NAME",
         control=Control(label="Precision", section="Networks", choices=PRECISIONS),
     )
-    device: str = _network("auto", "auto, cpu, cuda, cuda:1, coreml", metavar="NAME", places=_REPORTED)
+    device: str = _network("auto", "auto, cpu, cuda, cuda:N or coreml ({default})", metavar="NAME", places=_REPORTED)
     score_threshold: float | None = _network(
         None,
         "minimum score of person boxes, 0 to 1",
@@ -227,7 +227,7 @@ class PoseOptions:
     )
     person_threshold: float | None = _network(
         None,
-        "minimum confidence of people (box and keypoints together)",
+        "minimum confidence of people (box and keypoints together), 0 to 1",
         fraction,
         metavar="X",
         within=SHARE,
@@ -279,20 +279,20 @@ class PoseOptions:
     )
     follow: Follow | None = _people(
         None,
-        "pose one person only, who is found again after a short loss: largest, centre, or an ID",
+        "pose one person only, also after a short loss: largest, centre, or an ID",
         whom_to_follow,
         metavar="largest|centre|ID",
     )
     keypoint_threshold: float = _people(
         0.2,
-        "minimum score of keypoints that are drawn and that angles are made of, 0 to 1 ({default})",
+        "minimum score of keypoints that are drawn and used for angles, 0 to 1 ({default})",
         fraction,
         metavar="X",
         within=SHARE,
     )
     angles: bool = _people(
         False,
-        "angles at the joints, in the poses and on the picture",
+        "add the angles at the joints to the poses and the picture",
         places=_EXPORT,
         control=Control(label="Angles at the joints", section="Poses"),
     )
@@ -328,10 +328,12 @@ class Options(PoseOptions):
     source: str | None = _what(None, "source the window opens first; the same choices", metavar="SOURCE")
     doctor: bool = _what(False, "report what runs on this machine, with advice for the rest")
     status_json: Path | None = option(
-        None, "write the window's statistics to a file once a second", Path, group=WINDOW, metavar="FILE"
+        None, "write the statistics of the window to a file once a second", Path, group=WINDOW, metavar="FILE"
     )
     benchmark: bool = _benchmark(False, "measure the speed of this machine; --backend all: of each")
-    people: str = _benchmark("1,4,8,16", "also with these numbers of people ({default})", metavar="N,N")
+    people: str = _benchmark(
+        "1,4,8,16", "also measure with these numbers of people in a frame ({default})", metavar="N,N"
+    )
     data: Path | None = _benchmark(
         None,
         "also measure AP on a data set of COCO keypoints, as python -m train takes it (needs requirements-train.txt)",
@@ -339,8 +341,10 @@ class Options(PoseOptions):
         metavar="DIR",
         places=Place.COMMAND_LINE | Place.BENCHMARK,
     )
-    frames: int = _benchmark(200, "frames to measure with ({default})", whole_number, metavar="N")
-    report: Path | None = _benchmark(None, "write the results, and a plot beside them", Path, metavar="FILE.json")
+    frames: int = _benchmark(200, "number of frames to measure ({default})", whole_number, metavar="N")
+    report: Path | None = _benchmark(
+        None, "write the results as JSON, and a plot beside them", Path, metavar="FILE.json"
+    )
     plot: Path | None = _benchmark(None, "plot frames/s against people, one line per backend", Path, metavar="FILE.png")
     soak: str | None = _benchmark(
         None,
@@ -353,41 +357,43 @@ class Options(PoseOptions):
     )
     output: Path | None = _output(
         None,
-        "the video or photo to write (outputs/<name>_pose.mp4); none: only the poses",
+        "video or photo to write, of several sources the folder (outputs/<name>_pose.mp4); none: only the poses",
         Path,
         metavar="FILE",
     )
     poses: tuple[str, ...] = _output(
         (),
-        "also write keypoints, to files (.jsonl, .csv, .json for COCO) and live: - (standard output),"
-        " udp://HOST:PORT, osc://HOST:PORT, ws://HOST:PORT",
+        "also write keypoints to files (.jsonl, .csv, .json for COCO), or live to - (standard output),"
+        " udp://HOST:PORT, osc://HOST:PORT or ws://HOST:PORT",
         metavar="FILE|ADDRESS",
         many=True,
     )
-    allow_remote: bool = _output(False, "other machines may read from ws://, without a password")
+    allow_remote: bool = _output(False, "let other machines read from ws://, without a password")
     allow_origin: tuple[str, ...] = _output(
         (),
-        "web pages that may read from ws://, by origin, such as https://pages.example",
+        "origins of web pages that may read from ws://, such as https://pages.example",
         page_origin,
         metavar="ORIGIN",
         many=True,
     )
     attention: str | None = _output(
         None,
-        "tint people by the attention map of a keypoint, such as left_wrist; areas:left_wrist for its soft area; all: "
+        "tint people by the attention map of a keypoint, such as left_wrist; areas:left_wrist: its soft area; all: "
         "a sheet of all keypoints",
         metavar="KEYPOINT",
     )
-    attention_maps: Path | None = _output(None, "also write the attention maps as numbers", Path, metavar="FILE.npz")
+    attention_maps: Path | None = _output(
+        None, "also write the areas and attention maps as numbers", Path, metavar="FILE.npz"
+    )
     attention_scale: AttentionScale = _output(
         "frame",
-        "colours span from 1/K (no preference) to the frame's highest value (frame), or 0 to 1 (paper)",
+        "colours span from 1/K (no preference) to the frame's maximum (frame), or from 0 to 1 (paper) ({default})",
         attention_scale,
         metavar="{frame,paper}",
     )
     draw: tuple[str, ...] = _output(
         ("skeleton", "ids"),
-        "what is drawn on people: skeleton, boxes, ids, scores, angles, trails, or none (skeleton,ids)",
+        "what to draw on people: skeleton, boxes, ids, scores, angles, trails, or none (skeleton,ids)",
         drawn_parts,
         metavar="LIST",
     )
@@ -396,13 +402,13 @@ class Options(PoseOptions):
     )
     background: str = _output(
         "video",
-        "what is under the drawing: video, black, or a picture that covers the frame ({default})",
+        "background of the drawing: video, black, or a picture that covers the frame ({default})",
         metavar="video|black|FILE",
     )
     legend: bool = _output(True, "no legend of the attention map")
     size: int | None = _output(
         None,
-        "length of the shorter side of what is written, in px, where the source is larger (as the source)",
+        "shorter side of the output in px, where the source is larger (as the source)",
         whole_number,
         metavar="PX",
         within=AT_LEAST_1,
@@ -438,7 +444,7 @@ class Options(PoseOptions):
         places=_EXPORT,
         control=Control(label="Replace existing files", section="Files"),
     )
-    offline: bool = option(False, "never download, overrides --download", group=NETWORKS)
+    offline: bool = option(False, "never download; overrides --download", group=NETWORKS)
     quiet: bool = option(False, "no progress bar and no summary", group=MESSAGES)
     verbose: bool = option(False, "show the traceback of an error", group=MESSAGES)
     given: frozenset[str] = frozenset()

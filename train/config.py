@@ -69,13 +69,17 @@ class NetworkOptions:
     fusion: str = option(PoseModelConfig.fusion, "concat, add or none: table 2 of the paper ({default})")
     area_normalization: str = option(PoseModelConfig.area_normalization, "sum or softmax ({default})")
     decode: str = option(
-        PoseModelConfig.decode, "of heatmaps to keypoints, also where the weights are used: quarter or dark ({default})"
+        PoseModelConfig.decode, "how heatmaps become keypoints, stored in the weights: quarter or dark ({default})"
     )
     sigma: float = option(
-        PoseModelConfig.sigma, "of the targets in heatmap px; 0 for 2 at 64x48 and 3 at 96x72 (0)", float
+        PoseModelConfig.sigma,
+        "standard deviation of the targets in heatmap px; 0: 2 at 64x48 and 3 at 96x72 (0)",
+        float,
     )
-    coarse_supervision: bool = option(PoseModelConfig.coarse_supervision, "table 1 of the paper")
-    udp: bool = option(PoseModelConfig.udp, "unbiased coordinates (UDP); they travel in the weights")
+    coarse_supervision: bool = option(
+        PoseModelConfig.coarse_supervision, "train without the coarse loss (table 1 of the paper)"
+    )
+    udp: bool = option(PoseModelConfig.udp, "train in unbiased coordinates (UDP); stored in the weights")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,47 +112,55 @@ class TrainConfig:
         )
     )
     output: Path = field(metadata=described("folder of the run (runs/MODEL)", Path))
-    init: str = option("random", "random, imagenet, a weights file, or the .json of MoveNet (mobilenet_v2) ({default})")
-    epochs: int = option(210, "passes over the people ({default})", int, within=AT_LEAST_1)
-    hours: float | None = option(None, "stop after this time; schedules follow it", float, within=POSITIVE)
-    batch_size: int = option(128, "people a step, over all devices together ({default})", int, within=AT_LEAST_1)
+    init: str = option(
+        "random", "start from: random, imagenet, a weights file, or the .json of MoveNet (mobilenet_v2) ({default})"
+    )
+    epochs: int = option(210, "passes over the data set ({default})", int, within=AT_LEAST_1)
+    hours: float | None = option(
+        None, "stop after this time; schedules follow the clock instead of the epochs", float, within=POSITIVE
+    )
+    batch_size: int = option(128, "people in a step, over all devices together ({default})", int, within=AT_LEAST_1)
     accumulate: int = option(
-        1, "forward and backward passes a step, each with batch-size / N people ({default})", int, within=AT_LEAST_1
+        1, "passes in which a step is computed, each with batch-size / N people ({default})", int, within=AT_LEAST_1
     )
     optimizer: str = option("adam", "adam or adamw ({default})", choices=("adam", "adamw"))
-    learning_rate: float = option(5e-4, "at its highest ({default})", float, within=POSITIVE)
-    adam_epsilon: float = option(1e-8, "what keeps Adam's division finite ({default})", float, within=POSITIVE)
+    learning_rate: float = option(5e-4, "maximum learning rate ({default})", float, within=POSITIVE)
+    adam_epsilon: float = option(1e-8, "constant that keeps Adam's division finite ({default})", float, within=POSITIVE)
     gradient_clip: float = option(
-        0.0, "largest norm of the gradient; 0 for no limit ({default})", float, within=NOT_NEGATIVE
+        0.0, "maximum norm of the gradient; 0: no limit ({default})", float, within=NOT_NEGATIVE
     )
-    weight_decay: float = option(0.0, "0 reproduces the paper ({default})", float, within=NOT_NEGATIVE)
-    schedule: str = option("step", "step or cosine ({default})", choices=("step", "cosine"))
+    weight_decay: float = option(0.0, "weight decay; 0 as in the paper ({default})", float, within=NOT_NEGATIVE)
+    schedule: str = option("step", "learning rate: step or cosine ({default})", choices=("step", "cosine"))
     milestones: tuple[float, ...] = option(
-        (170 / 210, 200 / 210), "shares of the run at which 'step' steps down, such as 0.81,0.95", _numbers
+        (170 / 210, 200 / 210),
+        "shares of the run after which 'step' divides the learning rate by 10, such as 0.81,0.95",
+        _numbers,
     )
-    warmup_steps: int = option(0, "linear start ({default})", int, within=NOT_NEGATIVE)
+    warmup_steps: int = option(
+        0, "steps of a linear warm-up of the learning rate ({default})", int, within=NOT_NEGATIVE
+    )
     alpha: float = option(0.2, "weight of the coarse loss (equation 4) ({default})", float, within=NOT_NEGATIVE)
     attention_weight: float = option(
         0.0,
-        "weight of a loss that lets each pixel attend to the keypoints next to it, such as 1e-4; 0 as in the paper",
+        "weight of a loss that lets each pixel attend to the keypoints near it, such as 1e-4; 0 as in the paper",
         float,
         within=NOT_NEGATIVE,
     )
     teacher: str | None = option(
-        None, "learn from the flip-averaged heatmaps of this network, too: a shipped name or a .safetensors file"
+        None, "also learn from the flip-averaged heatmaps of this network: a shipped name or a .safetensors file"
     )
     teacher_weight: float = option(
         1.0,
-        "of the teacher's loss where there is a label; where there is none it counts as one ({default})",
+        "weight of the teacher's loss where there is a label; without a label it is 1 ({default})",
         float,
         within=NOT_NEGATIVE,
     )
     teacher_threshold: float = option(
-        0.3, "peak of a teacher's heatmap from which it teaches ({default})", float, within=SHARE
+        0.3, "minimum peak of a teacher's heatmap to learn from ({default})", float, within=SHARE
     )
     ohkm: int = option(
         0,
-        "online hard keypoint mining: the final loss counts only the N worst keypoints of each person, 8 in CPN; 0 for "
+        "online hard keypoint mining: the final loss counts only the N worst keypoints of each person, 8 in CPN; 0: "
         "all ({default})",
         int,
         within=NOT_NEGATIVE,
@@ -160,85 +172,90 @@ class TrainConfig:
         choices=("paper-uniform", "official"),
     )
     rotation_deg: float = option(
-        40.0, "crops turn by up to so many degrees; with official: their standard deviation ({default})", float
+        40.0, "maximum rotation of a crop in degrees; with official: its standard deviation ({default})", float
     )
     scale_range: tuple[float, float] = option(
         (0.5, 1.5), "size of a crop as a factor of its box, such as 0.5,1.5", _range
     )
-    flip_probability: float = option(0.5, "of mirroring a crop ({default})", float, within=SHARE)
-    half_body_probability: float = option(0.3, "of cropping to one half of the body ({default})", float, within=SHARE)
+    flip_probability: float = option(0.5, "probability of mirroring a crop ({default})", float, within=SHARE)
+    half_body_probability: float = option(
+        0.3, "probability of cropping to one half of the body ({default})", float, within=SHARE
+    )
     truncation_probability: float = option(
-        0.0, "of ending the frame at a line through the body, as a webcam's often does ({default})", float, within=SHARE
+        0.0,
+        "probability of ending the frame at a line through the body, as a webcam's often does ({default})",
+        float,
+        within=SHARE,
     )
     cut_out_probability: float = option(
-        0.0, "of hiding up to three patches of the crop ({default})", float, within=SHARE
+        0.0, "probability of hiding up to three patches of the crop ({default})", float, within=SHARE
     )
-    blur_probability: float = option(0.0, "of Gaussian or motion blur ({default})", float, within=SHARE)
+    blur_probability: float = option(0.0, "probability of Gaussian or motion blur ({default})", float, within=SHARE)
     low_resolution_probability: float = option(
-        0.0, "of making the person small and large again ({default})", float, within=SHARE
+        0.0, "probability of shrinking a person and enlarging it again ({default})", float, within=SHARE
     )
-    joint_weights: bool = option(False, "weights 1.2 and 1.5 for elbows and knees, wrists and ankles")
+    joint_weights: bool = option(False, "weigh elbows and knees by 1.2, wrists and ankles by 1.5")
     source_shares: tuple[tuple[str, float], ...] = option(
-        (), "how often the people of a source come in an epoch, such as coco:2,lsp:0.5", named_numbers
+        (), "how often an epoch takes the people of each source, such as coco:2,lsp:0.5", named_numbers
     )
     color_jitter: float = option(
         0.0, "strength of random brightness, contrast and colour ({default})", float, within=NOT_NEGATIVE
     )
     grow: tuple[tuple[float, float], ...] = option(
         (),
-        "growing input sizes, SHARE:FACTOR,...: 0.4:0.5,0.75:0.75 trains 40 % of the run at half size and up to "
-        "75 % at three quarters",
+        "growing input sizes, SHARE:FACTOR,...: 0.4:0.5,0.75:0.75 trains the first 40 % of the run at half size and "
+        "then, up to 75 %, at three quarters",
         _number_pairs,
     )
     ema_decay: float = option(
         0.0,
-        "running average of the weights, such as 0.999; 0 for none ({default})",
+        "decay of a running average of the weights, such as 0.999; 0: none ({default})",
         float,
         within=Range(low=0, high=1, below=True),
     )
-    precision: str = option("fp32", "fp32, bf16 or fp16 (mixed) ({default})", choices=("fp32", "bf16", "fp16"))
-    compile: bool = option(False, "torch.compile the network")
-    freeze_batch_norm: bool = option(False, "keep the batch norms' statistics as they are")
-    sync_batch_norm: bool = option(False, "batch norms take their statistics over all GPUs")
+    precision: str = option("fp32", "fp32, or mixed bf16 or fp16 ({default})", choices=("fp32", "bf16", "fp16"))
+    compile: bool = option(False, "compile the network with torch.compile")
+    freeze_batch_norm: bool = option(False, "do not change the statistics of batch norms")
+    sync_batch_norm: bool = option(False, "compute the statistics of batch norms over all GPUs")
     freeze_backbone: bool = option(False, "train the KCAM head alone")
     freeze_until: int = option(
-        0, "keep the backbone up to this output stride as it is: 2, 4, 8, 16, 32 (all of it) ({default})", int
+        0, "do not train the backbone up to this output stride: 2, 4, 8, 16, 32 (all of it) ({default})", int
     )
     backbone_learning_rate_factor: float = option(
-        1.0, "on the learning rate of the backbone; 0.25 where it is pretrained ({default})", float
+        1.0, "factor on the learning rate of the backbone, such as 0.25 for a pretrained one ({default})", float
     )
-    devices: int = option(1, "processes (CPU) or cards a machine ({default})", int, within=AT_LEAST_1)
-    nodes: int = option(1, "machines ({default})", int, within=AT_LEAST_1)
+    devices: int = option(1, "processes (CPU) or GPUs on each machine ({default})", int, within=AT_LEAST_1)
+    nodes: int = option(1, "number of machines ({default})", int, within=AT_LEAST_1)
     checkpoint_minutes: float = option(
         10.0,
-        "between checkpoints; the most work that a stop can lose ({default})",
+        "minutes between checkpoints; the most work that a crash can lose ({default})",
         float,
         within=Range(low=0, high=10_000, above=True),
     )
-    checkpoint_steps: int = option(0, "also save every so many steps ({default})", int)
+    checkpoint_steps: int = option(0, "also save after each N steps; 0: never ({default})", int)
     boxes: Path | None = option(
-        None, "a detector's DETECTIONS.json: validate, and choose best.safetensors, with its boxes", Path
+        None, "validate, and choose best.safetensors, with the boxes of a detector's DETECTIONS.json", Path
     )
     flip_test: bool = option(False, "validate, and choose best.safetensors, with the mirrored crop averaged in")
     debug_pictures: int = option(
         0,
-        "write so many crops of train and val, with targets and predictions, to OUTPUT/debug each epoch ({default})",
+        "write N crops of train and val, with targets and predictions, to OUTPUT/debug in each epoch ({default})",
         int,
         within=NOT_NEGATIVE,
     )
     validate_every: int = option(1, "epochs between validations ({default})", int, within=AT_LEAST_1)
-    max_steps: int = option(-1, "stop after so many steps ({default})", int)
-    cache_images: bool = option(True, "decode pictures anew every time")
+    max_steps: int = option(-1, "stop after N steps; -1: no limit ({default})", int)
+    cache_images: bool = option(True, "decode pictures each time instead of keeping them in memory")
     workers: int | None = option(
-        None, "loader processes a device, as many as suit the machine by default", int, within=NOT_NEGATIVE
+        None, "loader processes for each device (as many as suit the machine)", int, within=NOT_NEGATIVE
     )
     threads: int = option(
         0,
-        "of PyTorch on the CPU; one fewer than the cores where other work runs beside it ({default})",
+        "threads of PyTorch on the CPU; 0: one for each core ({default})",
         int,
         within=NOT_NEGATIVE,
     )
-    seed: int = option(0, "of everything random ({default})", int, within=SEED)
+    seed: int = option(0, "seed of all random numbers ({default})", int, within=SEED)
 
     def __post_init__(self) -> None:
         check_options(self)

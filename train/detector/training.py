@@ -1,4 +1,4 @@
-"""`python -m train.detector`: train the one-class person detector (YOLO26n) that the program ships.
+"""`python -m train.detector`: train a detector of people: a YOLO26n, or its head on the backbone of a NanoDet-g.
 
 Without `--teacher` only pictures in which every person is meant to be listed are used (`source` "coco" where the data
 set names its sources): a picture that lists one of its three people teaches a detector to overlook the other two.
@@ -48,11 +48,14 @@ class DetectorOptions:
     batch_size: int = option(16, read=int)
     close_mosaic: int = option(10, "last epochs without mosaic", int)
     optimizer: str | None = option(
-        None, "ultralytics chooses by the number of steps", metavar="{AdamW,MuSGD}", choices=tuple(_LEARNING_RATES)
+        None,
+        "AdamW or MuSGD (ultralytics chooses by the number of steps)",
+        metavar="{AdamW,MuSGD}",
+        choices=tuple(_LEARNING_RATES),
     )
     learning_rate: float | None = option(
         None,
-        "of --optimizer (AdamW 0.002, MuSGD 0.01)",
+        "learning rate of --optimizer (AdamW 0.002, MuSGD 0.01)",
         float,
         within=Range(low=0, high=1, above=True, words="above 0 and up to 1"),
     )
@@ -63,26 +66,26 @@ class DetectorOptions:
         within=Range(low=0, high=1, below=True, words="0 to less than 1"),
     )
     one_to_many: bool = option(
-        False, "train that branch alone, for 'engine build --one-to-many'; its share of the loss fades out otherwise"
+        False, "train that branch alone, for 'engine build --one-to-many'; otherwise its share of the loss fades out"
     )
     paste_people: float = option(
         0.0, "probability that people cut out of other pictures are pasted into a mosaic (0)", float, within=SHARE
     )
     teacher: tuple[str, ...] = option(
         (),
-        "detectors that label the people whom the data set leaves out: NANODET.onnx, or as for main.py --detector",
+        "detectors that label people whom the data set leaves out: a NanoDet as .onnx, or as for main.py --detector",
         many=True,
     )
     teacher_threshold: float = option(
         0.4,
-        "a teacher's box counts as a person from this score, is left alone down to half of it ({default})",
+        "minimum score of a teacher's box to count as a person; down to half of it the loss leaves it out ({default})",
         float,
         within=SHARE,
     )
     cell_weight: float = option(
         0.0,
-        "of a loss by which every cell learns what a NanoDet among the teachers gives there on the same augmented "
-        "picture; it needs the NanoDet's input size ({default})",
+        "weight of a loss by which every cell learns the output of a NanoDet among the teachers on the same augmented "
+        "picture; needs the NanoDet's input size ({default})",
         float,
         within=NOT_NEGATIVE,
     )
