@@ -16,6 +16,16 @@ from engine.build.options import BuildOptions
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ("README.md", *(f"docs/{file.name}" for file in sorted((ROOT / "docs").glob("*.md"))))
+LINKED = (
+    *PAGES,
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    *(
+        file.relative_to(ROOT).as_posix()
+        for folder in ("docs/decisions", "models/weights")
+        for file in (ROOT / folder).glob("*.md")
+    ),
+)
 HISTORY = "docs/results-history.md"
 """Commands of that page were run when it was written."""
 
@@ -91,7 +101,7 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
-@pytest.mark.parametrize("page", [*PAGES, "CONTRIBUTING.md", "SECURITY.md"])
+@pytest.mark.parametrize("page", LINKED)
 def test_every_link_leads_somewhere(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)\s]+)\)", text):

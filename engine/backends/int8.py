@@ -25,7 +25,7 @@ _PAYS = {"openvino": ({"avx512_vnni"}, {"amx_bf16", "amx_int8"})}
 """Runtimes, and the features (`engine.system.processor.CPU_FEATURES`) that a processor must have and must lack, where
 the shipped INT8 graph was measured to be clearly faster than what `auto` would otherwise take: with one to eight people
 1.8 to 2.0 times as fast as float32, and 1.4 to 2.0 times as bfloat16 where the processor has that, see docs/results.md
-("INT8 against float"). ONNX Runtime was slower (0.4 to 0.6 times). What is not here computes in float."""
+("INT8 against float"). ONNX Runtime was slower (0.3 to 0.6 times). What is not here computes in float."""
 
 
 def int8_pays(runtime: str, features: Sequence[str]) -> bool:
