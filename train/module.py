@@ -65,7 +65,7 @@ class PoseTraining(L.LightningModule):
         self.teacher: Teacher | None = None
         """What teaches beside the labels; opened by `train.run.build_training`."""
         self.best_ap = -1.0
-        self.kept_step = -1  # of the weights that were last written
+        self.kept_step = -1  # of the last validation, whose weights the first process wrote
         self.elapsed_s = 0.0
         self._last_tick: float | None = None
         self._batches_to_skip = 0
@@ -231,7 +231,8 @@ class PoseTraining(L.LightningModule):
             f"AP {metrics['AP']:.2f}{' (best)' if best else ''}, AP50 {metrics['AP50']:.2f}, PCK {metrics['PCK']:.2f}, "
             f"loss {metrics['loss']:.3g}{context}"
         )
-        if not self.trainer.sanity_checking and self.trainer.is_global_zero:
+        self.kept_step = self.global_step  # in every process: all of them ask at the end whether to validate again
+        if self.trainer.is_global_zero:
             self.keep_weights(metrics, size)
             if self.config.debug_pictures:
                 self.write_debug_pictures(size)
@@ -274,7 +275,6 @@ class PoseTraining(L.LightningModule):
             names.append("best")
         for name in names:
             self.write_weights(self.config.output / f"{name}.safetensors", notes)
-        self.kept_step = self.global_step
 
     def write_weights(self, path: Path, notes: dict[str, str]) -> None:
         """Write the network as it is now."""

@@ -180,6 +180,20 @@ def test_processes_that_share_a_run_go_by_the_clock_of_the_first(run: tuple[Path
     assert group["lr"] == pytest.approx(training.config.learning_rate / 2)
 
 
+def test_every_process_knows_that_the_last_weights_were_validated(
+    run: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first one writes them; another that validated again at the end would wait for it in vain."""
+    training = build_training(config_from(parse_options([*TINY, "--data", str(run[0]), "--output", str(tmp_path)])))
+    trainer: Any = SimpleNamespace(is_global_zero=False, global_step=7, current_epoch=0)
+    training._trainer = trainer
+    for name in ("log_dict", "print"):
+        monkeypatch.setattr(training, name, lambda *_given: None)
+    monkeypatch.setattr(training, "measure", lambda _size: ({"AP": 1.0, "AP50": 1.0, "PCK": 1.0, "loss": 1.0}, {}))
+    training.validation_step(torch.zeros(1), 0)
+    assert training.kept_step == 7 and not list(tmp_path.iterdir())
+
+
 def test_evaluate_reports_which_boxes_and_flip_test(run: tuple[Path, Path], tmp_path: Path) -> None:
     data, output = run
     report = tmp_path / "report.json"
