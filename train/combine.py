@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import torch
 
@@ -17,7 +17,7 @@ from engine.option_table import finite_number
 from engine.system.entry import run_command
 from engine.system.one_line_parser import OneLineParser
 from models.build import build_from_config
-from models.checkpoints import CheckpointError, load_pose_model, save_pose_model
+from models.checkpoints import CheckpointError, PoseCheckpoint, load_pose_model, save_pose_model
 from models.pose_model import Decode, PoseModel
 from train.command import reports_errors
 
@@ -37,7 +37,7 @@ def mean_of(models: Sequence[PoseModel]) -> PoseModel:
 
 
 def combine(files: Sequence[Path], output: Path, decode: Decode | None = None, sharpen: float = 1.0) -> None:
-    """Write the mean of weights files; skeleton, classes and notes are the first one's.
+    """Write the mean of weights files; skeleton, classes, normalisation and notes are the first one's.
 
     Args:
         files: of one network.
@@ -53,9 +53,9 @@ def combine(files: Sequence[Path], output: Path, decode: Decode | None = None, s
     checkpoints = [load_pose_model(file) for file in files]
     first = checkpoints[0]
     for file, other in zip(files[1:], checkpoints[1:], strict=True):
-        if (other.model.config, other.skeleton) != (first.model.config, first.skeleton):
+        if _kind(other) != _kind(first):
             raise CheckpointError(
-                f"{file} is of another network or skeleton than {files[0]}; only like ones have a mean"
+                f"{file} is of another network, skeleton or normalisation than {files[0]}; only like ones have a mean"
             )
     model = mean_of([checkpoint.model for checkpoint in checkpoints])
     if decode is not None:
@@ -65,8 +65,14 @@ def combine(files: Sequence[Path], output: Path, decode: Decode | None = None, s
             raise CheckpointError(f"{files[0]} is a {model.config.name}, which has no attention to sharpen")
         model.kcam.key.weight.data.mul_(sharpen)
     # The AP in the notes is the first file's own, not that of what became of it.
-    notes = {key: value for key, value in first.notes.items() if (len(files) == 1 and sharpen == 1.0) or key != "AP"}
-    save_pose_model(output, model, skeleton=first.skeleton, class_names=first.class_names, notes=notes)
+    same = len(files) == 1 and sharpen == 1.0 and model.config == first.config
+    notes = {key: value for key, value in first.notes.items() if same or key != "AP"}
+    kept: dict[str, Any] = {name: getattr(first, name) for name in ("skeleton", "class_names", "mean", "std")}
+    save_pose_model(output, model, **kept, notes=notes)
+
+
+def _kind(checkpoint: PoseCheckpoint) -> tuple[Any, ...]:
+    return checkpoint.config, checkpoint.skeleton, checkpoint.mean, checkpoint.std
 
 
 @reports_errors("train.combine")

@@ -12,14 +12,15 @@ from engine.backends import open_pose_backend
 from engine.heatmap import decode_heatmaps_dark
 from engine.skeleton import COCO17
 from models.build import build_model
-from models.checkpoints import load_pose_model, save_pose_model
+from models.checkpoints import IMAGENET_MEAN, IMAGENET_STD, load_pose_model, save_pose_model
 from train.combine import main
 
 
 def write(path: Path, seed: int, name: str = "kcam_resnet18") -> Path:
     torch.manual_seed(seed)
     model = build_model(name, input_size_wh=(64, 64), deconv_channels=16)
-    save_pose_model(path, model, skeleton=COCO17.to_dict(), class_names=("person",), notes={"AP": "1"})
+    bgr = {"mean": IMAGENET_MEAN[::-1], "std": IMAGENET_STD[::-1]}  # as of a converted SimpleBaseline file
+    save_pose_model(path, model, skeleton=COCO17.to_dict(), class_names=("person",), notes={"AP": "1"}, **bgr)
     return path
 
 
@@ -34,6 +35,7 @@ def test_every_weight_is_the_mean(tmp_path: Path) -> None:
             expected = (states[0][name] + states[1][name] + states[2][name]) / 3
             torch.testing.assert_close(value, expected, atol=1e-3, rtol=1e-3)  # they are stored in float16
     assert "AP" not in found.notes
+    assert (found.mean, found.std) == (IMAGENET_MEAN[::-1], IMAGENET_STD[::-1])
 
 
 def test_dark_decoding_travels_into_the_graph(tmp_path: Path) -> None:
@@ -41,6 +43,7 @@ def test_dark_decoding_travels_into_the_graph(tmp_path: Path) -> None:
     assert (
         main(["--weights", str(write(tmp_path / "a.safetensors", 1)), "--output", str(output), "--decode", "dark"]) == 0
     )
+    assert "AP" not in load_pose_model(output).notes  # it was measured with the other decoding
     crops = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
     with open_pose_backend(output, backend="onnxruntime", precision="fp32").backend as backend:
         assert backend.spec.decode == "dark"
