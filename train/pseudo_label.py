@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import shutil
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -28,7 +26,7 @@ from engine.errors import OptionError, SourceError
 from engine.geometry import apply_affines, boxes_to_affines, invert_affines, overlaps, warp_crops
 from engine.heatmap import decoder_for
 from engine.option_table import AT_LEAST_1, NOT_NEGATIVE, SHARE, add_options, check_options, described, option
-from engine.skeleton import Skeleton
+from engine.skeleton import COCO17, Skeleton
 from engine.sources.photos import photos_in, read_photo
 from engine.system.entry import run_command
 from engine.system.one_line_parser import OneLineParser
@@ -38,6 +36,7 @@ from models.checkpoints import write_atomically
 from train.command import reports_errors
 from train.data.boxes import image_indices, outer_pixels
 from train.data.dataset import ImageStore
+from train.data.linked_pictures import link_or_copy, own_name
 from train.data.people import PeopleSet
 from train.data.reading import read_people
 from train.distillation import Teacher
@@ -80,7 +79,7 @@ class Picture:
 
     Attributes:
         file: where it is.
-        entry: its entry in the COCO file, without `id`, `file_name`, `width` and `height` where they are not known.
+        entry: its entry in a COCO file; `id`, `file_name`, `width` and `height` are written anew.
         annotations: its labels.
     """
 
@@ -240,14 +239,10 @@ class _SplitWriter:
     def add(self, picture: Picture, annotations: list[dict[str, Any]], size_wh: tuple[int, int]) -> None:
         """Add a picture and its labels."""
         number = len(self.content["images"]) + 1
-        name = picture.file.name if picture.file.name not in self._names else f"{number}_{picture.file.name}"
-        self._names.add(name)
-        try:
-            os.link(picture.file.resolve(), self._pictures / name)
-        except OSError:  # another disk, or one without hard links
-            shutil.copyfile(picture.file, self._pictures / name)
-        size = {"width": size_wh[0], "height": size_wh[1]}
-        self.content["images"].append({**size, **picture.entry, "id": number, "file_name": name})
+        name = own_name(picture.file.name, self._names)
+        link_or_copy(picture.file, self._pictures / name)
+        known = {"id": number, "file_name": name, "width": size_wh[0], "height": size_wh[1]}
+        self.content["images"].append({**picture.entry, **known})
         for annotation in annotations:
             own = {"id": len(self.content["annotations"]) + 1, "image_id": number}
             self.content["annotations"].append(
@@ -319,12 +314,27 @@ def _read(
 
 
 def _category(sets: dict[str, PeopleSet], skeleton: Skeleton, class_name: str) -> dict[str, Any]:
-    """The category of the data set that is filled, or one made from the network's skeleton."""
+    """The category of the data set that is filled, or one for the network's; reading it gives the skeleton again."""
+    own: dict[str, Any] = {"id": 1, "name": class_name}
+    mirrors = bool(skeleton.flip_pairs)
     if sets:
-        categories = sets["train"].ground_truth["categories"]
-        return dict(next(category for category in categories if "keypoints" in category))
-    edges = [[a + 1, b + 1] for a, b in skeleton.edges]
-    return {"id": 1, "name": class_name, "keypoints": list(skeleton.keypoint_names), "skeleton": edges}
+        people = sets["train"]
+        own = next(one for one in people.ground_truth["categories"] if "keypoints" in one)
+        own = {**own, "name": people.class_names[0]}
+        skeleton, mirrors = people.skeleton, people.mirrors
+    names = skeleton.keypoint_names
+    category = {**own, "keypoints": list(names), "skeleton": [[a + 1, b + 1] for a, b in skeleton.edges]}
+    if skeleton == COCO17:
+        return category
+    category |= {"sigmas": list(skeleton.oks_sigmas), "upper_body": list(skeleton.upper_body)}
+    if mirrors:
+        category["flip_idx"] = list(skeleton.flip_order)
+    if skeleton.angles:
+        category["angles"] = {
+            angle.name: ["+".join(names[i] for i in point) or "up" for point in (angle.first, angle.vertex, angle.last)]
+            for angle in skeleton.angles
+        }
+    return category
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -19,8 +19,8 @@ from train.combine import main
 def write(path: Path, seed: int, name: str = "kcam_resnet18") -> Path:
     torch.manual_seed(seed)
     model = build_model(name, input_size_wh=(64, 64), deconv_channels=16)
-    bgr = {"mean": IMAGENET_MEAN[::-1], "std": IMAGENET_STD[::-1]}  # as of a converted SimpleBaseline file
-    save_pose_model(path, model, skeleton=COCO17.to_dict(), class_names=("person",), notes={"AP": "1"}, **bgr)
+    mean, std = IMAGENET_MEAN[::-1], IMAGENET_STD[::-1]  # as of a converted SimpleBaseline file
+    save_pose_model(path, model, skeleton=COCO17.to_dict(), notes={"AP": "1"}, mean=mean, std=std)
     return path
 
 

@@ -14,12 +14,14 @@ import torch
 from torch import Tensor
 
 from engine.heatmap import encode_heatmaps
+from engine.skeleton import Angle, Skeleton
 from engine.types import Float32Array
 from tests.engine.fakes import FixedDetector, boxes
 from tests.engine.small_pose_model import SKELETON, write_small_model
 from tests.train.people_folder import NAMES, write_people
 from train import pseudo_label as module
 from train.data.reading import read_people
+from train.data.skeletons import make_skeleton
 from train.pseudo_label import Labeller, PseudoLabelOptions, main
 
 SIZE = (64, 96)
@@ -127,10 +129,42 @@ def test_a_folder_of_photos_becomes_a_data_set_that_training_reads(
     assert "20 people added" in out and "1 pictures that cannot be read" in out
     train, val = read_people(output, "train"), read_people(output, "val")
     assert (len(train.people), len(val.people)) == (18, 2)
-    assert train.skeleton.keypoint_names == SKELETON.keypoint_names
+    assert train.skeleton == SKELETON and train.mirrors
     assert all(file.is_file() for file in train.image_files)
     assert main(options) == 2  # nothing is replaced
     assert "is not empty" in capsys.readouterr().err
+
+
+def test_no_picture_replaces_another_and_sizes_are_those_of_the_pixels(tmp_path: Path) -> None:
+    """The third would be called as the first: through its hard link, it would be written over the original."""
+    files = [tmp_path / "a" / "3_x.png", tmp_path / "a" / "x.png", tmp_path / "b" / "x.png"]
+    for number, file in enumerate(files):
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(b"picture %d" % number)
+    writer = module._SplitWriter(tmp_path / "set", "train", {"id": 1})
+    for file in files:
+        # MPII does not state sizes.
+        writer.add(module.Picture(file=file, entry={"width": 0, "height": 0}, annotations=[]), [], (40, 30))
+    assert [file.read_bytes() for file in files] == [b"picture 0", b"picture 1", b"picture 2"]
+    written = writer.content["images"]
+    assert [(tmp_path / "set" / "train" / one["file_name"]).read_bytes() for one in written] == [
+        file.read_bytes() for file in files
+    ]
+    assert [(one["width"], one["height"]) for one in written] == [(40, 30)] * 3
+
+
+@pytest.mark.parametrize("sides", [True, False])
+def test_the_category_gives_the_skeleton_again(sides: bool) -> None:
+    names = ("left_tip", "right_tip", "root") if sides else ("one", "two", "three")
+    angle = Angle(name="lean", first=(0, 1), vertex=(2,), last=())
+    skeleton = Skeleton(
+        keypoint_names=names, edges=((0, 2),), flip_pairs=((0, 1),) if sides else (), oks_sigmas=(0.1, 0.2, 0.3),
+        upper_body=(0, 1), angles=(angle,),
+    )  # fmt: skip
+    category = module._category({}, skeleton, "hand")
+    edges = tuple((a - 1, b - 1) for a, b in category["skeleton"])
+    assert make_skeleton(category, tuple(category["keypoints"]), edges, 0.05) == (skeleton, sides)
+    assert category["name"] == "hand"
 
 
 def test_a_labelled_set_keeps_its_labels_and_its_val(

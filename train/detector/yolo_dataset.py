@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -18,11 +16,9 @@ from tqdm import tqdm
 from engine.artifacts.documents import reason
 from engine.errors import SourceError
 from engine.system.json_file import read_json
-from engine.system.regular_file import open_regular, read_regular
+from engine.system.regular_file import read_regular
 from engine.types import Float32Array, UInt8Array
-
-_JPEG, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
-
+from train.data.linked_pictures import link_or_copy, own_name
 
 UNSURE_FILE = "unsure.json"
 """Boxes of which no teacher is sure, beside data.yaml."""
@@ -73,9 +69,9 @@ def write_yolo_dataset(
         for folder in ("images", "labels"):
             (output / folder / split).mkdir(parents=True, exist_ok=True)
         taken: set[str] = set()
-        for number, (file_name, rows) in enumerate(tqdm(labels.items(), desc=split, disable=None if learns else True)):
-            name = _own_name(file_name, number, taken)
-            _link_or_copy(data / split / file_name, output / "images" / split / name)
+        for file_name, rows in tqdm(labels.items(), desc=split, disable=None if learns else True):
+            name = own_name(file_name, taken)
+            link_or_copy(data / split / file_name, output / "images" / split / name)
             more: list[Row] = []
             if learns and teach is not None:
                 more, unsure[name] = _taught(output / "images" / split / name, rows, teach)
@@ -157,29 +153,3 @@ def _yolo_row(box_xywh: list[float], width: int, height: int) -> Row:
     right, bottom = min(float(width), x + w), min(float(height), y + h)
     centre_x, centre_y = (left + right) / 2 / width, (top + bottom) / 2 / height
     return [centre_x, centre_y, (right - left) / width, (bottom - top) / height]
-
-
-def _own_name(file_name: str, number: int, taken: set[str]) -> str:
-    """The name of a picture without folders, which may lead anywhere; with a number where its labels' name is taken."""
-    name = Path(file_name).name
-    if not name or Path(name).stem.casefold() in taken:
-        name = f"{number}_{name or 'picture'}"
-    taken.add(Path(name).stem.casefold())
-    return name
-
-
-def _link_or_copy(source: Path, target: Path) -> None:
-    """A hard link; but a copy of a JPEG without its end mark, because ultralytics repairs such a file in place."""
-    if target.exists():
-        return
-    with open_regular(source) as stream:
-        begin = stream.read(2)
-        stream.seek(-min(2, os.fstat(stream.fileno()).st_size), os.SEEK_END)
-        is_whole = begin != _JPEG or stream.read(2) == _JPEG_END
-    try:
-        if is_whole:
-            os.link(source, target)
-            return
-    except OSError:  # another disk, or one without hard links
-        pass
-    shutil.copyfile(source, target)
