@@ -34,6 +34,7 @@ from models.pose_model import PoseModel
 from train.averaging import recalibrate_batch_norm, unfold_batch_norm, warm_average
 from train.config import TrainConfig
 from train.console import ConsoleLines
+from train.data.people import check_sources
 from train.data.reading import read_people
 from train.distillation import open_teacher
 from train.module import Diverged, PoseTraining
@@ -50,7 +51,7 @@ def build_training(config: TrainConfig, resume: bool = False) -> PoseTraining:
     """Data and network of a run.
 
     Raises:
-        OptionError: this machine has no such arithmetic.
+        OptionError: this machine has no such arithmetic, or the data set no such source.
         SourceError: the data set cannot be used.
         CheckpointError, ModelError: the starting weights, or the teacher, cannot be used.
     """
@@ -59,6 +60,7 @@ def build_training(config: TrainConfig, resume: bool = False) -> PoseTraining:
     if config.sync_batch_norm and not torch.accelerator.is_available():
         raise OptionError("--sync-batch-norm needs GPUs, and PyTorch finds none here")
     people = read_people(config.data, "train")
+    check_sources(dict(config.source_shares), (person.source for person in people.people))
     pose_model = dataclasses.replace(config.pose_model, num_keypoints=people.skeleton.num_keypoints)
     config = dataclasses.replace(config, pose_model=pose_model)
     model = build_from_config(pose_model)

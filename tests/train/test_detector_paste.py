@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +110,8 @@ def test_only_people_who_stand_alone_are_cut_out(tmp_path: Path) -> None:
     alone, one, other = person(0), person(150), person(170)
     few = person(300)
     few.keypoints[5, 2] = 0  # a shoulder
-    people = people_of(alone, one, other, few, files=files)
+    beside = replace(person(image=1), box_xyxy=np.array([300, 4, 396, 186], np.float32))  # a wrong label
+    people = people_of(alone, one, other, few, beside, files=(*files, *files))
     found = cut_outs(people, ImageStore(people, keep=False), 10, 0)
     assert len(found) == 1
     crowd = people_of(one, other, few, files=files)

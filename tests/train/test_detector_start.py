@@ -11,6 +11,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from onnx import numpy_helper
 
 from engine.build.detector_export import export_detector
 from engine.detection.detector import open_detector
@@ -18,7 +19,7 @@ from engine.errors import ModelError
 from engine.types import UInt8Array
 from tests.train.people_folder import write_people
 from train.detector.nanodet_start import nanodet_layout
-from train.detector.start import restore_detector, starting_point
+from train.detector.start import _weights, restore_detector, starting_point
 from train.detector.training import ARCHITECTURE, main
 
 SHIPPED = Path("models/weights/yolo_person.onnx")
@@ -110,6 +111,20 @@ def test_a_file_of_another_kind_is_refused_in_one_line(tmp_path: Path, pictures:
         restore_detector(SHIPPED, "yolo11n.yaml", pictures, SIDE)
 
 
+def test_a_bias_that_is_stored_under_the_name_of_another_layer_is_found(tmp_path: Path) -> None:
+    model = onnx.load(str(SHIPPED))
+    stored = {tensor.name: tensor for tensor in model.graph.initializer}
+    convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
+    one, other = [node for node in convolutions if list(stored[node.input[2]].dims) == [32]][:2]
+    kept, merged = one.input[2], other.input[2]
+    model.graph.initializer.remove(stored[merged])
+    other.input[2] = kept
+    onnx.save(model, str(tmp_path / "merged.onnx"))
+    found = _weights(tmp_path / "merged.onnx")
+    values = torch.from_numpy(numpy_helper.to_array(stored[kept]).copy())
+    assert values.any() and torch.equal(found[merged.removeprefix("model.model.")], values)
+
+
 def test_one_branch_alone_starts_from_the_file_and_comes_out_of_it_again(tmp_path: Path, pictures: list[Path]) -> None:
     """The branch that ships gets the whole loss where the other is not there at all."""
     from engine.system.ultralytics_env import prepare_ultralytics
@@ -134,6 +149,12 @@ def test_one_branch_alone_starts_from_the_file_and_comes_out_of_it_again(tmp_pat
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (["--input-size", "330"], "--input-size is 330; expected a multiple of 32"),
+        (["--threads", "0"], "--threads is 0; expected at least 1"),
+        (
+            ["--source-shares", "lsp:0.5"],
+            "--source-shares needs --teacher: without one, pictures of other sources are left out",
+        ),
         (["--zoom", "1"], "--zoom is 1.0; expected 0 to less than 1"),
         (["--learning-rate", "0.1"], "--learning-rate needs --optimizer: otherwise ultralytics chooses both"),
         (["--optimizer", "AdamW", "--learning-rate", "0"], "--learning-rate is 0.0; expected above 0 and up to 1"),
@@ -163,6 +184,9 @@ def test_a_training_gives_a_detector_that_the_program_opens_by_the_name_of_its_c
     ]
     assert dimensions in (["B", "M", 6], ["B", 5, "A"])
     assert f"detector: {written}" in capsys.readouterr().out
+    written.unlink()  # as if the export had failed
+    assert main(["--data", str(data), "--output", str(tmp_path / "sticks"), *options, "--resume"]) == 0
+    assert "is finished; the detector is exported again" in capsys.readouterr().out and written.is_file()
     opened, _ = open_detector(str(written), backend="onnxruntime", classes="stick", score_threshold=0.0)
     with opened:
         assert opened.backend.spec.class_names == ("stick",)

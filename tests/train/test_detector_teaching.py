@@ -13,7 +13,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from engine.errors import ModelError
+from engine.errors import ModelError, OptionError, SourceError
 from engine.geometry import overlaps
 from engine.system.ultralytics_env import prepare_ultralytics
 from engine.types import Detections, Float32Array, UInt8Array
@@ -285,3 +285,24 @@ def test_a_teacher_is_never_written_over(tmp_path: Path, capsys: pytest.CaptureF
     assert main(["--data", str(data), "--output", str(tmp_path / "run"), "--teacher", str(teacher)]) == 2
     assert "run.onnx" in capsys.readouterr().err
     assert teacher.read_bytes() == before
+
+
+def test_labels_are_boxes_of_one_person_inside_the_picture(tmp_path: Path) -> None:
+    data = write_people(tmp_path / "p", pictures=1)
+    coco = json.loads((data / "train.json").read_text())
+    (own,) = coco["annotations"]
+    coco["categories"].insert(0, {"id": 7, "name": "ball"})
+    others: list[dict[str, Any]] = [{"iscrowd": 1}, {"category_id": 7}, {"bbox": [170, 10, 20, 20]}]
+    coco["annotations"] += [{**own, "id": 2 + number, **other} for number, other in enumerate(others)]
+    (data / "train.json").write_text(json.dumps(coco))
+    write_yolo_dataset(data, tmp_path / "set")
+    (label,) = (tmp_path / "set" / "labels" / "train").iterdir()
+    assert len(label.read_text().splitlines()) == 1
+    assert '0: "stick"' in (tmp_path / "set" / "data.yaml").read_text()
+    coco["annotations"] = [{**own, "category_id": 7}]
+    (data / "train.json").write_text(json.dumps(coco))
+    with pytest.raises(SourceError, match="none of its boxes is that of one stick"):
+        write_yolo_dataset(data, tmp_path / "none")
+    none = np.zeros((0, 4), np.float32), np.zeros((0, 4), np.float32)
+    with pytest.raises(OptionError, match="no source of the data set"):
+        write_yolo_dataset(write_people(tmp_path / "q"), tmp_path / "r", teach=lambda *_: none, shares={"lsp": 1.0})

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from engine.errors import OptionError, nearest_hint
 from engine.skeleton import Skeleton
 from engine.types import Float32Array
 
@@ -64,6 +65,19 @@ class PeopleSet:
 def sizes_of(images: Sequence[Mapping[str, Any]]) -> tuple[tuple[int, int], ...]:
     """Width and height of the pictures of a COCO file."""
     return tuple((int(image["width"]), int(image["height"])) for image in images)
+
+
+def check_sources(named: Iterable[str], sources: Iterable[str]) -> None:
+    """Refuse a name of `--source-shares` that is none of the sources of a data set.
+
+    Raises:
+        OptionError: there is no such source.
+    """
+    known = {source for source in sources if source}
+    for name in named:
+        if name not in known:
+            hint = nearest_hint(name, known) if known else " Its pictures name no source."
+            raise OptionError(f"--source-shares names '{name}', which is no source of the data set.{hint}")
 
 
 _SIDES = re.compile(r"(?<![a-z])(left|right|l|r)(?![a-z])|left|right", re.IGNORECASE)

@@ -79,7 +79,10 @@ def cut_outs(people: PeopleSet, images: ImageStore, most: int, seed: int) -> lis
 
 
 def _alone(people: PeopleSet) -> list[Person]:
-    """People tall enough, labelled at shoulders, hips and half of all keypoints, whose box holds no one else."""
+    """People tall enough, labelled at shoulders, hips and half of all keypoints, whose box holds no one else.
+
+    Somebody whose trunk lies outside the box altogether has a wrong label, and no outline in it.
+    """
     trunk = _rows(people.skeleton, _TRUNK)
     if not trunk.any():
         return []
@@ -94,7 +97,10 @@ def _alone(people: PeopleSet) -> list[Person]:
         for person, row in zip(members, table, strict=True):
             tall = person.box_xyxy[3] - person.box_xyxy[1] >= _LEAST_HEIGHT_PX
             labelled = person.keypoints[:, 2] > 0
-            if tall and row.max() < _CROWD_OVERLAP and labelled.mean() >= 0.5 and labelled[trunk].all():
+            xy = person.keypoints[trunk, :2]
+            inside = ((xy >= person.box_xyxy[:2]) & (xy < person.box_xyxy[2:])).all(axis=1).any()
+            whole = labelled.mean() >= 0.5 and labelled[trunk].all() and inside
+            if tall and row.max() < _CROWD_OVERLAP and whole:
                 found.append(person)
     return found
 

@@ -112,21 +112,28 @@ def restore_detector(
 
 
 def _weights(file: Path) -> dict[str, Tensor]:
-    """The weights of the file by their names in ultralytics, float32."""
+    """The weights of the file by their names in ultralytics, float32.
+
+    An exporter stores identical tensors once, under the name of one of them. So it is the graph that says which bias a
+    convolution has.
+    """
     import onnx
     from onnx import numpy_helper
 
     try:
-        proto = onnx.load(str(file), load_external_data=False)
+        graph = onnx.load(str(file), load_external_data=False).graph
     except Exception as error:  # protobuf raises many kinds for damaged bytes
         raise ModelError(f"{file} is not an ONNX file, or it is damaged") from error
-    weights = {
-        tensor.name.removeprefix(_PREFIX).removesuffix("_float16"): torch.from_numpy(
-            numpy_helper.to_array(tensor).astype(np.float32)
-        )
-        for tensor in proto.graph.initializer
-        if tensor.name.startswith(_PREFIX)
+    stored = {
+        tensor.name.removesuffix("_float16"): torch.from_numpy(numpy_helper.to_array(tensor).astype(np.float32))
+        for tensor in graph.initializer
     }
+    weights = {name.removeprefix(_PREFIX): value for name, value in stored.items() if name.startswith(_PREFIX)}
+    for node in graph.node:
+        if node.op_type == "Conv" and node.input[1].startswith(_PREFIX) and node.input[2:]:
+            if node.input[2] not in stored:
+                raise ModelError(f"{file} cannot be trained on: the bias of {node.input[1]} is computed, not stored")
+            weights[node.input[1].removeprefix(_PREFIX).removesuffix("weight") + "bias"] = stored[node.input[2]]
     if not any(name.endswith("cv3.0.2.bias") for name in weights):
         raise ModelError(f"{file} holds no weights of a detector made by 'python -m engine build --detector'")
     return weights
@@ -146,7 +153,7 @@ def _load_layer(name: str, layer: nn.Conv2d, arrays: dict[str, Tensor], file: Pa
         found = "nothing" if weight is None else f"{tuple(weight.shape)}"
         raise ModelError(f"{file} is of another architecture: {name} wants {tuple(layer.weight.shape)}, found {found}")
     layer.weight.data.copy_(weight)
-    bias = arrays.get(f"{stored}.bias", torch.zeros(len(weight)))
+    bias = arrays.get(f"{stored}.bias", torch.zeros(len(weight)))  # a convolution of the file may have none
     if layer.bias is not None:
         layer.bias.data.copy_(bias)
     return bias

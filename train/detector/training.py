@@ -17,7 +17,18 @@ from typing import Any
 from engine.artifacts.write_guard import check_new_folder, check_targets
 from engine.build.detector_export import export_detector
 from engine.errors import OptionError
-from engine.option_table import NOT_NEGATIVE, SEED, SHARE, Range, add_options, check_options, described, option
+from engine.option_table import (
+    AT_LEAST_1,
+    NOT_NEGATIVE,
+    POSITIVE,
+    SEED,
+    SHARE,
+    Range,
+    add_options,
+    check_options,
+    described,
+    option,
+)
 from engine.system.json_file import read_json
 from engine.system.one_line_parser import OneLineParser
 from engine.system.ultralytics_env import disable_telemetry, prepare_ultralytics
@@ -32,6 +43,8 @@ START = "start.pt"
 """What a training begins with, where it is made; in the output folder."""
 _LEARNING_RATES = {"AdamW": 0.002, "MuSGD": 0.01}
 """What ultralytics takes for one class where it chooses."""
+_FINISHED = -1
+"""The epoch in a file of ultralytics whose training has come to its end: it cannot be resumed."""
 _MOST_CUT_OUTS = 1000
 """About 150 MB of memory."""
 
@@ -42,11 +55,16 @@ class DetectorOptions:
 
     data: Path = field(metadata=described("folder with train.json, val.json, train/, val/", Path, required=True))
     output: Path = field(metadata=described("folder for checkpoints, curves and the ONNX file", Path, required=True))
-    input_size: int = option(320, "side of the square input in pixels ({default})", int)
-    epochs: int = option(100, read=int)
-    hours: float | None = option(None, "stop by the clock; the schedule is fitted to it", float)
-    batch_size: int = option(16, read=int)
-    close_mosaic: int = option(10, "last epochs without mosaic", int)
+    input_size: int = option(
+        320,
+        "side of the square input in pixels, a multiple of 32 ({default})",
+        int,
+        within=Range(low=160, high=4096),  # as the export takes it, hours later
+    )
+    epochs: int = option(100, "passes over the pictures ({default})", int, within=AT_LEAST_1)
+    hours: float | None = option(None, "stop by the clock; the schedule is fitted to it", float, within=POSITIVE)
+    batch_size: int = option(16, "pictures a step ({default})", int, within=AT_LEAST_1)
+    close_mosaic: int = option(10, "last epochs without mosaic ({default})", int, within=NOT_NEGATIVE)
     optimizer: str | None = option(
         None,
         "AdamW or MuSGD (ultralytics chooses by the number of steps)",
@@ -97,9 +115,9 @@ class DetectorOptions:
         "start from a .pt file, an .onnx file that 'engine build' made, or a NanoDet-g as .onnx, instead of random",
         Path,
     )
-    device: str = option("cpu")
-    threads: int = option(os.cpu_count() or 1, read=int)
-    workers: int = option(1, "loader processes", int)
+    device: str = option("cpu", "as ultralytics takes it: cpu, 0 for the first GPU, mps ({default})")
+    threads: int = option(os.cpu_count() or 1, "of PyTorch on the CPU ({default})", int, within=AT_LEAST_1)
+    workers: int = option(1, "loader processes ({default})", int, within=NOT_NEGATIVE)
     seed: int = option(0, read=int, within=SEED)
     resume: bool = option(False, "go on from OUTPUT/run/weights/last.pt")
 
@@ -108,7 +126,11 @@ class DetectorOptions:
             raise OptionError("--learning-rate needs --optimizer: otherwise ultralytics chooses both")
         if self.cell_weight and not self.teacher:
             raise OptionError("--cell-weight needs a NanoDet as --teacher")
+        if self.source_shares and not self.teacher:
+            raise OptionError("--source-shares needs --teacher: without one, pictures of other sources are left out")
         check_options(self)
+        if self.input_size % 32:
+            raise OptionError(f"--input-size is {self.input_size}; expected a multiple of 32")
 
 
 def _bfloat16_on_cpu(threads: int) -> Callable[[Any], None]:
@@ -181,7 +203,10 @@ def train(options: DetectorOptions) -> Path:
     if options.teacher:
         model.add_callback("on_pretrain_routine_end", partial(tolerate, cell_weight=options.cell_weight))
     settings = {"resume": True} if resuming else _settings(options, data_yaml)
-    model.train(trainer=_trainer(options, dense), **settings)
+    if resuming and (model.ckpt or {}).get("epoch") == _FINISHED:
+        print(f"the training of {last} is finished; the detector is exported again")
+    else:
+        model.train(trainer=_trainer(options, dense), **settings)
     export_detector(last, exported, input_size=options.input_size, one_to_one=not options.one_to_many)
     return exported
 

@@ -19,6 +19,7 @@ from engine.system.json_file import read_json
 from engine.system.regular_file import read_regular
 from engine.types import Float32Array, UInt8Array
 from train.data.linked_pictures import link_or_copy, own_name
+from train.data.people import check_sources
 
 UNSURE_FILE = "unsure.json"
 """Boxes of which no teacher is sure, beside data.yaml."""
@@ -50,6 +51,7 @@ def write_yolo_dataset(
 
     Raises:
         SourceError: a file is missing, or is no COCO file.
+        OptionError: no picture is of a source that `shares` names.
         OSError: a picture cannot be read, or the folder not be written.
     """
     class_name = ""
@@ -99,28 +101,46 @@ def class_of(data: Path) -> str:
 
 
 def _class_name(coco: dict[str, Any]) -> str:
-    """The class of a COCO file: that of its keypoints, as the pose network names it, else the first."""
-    categories = coco.get("categories") or [{}]
-    with_keypoints = [category for category in categories if "keypoints" in category]
-    return str((with_keypoints or categories)[0].get("name", "person"))
+    return str(_category(coco).get("name", "person"))
+
+
+def _category(coco: dict[str, Any]) -> dict[str, Any]:
+    """The category that is detected: that with keypoints, whose name the pose network has, too, else the first."""
+    categories: list[dict[str, Any]] = coco.get("categories") or [{}]
+    return next((category for category in categories if "keypoints" in category), categories[0])
 
 
 def _labels(coco: dict[str, Any], *, all_pictures: bool) -> dict[str, list[Row]]:
-    """For each picture, by the name in the file, its labels; unless all are wanted, of those that list everybody."""
+    """For each picture, by the name in the file, its labels; unless all are wanted, of those that list everybody.
+
+    A label is the box of one person: crowds and other categories have none, nor boxes outside the picture, for which
+    ultralytics would leave out the whole picture.
+    """
+    category = _category(coco).get("id")
     boxes: dict[Any, list[Any]] = {}
     for annotation in coco["annotations"]:
-        boxes.setdefault(annotation["image_id"], []).append(annotation["bbox"])
-    return {
-        str(image["file_name"]): [_yolo_row(box, image["width"], image["height"]) for box in boxes.get(image["id"], [])]
-        for image in coco["images"]
-        if all_pictures or image.get("source", "coco") == "coco"
-    }
+        is_other = category is not None and annotation.get("category_id", category) != category
+        if not is_other and not annotation.get("iscrowd"):
+            boxes.setdefault(annotation["image_id"], []).append(annotation["bbox"])
+    if coco["annotations"] and not boxes:
+        raise ValueError(f"none of its boxes is that of one {_class_name(coco)}")
+    labels = {}
+    for image in coco["images"]:
+        if all_pictures or image.get("source", "coco") == "coco":
+            rows = [_yolo_row(box, image["width"], image["height"]) for box in boxes.get(image["id"], [])]
+            labels[str(image["file_name"])] = [row for row in rows if min(row[2:]) > 0]
+    return labels
 
 
 def _drawn(
     labels: dict[str, list[Row]], coco: dict[str, Any], shares: Mapping[str, float], seed: int
 ) -> dict[str, Any]:
-    """The pictures without those that the shares of their sources leave out."""
+    """The pictures without those that the shares of their sources leave out.
+
+    Raises:
+        OptionError: no picture is of a source that is named.
+    """
+    check_sources(shares, (str(image.get("source", "")) for image in coco["images"]))
     rng = np.random.default_rng(seed)
     wanted = {
         str(image["file_name"]): shares.get(str(image.get("source", "")), 1.0) > rng.random()
