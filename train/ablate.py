@@ -63,7 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="python -m train.ablate",
         description="Train the rows of table 1 or 2 of the paper and print them beside the paper's.",
         epilog="Options of `python -m train`, such as --data, --epochs, --model or --batch-size, are taken, too, and "
-        "hold for every row. Without --model or --preset it is the paper's: --preset paper_resnet50.",
+        "hold for every row. Without --model, --preset or --config it is the paper's: --preset paper_resnet50.",
         allow_abbrev=False,
     )
     add_options(parser, AblateOptions)
@@ -91,7 +91,7 @@ def base_config(argv: Sequence[str]) -> TrainConfig:
         OptionError: an option is unknown or does not fit.
     """
     options = parse_options(argv)
-    if not {"model", "preset"} & {word.removeprefix("--").partition("=")[0] for word in argv}:
+    if not {"model", "preset", "config"} & {word.removeprefix("--").partition("=")[0] for word in argv}:
         options = parse_options(["--preset", "paper_resnet50", *argv])
     if options.get("resume") or options.get("profile"):
         raise OptionError("--resume and --profile do not go with an ablation; it resumes by itself")
@@ -105,8 +105,6 @@ def base_config(argv: Sequence[str]) -> TrainConfig:
         raise OptionError("an ablation starts the processes of --devices itself; start it without torchrun")
     if config.nodes > 1:
         raise OptionError("an ablation runs on one machine; train its rows with python -m train to use more")
-    if by_epochs and config.epochs % config.validate_every:
-        raise OptionError(f"--validate-every {config.validate_every} leaves the last of {config.epochs} epochs unsaved")
     return config
 
 

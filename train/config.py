@@ -172,7 +172,10 @@ class TrainConfig:
         choices=("paper-uniform", "official"),
     )
     rotation_deg: float = option(
-        40.0, "maximum rotation of a crop in degrees; with official: its standard deviation ({default})", float
+        40.0,
+        "maximum rotation of a crop in degrees; with official: its standard deviation ({default})",
+        float,
+        within=NOT_NEGATIVE,
     )
     scale_range: tuple[float, float] = option(
         (0.5, 1.5), "size of a crop as a factor of its box, such as 0.5,1.5", _range
@@ -232,7 +235,7 @@ class TrainConfig:
         float,
         within=Range(low=0, high=10_000, above=True),
     )
-    checkpoint_steps: int = option(0, "also save after each N steps; 0: never ({default})", int)
+    checkpoint_steps: int = option(0, "also save after each N steps; 0: never ({default})", int, within=NOT_NEGATIVE)
     boxes: Path | None = option(
         None, "validate, and choose best.safetensors, with the boxes of a detector's DETECTIONS.json", Path
     )
@@ -244,7 +247,7 @@ class TrainConfig:
         within=NOT_NEGATIVE,
     )
     validate_every: int = option(1, "epochs between validations ({default})", int, within=AT_LEAST_1)
-    max_steps: int = option(-1, "stop after N steps; -1: no limit ({default})", int)
+    max_steps: int = option(-1, "stop after N steps; -1: no limit ({default})", int, within=Range(low=-1))
     cache_images: bool = option(True, "decode pictures each time instead of keeping them in memory")
     workers: int | None = option(
         None, "loader processes for each device (as many as suit the machine)", int, within=NOT_NEGATIVE
@@ -277,9 +280,17 @@ class TrainConfig:
                 self.pose_model.has_kcam or self.attention_weight == 0,
                 f"--attention-weight is {self.attention_weight}, but {self.pose_model.name} has no attention",
             ),
+            (
+                all(0 < milestone <= 1 for milestone in self.milestones),
+                f"--milestones is {self.milestones}; expected shares of the run, such as 0.81,0.95",
+            ),
             (0 < self.scale_range[0] <= self.scale_range[1], f"--scale-range is {self.scale_range}; expected LOW,HIGH"),
             (all(share >= 0 for _, share in self.source_shares), "--source-shares wants shares of 0 or more"),
-            (all(0 < end <= 1 and 0 < factor <= 1 for end, factor in self.grow), f"--grow is {self.grow}; see --help"),
+            (
+                all(0 < end <= 1 and 0 < factor <= 1 for end, factor in self.grow)
+                and [end for end, _ in self.grow] == sorted({end for end, _ in self.grow}),
+                f"--grow is {self.grow}; expected SHARE:FACTOR above 0 and up to 1, the shares rising",
+            ),
             (
                 self.batch_size % (self.devices * self.nodes * self.accumulate) == 0,
                 f"--batch-size {self.batch_size} cannot be shared evenly by {self.devices * self.nodes} devices"

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from engine.artifacts.write_guard import check_targets
-from engine.errors import SourceError
+from engine.errors import OptionError, SourceError
 from engine.system.entry import run_command
 from engine.system.one_line_parser import OneLineParser
 from train.command import reports_errors
@@ -34,6 +34,8 @@ _PANELS: tuple[tuple[str, Mapping[str, str]], ...] = (
 def read_curves(run: Path) -> dict[str, Curve]:
     """(step, value) by name, from all CSV logs of a run in the order they were written.
 
+    A line that a killed run left cut short is passed over.
+
     Raises:
         SourceError: the folder holds no log.
     """
@@ -44,6 +46,8 @@ def read_curves(run: Path) -> dict[str, Curve]:
     for log in logs:
         with log.open(newline="", encoding="utf-8") as stream:
             for row in csv.DictReader(stream):
+                if None in row.values():
+                    continue
                 for name, value in row.items():
                     if name not in ("step", "epoch") and value:
                         curves.setdefault(name, []).append((float(row["step"]), float(value)))
@@ -61,13 +65,12 @@ def smooth(curve: Curve, window: int) -> Curve:
 
 def draw(curves: Mapping[str, Curve], title: str, output: Path) -> None:
     """Three panels over the steps."""
-    import matplotlib
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
+    from train.paper.drawing import save_figure
 
-    figure, axes = plt.subplots(1, len(_PANELS), figsize=(13, 3.8), constrained_layout=True)
-    for axis, (heading, names) in zip(axes, _PANELS, strict=True):
+    figure = Figure(figsize=(13, 3.8), layout="constrained", dpi=110)
+    for axis, (heading, names) in zip(figure.subplots(1, len(_PANELS)), _PANELS, strict=True):
         for name, label in names.items():
             curve = curves.get(name, [])
             shown = smooth(curve, 25) if name.startswith("train/") else curve
@@ -80,9 +83,7 @@ def draw(curves: Mapping[str, Curve], title: str, output: Path) -> None:
         if axis.lines:
             axis.legend(fontsize=8, frameon=False)
     figure.suptitle(title, fontsize=11)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(output, dpi=110)
-    plt.close(figure)
+    save_figure(figure, output)
 
 
 @reports_errors("train.curves")
@@ -95,6 +96,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_overwrite()
     arguments = parser.parse_args(argv)
     check_targets([arguments.output], inputs=[arguments.run], overwrite=arguments.overwrite)
+    if arguments.output.suffix.lower() != ".png":
+        raise OptionError(f"--output is {arguments.output}; expected a name that ends in .png")
     draw(read_curves(arguments.run), arguments.title or arguments.run.name, arguments.output)
     print(arguments.output)
     return 0

@@ -48,13 +48,18 @@ def test_unasked_it_is_the_papers_network() -> None:
     assert config.pose_model.input_size_wh == (192, 256)
 
 
+def test_the_configuration_of_a_run_is_a_budget(tmp_path: Path) -> None:
+    run = config_from(parse_options(["--data", "d", *TINY, "--epochs", "4", "--output", str(tmp_path)]))
+    run.save()
+    assert base_config(["--config", str(tmp_path / "config.json")]) == run
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--model", "resnet18"], "no KCAM head to switch"),
         (["--model", "kcam_resnet18", "--resume"], "resumes by itself"),
         (["--model", "kcam_resnet18", "--nodes", "2"], "one machine"),
-        (["--model", "kcam_resnet18", "--epochs", "5", "--validate-every", "2"], "unsaved"),
         (["--model", "kcam_resnet18", "--epoch-count", "5"], "unknown option '--epoch-count'"),
     ],
 )

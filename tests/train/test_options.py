@@ -117,6 +117,9 @@ def test_an_option_more_is_found_on_the_command_line_and_checked(monkeypatch: py
         (("--hours", "0"), "--hours is 0.0; expected a positive number"),
         (("--ema-decay", "1"), "--ema-decay is 1.0; expected 0 to below 1"),
         (("--checkpoint-minutes", "0"), "--checkpoint-minutes is 0.0; expected above 0"),
+        (("--milestones", "170,200"), "--milestones is (170.0, 200.0); expected shares of the run, such as 0.81,0.95"),
+        (("--grow", "0.8:0.75,0.4:0.5"), "the shares rising"),
+        (("--rotation-deg", "-40"), "--rotation-deg is -40.0; expected 0 or more"),
         (("--optimizer", "sgd"), "--optimizer is 'sgd'. Known: adam, adamw."),
     ],
 )

@@ -19,7 +19,7 @@ from models.checkpoints import load_pose_model
 from tests.train.people_folder import NAMES, write_people
 from train.__main__ import main
 from train.curves import main as draw_curves
-from train.curves import smooth
+from train.curves import read_curves, smooth
 from train.detector_recall import match
 from train.evaluate import main as evaluate
 from train.evaluation.coco_eval import METRIC_NAMES
@@ -97,6 +97,14 @@ def test_curves_become_a_picture(run: tuple[Path, Path], tmp_path: Path, capsys:
     assert image is not None and image.shape[1] > 1000
     assert draw_curves(["--run", str(tmp_path / "none"), "--output", str(tmp_path / "other.png")]) == 2
     assert "metrics.csv" in capsys.readouterr().err
+    # matplotlib would write pdf.png for the first, without asking, and knows no such kind as the second.
+    for name in ("pdf", "curves.xyz"):
+        assert draw_curves(["--run", str(run[1]), "--output", str(tmp_path / name)]) == 2
+        assert "expected a name that ends in .png" in capsys.readouterr().err
+    log = tmp_path / "killed" / "log" / "version_0" / "metrics.csv"
+    log.parent.mkdir(parents=True)
+    log.write_text("epoch,step,val/AP\n0,5,40.5\n1,1")
+    assert read_curves(tmp_path / "killed") == {"val/AP": [(5.0, 40.5)]}
     assert [value for _, value in smooth([(0, 2.0), (1, 4.0), (2, 6.0)], 2)] == [2, 3, 5]
 
 
@@ -205,6 +213,7 @@ def test_evaluate_reports_which_boxes_and_flip_test(run: tuple[Path, Path], tmp_
     assert set(written["metrics"]) == set(METRIC_NAMES)
     assert 0 <= written["context"]["attention_entropy_mean"] <= 1.001
     assert written["backend"] == "torch" and written["precision"] == "fp32"
+    assert (written["skipped"], written["passed_over"]) == (0, [])
 
 
 @pytest.mark.parametrize(
@@ -215,7 +224,8 @@ def test_evaluate_reports_which_boxes_and_flip_test(run: tuple[Path, Path], tmp_
         (["--model", "kcam_resnet18", "--init", "nothing.pth"], "nothing.pth does not exist"),
         (["--model", "kcam_resnet18", "--resume"], "last.ckpt does not exist"),
         (["--model", "kcam_resnet18", "--grow", "a:b"], "could not convert"),
-        ([*TINY, "--max-steps", "-5"], "max_steps"),
+        ([*TINY, "--max-steps", "-5"], "--max-steps is -5; expected at least -1"),
+        ([*TINY, "--source-shares", "coco:2"], "no source of the data set. Its pictures name no source."),
         pytest.param(
             [*TINY, "--precision", "fp16"],
             "bf16 and fp32 train on the CPU",
