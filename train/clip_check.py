@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from engine.artifacts.documents import reason
 from engine.artifacts.write_guard import check_targets
 from engine.errors import SourceError
 from engine.skeleton import COCO17
@@ -38,13 +39,11 @@ class ClipScore:
     """Counts over the labelled frames of one clip, and over its empty spans.
 
     Attributes:
-        frames: labelled frames.
-        people, found: labelled people, and those that a box overlaps by half.
-        posed: labelled people on whom a skeleton is drawn: found, with a limb between two keypoints over `DRAWN`.
-        boxes, skeletons: boxes in the labelled frames, and those of them with a skeleton.
-        sided, swapped: found people whose facing is plain and whose shoulders or hips are drawn; those of them with
-            left and right exchanged.
-        empty, empty_with_box, empty_with_skeleton: frames of the empty spans.
+        counts: by name. "frames": labelled ones. "people", "found": labelled people, and those that a box overlaps by
+            half. "posed": of those found, people on whom a skeleton is drawn, with a limb between two keypoints over
+            `DRAWN`. "boxes", "skeletons": boxes in the labelled frames, and those of them with a skeleton. "sided",
+            "swapped": people found whose facing is plain and whose shoulders or hips are drawn, and those of them with
+            left and right exchanged. "empty", "empty_with_box", "empty_with_skeleton": frames of the empty spans.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -192,6 +191,9 @@ def check_clips(
         score: of one clip, from its labels and the lines of its poses file.
         table: of the scores, by clip.
         counts: of a score, for JSON.
+
+    Raises:
+        SourceError: the labels or a poses file cannot be read, or do not have their form.
     """
     parser = OneLineParser(prog=f"python -m {command}", description=description)
     parser.add_argument("--labels", type=Path, required=True, help=f"{labels}, or a file like it")
@@ -200,10 +202,21 @@ def check_clips(
     parser.add_overwrite()
     arguments = parser.parse_args(argv)
     check_targets([arguments.report], inputs=[arguments.labels, arguments.poses], overwrite=arguments.overwrite)
-    clips = read_json(arguments.labels)["clips"]
-    scores = {
-        name: score(labels, read_poses(arguments.poses / f"{Path(name).stem}.jsonl")) for name, labels in clips.items()
-    }
+    try:
+        clips = dict(read_json(arguments.labels)["clips"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise SourceError(f"{arguments.labels} is not a file of labelled clips: {reason(error)}") from error
+    scores = {}
+    for name, clip in clips.items():
+        file = arguments.poses / f"{Path(name).stem}.jsonl"
+        lines = read_poses(file)
+        try:
+            scores[name] = score(clip, lines)
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            raise SourceError(
+                f"the labels of '{name}' in {arguments.labels}, or the poses in {file}, do not have their form: "
+                f"{reason(error)}"
+            ) from error
     print(table(scores))
     if arguments.report:
         report = {name: counts(found) for name, found in scores.items()}
@@ -211,7 +224,7 @@ def check_clips(
     return 0
 
 
-@reports_errors("train.clip_check", KeyError, ValueError)
+@reports_errors("train.clip_check")
 def main(argv: list[str] | None = None) -> int:
     """Print the table; exit code 2 and one line where the input cannot be used."""
     return check_clips(

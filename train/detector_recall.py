@@ -43,7 +43,10 @@ def match(truth_xyxy: Float32Array, found_xyxy: Float32Array) -> npt.NDArray[np.
 def measure(
     people: PeopleSet, detector: str, score_threshold: float, input_size: int | None, backend: str
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Recall at 0.5 IoU by least height and the boxes found a picture; and all boxes, in SimpleBaseline's form."""
+    """Recall at 0.5 IoU by least height and the boxes found a picture; and all boxes, in SimpleBaseline's form.
+
+    Pictures that cannot be decoded are named, left out and counted.
+    """
     images = ImageStore(people, keep=False)
     by_image: dict[int, list[Float32Array]] = {}
     for person in people.people:
@@ -56,8 +59,11 @@ def measure(
     )
     with opened:
         for image_id, index in image_indices(people).items():
+            image = images.readable(index)
+            if image is None:
+                continue
             truth = np.stack(by_image[index]) if index in by_image else np.zeros((0, 4), np.float32)
-            found = opened.detect(images[index])
+            found = opened.detect(image)
             boxes += detection_entries(image_id, category_id(people), found)
             heights += list(truth[:, 3] - truth[:, 1])
             hits += list(match(truth, found.boxes_xyxy))
@@ -75,7 +81,8 @@ def measure(
         "score_threshold": score_threshold,
         "overlap": OVERLAP,
         "recall": recall,
-        "boxes_per_picture": len(boxes) / max(1, len(people.ground_truth["images"])),
+        "boxes_per_picture": len(boxes) / max(1, len(people.ground_truth["images"]) - len(images.broken)),
+        "broken_pictures": len(images.broken),
     }
     return report, boxes
 

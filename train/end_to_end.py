@@ -24,7 +24,7 @@ from engine.system.one_line_parser import OneLineParser
 from engine.types import Frame
 from models.checkpoints import write_atomically
 from train.command import reports_errors
-from train.data.boxes import category_id
+from train.data.boxes import category_id, image_indices
 from train.data.dataset import ImageStore, without_broken
 from train.data.people import PeopleSet
 from train.data.reading import read_people
@@ -59,15 +59,12 @@ def measure(options: EndToEndOptions) -> dict[str, Any]:
     """
     people = read_people(options.data, options.split)
     images = ImageStore(people, keep=False)
-    ids = [int(image["id"]) for image in people.ground_truth["images"]]
-    if len(ids) != len(people.image_files):
-        raise SourceError(f"{people.origin} lists {len(ids)} pictures, and has {len(people.image_files)}")
     with open_pipeline(pipeline_options(options), notify=print) as pipeline:
         if pipeline.skeleton.keypoint_names != people.skeleton.keypoint_names:
             name = pipeline.describe()["pose_model"]
             raise OptionError(f"{name} and {people.origin} name different keypoints")
         results: list[dict[str, Any]] = []
-        for index, image_id in enumerate(ids):
+        for image_id, index in image_indices(people).items():
             try:
                 image = images[index]
             except SourceError as error:
@@ -91,7 +88,7 @@ def _report(
     return {
         "data": str(options.data),
         "split": options.split,
-        "pictures": len(people.image_files) - broken,
+        "pictures": len(people.ground_truth["images"]) - broken,
         "broken": broken,
         "people": len(people.people),
         "found": len(results),

@@ -218,7 +218,7 @@ def _conditions(options: EvaluateOptions, opened: OpenedBackend, boxes: PersonBo
         "backend": backend.name,
         "device": backend.device,
         "precision": backend.precision,
-        "skipped": [list(reason) for reason in opened.skipped],
+        "passed_over": [list(reason) for reason in opened.skipped],
         "data": str(options.data),
         "split": options.split,
         "boxes": options.boxes,

@@ -92,7 +92,7 @@ def table(clips: dict[str, dict[str, IdCount]]) -> str:
 _SUMS = ("frames", "boxed", "changes")
 
 
-@reports_errors("train.id_check", KeyError, ValueError, TypeError)
+@reports_errors("train.id_check")
 def main(argv: list[str] | None = None) -> int:
     """Print the table; exit code 2 and one line where the input cannot be used."""
     return check_clips(

@@ -69,6 +69,28 @@ def test_a_poses_file_that_is_missing_is_one_line(tmp_path: Path, capsys: pytest
     assert "--poses" in error
 
 
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ("[]", "labels.json is not a file of labelled clips"),
+        ('{"clip": {}}', "labels.json is not a file of labelled clips: 'clips' is missing"),
+        ('{"clips": {"a.mp4": {}}}', "the labels of 'a.mp4' in "),
+        (
+            '{"clips": {"a.mp4": {"frames": {"0": [{"faces": "side"}]}}}}',
+            "their form: 'box_xyxy' is missing",
+        ),
+    ],
+)
+def test_labels_of_another_form_are_one_line(
+    labels: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "labels.json").write_text(labels)
+    (tmp_path / "a.jsonl").write_text('{"frame": 0, "people": []}\n')
+    assert main(["--labels", str(tmp_path / "labels.json"), "--poses", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
 def test_labels_lie_inside_their_frames() -> None:
     for name, clip in json.loads(LABELS.read_text())["clips"].items():
         width, height = clip["size_wh"]
