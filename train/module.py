@@ -172,9 +172,6 @@ class PoseTraining(L.LightningModule):
     def on_train_batch_start(self, batch: Sample, batch_idx: int) -> None:
         """Set the learning rate for the share of the run that is done."""
         self._tick()
-        if self.config.hours is not None and self.trainer.world_size > 1:
-            # Clocks differ; with its own each process would have its own learning rate, input size and end.
-            self.elapsed_s = self.trainer.strategy.broadcast(self.elapsed_s)
         factor = self.config.learning_rate_factor(self.progress, self.global_step)
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = self.config.learning_rate * factor * group.get("factor", 1.0)
@@ -185,6 +182,9 @@ class PoseTraining(L.LightningModule):
         if self._last_tick is not None:
             self.elapsed_s += now - self._last_tick
         self._last_tick = now
+        if self.config.hours is not None and self.trainer.world_size > 1:
+            # Clocks differ; with its own each process would have its own learning rate, input size and end.
+            self.elapsed_s = self.trainer.strategy.broadcast(self.elapsed_s)
 
     def training_step(self, batch: Sample, batch_idx: int) -> Tensor:
         """Loss of equation 4 on one batch, against the labels and against what the teacher finds."""

@@ -178,14 +178,18 @@ def test_processes_that_share_a_run_go_by_the_clock_of_the_first(run: tuple[Path
     options = [*TINY, "--data", str(run[0]), "--output", str(tmp_path), "--hours", "1", "--schedule", "cosine"]
     training = build_training(config_from(parse_options(options)))
     group: dict[str, float] = {"lr": 0.0}
-    strategy = SimpleNamespace(broadcast=lambda value: 1800.0)  # what the first process' clock says
+    clock = iter([1800.0, 3600.0])  # what that of the first process says
+    strategy = SimpleNamespace(broadcast=lambda value: next(clock))
+    optimizers = [SimpleNamespace(param_groups=[group])]
     trainer: Any = SimpleNamespace(
-        world_size=2, strategy=strategy, global_step=0, optimizers=[SimpleNamespace(param_groups=[group])]
+        world_size=2, strategy=strategy, global_step=0, optimizers=optimizers, should_stop=False
     )
     training._trainer = trainer
     training.on_train_batch_start({}, 0)  # type: ignore[typeddict-item]
     assert training.progress == 0.5
     assert group["lr"] == pytest.approx(training.config.learning_rate / 2)
+    training.on_train_batch_end(None, {}, 0)  # type: ignore[typeddict-item]
+    assert trainer.should_stop  # together: one that went on alone would wait for the others
 
 
 def test_every_process_knows_that_the_last_weights_were_validated(
