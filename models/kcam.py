@@ -25,7 +25,8 @@ class KCAMOutput(NamedTuple):
 
     Attributes:
         augmented: (B, C, h, w), the augmented features A.
-        areas: (B, K, h, w) float32, the soft keypoint areas G; each map sums to 1 over its pixels.
+        areas: (B, K, h, w) float32, the soft keypoint areas G; each map sums to 1 over its pixels, and to 0 where the
+            coarse heatmap has no positive response.
         attention: (B, K, h, w) float32, the attention S; sums to 1 over the keypoints at each pixel.
         representations: (B, K, C), the keypoint representations R.
     """

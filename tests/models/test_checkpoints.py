@@ -229,30 +229,6 @@ def test_a_start_from_bgr_weights_is_adapted_to_normalised_rgb(tmp_path: Path) -
         assert bool(lines) == (file.suffix == ".pth")
 
 
-def test_official_names_of_the_large_models() -> None:
-    """A few names and shapes out of the official files' layout, for the models whose checkpoints are published."""
-    with torch.device("meta"):
-        hrnet, simple = build_model("hrnet_w32").state_dict(), build_model("resnet50").state_dict()
-    for name, shape in (
-        ("conv2.weight", (64, 64, 3, 3)),
-        ("layer1.0.downsample.0.weight", (256, 64, 1, 1)),
-        ("transition1.1.0.0.weight", (64, 256, 3, 3)),
-        ("stage2.0.fuse_layers.0.1.0.weight", (32, 64, 1, 1)),
-        ("stage3.3.branches.2.3.conv2.weight", (128, 128, 3, 3)),
-        ("stage4.2.fuse_layers.0.3.1.running_var", (32,)),
-        ("final_layer.weight", (17, 32, 1, 1)),
-    ):
-        assert tuple(hrnet[name].shape) == shape, name
-    assert "stage4.2.fuse_layers.1.0.0.0.weight" not in hrnet  # the last module has one output
-    for name, shape in (
-        ("layer4.2.conv3.weight", (2048, 512, 1, 1)),
-        ("deconv_layers.0.weight", (2048, 256, 4, 4)),
-        ("deconv_layers.7.running_mean", (256,)),
-        ("final_layer.bias", (17,)),
-    ):
-        assert tuple(simple[name].shape) == shape, name
-
-
 def test_a_checkpoint_of_another_network_is_named(tmp_path: Path) -> None:
     torch.save(build_model("resnet18", deconv_channels=16).state_dict(), tmp_path / "simple.pth")
     with pytest.raises(CheckpointError, match=r"conv1.weight' has shape \(64, 3, 7, 7\)"):
