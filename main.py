@@ -77,15 +77,13 @@ def build_parser() -> argparse.ArgumentParser:
 
 def read_options(argv: Sequence[str] | None) -> Options:
     """The options of a command line; ends the program where they do not fit each other."""
-    from engine.options import Options
+    from engine.option_table import options_of
+    from engine.options import BENCHMARK, OUTPUT, WINDOW, Options
 
     parser = build_parser()
     given: dict[str, Any] = vars(parser.parse_args(argv))
     given |= {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
     options = Options(**given, given=frozenset(given))
-    for option in ("output", "poses", "attention", "attention_maps"):
-        if option in given and not options.video:
-            parser.error(f"--{option.replace('_', '-')} needs --video")
     if options.benchmark and len(options.video) > 1:
         parser.error("--benchmark measures on one --video")
     if options.benchmark and (options.doctor or options.source is not None):
@@ -93,9 +91,15 @@ def read_options(argv: Sequence[str] | None) -> Options:
     for option in ("allow_remote", "allow_origin"):
         if option in given and not any(text.strip().lower().startswith("ws:") for text in options.poses):
             parser.error(f"--{option.replace('_', '-')} is about --poses ws://HOST:PORT, which is not given")
-    for option in ("report", "compare", "data"):
-        if option in given and not options.benchmark:
-            parser.error(f"--{option} needs --benchmark")
+    for item in options_of(Options):  # none is silently ignored
+        if item.name not in given:
+            continue
+        if item.group == BENCHMARK and not options.benchmark:
+            parser.error(f"{item.flag} needs --benchmark")
+        if item.group == OUTPUT and item.name != "overwrite" and (options.benchmark or not options.video):
+            parser.error(f"{item.flag} needs --video" + (" and no --benchmark" if options.benchmark else ""))
+        if item.group == WINDOW and (options.video or options.benchmark or options.doctor):
+            parser.error(f"{item.flag} goes with none of --video, --benchmark and --doctor")
     return options
 
 

@@ -100,6 +100,8 @@ def test_the_benchmark_stands_alone(capsys: pytest.CaptureFixture[str]) -> None:
         (["--benchmark", "--doctor"], "--benchmark goes with neither"),
         (["--video", "demo", "--report", "a.json"], "--report needs --benchmark"),
         (["--compare", "serial"], "--compare needs --benchmark"),
+        (["--video", "demo", "--frames", "9"], "--frames needs --benchmark"),
+        (["--benchmark", "--video", "demo", "--output", "a.mp4"], "--output needs --video and no --benchmark"),
     ):
         with pytest.raises(SystemExit) as ended:
             main.main(arguments)
@@ -107,11 +109,18 @@ def test_the_benchmark_stands_alone(capsys: pytest.CaptureFixture[str]) -> None:
         assert expected in capsys.readouterr().err
 
 
-def test_outputs_need_a_video(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main.main(["--poses", "a.jsonl"])
-    assert ended.value.code == 2
-    assert "--poses needs --video" in capsys.readouterr().err
+def test_outputs_need_a_video_and_the_status_a_window(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, expected in (
+        (["--poses", "a.jsonl"], "--poses needs --video"),
+        (["--duration", "9"], "--duration needs --video"),
+        (["--no-legend"], "--no-legend needs --video"),
+        (["--video", "demo", "--status-json", "a.json"], "--status-json goes with none of --video"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main.main(arguments)
+        assert ended.value.code == 2
+        assert expected in capsys.readouterr().err
+    assert main.read_options(["--source", "demo", "--status-json", "a.json", "--overwrite"]).overwrite
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems always have a screen")

@@ -58,9 +58,7 @@ MEMBERS = {"photos": "a.png", "data": "val.json", "poses": "walk.jsonl", "run": 
 
 COMMANDS = (
     Command("main --benchmark --video {video} --pose-model {weights} --detector {detector}", ("--report", "--plot")),
-    Command(
-        "main --benchmark --video {video} --data {data} --boxes {boxes} --background {photo}", ("--report", "--plot")
-    ),
+    Command("main --benchmark --video {video} --data {data} --boxes {boxes}", ("--report", "--plot")),
     Command(
         "main --video {video} --pose-model {weights} --boxes {boxes} --background {photo}",
         ("--output", "--poses", "--attention-maps"),
