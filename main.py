@@ -144,14 +144,18 @@ def _run(options: Options) -> int:
 def _report(error: Exception, verbose: bool) -> int:
     """One line for a person, the traceback when it is wanted."""
     from engine.errors import EngineError, one_line
+    from engine.system.entry import from_outside
     from engine.system.missing import explain_import_error
 
     if verbose:
         traceback.print_exception(error)
-    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.filename is None):
-        raise error  # the console, or the machine: `engine.system.entry.run` has the words
+    if from_outside(error):
+        raise error
     if isinstance(error, EngineError):
         print(f"error: {one_line(error)}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    if isinstance(error, OSError) and error.filename is not None:  # a file or folder that may not be read
+        print(f"error: {one_line(error.filename2 or error.filename)}: {error.strerror}", file=sys.stderr)
         return EXIT_BAD_INPUT
     advice = explain_import_error(error) if isinstance(error, ImportError) else None
     if advice is not None:

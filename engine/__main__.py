@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import errno
 import json
 import os
 import sys
@@ -23,7 +22,7 @@ from engine.errors import BackendError, EngineError, OptionError, OutputError, n
 from engine.option_table import add_options, options_of
 from engine.options import PRECISIONS
 from engine.system.console import stdout_kept
-from engine.system.entry import run_command
+from engine.system.entry import from_outside, run_command
 from engine.system.missing import explain_import_error
 from engine.system.one_line_parser import OneLineParser
 from engine.system.parent_watch import end_with_stdin
@@ -209,8 +208,8 @@ def main(argv: list[str] | None = None) -> int:
         except EngineError as error:
             return _fail(as_json, output, error)
         except OSError as error:
-            if error.filename is None and error.errno in (errno.EPIPE, errno.ENOSPC, errno.EIO):
-                raise  # the console, for `run_command`
+            if from_outside(error):
+                raise
             target = f" ({error.filename})" if error.filename else ""
             return _fail(as_json, output, OutputError(f"{error.strerror or error}{target}"))
         except ImportError as error:

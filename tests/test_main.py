@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -155,6 +156,12 @@ def test_internal_errors_have_their_own_exit_code(
     assert "--verbose" in error
     assert main.main(["--verbose"]) == 1
     assert "Traceback" in capsys.readouterr().err
+    fail_with(PermissionError(errno.EACCES, "Permission denied", "a.onnx"))
+    assert main.main([]) == 2
+    assert capsys.readouterr().err == "error: a.onnx: Permission denied\n"
+    fail_with(TimeoutError("timed out"))
+    assert main.main([]) == 1
+    assert "error: TimeoutError: timed out" in capsys.readouterr().err
     fail_with(ImportError("libGL.so.1: cannot open shared object file: No such file or directory", name="cv2"))
     assert main.main([]) == 2
     assert "apt-get install libgl1" in capsys.readouterr().err

@@ -17,9 +17,9 @@ from pathlib import Path
 
 from engine import errors
 from engine.artifacts.atomic import filling
-from engine.artifacts.folders import cache_dir, is_offline
+from engine.artifacts.folders import CACHE_VARIABLE, cache_dir, is_offline
 from engine.artifacts.model_files import find_detector, official_detector_file, shipped_export
-from engine.artifacts.model_spec import GRAPH_VERSION, ModelSpec, read_spec, sha256_of, spec_path
+from engine.artifacts.model_spec import GRAPH_VERSION, ModelSpec, digest_of, read_spec, spec_path
 from engine.errors import BackendError, EngineError, ModelError
 
 Notify = Callable[[str], None]
@@ -106,18 +106,6 @@ def entry_of(source: Path, digest: str) -> Path:
     return cache_dir() / "onnx" / f"{source.stem}-{digest[:32]}-g{GRAPH_VERSION}"
 
 
-def digest_of(file: Path) -> str:
-    """SHA-256 of a model's file.
-
-    Raises:
-        ModelError: it cannot be read.
-    """
-    try:
-        return sha256_of(file)
-    except OSError as error:
-        raise ModelError(f"{file} cannot be read ({error.strerror})") from error
-
-
 def ensure_entry(
     file: Path,
     digest: str,
@@ -175,7 +163,8 @@ def run_build(arguments: Sequence[str], notify: Notify = discard_notice) -> Path
     command = [sys.executable, "-m", "engine", "build", "--json", "--end-with-stdin", *arguments]
     flags = getattr(subprocess, "CREATE_NO_WINDOW", 0)
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as stderr:
-        # The checkout is the working folder, so that the child finds `engine` and `models` in any case.
+        # The checkout is the working folder, so that the child finds `engine` and `models` in any case. The name of the
+        # cache may be relative to ours.
         child = subprocess.Popen(
             command,
             cwd=_ROOT,
@@ -185,7 +174,7 @@ def run_build(arguments: Sequence[str], notify: Notify = discard_notice) -> Path
             encoding="utf-8",
             errors="replace",
             creationflags=flags,
-            env={**os.environ, "PYTHONUTF8": "1"},
+            env={**os.environ, "PYTHONUTF8": "1", CACHE_VARIABLE: str(cache_dir())},
         )
         last: dict[str, str] = {}
         _running[threading.get_ident()] = child

@@ -7,10 +7,10 @@ import shutil
 import time
 from pathlib import Path
 
-from engine.artifacts.compiler import Notify, digest_of, discard_notice, ensure_entry, entry_of, why_unusable
+from engine.artifacts.compiler import Notify, discard_notice, ensure_entry, entry_of, why_unusable
 from engine.artifacts.folders import is_entry
 from engine.artifacts.model_files import INT8_SUFFIX, shipped_export
-from engine.artifacts.model_spec import read_spec
+from engine.artifacts.model_spec import digest_of, read_spec
 from engine.errors import BackendError, ModelError
 from engine.system.paths import path_from
 

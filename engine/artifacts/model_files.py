@@ -145,8 +145,11 @@ def official_detector_file(text: str) -> str | None:
 
 
 def _existing_file(path: Path) -> Path:
-    if not path.is_file():
-        raise ModelError(f"{path} {'is a folder, not a file' if path.is_dir() else 'does not exist'}")
-    if path.stat().st_size == 0:
-        raise ModelError(f"{path} is empty")
-    return path.resolve()
+    try:
+        if not path.is_file():
+            raise ModelError(f"{path} {'is a folder, a pipe or a device' if path.exists() else 'does not exist'}")
+        if path.stat().st_size == 0:
+            raise ModelError(f"{path} is empty")
+        return path.resolve()
+    except OSError as error:  # of a folder that may not be entered
+        raise ModelError(f"{path} cannot be read ({error.strerror})") from error

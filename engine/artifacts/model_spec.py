@@ -229,6 +229,18 @@ def sha256_of(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def digest_of(file: Path) -> str:
+    """SHA-256 of a model's file.
+
+    Raises:
+        ModelError: it cannot be read.
+    """
+    try:
+        return sha256_of(file)
+    except OSError as error:
+        raise ModelError(f"{file} cannot be read ({error.strerror})") from error
+
+
 def write_spec(model_file: Path, spec: ModelSpec) -> None:
     """Write the spec of a compiled file beside it."""
     spec_path(model_file).write_text(json.dumps(spec.to_dict(), indent=1) + "\n", encoding="utf-8")
@@ -250,7 +262,7 @@ def read_spec(model_file: Path) -> ModelSpec:
         spec = ModelSpec.from_dict(values)
     except ModelError as error:
         raise ModelError(f"{beside}: {error}") from error
-    if sha256_of(model_file) != spec.file_sha256:
+    if digest_of(model_file) != spec.file_sha256:
         raise ModelError(f"{model_file} is not the file that its spec describes (SHA-256 differs); build it again")
     if model_file.suffix.lower() == ".onnx":
         refuse_external_data(model_file)

@@ -13,6 +13,7 @@ from engine.system.console import any_character, lead_nowhere, open_closed_strea
 from engine.system.interrupts import install_interrupts, safe_interrupts
 
 EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_CLOSED_PIPE = 2, 130, 141
+_FULL = (errno.ENOSPC, errno.EIO, errno.EBADF, errno.EDQUOT)
 
 
 def run_command(main: Callable[[], int]) -> int:
@@ -37,9 +38,17 @@ def run_command(main: Callable[[], int]) -> int:
     except OSError as error:
         if not _cwd_exists():
             return _say("error: the current folder does not exist any more: change to another", EXIT_BAD_INPUT)
-        if error.filename is None and error.errno in (errno.ENOSPC, errno.EIO, errno.EBADF, errno.EDQUOT):
+        if from_outside(error):
             return _say(f"error: the output cannot be written: {error.strerror}", EXIT_BAD_INPUT)
         raise
+
+
+def from_outside(error: Exception) -> bool:
+    """Whether memory, the console or the current folder failed, for which `run_command` has the words."""
+    if isinstance(error, MemoryError | BrokenPipeError):
+        return True
+    full = isinstance(error, OSError) and error.filename is None and error.errno in _FULL
+    return full or (isinstance(error, OSError) and not _cwd_exists())
 
 
 def _is_interrupt(error: BaseException | None) -> bool:

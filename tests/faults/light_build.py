@@ -15,7 +15,7 @@ from pathlib import Path
 from onnx import TensorProto, helper
 
 from engine.artifacts import compiler
-from engine.artifacts.model_spec import GRAPH_VERSION, write_spec
+from engine.artifacts.model_spec import GRAPH_VERSION, digest_of, write_spec
 from tests.engine.fakes import pose_spec
 
 
@@ -37,7 +37,7 @@ def build(arguments: Sequence[str], notify: compiler.Notify = compiler.discard_n
     spec = replace(
         pose_spec(),
         file_sha256=hashlib.sha256(built).hexdigest(),
-        weights_sha256=compiler.digest_of(weights),
+        weights_sha256=digest_of(weights),
         graph_version=GRAPH_VERSION,
     )
     write_spec(output, spec)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.artifacts.compiler import digest_of, why_unusable
+from engine.artifacts.compiler import why_unusable
 from engine.artifacts.folders import is_entry
-from engine.artifacts.model_spec import read_spec
+from engine.artifacts.model_spec import digest_of, read_spec
 from engine.artifacts.unfinished import unfinished_in
 from engine.errors import EngineError
 from engine.output.export import ExportSummary

@@ -222,3 +222,13 @@ def test_names_and_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_an_error_of_the_child_keeps_its_kind() -> None:
     with pytest.raises(OptionError, match="tensorflow"):
         run_build(["--pose-model", "x", "--runtime", "tensorflow"])
+
+
+def test_the_child_has_the_cache_of_its_parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It works in another folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(folders.CACHE_VARIABLE, "relative")
+    monkeypatch.setenv(folders.OFFLINE_VARIABLE, "1")
+    with pytest.raises(ModelError) as caught:
+        run_build(["--fetch-detector", "yolo26n.pt"])
+    assert str(tmp_path / "relative" / "downloads" / "yolo26n.pt") in str(caught.value)
