@@ -6,6 +6,7 @@ The part of an interrupted download is kept and resumed. Nothing here runs witho
 
 from __future__ import annotations
 
+import errno
 import http.client
 import json
 import re
@@ -33,6 +34,7 @@ _TIMEOUT_S = 30.0
 _CHUNK_BYTES = 256 * 1024
 _TRIES = 4
 _FIRST_WAIT_S = 1.0
+_NO_NETWORK = (errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTUNREACH)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 Opener = Callable[[urllib.request.Request, float], Any]
@@ -220,7 +222,9 @@ def _load(part: Path, wanted: Download, opener: Opener) -> None:
         if isinstance(error.reason, ssl.SSLCertVerificationError):
             raise _Unwanted(f"the server's certificate is not valid ({_reason(error.reason)})") from None
         raise _Broken(_reason(error.reason), retry=False) from None  # no server was reached
-    except (http.client.HTTPException, TimeoutError, ConnectionError, ssl.SSLError) as error:
+    except (http.client.HTTPException, OSError) as error:
+        if not _is_of_network(error):
+            raise  # of the disk
         raise _Broken(_reason(error)) from None
 
 
@@ -238,6 +242,11 @@ def _copy(answer: Any, stream: IO[bytes], have: int, wanted: Download) -> None:
     whole = promised if promised is not None else wanted.size_bytes
     if whole is not None and have < whole:
         raise _Broken(f"the connection ended after {have} of {whole} bytes")
+
+
+def _is_of_network(error: Exception) -> bool:
+    broken = (http.client.HTTPException, TimeoutError, ConnectionError, ssl.SSLError)
+    return isinstance(error, broken) or getattr(error, "errno", None) in _NO_NETWORK
 
 
 def _reason(error: object) -> str:

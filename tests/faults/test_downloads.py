@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 import urllib.error
 from pathlib import Path
@@ -103,6 +104,14 @@ def test_without_a_network_the_error_is_one_line_with_advice(server: Publisher, 
     line = str(caught.value)
     assert "Temporary failure in name resolution" in line
     assert f"get https://files.example{PATH} on another machine and put it at {folder / NAME}" in line
+
+
+def test_a_network_that_goes_away_is_not_taken_for_the_disk(server: Publisher, folder: Path) -> None:
+    def gone(_request: object, _timeout_s: float) -> None:
+        raise OSError(errno.EHOSTUNREACH, "No route to host")
+
+    with pytest.raises(ModelError, match="No route to host"):
+        fetch(NAME, opener=gone, wait=no_wait)
 
 
 def test_a_folder_that_cannot_be_written_is_named(server: Publisher, folder: Path) -> None:
