@@ -56,6 +56,8 @@ def filling(folder: Path, keeps: Callable[[], bool] = lambda: False) -> Iterator
                 _rename(temporary, folder, keeps)
         finally:
             _remove(temporary)
+    except BrokenPipeError:  # of the console, while the block tells how far it is
+        raise
     except OSError as error:
         raise OutputError(f"the cache folder {folder.parent} cannot be written ({error.strerror})") from error
 

@@ -59,6 +59,8 @@ def test_a_failed_block_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), filling(folder) as temporary:
         (temporary / "half").write_text("x")
         raise RuntimeError
+    with pytest.raises(BrokenPipeError), filling(folder):
+        raise BrokenPipeError  # of the console, and not of the cache
     assert not list(folder.parent.iterdir())
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(OutputError, match="cannot be written"), filling(tmp_path / "file" / NAME):
