@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -13,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from engine.artifacts.folders import CACHE_VARIABLE, cache_dir
 from engine.artifacts.model_files import resolve_pose_model
 from engine.artifacts.weights_info import stated_ap
 from engine.artifacts.write_guard import check_targets
@@ -32,6 +34,7 @@ from engine.pipeline.options import PipelineOptions
 from engine.pipeline.pose_pipeline import PosePipeline
 from engine.sources.opening import path_of
 from engine.system.installation import ROOT, install_command, program_command
+from engine.system.paths import path_from
 from engine.types import Frame, UInt8Array
 
 COMPARISONS = ("ultralytics", "serial")
@@ -64,9 +67,8 @@ def run_benchmark(user_options: Options) -> int:
         report["backends"] = [_in_child(name, row, user_options, counts) for name, row in rows]
     else:
         data, video = user_options.data, user_options.one_video or "demo"
-        accuracy = (
-            None if data is None else measured_accuracy(options, data)
-        )  # first: it says at once what cannot be used
+        # First: it says at once what cannot be used.
+        accuracy = None if data is None else measured_accuracy(options, data)
         report["backends"] = [{**measure(options, clip, video, counts), "accuracy": accuracy}]
     report["compare"] = {}
     if "ultralytics" in comparisons:
@@ -132,6 +134,9 @@ def measured_accuracy(options: PipelineOptions, data: Path) -> dict[str, Any]:
         OptionError: the data set cannot be used, or the packages of training are missing.
     """
     print_error(f"AP on {data}")
+    options = dataclasses.replace(
+        options, pose_model=_from_anywhere(options.pose_model), detector=_from_anywhere(options.detector)
+    )
     words = ["-m", "train.end_to_end", "--data", str(data.resolve()), *words_of(options, Place.BENCHMARK)]
     try:
         return {**_child_report(words, cwd=ROOT), "data": str(data)}
@@ -140,6 +145,12 @@ def measured_accuracy(options: PipelineOptions, data: Path) -> dict[str, Any]:
         if why.startswith("ModuleNotFoundError"):
             why = f"{why.partition(': ')[2]}; {install_command('train')}"
         raise OptionError(f"--data {data}: AP cannot be measured: {why}") from error
+
+
+def _from_anywhere(model: str | None) -> str | None:
+    """A model as a child in another folder finds it."""
+    file = path_from(model or "")
+    return str(file.resolve()) if file.suffix and file.is_file() else model
 
 
 def measure(options: PipelineOptions, clip: Clip, video: str, counts: tuple[int, ...]) -> dict[str, Any]:
@@ -231,7 +242,8 @@ def _child_report(words: Sequence[str], cwd: Path | None = None) -> dict[str, An
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "report.json"
         command = [sys.executable, *words, "--report", str(file)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
+        environment = {**os.environ, CACHE_VARIABLE: str(cache_dir())}
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd, env=environment)
         if done.returncode == 0 and file.is_file():
             report: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
             return report

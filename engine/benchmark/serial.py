@@ -55,7 +55,7 @@ def _run(arguments: Sequence[str], folder: Path, cores: int | None) -> dict[str,
         if cores is not None:
             os.sched_setaffinity(0, set(sorted(allowed)[:cores]))  # a child inherits it
         with (folder / "out.txt").open("w+") as out, (folder / "err.txt").open("w+") as err:
-            child = subprocess.Popen(command, stdout=out, stderr=err, cwd=ROOT)
+            child = subprocess.Popen(command, stdout=out, stderr=err)
             _, status, used = os.wait4(child.pid, 0)
             child.returncode = os.waitstatus_to_exitcode(status)
     finally:

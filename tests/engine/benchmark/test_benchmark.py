@@ -181,6 +181,7 @@ FAKE_MAIN = """
 import os, sys
 serial = "--threads" in sys.argv
 cores = len(os.sched_getaffinity(0))
+assert os.path.exists(sys.argv[sys.argv.index("--video") + 1])
 if "--fail" in sys.argv:
     print("error: no such model", file=sys.stderr); sys.exit(2)
 print(f"3 frames, 1 with people, 1.0 s, {100.0 / cores if serial else 200.0} frames/s")
@@ -191,6 +192,9 @@ print(f"3 frames, 1 with people, 1.0 s, {100.0 / cores if serial else 200.0} fra
 def test_the_serial_run_uses_one_core(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "main.py").write_text(FAKE_MAIN)
     monkeypatch.setattr(benchmark_serial, "ROOT", tmp_path)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    Path("x.mp4").touch()
     before = os.sched_getaffinity(0)
     found = benchmark_serial.compare_serial(["--video", "x.mp4"], pairs=2)
     assert found["fps_ratio"] == 2.0, "the serial run had one core: it reported 100 frames/s"
@@ -198,4 +202,4 @@ def test_the_serial_run_uses_one_core(tmp_path: Path, monkeypatch: pytest.Monkey
     assert found["cpu_time_ratio"] > 0
     assert os.sched_getaffinity(0) == before
     with pytest.raises(BackendError, match="no such model"):
-        benchmark_serial.compare_serial(["--fail"], pairs=1)
+        benchmark_serial.compare_serial(["--video", "x.mp4", "--fail"], pairs=1)

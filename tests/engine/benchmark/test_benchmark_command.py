@@ -157,6 +157,21 @@ def test_a_backend_that_cannot_run_does_not_end_the_others(
     assert main.main(arguments) == 1
 
 
+def test_a_model_is_found_from_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("own.safetensors").touch()
+    given: list[str] = []
+
+    def child(words: list[str], cwd: Path) -> dict[str, Any]:
+        given.extend(words)
+        return {}
+
+    monkeypatch.setattr(benchmark, "_child_report", child)
+    benchmark.measured_accuracy(PipelineOptions(pose_model="own.safetensors", detector="yolo_person"), Path("data"))
+    paths = [given[given.index(flag) + 1] for flag in ("--data", "--pose-model", "--detector")]
+    assert paths == [str(tmp_path / "data"), str(tmp_path / "own.safetensors"), "yolo_person"]
+
+
 def test_the_children_s_errors_are_one_line(video: Path, tmp_path: Path) -> None:
     arguments = main.read_options(
         ["--benchmark", "--video", str(video), "--frames", "2", "--pose-model", str(tmp_path / "gone.safetensors")]
