@@ -11,9 +11,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from engine.artifacts.atomic import replacing
 from engine.artifacts.part_file import PartFile
 from engine.errors import OutputError
 from engine.system.installation import installed_version
+from engine.system.missing import not_installed
 from engine.system.processor import processor
 
 MOST_LATER = 1.25
@@ -259,7 +261,7 @@ def write_plot(path: Path, report: Mapping[str, Any]) -> str | None:
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        return "no plot: matplotlib is not installed (it comes with ultralytics)"
+        return f"no plot: {not_installed('matplotlib')}"
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.add_subplot()
     for one in lines:
@@ -270,5 +272,6 @@ def write_plot(path: Path, report: Mapping[str, Any]) -> str | None:
     axes.set_title(f"{lines[0]['runs']['pose_model']} on {report['machine']['processor']}", fontsize=9)
     axes.grid(alpha=0.3)
     axes.legend()
-    figure.savefig(path, dpi=120)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=120, format=path.suffix[1:])
     return None
