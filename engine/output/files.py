@@ -75,8 +75,6 @@ class ExportOptions:
             raise OptionError(f"the start must be 0 seconds or more, not {self.start_s}")
         if self.shorter_px is not None and self.shorter_px < 2:
             raise OptionError(f"a picture needs 2 px or more on its shorter side, not {self.shorter_px}")
-        if self.output is not None and self.output.resolve() in [path.resolve() for path in self.poses]:
-            raise OptionError(f"video and poses cannot both be written to {self.output}")
 
 
 def _shortened(stem: str) -> str:
@@ -129,15 +127,17 @@ def photo_targets(info: SourceInfo, output: Path) -> dict[Path, Path]:
     if info.path is not None and not info.path.is_dir():
         return {info.path: output}
     targets: dict[Path, Path] = {}
+    taken: set[Path] = set()
     for photo in info.photos if info.path is None else photos_in(info.path):
         suffix = photo.suffix.lower() if photo.suffix.lower() in WRITABLE_SUFFIXES else ".png"
         stem, number = _shortened(photo.stem), 2
         target = output / f"{stem}_pose{suffix}"
-        if target in targets.values():  # a.png and a.ppm
+        if target in taken:  # a.png and a.ppm
             target = output / f"{stem}_{photo.suffix[1:].lower()}_pose{suffix}"
-        while target in targets.values():  # long names may be equal after shortening
+        while target in taken:  # long names may be equal after shortening
             target, number = output / f"{stem}_{number}_pose{suffix}", number + 1
         targets[photo] = target
+        taken.add(target)
     return targets
 
 
@@ -197,7 +197,9 @@ class RunFiles:
             check_poses_path(path)
         if options.attention_maps is not None:
             check_maps_path(options.attention_maps)
-        check_targets([*options.poses, options.attention_maps], overwrite=overwrite, inputs=inputs)
+        photos = info.kind == "photos"
+        video = target if pictures and not photos else None
+        check_targets([video, *options.poses, options.attention_maps], overwrite=overwrite, inputs=inputs)
         if pictures and info.path is not None and info.path.is_dir() and target.resolve() == info.path.resolve():
             raise OutputError(f"the output {target} is the input itself: name another folder")
         self._video: VideoWriter | None = None
@@ -210,12 +212,11 @@ class RunFiles:
             self._parts.append(PartFile(path, overwrite=overwrite, inputs=inputs))
             return self._parts[-1]
 
-        photos = info.kind == "photos"
         try:
             if pictures and photos:
                 self._photos = PhotosWriter(photo_targets(info, target), overwrite=overwrite, inputs=inputs)
-            elif pictures:
-                self._video = VideoWriter(reserved(target), info, from_zero=bool(options.start_s))
+            elif video is not None:
+                self._video = VideoWriter(reserved(video), info, from_zero=bool(options.start_s))
             for path in options.poses:
                 self._poses.append(PosesWriter(reserved(path), skeleton, photos=photos, extras=options.extras))
             if options.attention_maps is not None:

@@ -80,8 +80,10 @@ def test_names_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "clip.mp4", ClipSpec(frames=4))
     with pytest.raises(OptionError, match=r"\.mp4"):
         run_export(clip, tmp_path / "out.avi")
-    with pytest.raises(OptionError, match="cannot both"):
-        ExportOptions(output=tmp_path / "a.json", poses=[tmp_path / "a.json"])
+    loop = tmp_path / "loop.mp4"
+    loop.symlink_to(loop)
+    with pytest.raises(OutputError, match="cannot write to"):
+        run_export(clip, loop, poses=[tmp_path / "a.json"])
     wrong: list[dict[str, Any]] = [{"max_frames": 0}, {"duration_s": 0.0}, {"duration_s": float("nan")}]
     for options in wrong:
         with pytest.raises(OptionError):
