@@ -78,7 +78,6 @@ class WebSocketServer:
         self._inbox: collections.deque[Message] = collections.deque(maxlen=ROOM)
         self._inbox_lock = threading.Lock()
         self._inbox_dropped = 0
-        self._closing = False
         self._error: Exception | None = None
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
