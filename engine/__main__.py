@@ -156,7 +156,7 @@ def _export_detector(options: BuildOptions, notify: Callable[[str], None]) -> Pa
         find_detector(options.detector),
         options.output,
         input_size=options.input_size,
-        class_names=options.class_names.split(",") if options.class_names else None,
+        class_names=[name.strip() for name in options.class_names.split(",")] if options.class_names else None,
         one_to_one=not options.one_to_many,
         half_weights=options.half_weights,
     )

@@ -159,8 +159,8 @@ def save_with_spec(
 
     onnx.checker.check_model(proto)
     with replacing(output) as temporary:
-        spec_path(output).unlink(missing_ok=True)
         onnx.save(proto, str(temporary))
+        spec_path(output).unlink(missing_ok=True)
     packages = ("torch", "onnx", "onnxslim", *(("ultralytics",) if spec.kind == "detector" else ()))
     spec = dataclasses.replace(
         spec,

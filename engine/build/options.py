@@ -15,6 +15,7 @@ TENSORRT, DETECTORS = "TensorRT", "detectors"
 GROUPS = ("", TENSORRT, DETECTORS)
 EXPORTS = ("onnx", "openvino")
 """Values of --runtime that write an ONNX file, which the runtime compiles itself when it opens it."""
+_OF_FETCHING = ("--fetch-detector", "--sha256", "--download", "--json", "--end-with-stdin")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,18 +54,17 @@ class BuildOptions:
     download: bool = option(False, "download a missing official detector", group=DETECTORS)
 
 
-def given_of(options: BuildOptions, group: str) -> list[str]:
-    """Flags of the options of a group that differ from their defaults."""
-    return [
-        item.flag for item in options_of(options) if item.group == group and getattr(options, item.name) != item.default
-    ]
+def given_of(options: BuildOptions, *groups: str) -> list[str]:
+    """Flags of the options of some groups that differ from their defaults."""
+    chosen = [item for item in options_of(options) if item.group in groups]
+    return [item.flag for item in chosen if getattr(options, item.name) != item.default]
 
 
 def check_build(options: BuildOptions) -> None:
     """Refuse options without their use, and an output, or a file that would come beside it, that replaces something.
 
     Raises:
-        OptionError: --half-weights without an export to a file, or options of detectors without one.
+        OptionError: an option has no use beside the others.
         OutputError: an output is an input, or exists and --force was not given.
     """
     if options.output is not None:
@@ -72,9 +72,18 @@ def check_build(options: BuildOptions) -> None:
         check_targets(parts_of(options.output), inputs=inputs, overwrite=options.force, flag="--force")
     if options.half_weights and (options.output is None or options.runtime not in EXPORTS or options.calibrate):
         raise OptionError("--half-weights is for exports in float: name the file with --output FILE.onnx")
-    for flag in given_of(options, DETECTORS) if options.detector is None else ():
-        if not (flag == "--download" and options.fetch_detector is not None):
+    if options.fetch_detector is None and options.sha256 is not None:
+        raise OptionError("--sha256 needs --fetch-detector")
+    for flag in given_of(options, *GROUPS) if options.fetch_detector is not None else ():
+        if flag not in _OF_FETCHING:
+            raise OptionError(f"--fetch-detector only downloads: leave {flag} out")
+    if options.max_frame != BuildOptions.max_frame and not options.with_crop and options.runtime not in EXPORTS:
+        raise OptionError("--max-frame needs --with-crop")
+    for flag in given_of(options, DETECTORS):
+        if options.detector is None and options.fetch_detector is None:
             raise OptionError(f"{flag} needs --detector")
+        if flag != "--download" and options.runtime not in EXPORTS:
+            raise OptionError(f"{flag} is for an export: make FILE.onnx first, then the engine of it")
 
 
 def check_export(options: BuildOptions) -> None:

@@ -193,6 +193,10 @@ def test_an_unknown_option_is_one_line(capfd: pytest.CaptureFixture[str]) -> Non
         (["--runtime", "openvino", "--with-crop"], "not for openvino"),
         (["--runtime", "openvino", "--precision", "int8"], "int8 needs images of people"),
         (["--one-to-many"], "--one-to-many needs --detector"),
+        (["--runtime", "tensorrt", "--detector", "x.pt", "--input-size", "320"], "--input-size is for an export"),
+        (["--runtime", "tensorrt", "--max-frame", "1280"], "--max-frame needs --with-crop"),
+        (["--sha256", "0" * 64], "--sha256 needs --fetch-detector"),
+        (["--fetch-detector", "yolo26n.pt"], "only downloads: leave --pose-model out"),
         (["--runtime", "tensorrt"], "no NVIDIA GPU"),
         (["--runtime", "tensorrt-rtx"], "--target sm75"),
     ],
@@ -233,7 +237,11 @@ def test_models_that_do_not_exist_are_named(
 
 
 def test_an_existing_file_is_not_replaced_without_force(
-    small_weights: Path, own_cache: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    small_weights: Path,
+    own_cache: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     weights = tmp_path / "my.safetensors"
     shutil.copy(small_weights, weights)
@@ -250,6 +258,14 @@ def test_an_existing_file_is_not_replaced_without_force(
     assert weights.read_bytes() == small_weights.read_bytes() and kept.read_bytes() == b"precious"
     assert command_line.main([*build_it, str(kept), "--force"]) == 0
     assert kept.stat().st_size > 1000
+
+    def on_a_full_disk(*_arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(onnx, "save", on_a_full_disk)
+    assert command_line.main([*build_it, str(kept), "--force"]) == 2
+    assert "No space left on device" in capfd.readouterr().err
+    read_spec(kept)  # the one before is whole
 
 
 def test_deviations_are_reported(small_weights: Path) -> None:
