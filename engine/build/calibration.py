@@ -88,11 +88,12 @@ def calibration_pictures(source: str, *, longest_px: int, least: int, most: int,
     else:
         with open_source(source) as opened:
             _refuse_live(source, opened.info)
-            stride = max(1, (opened.info.frame_count or 0) // most)
-            for frame in opened:
-                if frame.index % stride == 0 and len(found) < most:
-                    found.append(_at_most(frame.image_bgr, longest_px))
-        found = [found[index] for index in np.random.default_rng(0).permutation(len(found))]
+            rng = np.random.default_rng(0)
+            for number, frame in enumerate(opened):  # reservoir sampling: each frame is equally likely
+                place = number if number < most else int(rng.integers(number + 1))
+                if place < most:
+                    found[place : place + 1] = [_at_most(frame.image_bgr, longest_px)]
+        found = [found[index] for index in rng.permutation(len(found))]
     if len(found) < least:
         raise SourceError(
             f"{source} has {len(found)} pictures to calibrate with, {least} are needed; name a longer video, more "

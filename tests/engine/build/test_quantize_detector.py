@@ -183,6 +183,10 @@ def test_pictures_come_from_a_video_photos_or_a_data_set(tmp_path: Path, photos:
     video = make_clip(tmp_path / "clip.mp4", ClipSpec(frames=40))
     frames = calibration_pictures(str(video), longest_px=80, least=10, most=10, notify=quiet)
     assert [frame.shape for frame in frames] == [(60, 80, 3)] * 10
+    short = make_clip(tmp_path / "short.mp4", ClipSpec(frames=19))  # each frame is brighter than the one before
+    frames = calibration_pictures(str(short), longest_px=80, least=10, most=10, notify=quiet)
+    brightness = [int(frame[-1, -1, 0]) for frame in frames]
+    assert len(set(brightness)) == 10 and max(brightness) > 60 + 5 * 14, "from the whole video"
     assert len(calibration_pictures(str(photos), longest_px=4000, least=10, most=20, notify=quiet)) == 20
     data = write_people(tmp_path / "p", pictures=5)
     found = calibration_pictures(str(data), longest_px=4000, least=5, most=20, notify=quiet)
