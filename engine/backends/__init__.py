@@ -199,6 +199,8 @@ def _open_named(
         except BackendError as error:
             skipped = ((f"{name} ({_OPTIONAL_DEVICE})", str(error)),)
     probe = module.probe(kinds[0])
+    if kinds[0] == _OPTIONAL_DEVICE and kinds[0] not in BACKENDS[name]:
+        raise BackendError(f"{name} runs on {' and '.join(BACKENDS[name])}, not on {kinds[0]}; onnxruntime does")
     if not probe.usable:
         raise BackendError(f"{name} cannot run here: {probe.detail}")
     return OpenedBackend(backend=open_one(module, _on_device(options, kinds[0])), skipped=skipped)

@@ -94,7 +94,7 @@ class OpenOptions:
             raise OptionError(f"unknown precision '{self.precision}'.{nearest_hint(self.precision, PRECISIONS)}")
         kind, _, number = self.device.partition(":")
         if kind not in ("auto", "cpu", "cuda", "coreml") or (
-            ":" in self.device and not (kind == "cuda" and number.isdigit())
+            ":" in self.device and not (kind == "cuda" and number.isdecimal())
         ):
             raise OptionError(f"unknown device '{self.device}'; auto, cpu, coreml, cuda or cuda:0 was expected")
         if self.threads is not None and not 1 <= self.threads <= 1024:

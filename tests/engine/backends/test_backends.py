@@ -141,6 +141,8 @@ def test_errors_about_invalid_values_name_the_nearest(small_onnx: Path) -> None:
         open_pose_backend(small_onnx, device="gpu")
     with pytest.raises(BackendError, match="openvino does not run on NVIDIA"):
         open_pose_backend(small_onnx, backend="openvino", device="cuda")
+    with pytest.raises(BackendError, match="openvino runs on cpu, not on coreml; onnxruntime does"):
+        open_pose_backend(small_onnx, backend="openvino", device="coreml")
 
 
 @pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
