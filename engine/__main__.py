@@ -26,6 +26,7 @@ from engine.system.entry import from_outside, run_command
 from engine.system.missing import explain_import_error
 from engine.system.one_line_parser import OneLineParser
 from engine.system.parent_watch import end_with_stdin
+from engine.system.paths import path_from
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -37,9 +38,9 @@ def build_parser() -> argparse.ArgumentParser:
         add_options(build.add_argument_group(title) if title else build, BuildOptions, title)
     commands.add_parser("list", help="list compiled models")
     check = commands.add_parser("check", help="compare a built file with float32; of an engine, also measure the speed")
-    check.add_argument("engine", type=Path, help="an .engine or .onnx file; see list for the paths")
-    check.add_argument("--weights", type=Path, help="weights it was built from, if they were moved")
-    check.add_argument("--photos", type=Path, help="folder of pictures to compare on")
+    check.add_argument("engine", type=path_from, help="an .engine or .onnx file; see list for the paths")
+    check.add_argument("--weights", type=path_from, help="weights it was built from, if they were moved")
+    check.add_argument("--photos", type=path_from, help="folder of pictures to compare on")
     clean = commands.add_parser("clean", help="delete compiled models")
     clean.add_argument("--damaged", action="store_true", help="only engines whose files are damaged")
     clean.add_argument("--yes", action="store_true", help="delete without asking")

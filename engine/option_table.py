@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from engine.errors import OptionError, nearest_hint
+from engine.system.paths import path_from
 
 
 class Place(enum.Flag):
@@ -152,7 +153,8 @@ class Option:
 
 def described(help: str = "", read: Callable[[str], Any] = str, *, flag: str = "", **rest: Any) -> Mapping[str, Option]:
     """Metadata that makes a field of a dataclass an option; arguments as in `Option`."""
-    return {"option": Option(help=help, read=read, given_flag=flag, **rest)}
+    # Of `--output=~/a.mp4` no shell resolves the tilde.
+    return {"option": Option(help=help, read=path_from if read is Path else read, given_flag=flag, **rest)}
 
 
 def option(default: T, help: str = "", read: Callable[[str], Any] = str, **rest: Any) -> T:

@@ -14,6 +14,7 @@ import pytest
 
 import main
 from engine.errors import OptionError
+from engine.output.live.targets import split_poses
 from engine.skeleton import COCO17
 from tests.engine.clips import ClipSpec, make_clip
 
@@ -122,6 +123,13 @@ def test_outputs_need_a_video_and_the_status_a_window(capsys: pytest.CaptureFixt
         assert ended.value.code == 2
         assert expected in capsys.readouterr().err
     assert main.read_options(["--source", "demo", "--status-json", "a.json", "--overwrite"]).overwrite
+
+
+def test_the_tilde_is_the_home_of_outputs_too() -> None:
+    words = ["--video", "demo", "--output=~/a.mp4", "--poses=~/a.csv"]
+    options = main.read_options(words)
+    files, live = split_poses(options.poses)
+    assert (options.output, files, live) == (Path.home() / "a.mp4", (Path.home() / "a.csv",), ())
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems always have a screen")

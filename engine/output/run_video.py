@@ -34,6 +34,7 @@ from engine.sources.inputs import source_files
 from engine.sources.photos import read_photo
 from engine.sources.requests import SourceRequest
 from engine.system.console import lead_nowhere
+from engine.system.paths import path_from
 from engine.system.stop_flag import StopFlag
 
 EXIT_INTERRUPTED = 130
@@ -184,8 +185,10 @@ def overlay_options(user_options: Options, attention: AttentionView | None) -> O
         SourceError: the background cannot be read.
     """
     ground = None
-    if user_options.background != "video":
-        ground = Background(None if user_options.background == "black" else read_photo(Path(user_options.background)))
+    if user_options.background == "black":
+        ground = Background(None)
+    elif user_options.background != "video":
+        ground = Background(read_photo(path_from(user_options.background)))
     drawn = {name: name in user_options.draw for name in DRAWN}
     if drawn["trails"] and not user_options.tracking:
         raise OptionError("--draw trails needs ids: leave --no-tracking out")

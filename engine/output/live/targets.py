@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from engine.errors import OptionError, OutputError, nearest_hint
 from engine.sources.addresses import is_address
+from engine.system.paths import path_from
 
 STDOUT = "-"
 SCHEMES = ("udp", "osc", "ws")
@@ -49,7 +50,7 @@ def split_poses(texts: Iterable[str]) -> tuple[tuple[Path, ...], tuple[LiveTarge
     for text in texts:
         target = _live_target(text.strip())
         if target is None:
-            files.append(Path(text))
+            files.append(path_from(text))
         elif target in live and target.port != 0:
             raise OptionError(f"--poses names {target} twice")
         else:
