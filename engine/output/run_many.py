@@ -112,6 +112,7 @@ class _Batch:
             live.close()
             if not quiet:
                 print_line("\n".join([self._table(), *live.summaries()]))
+            live.check()
         stopped = next((exit_code(row.summary) for row in self._rows if row.summary and row.summary.interrupted), 0)
         if stopped or guard.signal_number is not None:
             return stopped or 128 + (guard.signal_number or 0)

@@ -86,6 +86,7 @@ def run_video(user_options: Options, request: SourceRequest) -> int:
         if not user_options.quiet:
             print_line("\n".join([summary_text(summary), *live.summaries()]))
         print_notes(summary, quiet=user_options.quiet)
+        live.check()
         if not summary.interrupted and summary.photos_failed:
             return EXIT_SOME_FAILED
         return 0 if source.info.is_live else exit_code(summary)

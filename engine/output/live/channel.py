@@ -71,6 +71,9 @@ class QueuedChannel(abc.ABC):
     """Calls `_send` for each message in a thread of its own; never more than `ROOM` messages wait.
 
     `offer` and `close` are called in one thread.
+
+    Attributes:
+        error: what ended its thread; None without.
     """
 
     ended = False
@@ -84,7 +87,7 @@ class QueuedChannel(abc.ABC):
         self._sent = self._dropped = 0
         self._closing = False
         self._abandoned = threading.Event()  # set when nobody waits for `_send` any more
-        self._error: Exception | None = None
+        self.error: Exception | None = None
         self._thread = threading.Thread(target=self._run, name=f"poses to {name}", daemon=True)
         self._thread.start()
 
@@ -105,8 +108,8 @@ class QueuedChannel(abc.ABC):
             Exception: the one that ended the thread.
         """
         with self._changed:
-            if self._error is not None:
-                raise self._error
+            if self.error is not None:
+                raise self.error
             if len(self._waiting) == ROOM:
                 self._waiting.popleft()
                 self._dropped += 1
@@ -143,7 +146,8 @@ class QueuedChannel(abc.ABC):
                     self._dropped += not done
         except Exception as error:
             with self._changed:
-                self._error = error
+                self.error = error
+                self._dropped += 1
 
     def _next(self) -> Message | None:
         with self._changed:

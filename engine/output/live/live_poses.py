@@ -94,6 +94,16 @@ class LivePoses(Closing):
         for channel in self._channels:
             channel.close()
 
+    def check(self) -> None:
+        """Raise what a channel's thread failed with; on the last frames, where `offer` is not called again.
+
+        Raises:
+            Exception: a channel's thread failed.
+        """
+        for channel in self._channels:
+            if channel.error is not None:
+                raise channel.error
+
     def summaries(self) -> tuple[str, ...]:
         """A line for each channel."""
         return tuple(channel.summary() for channel in self._channels)

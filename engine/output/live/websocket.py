@@ -35,6 +35,7 @@ class WebSocketServer:
     Attributes:
         address: what readers connect to.
         page: what a browser opens to see the poses.
+        error: what ended the server; None without.
     """
 
     ended = False
@@ -78,7 +79,7 @@ class WebSocketServer:
         self._inbox: collections.deque[Message] = collections.deque(maxlen=ROOM)
         self._inbox_lock = threading.Lock()
         self._inbox_dropped = 0
-        self._error: Exception | None = None
+        self.error: Exception | None = None
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name=f"poses at {self.address}", daemon=True)
@@ -102,8 +103,8 @@ class WebSocketServer:
         Raises:
             Exception: the one that ended the server.
         """
-        if self._error is not None:
-            raise self._error
+        if self.error is not None:
+            raise self.error
         self._latest = message
         if not self._readers:
             return
@@ -142,7 +143,7 @@ class WebSocketServer:
             asyncio.set_event_loop(self._loop)
             self._loop.run_until_complete(self._serve())
         except Exception as error:
-            self._error = error
+            self.error = error
         finally:
             self._socket.close()
             self._loop.close()
