@@ -191,7 +191,7 @@ def draw(image_bgr: UInt8Array, result: FrameResult, **options: Any) -> UInt8Arr
 
 
 def _named(table: type[T], values: Mapping[str, Any]) -> T:
-    """A table of options with these values; text is read as on the command line."""
+    """A table of options with these values, which are read as on the command line."""
     known = {item.name: item for item in options_of(table)}
     read: dict[str, Any] = {}
     for name, value in values.items():
@@ -200,7 +200,7 @@ def _named(table: type[T], values: Mapping[str, Any]) -> T:
         if item.is_switch and not isinstance(value, bool):
             raise OptionError(f"{name} is {value!r}; True or False was expected")
         try:
-            read[name] = item.read(str(value)) if isinstance(value, (str, Path)) else value
+            read[name] = value if value is None or item.is_switch else item.read(str(value))
         except ValueError as error:
             raise OptionError(f"{name}: {error}") from error
     return table(**read)

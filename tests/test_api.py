@@ -167,6 +167,7 @@ def test_what_does_not_fit_is_an_engine_error(pipeline: Pipeline, street: UInt8A
         ({"max_people": [3]}, "at least 1"),
         ({"tracking": "no"}, "True or False"),
         ({"pose_model": "kcam_resnet19"}, "Did you mean"),
+        ({"max_people": 4.5}, "max_people: '4.5' is not a whole number"),
     )
     for options, message in refused:
         with pytest.raises(engine.EngineError, match=message):
