@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from engine.artifacts.folders import is_unfinished
+from engine.artifacts.folders import CACHE_VARIABLE, is_unfinished
 from engine.errors import OutputError
 
 
@@ -59,7 +59,12 @@ def filling(folder: Path, keeps: Callable[[], bool] = lambda: False) -> Iterator
     except BrokenPipeError:  # of the console, while the block tells how far it is
         raise
     except OSError as error:
-        raise OutputError(f"the cache folder {folder.parent} cannot be written ({error.strerror})") from error
+        raise unwritable_cache(folder.parent, error) from error
+
+
+def unwritable_cache(folder: Path, error: OSError) -> OutputError:
+    """The error for a folder of the cache that cannot be written."""
+    return OutputError(f"the cache folder {folder} cannot be written ({error.strerror}); {CACHE_VARIABLE} moves it")
 
 
 def _rename(temporary: Path, folder: Path, keeps: Callable[[], bool]) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.artifacts import engine_cache
-from engine.artifacts.atomic import file_lock, filling
+from engine.artifacts.atomic import file_lock, filling, unwritable_cache
 from engine.artifacts.engine_file import EngineKey, EngineRecord, failure_of, read_engine, read_record, write_record
 from engine.artifacts.model_spec import GRAPH_VERSION, ModelSpec, TensorSpec, read_spec, sha256_of, write_spec
 from engine.backends.box_suppression import MOST_BOXES, append_suppression
@@ -258,6 +258,6 @@ def _locked(folder: Path, notify: Callable[[str], None]) -> Iterator[None]:
         lock.parent.mkdir(parents=True, exist_ok=True)
         lock.touch()
     except OSError as error:
-        raise OutputError(f"the cache folder {lock.parent} cannot be written ({error.strerror})") from error
+        raise unwritable_cache(lock.parent, error) from error
     with file_lock(lock, lambda: notify("another process is building this engine; waiting for it")):
         yield
