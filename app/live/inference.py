@@ -19,7 +19,7 @@ from engine.artifacts.compiler import end_builds_of
 from engine.artifacts.model_files import resolve_pose_model
 from engine.artifacts.weights_info import read_weights_info
 from engine.errors import EngineError
-from engine.pipeline.opening import open_pipeline
+from engine.pipeline.opening import open_networks
 from engine.pipeline.pose_pipeline import PipelineOptions, PosePipeline
 from engine.system.latest_slot import LatestSlot
 from engine.types import Float32Array, Poses
@@ -30,10 +30,17 @@ _EXIT_LIMIT_S = 20.0
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Opened:
-    """A pipeline, and whether its results have attention maps."""
+    """A pipeline.
+
+    Attributes:
+        pipeline: as it was asked for.
+        has_attention: whether its results have attention maps.
+        another: makes one of the same networks for another source, in the same thread; the last one is closed.
+    """
 
     pipeline: PosePipeline
     has_attention: bool
+    another: Callable[[PipelineOptions], PosePipeline]
 
 
 class OpenPipeline(Protocol):
@@ -50,8 +57,20 @@ def open_with_maps(options: PipelineOptions, *, notify: Callable[[str], None]) -
         EngineError: it cannot be opened.
     """
     has_attention = read_weights_info(resolve_pose_model(options.pose_model)).has_attention
-    wanted = replace(options, want_areas=has_attention, want_attention=has_attention)
-    return Opened(pipeline=open_pipeline(wanted, notify=notify), has_attention=has_attention)
+
+    def with_maps(options: PipelineOptions) -> PipelineOptions:
+        return replace(options, want_areas=has_attention, want_attention=has_attention)
+
+    networks = open_networks(with_maps(options), notify=notify)
+
+    def another(options: PipelineOptions) -> PosePipeline:
+        return networks.pipeline(with_maps(options))
+
+    try:
+        return Opened(pipeline=another(options), has_attention=has_attention, another=another)
+    except BaseException:
+        networks.close()
+        raise
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

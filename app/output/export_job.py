@@ -1,10 +1,11 @@
-"""Exports a file in the background, with a source and a pipeline of its own; no frame is dropped.
+"""Exports files in the background, each with a source and a pipeline of its own; no frame is dropped.
 
 What is written is what the command line would write with the same options; what is drawn is what the window draws.
 """
 
 from __future__ import annotations
 
+import queue
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -12,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from app.live.compose import Look
-from app.live.inference import OpeningCancelled, OpenPipeline
+from app.live.inference import Opened, OpeningCancelled, OpenPipeline
 from app.live.probe import Probes
 from app.live.shots import Shot, Shown, Unexpected
 from app.output.frame_picture import frame_picture
 from engine.artifacts.compiler import end_builds_of
 from engine.errors import EngineError, ModelError
-from engine.options import Options
+from engine.option_table import options_of
+from engine.options import Options, PoseOptions
 from engine.output.export import ExportSummary, export
 from engine.output.run_video import check_outputs, export_options, run_inputs
 from engine.overlay.drawing import DrawingMemory, OverlayOptions
@@ -81,36 +83,48 @@ class ExportRequest:
 
 
 class ExportJob:
-    """One export in a thread of its own."""
+    """Exports one after another, in a thread of its own; the networks stay open while the next file needs the same."""
 
     def __init__(
         self,
-        request: ExportRequest,
         *,
         open_source: Callable[[str], FrameSource],
         open_pipeline: OpenPipeline,
         emit: Callable[[Any], None],
-        also_read: Sequence[Path | None] = (),
     ) -> None:
-        """Start.
+        """Start the thread.
 
         Args:
-            also_read: files that others read and that must not be replaced.
             emit: takes ExportProgress and ExportEnded, in the export's thread.
         """
-        self.request, self._also_read = request, also_read
         self._open_source, self._open_pipeline, self._emit = open_source, open_pipeline, emit
+        self._requests: queue.SimpleQueue[tuple[ExportRequest, Sequence[Path | None]] | None] = queue.SimpleQueue()
         self._stopped = threading.Event()
+        self._opened: Opened | None = None
+        self._opened_for: PoseOptions | None = None
         self._done = 0
         self._total: int | None = None
         # Not a daemon: the process waits for the file to be complete after the window is closed.
-        self._thread = threading.Thread(target=self._run, name=f"export {request.text}")
+        self._thread = threading.Thread(target=self._run, name="export")
         self._thread.start()
 
+    def write(self, request: ExportRequest, also_read: Sequence[Path | None] = ()) -> None:
+        """Write a file, after the end of the one before.
+
+        Args:
+            also_read: files that others read and that must not be replaced.
+        """
+        self._stopped.clear()
+        self._requests.put((request, also_read))
+
     def cancel(self) -> None:
-        """End early; does not wait."""
+        """End the file early; does not wait."""
         self._stopped.set()
         end_builds_of(self._thread.ident)
+
+    def end(self) -> None:
+        """Close the networks after this file; does not wait."""
+        self._requests.put(None)
 
     def join(self, limit_s: float | None) -> bool:
         """Wait for the end; None for as long as it takes."""
@@ -136,10 +150,18 @@ class ExportJob:
             raise OpeningCancelled("the export was cancelled")
 
     def _run(self) -> None:
+        try:
+            while (work := self._requests.get()) is not None:
+                self._emit(self._one(*work))
+        finally:
+            self._close_networks()
+
+    def _one(self, request: ExportRequest, also_read: Sequence[Path | None]) -> ExportEnded:
         summary: ExportSummary | None = None
         error: str | None = None
+        self._done, self._total = 0, None
         try:
-            summary = self._export()
+            summary = self._export(request, also_read)
         except EngineError as caught:
             error = str(caught)
         except Exception as caught:
@@ -147,16 +169,16 @@ class ExportJob:
                 f"the export stopped because of an internal error ({type(caught).__name__}); the log has the details"
             )
             self._emit(Unexpected(error=caught, where="the export"))
-        self._emit(ExportEnded(summary=summary, error=error, cancelled=self._stopped.is_set()))
+        return ExportEnded(summary=summary, error=error, cancelled=self._stopped.is_set())
 
-    def _export(self) -> ExportSummary:
-        request, options = self.request, self.request.options
+    def _export(self, request: ExportRequest, also_read: Sequence[Path | None]) -> ExportSummary:
+        options = request.options
         with self._open_source(request.text) as source:
             info = source.info
             still = info.kind == "photos"
             wanted = replace(export_options(options, None), quiet=True, overlay=request.overlay)
-            check_outputs(info, wanted, run_inputs(options, info.path, *self._also_read))
-            opened = self._open_pipeline(PipelineOptions.of(options, live=False, still=still), notify=self._notify)
+            check_outputs(info, wanted, run_inputs(options, info.path, *also_read))
+            opened = self._networks(options, still=still)
             try:
                 if wanted.attention_maps is not None and not opened.has_attention:
                     raise ModelError("this pose model has no attention maps to write; kcam_ models have")
@@ -169,8 +191,25 @@ class ExportJob:
                 if probes is not None and wanted.pictures:
                     paint = _Painter(probes, wanted.overlay, opened.pipeline.skeleton, still=still)
                 return export(source, opened.pipeline, wanted, self, is_stopped=self._stopped.is_set, paint=paint)
-            finally:
-                opened.pipeline.close()
+            except BaseException:
+                self._close_networks()  # the next file shall not depend on what failed
+                raise
+
+    def _networks(self, options: Options, *, still: bool) -> Opened:
+        """A pipeline of the networks that are open, where these options name the same, else of others."""
+        named = PoseOptions(**{item.name: getattr(options, item.name) for item in options_of(PoseOptions)})
+        wanted = PipelineOptions.of(options, live=False, still=still)
+        if self._opened is not None and self._opened_for == named:
+            self._opened = replace(self._opened, pipeline=self._opened.another(wanted))
+        else:
+            self._close_networks()
+            self._opened, self._opened_for = self._open_pipeline(wanted, notify=self._notify), named
+        return self._opened
+
+    def _close_networks(self) -> None:
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            opened.pipeline.close()
 
 
 class _Painter:

@@ -133,22 +133,22 @@ class ExportQueue(QObject):
         """Cancel all; returns the job that may still write, to be joined."""
         self._closed = True
         self.cancel_all()
+        if self.job is not None:
+            self.job.end()
         return self.job
 
     def _begin_next(self) -> None:
         waiting = self.waiting
-        if self.job is not None or self._closed or not waiting:
+        if self.running is not None or self._closed or not waiting:
             return
         item = waiting[0]
         item.state, item.began_s = "running", time.monotonic()
         read = [path_of(text) for text in (self._shown(), *(other.request.text for other in self.items))]
-        self.job = ExportJob(
-            item.request,
-            open_source=self._open_source,
-            open_pipeline=self._open_pipeline,
-            emit=self._event.emit,
-            also_read=read,
-        )
+        if self.job is None:
+            self.job = ExportJob(
+                open_source=self._open_source, open_pipeline=self._open_pipeline, emit=self._event.emit
+            )
+        self.job.write(item.request, read)
 
     def _act(self, event: Any) -> None:
         item = self.running
@@ -169,9 +169,10 @@ class ExportQueue(QObject):
             item.size_bytes = sum(path.stat().st_size for path in item.outputs if path.is_file())
         item.state = "cancelled" if ended.cancelled else "done" if item.outputs else "failed"
         item.error = ended.error or ""
-        if self.job is not None:
-            self.job.join(None)  # it has sent its last event
-        self.job = None
         self._begin_next()
+        if self.running is None and self.job is not None:
+            self.job.end()
+            self.job.join(None)  # it has nothing more to do than close the networks
+            self.job = None
         self.ended.emit(item, ended)
         self.changed.emit()

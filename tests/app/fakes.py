@@ -208,8 +208,12 @@ class Backstage:
         if self.open_error is not None:
             raise self.open_error
         self.while_opening(notify)
-        self.pipelines.append(FakePipeline(self, options))
-        return Opened(pipeline=self.pipelines[-1], has_attention=self.has_attention)
+
+        def another(options: PipelineOptions) -> FakePipeline:
+            self.pipelines.append(FakePipeline(self, options))
+            return self.pipelines[-1]
+
+        return Opened(pipeline=another(options), has_attention=self.has_attention, another=another)
 
     def open_source(self, text: str) -> FrameSource:
         self.opened_sources.append(text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -105,13 +106,29 @@ def test_several_files_follow_each_other_and_one_that_fails_stops_none(
 ) -> None:
     dialog.add_files(["nothing.mp4", "clip2", "clip2"])
     assert len(states(dialog)) == 3, "a file twice is one"
-    before = len(backstage.opened_sources)
+    before, opened = len(backstage.opened_sources), len(backstage.opened_options)
     done, failed, last = export_all(dialog, qtbot)
     assert done.startswith("done") and last.startswith("done") and failed == "failed: nothing.mp4 does not exist"
     assert backstage.opened_sources[before:] == ["clip", "nothing.mp4", "clip2"]
     assert {path.name for path in dialog.folder.path.iterdir()} == {"clip_pose.mp4", "clip2_pose.mp4"}
     assert "nothing.mp4 does not exist" in window.notices.text
     assert not dialog.export_button.isEnabled(), "all of the list is written"
+    assert len(backstage.opened_options) == opened + 1 and backstage.pipelines[-1].closed, "the networks, once"
+
+
+def test_files_with_other_networks_open_them(
+    dialog: ExportDialog, window: MainWindow, backstage: Backstage, qtbot: QtBot
+) -> None:
+    backstage.process_s = 0.005
+    opened = len(backstage.opened_options)
+    for number, (model, source) in enumerate((("a.onnx", "clip"), ("b.onnx", "clip2"), ("b.onnx", "clip3"))):
+        window.pose_panel.set_options(replace(window.pose_panel.options, pose_model=model))
+        dialog.add_files([source] if number else [])
+        dialog.export_button.click()
+    qtbot.waitUntil(lambda: dialog._queue.running is None and not dialog._queue.waiting)
+    assert [state.split()[0] for state in states(dialog)] == ["done"] * 3
+    assert [options.pose_model for options in backstage.opened_options[opened:]] == ["a.onnx", "b.onnx"]
+    assert [pipeline.closed for pipeline in backstage.pipelines[-3:]] == [True, False, True], "of the same networks one"
 
 
 def test_the_size_is_of_the_picture_and_not_of_the_poses(dialog: ExportDialog, qtbot: QtBot) -> None:

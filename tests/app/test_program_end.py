@@ -25,7 +25,7 @@ class Pipeline:
 
 def open_slowly(options, *, notify):
     time.sleep(1)  # as a runtime that compiles
-    return Opened(pipeline=Pipeline(), has_attention=False)
+    return Opened(pipeline=Pipeline(), has_attention=False, another=lambda options: Pipeline())
 
 Inference(
     PipelineOptions(), serial=1, shots=LatestSlot(), put=print, emit=lambda event: None, open_pipeline=open_slowly,
