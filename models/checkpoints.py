@@ -26,6 +26,7 @@ from models.foreign_weights import (
     ChannelOrder,
     CheckpointError,
     ForeignWeights,
+    check_file,
     read_foreign_tensors,
     read_foreign_weights,
     shape_fields,
@@ -139,10 +140,11 @@ def read_metadata(path: Path) -> dict[str, Any]:
     """The metadata of one of our weights files, from its header alone.
 
     Raises:
-        CheckpointError: it is not a safetensors file, or not one of ours.
+        CheckpointError: it cannot be read, is not a safetensors file, or not one of ours.
     """
     from safetensors import SafetensorError, safe_open
 
+    check_file(path)
     try:
         path.open("rb").close()  # Python reports why a file cannot be read, safetensors does not
         with safe_open(path, "pt") as opened:

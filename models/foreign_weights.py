@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import stat
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -127,6 +128,7 @@ def read_foreign_tensors(path: Path) -> dict[str, Tensor]:
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
     """Tensors under the file's own names; of a MoveNet model under ours."""
+    check_file(path)
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist")
     if path.suffix == ".json":
@@ -168,6 +170,20 @@ class _Unused:
 
     def __setstate__(self, _state: object) -> None:
         """Drop the state."""
+
+
+def check_file(path: Path) -> None:
+    """Refuse a folder, such as that of a run, and a pipe, whose writer a reader would wait for.
+
+    Raises:
+        CheckpointError: it is there, and is not a file.
+    """
+    try:
+        is_file = stat.S_ISREG(path.stat().st_mode)
+    except (OSError, ValueError):  # who reads it says why it cannot be read
+        return
+    if not is_file:
+        raise CheckpointError(f"{path} is a folder, a pipe or a device; expected a file of weights")
 
 
 def check_archive(path: Path) -> None:

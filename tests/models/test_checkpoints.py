@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 from pathlib import Path
 
@@ -69,6 +70,18 @@ def test_a_truncated_file_is_refused(model: PoseModel, tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[:-1000])
     with pytest.raises(CheckpointError, match="damaged"):
         load_pose_model(file)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth", ".json"])
+def test_what_is_no_file_is_refused_at_once(suffix: str, tmp_path: Path) -> None:
+    """The folder of a run, which was said not to exist, and a pipe, for whose writer the program waited."""
+    folder, pipe = tmp_path / f"folder{suffix}", tmp_path / f"pipe{suffix}"
+    folder.mkdir()
+    os.mkfifo(pipe)
+    for path in (folder, pipe):
+        for read in (read_metadata, read_foreign_tensors):
+            with pytest.raises(CheckpointError, match=r"is a folder, a pipe or a device; expected a file of weights"):
+                read(path)
 
 
 def test_tensors_of_another_network_are_refused(model: PoseModel, tmp_path: Path) -> None:
