@@ -85,7 +85,7 @@ def test_a_full_disk(size: str, small_disk: SmallDisk, clip: Path, command: Run,
     """From a disk with no space to one that is full when the index is written."""
     small_disk.mount(f"size={size}")
     folder = small_disk.folder
-    done = command("--video", clip, "--output", folder / "o.mp4", "--poses", folder / "o.jsonl")
+    done = command("--video", clip, "--output", folder / "o.mp4", "--poses", folder / "o.jsonl", "--quiet")
     line = fault.refused(done.code, done.err)
     assert "No space left on device" in line
     kept = left_in(folder)
