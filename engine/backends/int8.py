@@ -16,7 +16,7 @@ from engine.artifacts.compiler import ensure_onnx
 from engine.artifacts.int8_files import existing_int8, find_int8, shipped_int8
 from engine.artifacts.model_spec import read_spec
 from engine.backends.contract import Array, Backend, OpenOptions
-from engine.errors import BackendError, ModelError
+from engine.errors import EngineError
 from engine.system.closing import Closing
 from engine.system.processor import processor
 
@@ -127,7 +127,7 @@ class Int8WithMaps(Closing):
         if self._maps is None:
             try:
                 self._maps = self._open_maps()
-            except (BackendError, ModelError) as error:
+            except EngineError as error:
                 self._notify(f"attention is computed in INT8, less exactly: {error}")
                 self._maps = self._keypoints
         return self._maps

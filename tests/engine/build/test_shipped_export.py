@@ -20,7 +20,7 @@ from engine.backends import OpenOptions, open_pose_backend
 from engine.backends.onnxruntime import OnnxRuntimeBackend
 from engine.backends.openvino import OpenVinoBackend
 from engine.build.parity_gate import compare_pose, shipped_photos
-from engine.errors import BackendError, OptionError
+from engine.errors import BackendError, EngineError, OptionError, OutputError
 from engine.geometry import boxes_to_affines, warp_crops
 
 REMAKE = "make exported"
@@ -119,11 +119,16 @@ def test_auto_takes_int8_where_it_was_measured_to_be_faster(
         assert backend.precision == "fp32", "what is requested by name is what runs"
 
 
+@pytest.mark.parametrize(
+    "error",
+    [BackendError("exporting it needs PyTorch"), OutputError("the cache cannot be written")],
+    ids=["export", "cache"],
+)
 def test_without_the_float_graph_the_maps_are_those_of_int8_and_that_is_told(
-    shipped: tuple[Path, Path], shipped_in_int8: Path, monkeypatch: pytest.MonkeyPatch
+    error: EngineError, shipped: tuple[Path, Path], shipped_in_int8: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def missing(*_arguments: object, **_options: object) -> Path:
-        raise BackendError("exporting it needs PyTorch")
+        raise error
 
     monkeypatch.setattr("engine.backends.int8.ensure_onnx", missing)
     told: list[str] = []
@@ -132,7 +137,7 @@ def test_without_the_float_graph_the_maps_are_those_of_int8_and_that_is_told(
     with open_pose_backend(shipped[0], backend="openvino", precision="int8", notify=told.append).backend as backend:
         for _ in range(2):
             assert set(backend.infer({"crops": crops}, ("keypoints", "attention"))) == {"keypoints", "attention"}
-    assert told == ["attention is computed in INT8, less exactly: exporting it needs PyTorch"]
+    assert told == [f"attention is computed in INT8, less exactly: {error}"]
 
 
 @pytest.fixture
