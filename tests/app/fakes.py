@@ -85,7 +85,7 @@ class FakePipeline(PosePipeline):
         self.attention_wanted = True
 
     def warm_up(self, frame: Frame) -> None:
-        time.sleep(self._backstage.warm_up_s)
+        self._backstage.while_warming_up()
         self._backstage.warmed_up.append(frame.index)
 
     def process(self, frame: Frame) -> FrameResult:
@@ -195,12 +195,12 @@ class Backstage:
         self.skeleton = COCO17
         self.has_attention = True
         self.process_s = 0.001
-        self.warm_up_s = 0.0
+        self.while_warming_up: Callable[[], object] = lambda: None
         self.warmed_up: list[int] = []
         self.processed = 0
         self.process_error: Exception | None = None
         self.open_error: Exception | None = None
-        self.while_opening: Callable[[Callable[[str], None]], None] = lambda _notify: None
+        self.while_opening: Callable[[Callable[[str], None]], object] = lambda _notify: None
         self.plugged_in = True
 
     def open_pipeline(self, options: PipelineOptions, *, notify: Callable[[str], None]) -> Opened:
