@@ -81,6 +81,7 @@ def number_in(within: Range, what: str) -> Callable[[str], float]:
 
 fraction = number_in(SHARE, "a number from 0 to 1")
 seconds = number_in(Range(low=0, above=True, high=math.inf, below=True), "a number of seconds above 0")
+seconds_from_start = number_in(Range(low=0, high=math.inf, below=True), "0 or more seconds")
 width_in_px = number_in(Range(low=0, above=True, high=100), "a width in px above 0, of 100 at most")
 
 
@@ -424,7 +425,7 @@ class Options(PoseOptions):
     start: float | None = _output(
         None,
         "begin S seconds after the start of a file",
-        seconds,
+        seconds_from_start,
         metavar="S",
         places=_EXPORT,
         control=Control(label="From", section="Range", none="the start", seconds=True),

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from engine.errors import SourceError
+from engine.options import seconds_from_start
 from engine.output.export import export
 from engine.output.files import ExportOptions
 from engine.sources.opening import open_source
@@ -84,3 +85,10 @@ def test_a_start_is_refused_before_the_networks_and_leaves_no_folder(
     monkeypatch.setattr("engine.output.run_video.open_pipeline", lambda *_args, **_kwargs: pytest.fail("opened"))
     assert main(["--video", str(clip), "--start", "9", "--output", str(tmp_path / "new" / "out.mp4")]) == 2
     assert "2.0 s long" in capsys.readouterr().err and not (tmp_path / "new").exists()
+
+
+def test_a_start_of_0_is_the_whole_file(tmp_path: Path) -> None:
+    assert seconds_from_start("0") == 0.0
+    clip = make_clip(tmp_path / "clip.mp4", ClipSpec(frames=10))
+    run_export(clip, tmp_path / "whole.mp4", start_s=0.0)
+    assert len(read_back(tmp_path / "whole.mp4").times) == 10
