@@ -40,7 +40,7 @@ def read_report(file: Path) -> list[dict[str, Any]]:
     try:
         points: list[dict[str, Any]] = read_json(file)["points"]
         for point in points:
-            float(point["latency_ms"]["p50"]), float(point["metrics"]["AP"]), str(point["label"])
+            point["device"], point["people"], table_of([{**point, "shipped": is_shipped(point)}])
     except OSError as error:
         raise SourceError(f"{file} cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -138,6 +138,9 @@ def test_what_does_not_serve_is_one_line(
     data: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "other.json").write_text('{"points": [{"label": "x"}]}')
+    (tmp_path / "old.json").write_text(
+        '{"points": [{"label": "x", "metrics": {"AP": 1}, "latency_ms": {"p50": 1}}]}'  # not all that is drawn
+    )
     (tmp_path / "graph.onnx").write_bytes(b"no graph")
     common = ["--data", str(data), "--backend", "torch", "--precision", "fp32"]
     for options, message in (
@@ -150,6 +153,7 @@ def test_what_does_not_serve_is_one_line(
         (["--weights", str(tmp_path / "graph.onnx"), *common, "--input-sizes", "64x64"], "compiled graph of one size"),
         (["--weights", "kcam_resnet18", *common], "name different keypoints"),
         (["--add", str(tmp_path / "other.json")], "is not a report of train.tradeoff"),
+        (["--add", str(tmp_path / "old.json")], "is not a report of train.tradeoff"),
         (["--add", str(tmp_path / "none.json")], "none.json cannot be read"),
         (["--add", str(tmp_path / "other.json"), "--output", "x.jpg"], "ends in .png"),
     ):
