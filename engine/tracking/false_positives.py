@@ -32,8 +32,7 @@ and change by some percent with the size of the picture or the rounding of a run
 that is also a duplicate of someone else does not tie."""
 _INSIDE, _NOT_MUCH_SMALLER = 0.85, 0.25
 """A box of which so much lies in another, at most four times as large, is a part of that person (a head, a half). A
-child in front of an adult is smaller, or less of the box lies inside. Two people in one box, of whom each has a box as
-well, are told apart by their poses: none of their keypoints are at the same place."""
+child in front of an adult is smaller, or less of the box lies inside."""
 
 
 def confidences(poses: Poses) -> Float32Array:
@@ -85,7 +84,7 @@ class FalsePositiveFilter:
 
         Of such boxes the one with the highest score stays, or the largest of those that tie with it.
         """
-        same = self._same_pose(poses)
+        same = self._same_pose(poses) | _nested(poses.boxes_xyxy)
         scores, areas = poses.person_scores, box_areas(poses.boxes_xyxy)
         waiting = np.argsort(-scores, kind="stable")
         owners = np.zeros(len(poses), np.intp)
@@ -98,7 +97,7 @@ class FalsePositiveFilter:
         return owners
 
     def _same_pose(self, poses: Poses) -> npt.NDArray[np.bool_]:
-        """(N, N) bool: pairs with similar common keypoints, or with some at the same place, and parts of people."""
+        """(N, N) bool: pairs with similar common keypoints, or with some at the same place."""
         points = poses.keypoints_xy
         seen = poses.scores > VISIBLE_SCORE
         common = seen[:, None] & seen[None]  # (N, N, K)
@@ -109,10 +108,8 @@ class FalsePositiveFilter:
         each = np.exp(-distance / (2 * scale * (2 * np.asarray(self.oks_sigmas)) ** 2))
         count = common.sum(axis=2)
         mean = np.where(common, each, 0).sum(axis=2) / np.maximum(count, 1)
-        shared = (common & (each > _SAME_PLACE)).sum(axis=2)
-        apart = (count >= _FEWEST_COMMON) & (shared == 0)
-        same: npt.NDArray[np.bool_] = ((count >= _FEWEST_COMMON) & (mean > _SAME_POSE)) | (shared >= _SHARED)
-        same |= _nested(poses.boxes_xyxy) & ~apart
+        shared = (common & (each > _SAME_PLACE)).sum(axis=2) >= _SHARED
+        same: npt.NDArray[np.bool_] = ((count >= _FEWEST_COMMON) & (mean > _SAME_POSE)) | shared
         return same
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -93,7 +91,6 @@ def test_of_two_boxes_on_one_person_the_better_stays() -> None:
 )
 def test_a_box_on_a_part_of_a_person_is_dropped(inner: tuple[float, ...], is_part: bool) -> None:
     whole, part = people((0, 0.5, 0.6)), people((400, 0.4, 0.6))
-    part.keypoints_xy[0, 0] = whole.keypoints_xy[0, 0]  # of a part hardly more than the face is in the right place
     both = Poses(
         keypoints_xy=np.concatenate([whole.keypoints_xy, part.keypoints_xy]),
         scores=np.concatenate([whole.scores, part.scores]),
@@ -103,17 +100,6 @@ def test_a_box_on_a_part_of_a_person_is_dropped(inner: tuple[float, ...], is_par
     )
     kept = kept_of(both)
     assert (kept is not None and kept.tolist() == [0]) == is_part
-
-
-def test_two_people_in_one_box_of_whom_each_has_a_box_are_both_kept() -> None:
-    """Such as a man who points at another: a box around both of them gives one, that of the other lies in it."""
-    both = people((0, 0.5, 0.6), (110, 0.4, 0.6))
-    around = dataclasses.replace(both, boxes_xyxy=np.array([[0, 50, 215, 250], [110, 50, 210, 250]], np.float32))
-    assert kept_of(around) is None
-    unseen = around.scores.copy()
-    unseen[0, 9:], unseen[1, :7] = 0.1, 0.1  # the two that both have tell too little
-    part = kept_of(dataclasses.replace(around, scores=unseen))
-    assert part is not None and part.tolist() == [0]
 
 
 def test_poses_without_common_visible_keypoints_are_no_duplicates() -> None:
